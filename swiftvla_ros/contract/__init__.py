@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What robot and policy agree on: joints, cameras, units, limits, rates, gripper, outputs."""
+
+from swiftvla_ros.contract.contract import Contract, Limits
+from swiftvla_ros.contract.load import ContractError, contract_from_text, load_contract
+from swiftvla_ros.contract.schema import Camera, Joint
+
+__all__ = ["Camera", "Contract", "ContractError", "Joint", "Limits", "contract_from_text", "load_contract"]

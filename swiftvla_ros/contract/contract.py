@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checked contract, with what every room computes from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import images, schema
+from swiftvla_ros.contract.kinematics import KinematicChain
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of all joints in contract order: float64 [J], rad (or m), per s, s², s³."""
+
+    min_position: Array
+    max_position: Array
+    max_velocity: Array
+    max_acceleration: Array
+    max_jerk: Array
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What robot and policy agree on. Made by :func:`swiftvla_ros.contract.load_contract`.
+
+    Attributes
+    ----------
+    path
+        The file it was read from.
+    text
+        The file's text, stored with checkpoints and bags.
+    file
+        The parsed keys.
+    chain
+        The end effector's kinematics, where the contract names a URDF.
+    """
+
+    path: Path
+    text: str
+    file: schema.ContractFile
+    chain: KinematicChain | None
+
+    @property
+    def robot(self) -> str:
+        """The robot's name."""
+        return self.file.robot
+
+    @property
+    def base_frame(self) -> str:
+        """The frame in which camera poses and end-effector positions are given."""
+        return self.file.base_frame
+
+    @property
+    def joints(self) -> tuple[schema.Joint, ...]:
+        """The joints, in the order of every array of this package."""
+        return self.file.joints
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        """The joints' names, in contract order."""
+        return tuple(j.name for j in self.file.joints)
+
+    @property
+    def cameras(self) -> tuple[schema.Camera, ...]:
+        """The cameras, in the order in which the policy reads them."""
+        return self.file.cameras
+
+    @cached_property
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras' names, in contract order."""
+        return tuple(c.name for c in self.file.cameras)
+
+    def camera(self, name: str) -> schema.Camera:
+        """The camera called ``name``; raises KeyError with the known names."""
+        for camera in self.file.cameras:
+            if camera.name == name:
+                return camera
+        raise KeyError(f"camera '{name}' is not in {self.path}; it has {list(self.camera_names)}")
+
+    @property
+    def joint_states(self) -> schema.JointStates:
+        """The driver's joint state topic."""
+        return self.file.joint_states
+
+    @property
+    def policy(self) -> schema.PolicyTiming:
+        """How observations are paired, and the policy's step."""
+        return self.file.policy
+
+    @property
+    def control(self) -> schema.Control:
+        """Where commands go and how often."""
+        return self.file.control
+
+    @property
+    def gripper(self) -> schema.Gripper | None:
+        """The gripper, where there is one."""
+        return self.file.gripper
+
+    @cached_property
+    def limits(self) -> Limits:
+        """All limits as arrays [J]."""
+        joints = self.file.joints
+        return Limits(
+            min_position=np.array([j.position[0] for j in joints]),
+            max_position=np.array([j.position[1] for j in joints]),
+            max_velocity=np.array([j.velocity for j in joints]),
+            max_acceleration=np.array([j.acceleration for j in joints]),
+            max_jerk=np.array([j.jerk for j in joints]),
+        )
+
+    @cached_property
+    def rest(self) -> Array:
+        """The rest pose [J]."""
+        return np.array([j.rest for j in self.file.joints])
+
+    @cached_property
+    def _scale_and_offset(self) -> Array:
+        return np.array([j.scale_and_offset for j in self.file.joints])
+
+    def to_si(self, values: Array) -> Array:
+        """Driver units [..., J] → rad and m."""
+        return np.asarray(values) * self._scale_and_offset[:, 0] + self._scale_and_offset[:, 1]
+
+    def from_si(self, values: Array) -> Array:
+        """Rad and m [..., J] → driver units."""
+        return (np.asarray(values) - self._scale_and_offset[:, 1]) / self._scale_and_offset[:, 0]
+
+    def velocity_from_si(self, values: Array) -> Array:
+        """Rad/s and m/s [..., J] → driver units per second."""
+        return np.asarray(values) / self._scale_and_offset[:, 0]
+
+    def end_effector_position(self, q: Array) -> Array:
+        """Tool centre point for joint positions ``q`` [..., J]: [..., 3], m, base frame; ValueError without a URDF."""
+        if self.chain is None:
+            raise ValueError(f"{self.path}: kinematics: missing; name a URDF and its end effector link")
+        return self.chain.pose(q)[..., :3, 3]
+
+    def project(self, camera_name: str, xyz: Array) -> Array:
+        """Points [..., 3] of the base frame → (u, v) [..., 2] in the policy's image of a camera."""
+        return images.project(self.camera(camera_name), xyz)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds, reads and checks a contract file; every refusal names the file, the key, what is wrong and what to write."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from swiftvla_ros.contract import schema
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract.kinematics import KinematicChain
+
+_UNIT_FIXES = {"degrees": "deg", "degree": "deg", "°": "deg", "radians": "rad", "radian": "rad", "%": "percent"}
+
+
+class ContractError(ValueError):
+    """A contract that can't be used; the message names file, key, problem and fix."""
+
+
+def robots_folders() -> list[Path]:
+    """Where ``config/robots`` is looked for: the checkout first, then the installed share folders."""
+    folders = [Path(__file__).resolve().parents[2] / "config" / "robots"]
+    prefixes = [Path(sys.prefix)]
+    # In a colcon install the module lies in <prefix>/lib/python3.x/site-packages (or local/lib/…/dist-packages).
+    prefixes += list(Path(__file__).resolve().parents)
+    folders += [p / "share" / "swiftvla_ros" / "config" / "robots" for p in prefixes]
+    return [f for f in folders if f.is_dir()]
+
+
+def load_contract(path_or_name: str | Path) -> Contract:
+    """Read a contract from a file, or a shipped one by name (``so101_sim``).
+
+    Raises
+    ------
+    ContractError
+        The file is missing, not YAML, or breaks a rule of :mod:`swiftvla_ros.contract.schema`.
+    """
+    return contract_from_file(_find(path_or_name))
+
+
+def contract_from_file(path: Path) -> Contract:
+    """Read the contract at ``path``; raises :class:`ContractError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ContractError(f"{path}: can't be read ({error.strerror}); check the path and its permissions") from error
+    return contract_from_text(text, path)
+
+
+def contract_from_text(text: str, path: Path) -> Contract:
+    """Check a contract's text; ``path`` is named in errors and resolves the URDF's relative path."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ContractError(f"{path}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ContractError(f"{path}: holds no keys; see config/robots/so101_sim.yaml for a complete contract")
+    try:
+        parsed = schema.ContractFile.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(e, data) for e in error.errors()]
+        raise ContractError("\n".join(f"{path}: {line}" for line in lines)) from None
+    chain = None
+    if parsed.kinematics is not None:
+        urdf = path.parent / parsed.kinematics.urdf
+        try:
+            chain = KinematicChain.from_urdf(urdf, parsed.kinematics.end_effector, [j.name for j in parsed.joints])
+        except (OSError, ValueError) as error:
+            raise ContractError(f"{path}: kinematics: {error}") from error
+    return Contract(path=path, text=text, file=parsed, chain=chain)
+
+
+def _find(path_or_name: str | Path) -> Path:
+    path = Path(path_or_name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    known = {p.stem: p for folder in reversed(robots_folders()) for p in folder.glob("*.yaml")}
+    if str(path_or_name) in known:
+        return known[str(path_or_name)]
+    raise ContractError(
+        f"robot '{path_or_name}': no such contract; write the path of a YAML file or one of {sorted(known)}"
+    )
+
+
+def _explain(error: Any, data: Any) -> str:
+    """One line for one pydantic error: the key as a person would write it, what is wrong, what to write."""
+    location = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith(("tuple[", "function-"))))
+    key = _key(location, data)
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        model_keys = _keys_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), model_keys, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {sorted(model_keys)}"
+        return f"{key}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{key}: missing; add it ({_describe(location)})"
+    if location and location[-1] == "unit":
+        fix = _UNIT_FIXES.get(str(error["input"]).lower())
+        return f"{key}: unit '{error['input']}' is unknown; write " + (f"'{fix}'" if fix else f"one of {schema.UNITS}")
+    if kind == "literal_error":
+        return f"{key}: '{error['input']}' is not allowed; write {context.get('expected', 'one of the allowed values')}"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
+    return f"{key}: {message}{shown}" if key else message
+
+
+def _key(location: tuple[int | str, ...], data: Any) -> str:
+    """``("joints", 1, "jerk")`` → ``joints.elbow_flex.jerk``, by the entry's own name where it has one."""
+    parts: list[str] = []
+    here = data
+    for step in location:
+        try:
+            here = here[step]
+        except (KeyError, IndexError, TypeError):
+            here = None
+        name = here.get("name") if isinstance(here, dict) and isinstance(step, int) else None
+        parts.append(str(name if name is not None else step))
+    return ".".join(parts)
+
+
+_MODELS: dict[str, type[schema.BaseModel]] = {
+    "joints": schema.Joint,
+    "cameras": schema.Camera,
+    "pose": schema.CameraPose,
+    "joint_states": schema.JointStates,
+    "gripper": schema.Gripper,
+    "policy": schema.PolicyTiming,
+    "control": schema.Control,
+    "kinematics": schema.Kinematics,
+}
+
+_LIMIT_UNITS = {
+    "position": "[lowest, highest] in rad (m for a sliding joint)",
+    "velocity": "largest speed in rad/s",
+    "acceleration": "largest acceleration in rad/s²",
+    "jerk": "largest jerk in rad/s³",
+    "unit": f"what the driver's messages carry: one of {schema.UNITS}",
+}
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    names = [p for p in location if p in _MODELS]
+    model = _MODELS[str(names[-1])] if names else schema.ContractFile
+    return list(model.model_fields)
+
+
+def _describe(location: tuple[int | str, ...]) -> str:
+    last = str(location[-1])
+    if len(location) > 1 and location[0] == "joints":
+        return _LIMIT_UNITS.get(last, "see config/robots/so101_sim.yaml")
+    return "see config/robots/so101_sim.yaml"

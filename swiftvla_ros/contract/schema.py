@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of a contract file, with their units and the values that are allowed.
+
+Every number is in SI units (rad, m, s, Hz) unless the key's name says otherwise; a joint's ``unit`` tells what
+the robot driver's own messages carry.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Unit = Literal["rad", "deg", "percent", "m", "mm"]
+UNITS: tuple[str, ...] = get_args(Unit)
+
+# Two turns. No joint of an arm that this package drives turns further, so a larger limit was written in degrees.
+_LARGEST_ANGLE_RAD = 4 * math.pi
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Joint(_Strict):
+    """One joint: its name in ``/joint_states``, the unit of the driver's messages, and its limits.
+
+    ``position`` in rad (or m); ``velocity``, ``acceleration`` and ``jerk`` are the largest magnitudes in rad/s,
+    rad/s² and rad/s³ (or m). ``percent_of`` gives the positions (SI) that the driver calls 0 % and 100 %.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    unit: Unit
+    position: tuple[Finite, Finite]
+    velocity: Positive
+    acceleration: Positive
+    jerk: Positive
+    rest: Finite = 0.0
+    percent_of: tuple[Finite, Finite] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Joint:
+        low, high = self.position
+        if low >= high:
+            raise ValueError(f"position: [{low}, {high}] is empty; write [lowest, highest]")
+        if self.unit in ("rad", "deg", "percent") and max(abs(low), abs(high)) > _LARGEST_ANGLE_RAD:
+            raise ValueError(
+                f"position: [{low}, {high}] is more than two turns; limits are in radians whatever the driver's unit: "
+                f"write [{math.radians(low):.4f}, {math.radians(high):.4f}]"
+            )
+        if not low <= self.rest <= high:
+            raise ValueError(f"rest: {self.rest} lies outside position [{low}, {high}]; write a value inside")
+        if (self.unit == "percent") != (self.percent_of is not None):
+            raise ValueError("percent_of: write [position at 0 %, position at 100 %] if and only if unit is 'percent'")
+        if self.percent_of is not None and self.percent_of[0] == self.percent_of[1]:
+            raise ValueError("percent_of: both ends are equal; write two different positions")
+        return self
+
+    @property
+    def scale_and_offset(self) -> tuple[float, float]:
+        """``(a, b)`` such that SI = a · driver + b."""
+        if self.unit == "deg":
+            return math.pi / 180, 0.0
+        if self.unit == "mm":
+            return 1e-3, 0.0
+        if self.percent_of is not None:
+            zero, full = self.percent_of
+            return (full - zero) / 100, zero
+        return 1.0, 0.0
+
+
+class CameraPose(_Strict):
+    """Where a camera is in the base frame: its optical frame (z forward, x right, y down; REP 103) and field of view.
+
+    ``fovy_deg`` is the vertical field of view of the unrotated, uncropped source image.
+    """
+
+    position_m: tuple[Finite, Finite, Finite]
+    quaternion_xyzw: tuple[Finite, Finite, Finite, Finite]
+    fovy_deg: Annotated[float, Field(gt=0, lt=180)]
+
+    @field_validator("quaternion_xyzw")
+    @classmethod
+    def _unit_length(cls, value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        norm = math.sqrt(sum(v * v for v in value))
+        if abs(norm - 1) > 1e-3:
+            raise ValueError(f"length {norm:.4f}; write a unit quaternion as [x, y, z, w]")
+        return value
+
+
+class Camera(_Strict):
+    """One camera: where its images come from and what the policy sees of them.
+
+    The image is rotated by ``rotate_deg`` (clockwise), cropped to ``crop`` (x, y, width, height in px of the rotated
+    image) and brought to ``size`` (width, height): ``fit: stretch`` fills it, ``fit: pad`` keeps the aspect ratio.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")]
+    transport: Literal["raw", "compressed"] = "raw"
+    rate_hz: Positive
+    source_size: tuple[Annotated[int, Field(ge=8, le=8192)], Annotated[int, Field(ge=8, le=8192)]]
+    rotate_deg: Literal[0, 90, 180, 270] = 0
+    crop: (
+        tuple[
+            Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]
+        ]
+        | None
+    ) = None
+    fit: Literal["stretch", "pad"] = "stretch"
+    size: tuple[Annotated[int, Field(ge=16, le=2048)], Annotated[int, Field(ge=16, le=2048)]]
+    pose: CameraPose | None = None
+
+    @property
+    def rotated_size(self) -> tuple[int, int]:
+        """Width and height in px after the rotation."""
+        width, height = self.source_size
+        return (height, width) if self.rotate_deg in (90, 270) else (width, height)
+
+    @model_validator(mode="after")
+    def _crop_inside(self) -> Camera:
+        if self.crop is not None:
+            x, y, w, h = self.crop
+            width, height = self.rotated_size
+            if x + w > width or y + h > height:
+                raise ValueError(f"crop: {list(self.crop)} leaves the image of {width}×{height} px; write a smaller one")
+        return self
+
+
+class JointStates(_Strict):
+    """The driver's ``sensor_msgs/JointState`` topic and its rate."""
+
+    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")] = "/joint_states"
+    rate_hz: Positive
+
+
+class Gripper(_Strict):
+    """Which joint is the gripper, and its open and closed positions (SI)."""
+
+    joint: str
+    open: Finite
+    closed: Finite
+
+
+class PolicyTiming(_Strict):
+    """How observations are paired and how old they may be when a chunk is computed from them, s."""
+
+    step_s: Positive
+    max_image_age_s: Positive = 0.5
+    max_state_age_s: Positive = 0.3
+    pair_slop_s: Positive = 0.06
+
+
+class Control(_Strict):
+    """Where commands go, how often, and the executor's patience.
+
+    ``start_tolerance_rad``: how far a first target may be from the measured pose. ``tail_timeout_s``: how long the rows
+    of a chunk may be followed without a newer one. ``max_chunk_s``: the longest chunk that is accepted.
+    """
+
+    rate_hz: Annotated[float, Field(ge=100, le=1000)]
+    output: Literal["joint_trajectory", "forward_position"]
+    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")]
+    start_tolerance_rad: Positive = 0.35
+    tail_timeout_s: Positive = 1.0
+    hold_timeout_s: Positive | None = None
+    max_chunk_s: Positive = 10.0
+
+
+class Kinematics(_Strict):
+    """The URDF (path relative to the contract file) and the link whose origin is the tool centre point."""
+
+    urdf: str
+    end_effector: str
+
+
+class ContractFile(_Strict):
+    """The whole file."""
+
+    robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    base_frame: str
+    kinematics: Kinematics | None = None
+    joints: Annotated[tuple[Joint, ...], Field(min_length=1, max_length=64)]
+    gripper: Gripper | None = None
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1, max_length=8)]
+    joint_states: JointStates
+    policy: PolicyTiming
+    control: Control
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ContractFile:
+        for what, names in (("joints", [j.name for j in self.joints]), ("cameras", [c.name for c in self.cameras])):
+            twice = {n for n in names if names.count(n) > 1}
+            if twice:
+                raise ValueError(f"{what}: {sorted(twice)} stands more than once; give each its own name")
+        if self.gripper is not None:
+            self._check_gripper(self.gripper)
+        self._check_rates()
+        return self
+
+    def _check_gripper(self, gripper: Gripper) -> None:
+        joint = next((j for j in self.joints if j.name == gripper.joint), None)
+        if joint is None:
+            raise ValueError(
+                f"gripper.joint: '{gripper.joint}' is not a joint; write one of {[j.name for j in self.joints]}"
+            )
+        for key in ("open", "closed"):
+            value = getattr(gripper, key)
+            if not joint.position[0] <= value <= joint.position[1]:
+                raise ValueError(f"gripper.{key}: {value} lies outside {joint.name}'s position {list(joint.position)}")
+
+    def _check_rates(self) -> None:
+        for camera in self.cameras:
+            if 1 / camera.rate_hz > self.policy.max_image_age_s:
+                raise ValueError(
+                    f"cameras.{camera.name}.rate_hz: {camera.rate_hz} Hz gives an image every {1 / camera.rate_hz:.2f} s, "
+                    f"older than policy.max_image_age_s {self.policy.max_image_age_s}; raise one of the two"
+                )
+        if 1 / self.joint_states.rate_hz > self.policy.max_state_age_s:
+            raise ValueError(
+                f"joint_states.rate_hz: {self.joint_states.rate_hz} Hz is slower than policy.max_state_age_s "
+                f"{self.policy.max_state_age_s} allows; raise one of the two"
+            )
+        if 1 / self.joint_states.rate_hz > 2 * self.policy.pair_slop_s:
+            raise ValueError(
+                f"policy.pair_slop_s: {self.policy.pair_slop_s} s can't pair joint states that come every "
+                f"{1 / self.joint_states.rate_hz:.3f} s; write at least {0.5 / self.joint_states.rate_hz:.3f}"
+            )
+        if self.policy.step_s < 1 / self.control.rate_hz:
+            raise ValueError(
+                f"policy.step_s: {self.policy.step_s} s is shorter than one control tick of {self.control.rate_hz} Hz; "
+                f"raise control.rate_hz to at least {1 / self.policy.step_s:.0f}"
+            )

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations and grounding scenes on disk: one safetensors file an episode or shard, metadata as JSON in its header.
+
+Images are stored as the policy sees them (already conditioned by the contract), positions in SI units and in the order
+of the joint names that stand in the file, which are checked against the contract on reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from swiftvla_ros.contract import Contract
+
+Images = dict[str, NDArray[np.uint8]]
+
+_IMAGES = "images."
+
+
+class EpisodeError(ValueError):
+    """A file of recorded data that can't be used; the message names the file, what is wrong and the fix."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration of T policy steps.
+
+    Attributes
+    ----------
+    instruction
+        What was asked for.
+    images
+        Camera name → RGB uint8 [T, h, w, 3] as the policy sees it.
+    state
+        Measured joint positions, float32 [T, J], rad (or m), contract order.
+    action
+        Positions commanded at the same times, float32 [T, J].
+    expert
+        bool [T]: False where the command was a disturbance that must not be imitated.
+    stamps_s
+        float64 [T], s.
+    metadata
+        JSON values: verb, color, seed, success, block positions …
+    """
+
+    instruction: str
+    images: Images
+    state: NDArray[np.float32]
+    action: NDArray[np.float32]
+    expert: NDArray[np.bool_]
+    stamps_s: NDArray[np.float64]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GroundingScenes:
+    """N still scenes, each with K referring instructions and where the block that is meant lies.
+
+    Attributes
+    ----------
+    images
+        Camera name → RGB uint8 [N, h, w, 3].
+    state
+        float32 [N, J], rad (or m).
+    instructions
+        N lists of K texts.
+    target_uv
+        float32 [N, K, 2]: the meant block's centre in the front image, u right and v down, 0…1.
+    target_color
+        int64 [N, K]: the meant block's colour index; equal indices in a row mean the same block.
+    """
+
+    images: Images
+    state: NDArray[np.float32]
+    instructions: list[list[str]]
+    target_uv: NDArray[np.float32]
+    target_color: NDArray[np.int64]
+
+
+def save_episode(path: Path, episode: Episode, contract: Contract) -> None:
+    """Write one episode; the file appears under its name only when it is whole."""
+    tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in episode.images.items()}
+    tensors |= {
+        "state": episode.state,
+        "action": episode.action,
+        "expert": episode.expert,
+        "stamps_s": episode.stamps_s,
+    }
+    _write(path, tensors, contract, {"instruction": episode.instruction, "metadata": episode.metadata})
+
+
+def load_episode(path: Path, contract: Contract) -> Episode:
+    """Read one episode; raises :class:`EpisodeError`."""
+    tensors, header = _read(path, contract, ("state", "action", "expert", "stamps_s"))
+    return Episode(
+        instruction=str(header["instruction"]),
+        images=_pop_images(tensors),
+        state=tensors["state"],
+        action=tensors["action"],
+        expert=tensors["expert"].astype(bool),
+        stamps_s=tensors["stamps_s"],
+        metadata=dict(header["metadata"]),
+    )
+
+
+def list_episodes(folder: Path) -> list[Path]:
+    """The episode files of a folder, in order; raises :class:`EpisodeError` when there is none."""
+    found = sorted(folder.glob("episode_*.safetensors"))
+    if not found:
+        raise EpisodeError(f"{folder}: holds no episode_*.safetensors; record some with `swiftvla collect {folder}`")
+    return found
+
+
+def save_scenes(path: Path, scenes: GroundingScenes, contract: Contract) -> None:
+    """Write one shard of grounding scenes."""
+    tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in scenes.images.items()}
+    tensors |= {"state": scenes.state, "target_uv": scenes.target_uv, "target_color": scenes.target_color}
+    _write(path, tensors, contract, {"instructions": scenes.instructions})
+
+
+def load_scenes(path: Path, contract: Contract) -> GroundingScenes:
+    """Read one shard of grounding scenes; raises :class:`EpisodeError`."""
+    tensors, header = _read(path, contract, ("state", "target_uv", "target_color"))
+    return GroundingScenes(
+        images=_pop_images(tensors),
+        state=tensors["state"],
+        instructions=header["instructions"],
+        target_uv=tensors["target_uv"],
+        target_color=tensors["target_color"],
+    )
+
+
+def list_scenes(folder: Path) -> list[Path]:
+    """The shards of a folder, in order; raises :class:`EpisodeError` when there is none."""
+    found = sorted(folder.glob("scenes_*.safetensors"))
+    if not found:
+        raise EpisodeError(f"{folder}: holds no scenes_*.safetensors; `swiftvla pretrain-grounding` renders them")
+    return found
+
+
+def _pop_images(tensors: dict[str, NDArray[Any]]) -> Images:
+    return {key.removeprefix(_IMAGES): tensors[key] for key in tensors if key.startswith(_IMAGES)}
+
+
+def _write(path: Path, tensors: dict[str, NDArray[Any]], contract: Contract, header: dict[str, Any]) -> None:
+    metadata = {key: json.dumps(value) for key, value in header.items()}
+    metadata["joint_names"] = json.dumps(contract.joint_names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def _read(path: Path, contract: Contract, required: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise EpisodeError(f"{path}: can't be read ({error}); delete it and record it again") from error
+    missing = [key for key in required if key not in tensors]
+    missing += [_IMAGES + name for name in contract.camera_names if _IMAGES + name not in tensors]
+    if missing:
+        raise EpisodeError(f"{path}: lacks {missing}; it was not recorded with {contract.path}")
+    if tuple(header.get("joint_names", ())) != contract.joint_names:
+        raise EpisodeError(
+            f"{path}: joints {header.get('joint_names')} differ from {list(contract.joint_names)} of {contract.path}"
+        )
+    return tensors, header

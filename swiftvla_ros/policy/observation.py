@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy reads, and which instructions it accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_INSTRUCTION_CHARACTERS = 256
+
+
+class InstructionError(ValueError):
+    """An instruction that is refused; the message says why."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One conditioned observation.
+
+    Attributes
+    ----------
+    images
+        Camera name → RGB uint8 [h, w, 3], of the contract's size.
+    state
+        Proprioceptive state: joint positions, float64 [J], rad (or m), contract order.
+    instruction
+        What the robot shall do.
+    """
+
+    images: dict[str, NDArray[np.uint8]]
+    state: NDArray[np.float64]
+    instruction: str
+
+
+def validate_instruction(text: str) -> str:
+    """The instruction without surrounding white space.
+
+    Raises
+    ------
+    InstructionError
+        It is empty, longer than 256 characters, or holds control characters.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise InstructionError("the instruction is empty; write what the robot shall do, e.g. 'pick up the red block'")
+    if len(stripped) > MAX_INSTRUCTION_CHARACTERS:
+        raise InstructionError(
+            f"the instruction has {len(stripped)} characters; write at most {MAX_INSTRUCTION_CHARACTERS}"
+        )
+    if not stripped.isprintable():
+        raise InstructionError("the instruction holds control characters; write one line of plain text")
+    return stripped
