@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work shared out to processes, with a progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Result = TypeVar("Result")
+
+
+def run_jobs(
+    function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], *, workers: int, title: str, progress: bool = True
+) -> Iterator[Result]:
+    """Call ``function(*job)`` for every job and yield the results as they come.
+
+    Parameters
+    ----------
+    function
+        A module-level function; it runs in fresh processes when there is more than one worker, because an OpenGL
+        context does not survive a fork.
+    jobs
+        Argument tuples.
+    workers
+        Number of processes; 1 stays in this one.
+    title
+        Label of the progress bar.
+    progress
+        Show the bar.
+    """
+    jobs = list(jobs)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task(title, total=len(jobs))
+        if workers <= 1:
+            for job in jobs:
+                yield function(*job)
+                bar.advance(task)
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            futures = [pool.submit(function, *job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+                    bar.advance(task)
+            finally:
+                for future in futures:
+                    future.cancel()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint positions that bring a point of the hand to a point above the table."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.contract import Contract
+
+Array = NDArray[np.float64]
+
+PITCH_RAD = np.radians(68.0)
+"""The hand's approach angle below the horizontal: the steepest at which the whole workspace can be reached and lifted from."""
+_ARM = 5  # every joint but the gripper
+# A configuration near every solution, so that the iteration ends at the same branch from everywhere.
+_NOMINAL = np.array([0.0, -0.3, 0.5, 1.1, 1.62])
+_DIFFERENCE = 1e-6
+
+
+class Reach:
+    """Inverse kinematics of the hand at its fixed approach angle, with the jaws opening sideways.
+
+    Parameters
+    ----------
+    contract
+        The SO-101's contract; the kinematics come from its URDF.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        if contract.chain is None:
+            raise ValueError(f"{contract.path}: kinematics: missing; the simulation needs the arm's URDF")
+        self._chain = contract.chain
+        self._low = contract.limits.min_position[:_ARM]
+        self._high = contract.limits.max_position[:_ARM]
+
+    def solve(self, xyz: Array, tool: Array | None = None, pitch: float = PITCH_RAD) -> Array:
+        """Arm joints that put a tool point at a target.
+
+        Parameters
+        ----------
+        xyz
+            Target [3], m, base frame.
+        tool
+            The point of the hand [3], m, in the end effector's frame; the end effector itself by default.
+        pitch
+            Approach angle below the horizontal, rad.
+
+        Returns
+        -------
+        Array
+            [5], rad.
+
+        Raises
+        ------
+        ValueError
+            No solution within the joint limits.
+        """
+        offset = np.zeros(3) if tool is None else np.asarray(tool, dtype=np.float64)
+        q = _NOMINAL.copy()
+        q[0] = -np.arctan2(xyz[1], xyz[0] - 0.04)
+        steps = np.concatenate([np.zeros((1, _ARM)), np.eye(_ARM) * _DIFFERENCE])
+        for _ in range(30):
+            residuals = self._residual(q + steps, xyz, offset, pitch)
+            residual = residuals[0]
+            if np.abs(residual).max() < 1e-8:
+                break
+            jacobian = (residuals[1:] - residual).T / _DIFFERENCE
+            q = q - np.clip(np.linalg.solve(jacobian + 1e-9 * np.eye(_ARM), residual), -0.3, 0.3)
+        if np.abs(residual).max() > 1e-5 or (q < self._low).any() or (q > self._high).any():
+            raise ValueError(f"the hand cannot reach {np.round(xyz, 3).tolist()} m at {np.degrees(pitch):.0f}° pitch")
+        return q
+
+    def _residual(self, q: Array, xyz: Array, offset: Array, pitch: float) -> Array:
+        """Position error (m), approach angle error and roll error of ``q`` [N, 5]: [N, 5]."""
+        full = np.concatenate([q, np.zeros((len(q), 1))], axis=1)
+        pose = self._chain.pose(full)
+        tool = pose[:, :3, 3] + pose[:, :3, :3] @ offset
+        angle = pose[:, 2, 2] + np.sin(pitch)
+        return np.concatenate([tool - xyz, angle[:, None], pose[:, 2, 0][:, None]], axis=1)

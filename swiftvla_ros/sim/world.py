@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated robot, its table and its cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.sim.backend import mujoco
+from swiftvla_ros.sim.language import COLORS
+from swiftvla_ros.sim.layout import BLOCK_HALF_M, Layout, sample_layout, sample_spot
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+_SCENE = Path(__file__).with_name("so101_scene.xml")
+_DISTRACTORS = ("ball", "can", "slab")
+_DISTRACTOR_HEIGHT_M = {"ball": 0.015, "can": 0.018, "slab": 0.006}
+# Colours that no block has and no instruction names.
+_DISTRACTOR_RGB = np.array([[0.5, 0.5, 0.52], [0.85, 0.75, 0.15], [0.15, 0.15, 0.15], [0.9, 0.9, 0.9], [0.45, 0.3, 0.2]])
+_OUT_OF_SIGHT = np.array([0.0, 0.0, -1.0])
+_HAND_BODIES = ("gripper_body", "moving_jaw")
+
+
+@dataclass(frozen=True)
+class Contact:
+    """The hand touches a block: which ``color``, and the highest contact point's height (m) above the block's centre."""
+
+    color: str
+    height_m: float
+
+
+class SimWorld:
+    """A MuJoCo SO-101 with three coloured blocks, driven by joint positions as the real arm is.
+
+    Parameters
+    ----------
+    contract
+        Names the joints, gives their limits and the front camera's pose.
+    seed
+        Scene of the first :meth:`reset`.
+
+    Notes
+    -----
+    Free the OpenGL contexts with :meth:`close`, or use the world in a ``with`` statement.
+    """
+
+    def __init__(self, contract: Contract, seed: int = 0) -> None:
+        self.contract = contract
+        self._model = mujoco.MjModel.from_xml_path(str(_SCENE))
+        self._data = mujoco.MjData(self._model)
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        missing = [name for name in contract.joint_names if not _has_joint(self._model, name)]
+        if missing:
+            raise ValueError(f"{contract.path}: joints {missing} are not joints of the simulated SO-101")
+        self._qpos = np.array([self._model.joint(name).qposadr[0] for name in contract.joint_names])
+        self._dof = np.array([self._model.joint(name).dofadr[0] for name in contract.joint_names])
+        self._actuator = np.array([self._model.actuator(name).id for name in contract.joint_names])
+        self._gripper = contract.joint_names.index(contract.gripper.joint) if contract.gripper else None
+        self._block_qpos = np.array([self._model.joint(color).qposadr[0] for color in COLORS])
+        self._block_geom = {self._model.geom(color).id: color for color in COLORS}
+        hand = {self._model.body(name).id for name in _HAND_BODIES}
+        self._hand_geoms = {i for i in range(self._model.ngeom) if self._model.geom_bodyid[i] in hand}
+        self._low, self._high = contract.limits.min_position, contract.limits.max_position
+        self._plain_rgba = self._model.geom_rgba.copy()
+        self._plain_light = self._model.light_diffuse.copy()
+        self._place_front_camera()
+        self.reset(seed)
+
+    def __enter__(self) -> SimWorld:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the renderers. MuJoCo's EGL contexts complain when the interpreter has to do it."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def reset(
+        self,
+        seed: int,
+        *,
+        layout: Layout | None = None,
+        arm: Array | None = None,
+        randomise: bool = True,
+        distractors: int = 0,
+    ) -> None:
+        """Start a new scene.
+
+        Parameters
+        ----------
+        seed
+            Decides everything that is random: the same seed gives the same scene.
+        layout
+            Where the blocks lie; drawn from the seed by default.
+        arm
+            Joint positions [J], rad; the contract's rest pose by default.
+        randomise
+            Vary light, table shade and block hue a little.
+        distractors
+            Number (0…3) of other objects put on the table. They have no collision shape.
+        """
+        layout_rng, look_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
+        self.layout = sample_layout(layout_rng) if layout is None else layout
+        mujoco.mj_resetData(self._model, self._data)
+        pose = self.contract.rest if arm is None else np.asarray(arm, dtype=np.float64)
+        self._data.qpos[self._qpos] = pose
+        for address, xy, yaw in zip(self._block_qpos, self.layout.xy, self.layout.yaw, strict=True):
+            self._data.qpos[address : address + 3] = [*xy, BLOCK_HALF_M]
+            self._data.qpos[address + 3 : address + 7] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        self._place_distractors(look_rng, distractors)
+        self._paint(look_rng if randomise else None)
+        self.command(pose)
+        mujoco.mj_forward(self._model, self._data)
+
+    @property
+    def time_s(self) -> float:
+        """Simulated seconds since the reset."""
+        return float(self._data.time)
+
+    def command(self, q: Array) -> None:
+        """Set the servos' set-points [J] (rad, contract order), clipped to the contract's position limits."""
+        self._command = np.clip(np.asarray(q, dtype=np.float64), self._low, self._high)
+        self._data.ctrl[self._actuator] = self._command
+
+    def commanded(self) -> Array:
+        """The set-points [J] that the servos follow."""
+        return self._command.copy()
+
+    def advance(self, dt_s: float) -> None:
+        """Run the physics (500 Hz) for ``dt_s`` seconds."""
+        mujoco.mj_step(self._model, self._data, nstep=max(1, round(dt_s / self._model.opt.timestep)))
+
+    def state(self) -> Array:
+        """Measured joint positions [J], rad, contract order."""
+        return self._data.qpos[self._qpos].copy()
+
+    def joint_velocity(self) -> Array:
+        """Measured joint velocities [J], rad/s, contract order."""
+        return self._data.qvel[self._dof].copy()
+
+    def block_positions(self) -> Array:
+        """Centres of the blocks [3, 3], m, base frame, in the order of the colours."""
+        return np.stack([self._data.qpos[a : a + 3] for a in self._block_qpos])
+
+    def end_effector_position(self) -> Array:
+        """Tool centre point [3], m, base frame, of the simulated (not the commanded) arm."""
+        return self._data.site("gripper_frame").xpos.copy()
+
+    def contacts(self) -> tuple[Contact, ...]:
+        """Which blocks the hand touches now."""
+        highest: dict[str, float] = {}
+        for i in range(self._data.ncon):
+            contact = self._data.contact[i]
+            for block, other in ((contact.geom1, contact.geom2), (contact.geom2, contact.geom1)):
+                if block in self._block_geom and other in self._hand_geoms:
+                    color = self._block_geom[block]
+                    height = float(contact.pos[2] - self._data.geom_xpos[block][2])
+                    highest[color] = max(height, highest.get(color, -1.0))
+        return tuple(Contact(color, height) for color, height in highest.items())
+
+    def render(self, camera: str, width: int = 320, height: int = 240) -> Image:
+        """What a camera sees: RGB uint8 [height, width, 3]; at most 640×480."""
+        renderer = self._renderers.get((width, height))
+        if renderer is None:
+            renderer = mujoco.Renderer(self._model, height=height, width=width)
+            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+                renderer.scene.flags[flag] = 0
+            self._renderers[(width, height)] = renderer
+        renderer.update_scene(self._data, camera=camera)
+        return np.asarray(renderer.render(), dtype=np.uint8)
+
+    def _place_front_camera(self) -> None:
+        """Move the front camera to the contract's pose, so that the contract's projection is the simulation's."""
+        pose = self.contract.camera("front").pose
+        if pose is None:
+            raise ValueError(f"{self.contract.path}: cameras: front: pose: missing; the simulation has to know where it stands")
+        camera = self._model.camera("front")
+        x, y, z, w = pose.quaternion_xyzw
+        flipped = np.zeros(4)
+        # MuJoCo's cameras look along -z with y up; the optical frame looks along +z with y down: half a turn about x.
+        mujoco.mju_mulQuat(flipped, np.array([w, x, y, z]), np.array([0.0, 1.0, 0.0, 0.0]))
+        camera.pos[:] = pose.position_m
+        camera.quat[:] = flipped
+        camera.fovy[:] = pose.fovy_deg
+
+    def _place_distractors(self, rng: np.random.Generator, count: int) -> None:
+        taken = list(self.layout.xy)
+        chosen = rng.permutation(len(_DISTRACTORS))[:count]
+        for index, name in enumerate(_DISTRACTORS):
+            body = self._model.body(name)
+            body.pos[:] = _OUT_OF_SIGHT
+            if index not in chosen:
+                continue
+            for _ in range(50):
+                spot = sample_spot(rng)
+                if all(np.hypot(*(spot - other)) > 0.05 for other in taken):
+                    taken.append(spot)
+                    body.pos[:] = [*spot, _DISTRACTOR_HEIGHT_M[name]]
+                    angle = rng.uniform(-np.pi, np.pi)
+                    body.quat[:] = [np.cos(angle / 2), 0, 0, np.sin(angle / 2)]
+                    break
+
+    def _paint(self, rng: np.random.Generator | None) -> None:
+        rgba = self._plain_rgba.copy()
+        light = self._plain_light.copy()
+        if rng is not None:
+            light = light * rng.uniform(0.8, 1.25, (len(light), 1))
+            table = self._model.geom("table").id
+            rgba[table, :3] = rng.uniform(0.35, 0.7) + rng.uniform(-0.06, 0.06, 3)
+            for geom in self._block_geom:
+                rgba[geom, :3] = np.clip(rgba[geom, :3] * rng.uniform(0.85, 1.15) + rng.uniform(-0.05, 0.05, 3), 0, 1)
+            for name in _DISTRACTORS:
+                geom = self._model.body(name).geomadr[0]
+                rgba[geom, :3] = _DISTRACTOR_RGB[rng.integers(len(_DISTRACTOR_RGB))]
+        self._model.geom_rgba[:] = rgba
+        self._model.light_diffuse[:] = light
+
+
+def _has_joint(model: mujoco.MjModel, name: str) -> bool:
+    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name) >= 0
