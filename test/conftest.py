@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that keep every ROS test in a graph of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DISCOVERY_TIMEOUT_S = 10.0  # discovery takes 0.1 s, sometimes 2.5 s, and was seen to take 5 s
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def ros_domain_id() -> Iterator[int]:
+    """Reserve a ROS domain id that no other test run on this machine uses."""
+    # Above 101 the ports collide with Linux' ephemeral ones; 0 is everybody's default.
+    for domain_id in range(30, 102):
+        with (Path(tempfile.gettempdir()) / f"swiftvla_ros_domain_{domain_id}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain_id
+            return
+    pytest.fail("every ROS domain id from 30 to 101 is in use; end other test runs first")
+
+
+@pytest.fixture
+def ros_environment(ros_domain_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Put this process and its children into a local graph with logs below ``tmp_path``; return their environment."""
+    log = tmp_path / "ros_log"
+    log.mkdir()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain_id))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_LOG_DIR", str(log))
+    profile = str(ROOT / "config" / "fastdds_shm.xml")
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", profile)
+    return dict(os.environ)
+
+
+@pytest.fixture
+def ros(ros_environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Initialise rclpy in this process for one test; skip the test where rclpy is not installed."""
+    rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+    rclpy.init()
+    yield ros_environment
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Return a function that polls a condition and fails the test, naming it, when it does not come true in time."""
+
+    def wait(condition: Callable[[], object], what: str, timeout_s: float = DISCOVERY_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {timeout_s:g} s: {what}")
+            time.sleep(0.02)
+
+    return wait
