@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole system: ``ros2 launch swiftvla_ros policy.launch.py robot:=so101`` or ``… sim:=true``."""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+
+from launch import Action, LaunchContext, LaunchDescription
+from swiftvla_ros.bringup import describe
+from swiftvla_ros.bringup.launch_actions import launch_actions
+from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, DEFAULT_ROBOT
+
+
+def _start(context: LaunchContext) -> list[Action]:
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    return launch_actions(
+        describe(
+            value("robot"),
+            value("checkpoint"),
+            device=value("device"),
+            namespace=value("namespace"),
+            sim=value("sim").lower() in ("true", "1"),
+            seed=int(value("seed")),
+        )
+    )
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments for what a deployment changes; the processes come from :mod:`swiftvla_ros.bringup`."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "robot", default_value=DEFAULT_ROBOT, description="contract: a YAML file or a shipped name"
+            ),
+            DeclareLaunchArgument("checkpoint", default_value=DEFAULT_CHECKPOINT, description="the policy's folder"),
+            DeclareLaunchArgument("device", default_value="auto", choices=["auto", "cpu", "cuda"]),
+            DeclareLaunchArgument("namespace", default_value="", description="ROS namespace of all nodes"),
+            DeclareLaunchArgument("sim", default_value="false", description="start the simulated robot, too"),
+            DeclareLaunchArgument("seed", default_value="0", description="the simulated robot's first scene"),
+            OpaqueFunction(function=_start),
+        ]
+    )

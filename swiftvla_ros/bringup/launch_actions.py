@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns process descriptions into ``launch`` actions; needs ``launch`` and ``launch_ros`` (a ROS installation)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from launch.actions import EmitEvent, RegisterEventHandler, SetEnvironmentVariable
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
+from launch_ros.actions import Node
+
+from launch import Action, LaunchContext
+from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription, transport_environment
+
+_RESPAWN_DELAY_S = 1.0
+
+
+def launch_actions(processes: Sequence[ProcessDescription]) -> list[Action]:
+    """Return the actions that start ``processes`` as :class:`swiftvla_ros.bringup.Supervisor` would.
+
+    A process that may not be respawned, or can't be configured, ends the launch when it ends.
+    """
+    actions: list[Action] = [SetEnvironmentVariable(k, v) for k, v in transport_environment().items()]
+    for process in processes:
+        node = Node(
+            package="swiftvla_ros",
+            executable=process.executable,
+            name=process.name,
+            namespace=process.namespace,
+            parameters=[dict(process.parameters)],
+            additional_env=dict(process.environment),
+            output="screen",
+            emulate_tty=True,
+            respawn=process.respawn,
+            respawn_delay=_RESPAWN_DELAY_S,
+        )
+        actions += [RegisterEventHandler(OnProcessExit(target_action=node, on_exit=_end_system_if(process))), node]
+    return actions
+
+
+def _end_system_if(process: ProcessDescription) -> Callable[[ProcessExited, LaunchContext], list[Action]]:
+    def on_exit(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        if process.respawn and event.returncode != EXIT_CONFIGURATION:
+            return []
+        if context.is_shutdown:
+            return []
+        return [EmitEvent(event=Shutdown(reason=f"{process.name} ended with exit code {event.returncode}"))]
+
+    return on_exit

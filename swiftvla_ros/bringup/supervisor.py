@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the described processes on a machine without ``launch``: starts, watches, respawns and ends them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription
+
+# Long enough for a node to close a bag or a renderer; an arm's operator should not wait longer for Ctrl-C.
+_INTERRUPT_PATIENCE_S = 5.0
+_TERMINATE_PATIENCE_S = 3.0
+_FIRST_RESPAWN_DELAY_S = 1.0
+_LONGEST_RESPAWN_DELAY_S = 30.0
+# A process that lived this long was healthy: its next death is not counted with the earlier ones.
+_HEALTHY_AFTER_S = 20.0
+_MOST_QUICK_DEATHS = 5
+
+EventKind = Literal["started", "died", "respawning", "gave_up", "stopping", "killed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a process, for the operator.
+
+    ``text`` names the process; ``returncode`` is negative where a signal killed it, as in :mod:`subprocess`.
+    """
+
+    kind: EventKind
+    process: str
+    text: str
+    returncode: int | None = None
+
+
+@dataclass
+class _Child:
+    description: ProcessDescription
+    popen: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    quick_deaths: int = 0
+    respawn_at: float | None = None
+
+
+class Supervisor:
+    """Starts each process on its own, repeats its lines with its name, and restarts or ends the system when one dies.
+
+    Each process runs in its own session, so that Ctrl-C in a terminal reaches the supervisor alone, which then ends all
+    of them in order: SIGINT, SIGTERM, SIGKILL. On Linux the kernel kills them when the supervisor itself is killed.
+
+    Parameters
+    ----------
+    processes
+        What to run, in the order of starting.
+    environment
+        Variables for all processes, on top of this process's own.
+    on_line
+        Called from a reading thread with (process name, line) for each line that a process prints.
+    on_event
+        Called from the thread of :meth:`run` for each start, death and respawn.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[ProcessDescription],
+        *,
+        environment: Mapping[str, str] | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._children = {p.name: _Child(p) for p in processes}
+        if len(self._children) != len(processes):
+            raise ValueError(f"two processes share a name: {[p.name for p in processes]}; give each its own")
+        self._environment = dict(environment or {})
+        self._on_line = on_line or _print_line
+        self._on_event = on_event or _print_event
+        # None wakes the loop for a stop request; a name tells that this process has ended.
+        self._wake: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stop_requested = False
+        self._failure: Event | None = None
+
+    @property
+    def failure(self) -> Event | None:
+        """Why the system ended by itself; None while it runs and after a requested stop."""
+        return self._failure
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of ``name`` while it runs."""
+        popen = self._children[name].popen
+        return popen.pid if popen is not None and popen.returncode is None else None
+
+    def request_stop(self) -> None:
+        """Ask :meth:`run` to end everything; may be called from any thread and from a signal handler."""
+        self._stop_requested = True
+        self._wake.put(None)
+
+    def run(self) -> int:
+        """Run the system until a stop is requested or a process dies that can't be respawned.
+
+        Returns
+        -------
+        int
+            0 after a requested stop, 1 when a process ended the system.
+        """
+        try:
+            for child in self._children.values():
+                if self._stop_requested:
+                    break
+                self._start(child)
+            while not self._stop_requested and self._failure is None:
+                self._wait_and_react()
+        finally:
+            self._stop_all()
+        return 0 if self._failure is None else 1
+
+    def _wait_and_react(self) -> None:
+        due = [c.respawn_at for c in self._children.values() if c.respawn_at is not None]
+        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        try:
+            name = self._wake.get(timeout=timeout)
+        except queue.Empty:
+            name = None
+        if name is not None:
+            self._react_to_death(self._children[name])
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.respawn_at is not None and child.respawn_at <= now and not self._stop_requested:
+                child.respawn_at = None
+                self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        description = child.description
+        environment = {**os.environ, **self._environment, **description.environment, "PYTHONUNBUFFERED": "1"}
+        child.popen = subprocess.Popen(
+            description.command(),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_child_fate(description.signal_when_orphaned),  # noqa: PLW1509 - two system calls, no lock
+        )
+        child.started_at = time.monotonic()
+        threading.Thread(target=self._follow, args=(description.name, child.popen), daemon=True).start()
+        self._on_event(Event("started", description.name, f"{description.name}: started, pid {child.popen.pid}"))
+
+    def _follow(self, name: str, popen: subprocess.Popen[bytes]) -> None:
+        reader = threading.Thread(target=self._read, args=(name, popen), daemon=True)
+        reader.start()
+        popen.wait()
+        # A grandchild may keep the pipe open for ever; the last lines of the process itself are there at once.
+        reader.join(timeout=1.0)
+        self._wake.put(name)
+
+    def _read(self, name: str, popen: subprocess.Popen[bytes]) -> None:
+        if popen.stdout is None:
+            return
+        with popen.stdout as lines:
+            for line in lines:
+                self._on_line(name, line.decode(errors="replace").rstrip())
+
+    def _react_to_death(self, child: _Child) -> None:
+        name, returncode = child.description.name, child.popen.returncode if child.popen is not None else 0
+        how = describe_returncode(returncode)
+        lived_s = time.monotonic() - child.started_at
+        if returncode == EXIT_CONFIGURATION:
+            self._fail(
+                Event("died", name, f"{name}: can't be configured (see its lines above); the system ends", returncode)
+            )
+            return
+        if not child.description.respawn:
+            self._fail(Event("died", name, f"{name}: {how}; the system can't run without it and ends", returncode))
+            return
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < _HEALTHY_AFTER_S else 1
+        if child.quick_deaths >= _MOST_QUICK_DEATHS:
+            text = f"{name}: {how}, {child.quick_deaths} times soon after its start; the system ends"
+            self._fail(Event("gave_up", name, text, returncode))
+            return
+        self._on_event(Event("died", name, f"{name}: {how} after {lived_s:.1f} s", returncode))
+        delay_s = min(_FIRST_RESPAWN_DELAY_S * 2 ** (child.quick_deaths - 1), _LONGEST_RESPAWN_DELAY_S)
+        child.respawn_at = time.monotonic() + delay_s
+        self._on_event(Event("respawning", name, f"{name}: starting it again in {delay_s:.0f} s"))
+
+    def _fail(self, event: Event) -> None:
+        self._failure = event
+        self._on_event(event)
+
+    def _stop_all(self) -> None:
+        self._on_event(Event("stopping", "", "ending all processes"))
+        steps = (
+            (signal.SIGINT, _INTERRUPT_PATIENCE_S),
+            (signal.SIGTERM, _TERMINATE_PATIENCE_S),
+            (signal.SIGKILL, _TERMINATE_PATIENCE_S),
+        )
+        for number, patience_s in steps:
+            alive = [c.popen for c in self._children.values() if c.popen is not None and c.popen.poll() is None]
+            if not alive:
+                return
+            if number != signal.SIGINT:
+                names = [c.description.name for c in self._children.values() if c.popen in alive]
+                text = f"{', '.join(names)}: still running, sending {number.name}"
+                self._on_event(Event("killed", ", ".join(names), text))
+            for popen in alive:
+                # Its own session makes the process a group leader: what it started ends with it.
+                with suppress(ProcessLookupError):
+                    os.killpg(popen.pid, number)
+            deadline = time.monotonic() + patience_s
+            for popen in alive:
+                with suppress(subprocess.TimeoutExpired):
+                    popen.wait(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def describe_returncode(returncode: int) -> str:
+    """Tell a process's end in words: ``ended with exit code 1``, ``was killed by SIGKILL``."""
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"
+
+
+def _child_fate(number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a new process does before it becomes the node: ask the kernel for a signal when its parent dies.
+
+    ``prctl(PR_SET_PDEATHSIG)``, Linux only; survives ``execve``. The signal is sent when the *thread* that started the
+    process ends, so :meth:`Supervisor.run` starts all of them and outlives them.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    pr_set_pdeathsig = 1
+    parent = os.getpid()
+
+    def set_fate() -> None:
+        prctl(pr_set_pdeathsig, int(number))
+        # The parent may have died before the call, and then nobody sends the signal.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return set_fate
+
+
+def _print_line(name: str, line: str) -> None:
+    print(f"[{name}] {line}", flush=True)
+
+
+def _print_event(event: Event) -> None:
+    if event.kind != "started":
+        print(f"[supervisor] {event.text}", flush=True)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``swiftvla`` command line: registers one function per command, each from a module of its own.
+
+The modules import at their top only what every machine has; torch, rclpy and MuJoCo are imported when a command runs,
+so ``swiftvla --help`` and ``swiftvla check-contract`` work where those are missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="SwiftVLA on ROS 2: cameras, joints and a sentence in; limited, smooth joint motion out.\n\n"
+    'Start with: [bold]swiftvla demo "pick up the red block"[/bold]',
+)
+
+# In the order in which a newcomer needs them: command → module of this package.
+COMMANDS = {
+    "demo": "demo",
+    "up": "up",
+    "check-contract": "check_contract",
+    "check-motion": "check_motion",
+    "eval": "evaluate",
+    "collect": "collect",
+    "pretrain-grounding": "pretrain_grounding",
+    "train": "train",
+    "model-info": "model_info",
+}
+
+for _name, _module in COMMANDS.items():
+    _path = f"swiftvla_ros.cli.{_module}"
+    if importlib.util.find_spec(_path) is not None:
+        app.command(_name)(importlib.import_module(_path).command)
+
+
+if __name__ == "__main__":
+    app()
