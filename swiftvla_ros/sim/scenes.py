@@ -20,7 +20,7 @@ from swiftvla_ros.sim.world import SimWorld
 
 SHARD = 250
 """Scenes a file."""
-_HOVER_M = (0.045, 0.095)
+_HOVER_M = (0.055, 0.095)
 
 
 def render_scenes(
