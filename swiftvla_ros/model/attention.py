@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grouped-query attention and rotary positions, shared by the backbone's text layers and the action expert."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+KeyValue = tuple[Float[Tensor, "b n kv hd"], Float[Tensor, "b n kv hd"]]
+
+
+def rotary_angles(positions: Int[Tensor, "b n"], head_dim: int, theta: float) -> Float[Tensor, "b n half"]:
+    """Angles of RoPE (arXiv 2104.09864), one per pair of channels."""
+    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    return positions[..., None].float() * theta**-exponent
+
+
+def rotate(x: Float[Tensor, "b n h hd"], angles: Float[Tensor, "b n half"]) -> Float[Tensor, "b n h hd"]:
+    """Apply RoPE; channel i pairs with i + hd/2, as in transformers' llama."""
+    cos, sin = angles.cos()[:, :, None].to(x.dtype), angles.sin()[:, :, None].to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def attend(
+    q: Float[Tensor, "b n h hd"],
+    k: Float[Tensor, "b m kv hd"],
+    v: Float[Tensor, "b m kv hd"],
+    mask: Bool[Tensor, "b n m"],
+) -> Float[Tensor, "b n h*hd"]:
+    """Grouped-query attention where ``mask`` is True.
+
+    Query heads of one group are folded into rows, so that keys and values are never repeated; on CPUs this is faster than
+    the fused kernel's backward pass.
+    """
+    b, n, heads, head_dim = q.shape
+    kv = k.shape[2]
+    groups = heads // kv
+    rows = q.view(b, n, kv, groups, head_dim).permute(0, 2, 3, 1, 4).reshape(b, kv, groups * n, head_dim)
+    scores = rows @ k.permute(0, 2, 3, 1) * head_dim**-0.5
+    scores = scores.view(b, kv, groups, n, -1).masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype).view(b, kv, groups * n, -1)
+    out = (weights @ v.transpose(1, 2)).view(b, kv, groups, n, head_dim)
+    return out.permute(0, 3, 1, 2, 4).reshape(b, n, heads * head_dim)

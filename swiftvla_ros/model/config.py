@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes and decisions of a SwiftVLA network, each with its reason, and the two presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The SigLIP tower of SmolVLM; images are square, ``image_size`` px."""
+
+    image_size: int
+    patch_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    # SmolVLM's pixel shuffle: scale_factor² neighbouring patches become one token.
+    scale_factor: int
+
+    @property
+    def tokens_per_side(self) -> int:
+        """Tokens along one side of an image, after the pixel shuffle."""
+        return self.image_size // self.patch_size // self.scale_factor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one image."""
+        return self.tokens_per_side**2
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """SmolVLM's text model, cut to its first ``num_layers`` layers."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """The action expert: as many layers as the text model, ``width_multiplier`` as wide (SmolVLA's 0.75)."""
+
+    hidden_size: int
+    intermediate_size: int
+    # Layers 0, n, 2n … attend to prefix and action tokens together, the others to the prefix alone (SmolVLA: 2).
+    self_attention_every: int = 2
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Fusion Tokens and the end-effector trajectory they are trained on.
+
+    The paper gives neither their number nor the trajectory's space or horizon; its figures draw a path on the front
+    image. So each token owns one keypoint of the end effector in the front view: token 0 the *goal keypoint* (the
+    lowest point of what remains of the demonstration, where a table-top task touches its object), the others the end
+    effector ``keypoint_steps`` ahead.
+    """
+
+    keypoint_steps: tuple[int, ...]
+    # Each front-view token is split into cells_per_token² cells, and a keypoint is a distribution over all cells. The
+    # paper's regression (eq. 6) is its expected value; the distribution is what lets a small network bind word to place.
+    cells_per_token: int = 4
+    head_dim: int = 32
+    # Spread of the target distribution in cells: neighbours of the right cell are nearly right.
+    target_sigma_cells: float = 0.7
+
+    @property
+    def num_tokens(self) -> int:
+        """Goal keypoint and future keypoints."""
+        return 1 + len(self.keypoint_steps)
+
+
+@dataclass(frozen=True)
+class SwiftVLAConfig:
+    """One network, as it is built and stored with a checkpoint."""
+
+    vision: VisionConfig
+    text: TextConfig
+    expert: ExpertConfig
+    fusion: FusionConfig
+    num_cameras: int
+    # Index of the front camera in the contract's order: Fusion Tokens point into its image.
+    front_camera: int
+    # State and action vectors are padded to these widths (SmolVLA pads to 32 so that robots can share weights).
+    state_dim: int
+    action_dim: int
+    horizon: int
+    # Flow-matching integration steps from noise to chunk (SmolVLA's 10).
+    denoise_steps: int = 10
+    # Start of the integration: 0 begins at the mean of the noise and is the same for every seed; 1 samples.
+    noise_scale: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SwiftVLAConfig:
+        """The inverse of :meth:`to_json`; raises TypeError on an unknown or missing field."""
+        data = dict(data)
+        fusion = dict(data.pop("fusion"))
+        fusion["keypoint_steps"] = tuple(fusion["keypoint_steps"])
+        return cls(
+            vision=VisionConfig(**data.pop("vision")),
+            text=TextConfig(**data.pop("text")),
+            expert=ExpertConfig(**data.pop("expert")),
+            fusion=FusionConfig(**fusion),
+            **data,
+        )
+
+
+def swiftvla_450m(num_cameras: int = 3) -> SwiftVLAConfig:
+    """The paper's model: SmolVLM2-500M's dimensions, first 16 text layers, expert 0.75 as wide."""
+    return SwiftVLAConfig(
+        vision=VisionConfig(512, 16, 768, 3072, num_layers=12, num_heads=12, scale_factor=4),
+        text=TextConfig(49280, 960, 2560, 16, num_heads=15, num_kv_heads=5, head_dim=64, rope_theta=1e5, max_tokens=48),
+        expert=ExpertConfig(hidden_size=720, intermediate_size=2048),
+        fusion=FusionConfig(keypoint_steps=(5, 10, 15, 20, 25, 30, 35, 40, 45)),
+        num_cameras=num_cameras,
+        front_camera=0,
+        state_dim=32,
+        action_dim=32,
+        horizon=50,
+    )
+
+
+def swiftvla_nano(num_cameras: int = 2, joints: int = 6, vocab_size: int = 6144) -> SwiftVLAConfig:
+    """The same architecture, small enough to be trained on two CPU cores."""
+    return SwiftVLAConfig(
+        vision=VisionConfig(96, 8, 128, 384, num_layers=3, num_heads=4, scale_factor=2),
+        text=TextConfig(vocab_size, 192, 512, 4, num_heads=6, num_kv_heads=2, head_dim=32, rope_theta=1e4, max_tokens=96),
+        expert=ExpertConfig(hidden_size=144, intermediate_size=384),
+        fusion=FusionConfig(keypoint_steps=(2, 4, 7, 10, 14, 20)),
+        num_cameras=num_cameras,
+        front_camera=0,
+        state_dim=joints,
+        action_dim=joints,
+        horizon=10,
+        # Measured in simulation: starting at the noise's mean picks more often than sampling (see the checkpoint's card).
+        noise_scale=0.0,
+    )
+
+
+PRESETS = {"swiftvla-450m": swiftvla_450m, "swiftvla-nano": swiftvla_nano}

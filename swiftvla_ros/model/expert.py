@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The action expert: a small transformer over noisy action tokens, conditioned on every layer of the backbone.
+
+Even layers attend to the prefix and to earlier action tokens together; odd layers attend to the prefix alone, whose keys
+and values they project once more (SmolVLA, arXiv 2506.01844; layout and parameter names follow lerobot's
+``smolvlm_with_expert.py``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from swiftvla_ros.model.attention import KeyValue, attend, rotary_angles, rotate
+from swiftvla_ros.model.config import SwiftVLAConfig
+
+
+class ExpertAttention(nn.Module):
+    """Projections of one expert layer; a cross layer's keys and values come from the backbone's own."""
+
+    def __init__(self, config: SwiftVLAConfig, *, cross: bool) -> None:
+        super().__init__()
+        text, width = config.text, config.expert.hidden_size
+        kv_width = text.num_kv_heads * text.head_dim
+        self.cross = cross
+        self.q_proj = nn.Linear(width, text.num_heads * text.head_dim, bias=False)
+        self.k_proj = nn.Linear(kv_width if cross else width, kv_width, bias=False)
+        self.v_proj = nn.Linear(kv_width if cross else width, kv_width, bias=False)
+        self.o_proj = nn.Linear(text.num_heads * text.head_dim, width, bias=False)
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU, as in llama."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class ExpertLayer(nn.Module):
+    """Attention and MLP with llama's pre-norms."""
+
+    def __init__(self, config: SwiftVLAConfig, *, cross: bool) -> None:
+        super().__init__()
+        width = config.expert.hidden_size
+        self.input_layernorm = LlamaRMSNorm(width, eps=1e-5)
+        self.self_attn = ExpertAttention(config, cross=cross)
+        self.post_attention_layernorm = LlamaRMSNorm(width, eps=1e-5)
+        self.mlp = GatedMLP(width, config.expert.intermediate_size)
+
+
+class ActionExpert(nn.Module):
+    """Noisy actions, flow time and the prefix's keys and values → the latent Z_A (paper, eq. 2)."""
+
+    def __init__(self, config: SwiftVLAConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.expert.hidden_size
+        self.layers = nn.ModuleList(
+            ExpertLayer(config, cross=i % config.expert.self_attention_every != 0) for i in range(config.text.num_layers)
+        )
+        self.norm = LlamaRMSNorm(width, eps=1e-5)
+        self.action_in_proj = nn.Linear(config.action_dim, width)
+        self.action_time_mlp_in = nn.Linear(2 * width, width)
+        self.action_time_mlp_out = nn.Linear(width, width)
+
+    def project_prefix(self, key_values: list[KeyValue]) -> list[KeyValue]:
+        """What the expert reads of the prefix, layer by layer: once per chunk, for all denoising steps."""
+        projected: list[KeyValue] = []
+        for layer, (k, v) in zip(self.layers, key_values, strict=True):
+            attention = layer.self_attn
+            if attention.cross:
+                k = attention.k_proj(k.flatten(2)).view_as(k)
+                v = attention.v_proj(v.flatten(2)).view_as(v)
+            projected.append((k, v))
+        return projected
+
+    def embed_actions(
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"]
+    ) -> Float[Tensor, "b r*h d"]:
+        """Noisy chunks and their flow times → action tokens; r chunks lie one after the other."""
+        actions = self.action_in_proj(noisy)
+        embedded = time_embedding(time, actions.shape[-1])[:, :, None].expand_as(actions).to(actions.dtype)
+        x = torch.cat([actions, embedded], dim=-1)
+        return self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x))).flatten(1, 2)
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b r h a"],
+        time: Float[Tensor, "b r"],
+        prefix_key_values: list[KeyValue],
+        present: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "b r h d"]:
+        """The latent of r noisy chunks per prefix.
+
+        Several chunks (with their own noise and time) can share one prefix in training: they lie side by side as action
+        tokens and don't see each other, so the prefix is computed and read once.
+
+        Parameters
+        ----------
+        noisy
+            Noisy actions.
+        time
+            Flow time of each chunk: 1 is noise, 0 is clean.
+        prefix_key_values
+            From :meth:`project_prefix`.
+        present
+            Which prefix tokens exist.
+        """
+        text = self.config.text
+        b, repeats, horizon, _ = noisy.shape
+        hidden = self.embed_actions(noisy, time)
+        n = hidden.shape[1]
+        steps = torch.arange(horizon, device=noisy.device).repeat(repeats)
+        # Cross layers count action positions from 0, self layers go on after the prefix (lerobot's SmolVLA).
+        cross_angles = rotary_angles(steps.expand(b, n), text.head_dim, text.rope_theta)
+        self_angles = rotary_angles(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta)
+        prefix_mask = present[:, None, :].expand(b, n, present.shape[1])
+        self_mask = torch.cat([prefix_mask, _chunk_causal(repeats, horizon, noisy.device).expand(b, n, n)], dim=2)
+        for layer, (k, v) in zip(self.layers, prefix_key_values, strict=True):
+            attention = layer.self_attn
+            x = layer.input_layernorm(hidden)
+            q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)
+            if attention.cross:
+                mixed = attend(rotate(q, cross_angles), k, v, prefix_mask)
+            else:
+                own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), self_angles)
+                own_v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
+                mixed = attend(
+                    rotate(q, self_angles), torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1), self_mask
+                )
+            hidden = hidden + attention.o_proj(mixed)
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return self.norm(hidden).view(b, repeats, horizon, -1)
+
+
+def time_embedding(
+    time: Float[Tensor, "b r"], width: int, min_period: float = 4e-3, max_period: float = 4.0
+) -> Float[Tensor, "b r d"]:
+    """Sines and cosines of the flow time with periods spaced evenly in their logarithm (openpi's ``posemb_sincos``)."""
+    fraction = torch.linspace(0, 1, width // 2, device=time.device, dtype=torch.float32)
+    period = min_period * (max_period / min_period) ** fraction
+    phase = 2 * math.pi * time[..., None].float() / period
+    return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+
+def _chunk_causal(repeats: int, horizon: int, device: torch.device) -> Bool[Tensor, "n n"]:
+    """Action tokens see earlier tokens of their own chunk."""
+    index: Int[Tensor, " n"] = torch.arange(repeats * horizon, device=device)
+    same = index[:, None] // horizon == index[None, :] // horizon
+    return same & (index[:, None] >= index[None, :])

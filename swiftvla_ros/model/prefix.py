@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the prefix's tokens, who sees whom, and how a masked modality becomes an absent one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Modality(IntEnum):
+    """The prefix's segments, in their order."""
+
+    IMAGE = 0  # 2D: all cameras, contract order
+    GEOMETRY = 1  # 4D: the front view's geometry tokens, in training only
+    TEXT = 2
+    STATE = 3
+    FUSION = 4
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Embedded prefix tokens.
+
+    Attributes
+    ----------
+    embeddings
+        [b, n, d], segments in the order of :class:`Modality`.
+    present
+        [b, n]: False for padding and for a masked modality. A token that is not present is seen by nobody and takes no
+        position, so masked equals absent.
+    modality
+        [n]: each token's :class:`Modality`.
+    """
+
+    embeddings: Float[Tensor, "b n d"]
+    present: Bool[Tensor, "b n"]
+    modality: Int[Tensor, " n"]
+
+    @property
+    def positions(self) -> Int[Tensor, "b n"]:
+        """Rotary positions: a token's number among the present ones (lerobot's SmolVLA counts alike)."""
+        return (self.present.long().cumsum(dim=1) - 1).clamp(min=0)
+
+    def columns(self, modality: Modality) -> slice:
+        """Where a modality's tokens lie."""
+        (where,) = torch.nonzero(self.modality == int(modality), as_tuple=True)
+        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+
+
+def attention_mask(present: Bool[Tensor, "b n"], modality: Int[Tensor, " n"]) -> Bool[Tensor, "b n n"]:
+    """Who sees whom in the prefix (paper, fig. 3); rows are queries, columns are keys.
+
+    ::
+
+                2D   4D   text state fusion
+        2D      1    R    1    1     0
+        4D      R    R    R    R     0
+        text    1    R    1    1     0
+        state   1    R    1    1     0
+        fusion  1    R    1    1     1
+
+    R: visible unless the sample's 4D modality is masked (for a masked 2D modality the R cross lies on 2D). All but the
+    Fusion Tokens see each other in both directions; Fusion Tokens see everything and are seen by nobody else here. (The
+    action expert reads all of them.)
+    """
+    fusion = modality == int(Modality.FUSION)
+    allowed = fusion[:, None] | ~fusion[None, :]
+    return allowed & present[:, None, :] & present[:, :, None]
+
+
+def concatenate(segments: list[tuple[Modality, Float[Tensor, "b k d"], Bool[Tensor, "b k"]]]) -> Prefix:
+    """Join the segments of a prefix; they must come in the order of :class:`Modality`."""
+    order = [int(modality) for modality, _, _ in segments]
+    if order != sorted(set(order)):
+        raise ValueError(f"prefix segments {[m.name for m, _, _ in segments]} are out of order")
+    embeddings = torch.cat([e for _, e, _ in segments], dim=1)
+    modality = torch.cat([torch.full((e.shape[1],), int(m), device=e.device) for m, e, _ in segments])
+    return Prefix(embeddings, torch.cat([p for _, _, p in segments], dim=1), modality)

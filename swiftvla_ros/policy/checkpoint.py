@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint folder: which files it has, how they are checked, and the hash that names it.
+
+::
+
+    config.json         the network's sizes, the robot's joints and cameras, the policy's step
+    model.safetensors   weights
+    stats.json          statistics of state and action, by joint name
+    tokenizer.json      the instruction tokenizer
+    contract.yaml       the contract it was trained on (with its URDF)
+    card.md             data, steps, measured success
+
+Only safetensors and JSON are read: no pickle, no remote code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
+
+FORMAT = "swiftvla_ros/1"
+CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD = (
+    "config.json",
+    "model.safetensors",
+    "stats.json",
+    "tokenizer.json",
+    "contract.yaml",
+    "card.md",
+)
+_REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be used; the message names the folder, the file, what is wrong and the fix."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checked folder, ready for a runtime.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    model
+        The network's config (``SwiftVLAConfig`` as JSON).
+    joint_names, camera_names
+        In the order in which the network reads them.
+    step_s
+        Time between two rows of a chunk, s.
+    state, action
+        Normalisers in ``joint_names`` order; actions are relative to the observation's state.
+    sha256
+        Hash over all files that decide what the policy does.
+    """
+
+    folder: Path
+    model: dict[str, Any]
+    joint_names: tuple[str, ...]
+    camera_names: tuple[str, ...]
+    step_s: float
+    state: Normalizer
+    action: Normalizer
+    sha256: str
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.folder / WEIGHTS
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer file."""
+        return self.folder / TOKENIZER
+
+
+def open_checkpoint(folder: Path | str) -> Checkpoint:
+    """Read and check a checkpoint's files (the weights' header only).
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing, corrupt, of another format, or statistics don't fit the joints.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"checkpoint '{folder}': no such folder; train one with `swiftvla train`, or see models/README.md"
+        )
+    missing = [name for name in _REQUIRED if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"checkpoint '{folder}': lacks {missing}; copy the whole folder that `swiftvla train` wrote")
+    config = _read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / CONFIG}: format '{config.get('format')}' is not '{FORMAT}'")
+    try:
+        joint_names = tuple(config["joint_names"])
+        camera_names = tuple(config["camera_names"])
+        step_s = float(config["step_s"])
+        model = dict(config["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: key {error} is missing or of the wrong type") from error
+    statistics = _read_json(folder / STATS)
+    try:
+        state = Normalizer.from_statistics(statistics, "state", joint_names)
+        action = Normalizer.from_statistics(statistics, "action", joint_names)
+    except StatisticsError as error:
+        raise CheckpointError(f"{folder / STATS}: {error}") from error
+    try:
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            file.keys()
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: corrupt ({error}); copy it again or train it again") from error
+    return Checkpoint(folder, model, joint_names, camera_names, step_s, state, action, _sha256(folder))
+
+
+def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
+    """Refuse a checkpoint for other joints, cameras, image sizes or another step than the contract's.
+
+    Raises
+    ------
+    CheckpointError
+        Names what differs.
+    """
+    where = f"checkpoint '{checkpoint.folder}'"
+    if set(checkpoint.joint_names) != set(contract.joint_names):
+        raise CheckpointError(
+            f"{where}: was trained for joints {list(checkpoint.joint_names)}, but {contract.path} has "
+            f"{list(contract.joint_names)}; use the robot's own checkpoint or contract"
+        )
+    absent = [name for name in checkpoint.camera_names if name not in contract.camera_names]
+    if absent:
+        raise CheckpointError(f"{where}: reads cameras {absent}, but {contract.path} has {list(contract.camera_names)}")
+    side = checkpoint.model["vision"]["image_size"]
+    for name in checkpoint.camera_names:
+        if contract.camera(name).size != (side, side):
+            raise CheckpointError(
+                f"{where}: reads images of {side}×{side} px, but {contract.path} cameras.{name}.size is "
+                f"{list(contract.camera(name).size)}; write [{side}, {side}]"
+            )
+    if abs(checkpoint.step_s - contract.policy.step_s) > 1e-9:
+        raise CheckpointError(
+            f"{where}: has steps of {checkpoint.step_s} s, but {contract.path} policy.step_s is {contract.policy.step_s}"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); copy it again or train it again") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: holds no JSON object")
+    return data
+
+
+def _sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in _REQUIRED:
+        digest.update(name.encode())
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

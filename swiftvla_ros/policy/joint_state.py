@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint states by name: any order, any share of the joints in a message, one complete state out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class JointStateError(ValueError):
+    """A joint state message that must not be used; the text names the joint and what is wrong."""
+
+
+@dataclass(frozen=True)
+class JointState:
+    """All joints: ``positions`` [J] in the order asked for, ``stamp_ns`` of the joint that is oldest."""
+
+    positions: NDArray[np.float64]
+    stamp_ns: int
+
+
+class JointStateMerger:
+    """Merges messages that each carry some joints (arm and gripper drivers, say) into complete states.
+
+    Joints that were not asked for are ignored. The merged stamp is the oldest joint's, so a joint that stops arriving
+    makes the state stale instead of silently freezing in it.
+
+    Parameters
+    ----------
+    joint_names
+        Joints of the merged state, in its order.
+    """
+
+    def __init__(self, joint_names: Sequence[str]) -> None:
+        self._names = tuple(joint_names)
+        self._known: dict[str, tuple[float, int]] = {}
+        self._last_stamp_ns: int | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Joints that never arrived."""
+        return tuple(name for name in self._names if name not in self._known)
+
+    def clear(self) -> None:
+        """Forget everything, as after a clock jump."""
+        self._known.clear()
+        self._last_stamp_ns = None
+
+    def update(self, names: Sequence[str], positions: Sequence[float], stamp_ns: int) -> JointState | None:
+        """Take in a message.
+
+        Parameters
+        ----------
+        names, positions
+            As in ``sensor_msgs/JointState``; units are the caller's.
+        stamp_ns
+            The message's time.
+
+        Returns
+        -------
+        JointState | None
+            The merged state when it is complete and newer than the last one returned.
+
+        Raises
+        ------
+        JointStateError
+            Lengths differ, a joint is named twice, or a position of ours is NaN or infinite. Nothing of the message
+            is kept then.
+        """
+        if len(names) != len(positions):
+            raise JointStateError(
+                f"{len(names)} names but {len(positions)} positions; there must be one for each"
+            )
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if list(names).count(name) > 1})
+            raise JointStateError(f"joint {twice[0]} is named twice")
+        ours = {name: float(value) for name, value in zip(names, positions, strict=True) if name in self._names}
+        bad = [f"{name} = {value}" for name, value in ours.items() if not math.isfinite(value)]
+        if bad:
+            raise JointStateError(f"position is not finite: {', '.join(bad)}")
+        for name, value in ours.items():
+            if name not in self._known or stamp_ns >= self._known[name][1]:
+                self._known[name] = (value, stamp_ns)
+        if self.missing:
+            return None
+        oldest_ns = min(stamp for _, stamp in self._known.values())
+        if self._last_stamp_ns is not None and oldest_ns <= self._last_stamp_ns:
+            return None
+        self._last_stamp_ns = oldest_ns
+        return JointState(np.array([self._known[name][0] for name in self._names]), oldest_ns)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation by joint name; a statistic that is missing, zero-width or unused is an error, never skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+STATISTICS = ("mean", "std", "min", "max", "q01", "q99")
+
+# A joint that moved less than this in all of the data (rad or m) can't be normalised by its spread.
+_SMALLEST_STD = 1e-6
+
+
+class StatisticsError(ValueError):
+    """Statistics that can't be used; the message names the joint, what is wrong and the fix."""
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """(x − mean) / std per joint, in the contract's order."""
+
+    mean: Array
+    std: Array
+
+    @classmethod
+    def from_statistics(cls, statistics: dict[str, Any], what: str, joint_names: Sequence[str]) -> Normalizer:
+        """Read the statistics of ``what`` ("state" or "action"): ``{joint: {mean, std, …}}``.
+
+        Raises
+        ------
+        StatisticsError
+            A joint or statistic is missing, has zero width or is not finite, or one stands there that no joint uses.
+        """
+        table = statistics.get(what)
+        if not isinstance(table, dict):
+            raise StatisticsError(f"statistics of '{what}' are missing; train writes them, so use its whole folder")
+        unused = sorted(set(table) - set(joint_names))
+        if unused:
+            raise StatisticsError(f"'{what}' has statistics of {unused}, which are no joints of the policy {list(joint_names)}")
+        mean, std = [], []
+        for name in joint_names:
+            row = table.get(name)
+            if not isinstance(row, dict) or any(key not in row for key in STATISTICS):
+                raise StatisticsError(f"'{what}' lacks statistics of joint '{name}' ({', '.join(STATISTICS)})")
+            if not all(np.isfinite(row[key]) for key in STATISTICS):
+                raise StatisticsError(f"'{what}' statistics of joint '{name}' are not finite: {row}")
+            if row["std"] < _SMALLEST_STD:
+                raise StatisticsError(
+                    f"'{what}' statistics of joint '{name}' have zero width (std {row['std']}): the joint never moved in "
+                    "the data; record demonstrations that move it, or leave it out of the contract"
+                )
+            mean.append(row["mean"])
+            std.append(row["std"])
+        return cls(np.array(mean), np.array(std))
+
+    def normalize(self, x: Array) -> Array:
+        """SI [..., J] → zero mean, unit width."""
+        return (x - self.mean) / self.std
+
+    def denormalize(self, x: Array) -> Array:
+        """The inverse of :meth:`normalize`."""
+        return x * self.std + self.mean
+
+
+def compute_statistics(values: NDArray[np.floating[Any]], joint_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Statistics of samples [N, J] by joint name, SI units."""
+    x = np.asarray(values, dtype=np.float64)
+    rows = {
+        "mean": x.mean(axis=0),
+        "std": x.std(axis=0),
+        "min": x.min(axis=0),
+        "max": x.max(axis=0),
+        "q01": np.quantile(x, 0.01, axis=0),
+        "q99": np.quantile(x, 0.99, axis=0),
+    }
+    return {name: {key: float(row[j]) for key, row in rows.items()} for j, name in enumerate(joint_names)}

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy: an observation in, a chunk of absolute joint positions out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
+from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.policy.tokenizer import InstructionTokenizer
+
+if TYPE_CHECKING:
+    from swiftvla_ros.policy.torch_runtime import TorchRuntime
+
+
+def load_policy(
+    folder: Path | str, *, contract: Contract, device: str = "auto", threads: int | None = None
+) -> Policy:
+    """Load a checkpoint folder for the robot of ``contract``.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    contract
+        The robot's contract; the policy's joints are matched to it by name.
+    device
+        "auto" (a GPU if torch sees one), "cpu" or "cuda".
+    threads
+        CPU threads for torch; None leaves torch's default.
+
+    Raises
+    ------
+    CheckpointError
+        Names the file, tensor, joint or camera that doesn't fit, or the device that isn't there.
+    """
+    checkpoint = open_checkpoint(folder)
+    check_against_contract(checkpoint, contract)
+    from swiftvla_ros.policy.torch_runtime import TorchRuntime
+
+    return Policy(checkpoint, contract, TorchRuntime(checkpoint, device, threads))
+
+
+class Policy:
+    """A loaded checkpoint. Not thread-safe: one thread calls :meth:`infer`."""
+
+    def __init__(self, checkpoint: Checkpoint, contract: Contract, runtime: TorchRuntime) -> None:
+        self._checkpoint = checkpoint
+        self._contract = contract
+        self._runtime = runtime
+        self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, runtime.config.text.max_tokens)
+        if self._tokenizer.vocab_size > runtime.config.text.vocab_size:
+            raise CheckpointError(
+                f"{checkpoint.tokenizer}: has {self._tokenizer.vocab_size} ids, the network {runtime.config.text.vocab_size}"
+            )
+        # Checkpoint order from contract order, and back.
+        self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
+        self._to_contract = np.argsort(self._to_policy)
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Names the checkpoint in every chunk."""
+        return self._checkpoint.sha256
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a chunk."""
+        return self._runtime.config.horizon
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows, s."""
+        return self._checkpoint.step_s
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Columns of a chunk: the contract's order."""
+        return self._contract.joint_names
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras that are read."""
+        return self._checkpoint.camera_names
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._runtime.device
+
+    def sample_noise(self, seed: int) -> NDArray[np.float32]:
+        """The initial noise of a chunk, float32 [H, A], the same for the same seed."""
+        config = self._runtime.config
+        noise = np.random.default_rng(seed).standard_normal((config.horizon, config.action_dim), dtype=np.float32)
+        return noise * np.float32(config.noise_scale)
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Compute a chunk; the same observation and noise give the same chunk.
+
+        Parameters
+        ----------
+        observation
+            Conditioned images, state in contract order, instruction.
+        noise
+            From :meth:`sample_noise`; None is seed 0.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            Absolute joint positions [H, J], rad (or m), contract order; row i is for the observation's time + i steps.
+
+        Raises
+        ------
+        ValueError
+            An image is missing or of the wrong size, or the state is not finite.
+        InstructionError
+            The instruction is refused.
+        """
+        images, token_ids, state, normalized = self._prepare(observation)
+        chunk = self._runtime.infer(images, token_ids, normalized, self.sample_noise(0) if noise is None else noise)
+        actions = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
+        return (state + actions)[:, self._to_contract]
+
+    def keypoints(self, observation: Observation) -> NDArray[np.float32]:
+        """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first."""
+        images, token_ids, _, normalized = self._prepare(observation)
+        return self._runtime.keypoints(images, token_ids, normalized)
+
+    def _prepare(
+        self, observation: Observation
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        side = self._runtime.config.vision.image_size
+        images = []
+        for name in self.camera_names:
+            image = observation.images.get(name)
+            if image is None or image.shape != (side, side, 3) or image.dtype != np.uint8:
+                got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
+                raise ValueError(f"camera '{name}': expected uint8 [{side}, {side}, 3], got {got}")
+            images.append(image)
+        state = np.asarray(observation.state, dtype=np.float64)
+        if state.shape != (len(self.joint_names),) or not np.isfinite(state).all():
+            raise ValueError(f"state: expected {len(self.joint_names)} finite positions, got {state}")
+        state = state[self._to_policy]
+        normalized = np.zeros(self._runtime.config.state_dim, np.float32)
+        normalized[: len(state)] = self._checkpoint.state.normalize(state)
+        return np.stack(images), self._tokenizer(observation.instruction), state, normalized

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SmolLM2 tokenizer, whole or cut to its first tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from swiftvla_ros.policy.observation import InstructionError, validate_instruction
+
+
+class InstructionTokenizer:
+    """Instruction → token ids, as SmolVLA prompts: the text and a newline."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._max_tokens = max_tokens
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, instruction: str) -> NDArray[np.int64]:
+        """Token ids [n]; raises :class:`InstructionError` for text that is refused or too long."""
+        ids = self._tokenizer.encode(validate_instruction(instruction) + "\n").ids
+        if len(ids) > self._max_tokens:
+            raise InstructionError(f"the instruction has {len(ids)} tokens; this policy reads at most {self._max_tokens}")
+        return np.array(ids, dtype=np.int64)
+
+
+def trim_tokenizer(full: str, size: int) -> str:
+    """Cut a byte-level BPE ``tokenizer.json`` to its first ``size`` ids; any text still encodes.
+
+    SmolLM2 numbers its tokens as special tokens, the 256 bytes, then merges in the order in which they were learned: so a
+    prefix of the ids is itself a byte-level BPE vocabulary, and frequent words keep their ids.
+
+    Parameters
+    ----------
+    full
+        The text of a whole ``tokenizer.json``.
+    size
+        Number of ids to keep.
+    """
+    data = json.loads(full)
+    vocab = {token: i for token, i in data["model"]["vocab"].items() if i < size}
+    merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in data["model"]["merges"]]
+    data["model"]["vocab"] = vocab
+    data["model"]["merges"] = [[a, b] for a, b in merges if a in vocab and b in vocab and a + b in vocab]
+    data["added_tokens"] = [token for token in data["added_tokens"] if token["id"] < size]
+    return json.dumps(data, ensure_ascii=False)

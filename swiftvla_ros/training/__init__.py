@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded data → checkpoint: the grounding stage and the policy stage."""

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a training run on disk, in safetensors and JSON, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def save_state(
+    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]
+) -> None:
+    """Write weights, averaged weights, the optimiser's moments and ``facts`` (step, seconds …)."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for moment in _MOMENTS:
+            if moment in optimizer.state.get(parameter, {}):
+                tensors[f"optimizer.{moment}.{name}"] = optimizer.state[parameter][moment]
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "state.partial"
+    save_file(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+        partial,
+        metadata={"facts": json.dumps(facts)},
+    )
+    partial.replace(folder / "state.safetensors")
+
+
+def load_state(
+    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Restore what :func:`save_state` wrote and return its facts; None where nothing was written yet."""
+    from safetensors import safe_open
+
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+    tensors = load_file(path)
+    for prefix, module in (("model.", model), ("average.", average)):
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, parameter in model.named_parameters():
+        moments = {m: tensors[f"optimizer.{m}.{name}"] for m in _MOMENTS if f"optimizer.{m}.{name}" in tensors}
+        if moments:
+            optimizer.state[parameter] = {
+                m: v if m == "step" else v.to(device=parameter.device, dtype=parameter.dtype) for m, v in moments.items()
+            }
+    return facts
