@@ -64,7 +64,7 @@ class BuildMessages(Command):
         built = next(staging.glob(f"lib/python*/site-packages/{PACKAGE}"))
         for name in GENERATED:
             shutil.rmtree(package / name, ignore_errors=True)
-            shutil.copytree(built / name, package / name)
+            shutil.copytree(built / name, package / name, ignore=shutil.ignore_patterns("*.c"))
         for library in built.glob("*.so"):
             shutil.copy2(library, package)
         self.distribution.data_files = _prefix_files(staging)

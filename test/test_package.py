@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold the files around the code to the code: interfaces, requirements, package.xml, entry points, licences."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import xml.etree.ElementTree as ET
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+INTERFACES = sorted(path for folder in ("msg", "srv", "action") for path in (ROOT / folder).glob("*.*"))
+LOCKS = sorted(ROOT.glob("requirements-*.txt"))
+UNITS = (
+    *("s", "rad", "m", "Count", "Row", "Rows", "No unit", "Time", "Seconds", "ROS clock"),
+    *("Text", "Name", "Names", "One of", "True when", "hexadecimal", "device name", "std_msgs"),
+)
+UNIT = re.compile(rf"\b({'|'.join(UNITS)})\b")
+# ROS packages come from package.xml, and from wheels where there is no ROS.
+ROS_PACKAGE = re.compile(
+    r"^(rclpy|launch|launch_ros|ament_index_python|cv_bridge|tf_transformations|std_srvs|\w+_(msgs|interfaces))$"
+)
+
+
+@pytest.fixture(scope="module")
+def project():
+    """The project table of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def ros_dependencies():
+    """The packages that package.xml names."""
+    return {element.text for element in ET.parse(ROOT / "package.xml").getroot() if "depend" in element.tag}
+
+
+def third_party_imports():
+    """Return the top-level packages that the hand-written code imports, each with one place where it does."""
+    found = {}
+    for path in [*(ROOT / "swiftvla_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
+        if path.relative_to(ROOT).parts[1] in {"msg", "srv", "action"}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for name in names:
+                found.setdefault(name.split(".")[0], f"{path.relative_to(ROOT)}:{node.lineno}")
+    return {name: place for name, place in found.items() if name not in sys.stdlib_module_names | {"swiftvla_ros"}}
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.name)
+def test_every_field_has_unit_and_meaning(path):
+    """Whoever reads an interface file learns each field's meaning and unit without the code."""
+    comment: list[str] = []
+    for line in path.read_text().splitlines():
+        code, _, trailing = line.partition("#")
+        if not code.strip():
+            comment = [*comment, trailing.strip()] if trailing else []
+            continue
+        if "=" in code:
+            assert trailing.strip() or comment, f"{path.name}: constant without meaning: {line}"
+        elif code.strip() != "---":
+            text = " ".join(comment)
+            assert len(text) > 15, f"{path.name}: field without a comment above it: {line}"
+            assert UNIT.search(text), f"{path.name}: the comment tells no unit: {line}"
+            comment = []
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_lock_fits_what_is_declared(path, project):
+    """A change of pyproject.toml that the lock does not follow would be tested with the wrong versions."""
+    pins = dict(line.split("==") for line in path.read_text().splitlines() if line and line[0] != "#")
+    environment = {"python_version": path.stem.rpartition("-")[2], "extra": ""}
+    declared = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["ros"],
+        *project["optional-dependencies"]["dev"],
+    ]
+    for requirement in map(Requirement, declared):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            name = canonicalize_name(requirement.name)
+            assert name in pins, f"{path.name} lacks {name}"
+            assert requirement.specifier.contains(pins[name]), (
+                f"{path.name}: {name}=={pins[name]}, declared {requirement}"
+            )
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_lock_holds_versions_only(path):
+    """No index, address, hash or build tag: the same lock serves CPU and GPU machines and every mirror."""
+    lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+    assert lines
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
+
+
+def test_every_imported_package_is_declared(project, ros_dependencies):
+    """A package that is only here by chance would be missing on the next machine."""
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    distributions = packages_distributions()
+    missing = {}
+    for name, place in third_party_imports().items():
+        if ROS_PACKAGE.match(name):
+            known = name in ros_dependencies
+        else:
+            known = any(canonicalize_name(d) in declared for d in distributions.get(name, [name]))
+        if not known:
+            missing[name] = place
+    assert missing == {}
+
+
+def test_ros_packages_have_wheels_or_an_adapter(project):
+    """The ROS packages that nodes import come from wheels, too, but for those that have none."""
+    without_wheels = {"cv_bridge", "tf_transformations", "launch", "launch_ros"}
+    wheels = {
+        Requirement(text).name.removeprefix("ros-").replace("-", "_")
+        for text in project["optional-dependencies"]["ros"]
+    }
+    brought_by_rclpy = {
+        "ament_index_python",
+        "action_msgs",
+        "builtin_interfaces",
+        "rcl_interfaces",
+        "unique_identifier_msgs",
+    }
+    imported = {name for name in third_party_imports() if ROS_PACKAGE.match(name)}
+    assert imported - without_wheels - brought_by_rclpy <= wheels
+
+
+def test_every_node_has_its_command(project):
+    """A node without an entry point could not be started by name after a pip install."""
+    nodes = {path.stem for path in (ROOT / "swiftvla_ros" / "nodes").glob("*_node.py")}
+    assert {name: target for name, target in project["scripts"].items() if name.endswith("_node")} == {
+        name: f"swiftvla_ros.nodes.{name}:main" for name in nodes
+    }
+
+
+def test_one_version(project):
+    """pip, colcon and the code tell the same version."""
+    import swiftvla_ros
+
+    xml = ET.parse(ROOT / "package.xml").getroot().findtext("version")
+    assert project["version"] == swiftvla_ros.__version__ == xml
+
+
+def test_every_python_file_names_its_licence():
+    """Each file keeps its licence when it is copied out of the project."""
+    files = [
+        path
+        for folder in ("swiftvla_ros", "launch", "test", "docs", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    files = [path for path in files if not {"msg", "srv", "action"} & set(path.relative_to(ROOT).parts)]
+    assert files
+    wrong = [str(path) for path in files if not path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")]
+    assert wrong == []

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold the code to the rooms of the package: who may import whom, and where torch and ROS may be imported."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "swiftvla_ros"
+ROOT = Path(__file__).parents[1] / PACKAGE
+
+# Each room, what it may import, itself aside. None: everything.
+ROOMS: dict[str, set[str] | None] = {
+    "contract": set(),
+    "model": {"contract"},
+    "geometry": {"contract"},
+    "policy": {"contract", "model"},
+    "motion": {"contract"},
+    "episodes": {"contract", "policy", "motion", "geometry"},
+    "training": {"contract", "model", "geometry", "policy", "episodes"},
+    "sim": {"contract", "policy", "motion", "episodes"},
+    "nodes": {"contract", "model", "geometry", "policy", "motion", "episodes", "sim"},
+    "bringup": {"contract"},
+    "cli": None,
+}
+GENERATED = {"msg", "srv", "action"}
+TORCH_ROOMS = {"model", "geometry", "training"}
+TORCH_MODULES = {"swiftvla_ros.policy.torch_runtime"}
+NEEDS_TORCH = {"torch", "transformers"}
+NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement, and whether it runs when its module is imported."""
+
+    module: str
+    line: int
+    target: str
+    on_import: bool
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+def room_of(module: str) -> str | None:
+    """Return the room of a module of the package, None for the package itself and for other packages."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 else None
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package that is written by hand."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        if parts[1] not in GENERATED:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+class ImportVisitor(ast.NodeVisitor):
+    """Collect the imports of one module, those for the type checker aside."""
+
+    def __init__(self, module: str, is_package: bool) -> None:
+        self.module = module
+        self.parents = module.split(".") if is_package else module.split(".")[:-1]
+        self.imports: list[Import] = []
+        self._functions = 0
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        self._functions += 1
+        self.generic_visit(node)
+        self._functions -= 1
+
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
+
+    def visit_If(self, node: ast.If) -> None:
+        test = node.test
+        name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+        for child in node.orelse if name == "TYPE_CHECKING" else [*node.body, *node.orelse]:
+            self.visit(child)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._add(node, alias.name)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        base = node.module or ""
+        if node.level:
+            base = ".".join([*self.parents[: len(self.parents) - node.level + 1], *([base] if base else [])])
+        if base == PACKAGE:  # from swiftvla_ros import model
+            for alias in node.names:
+                self._add(node, f"{PACKAGE}.{alias.name}")
+        else:
+            self._add(node, base)
+
+    def _add(self, node: ast.stmt, target: str) -> None:
+        self.imports.append(Import(self.module, node.lineno, target, on_import=self._functions == 0))
+
+
+def parse_imports(module: str, path: Path) -> list[Import]:
+    """Return the imports of one module, the ones inside functions included."""
+    visitor = ImportVisitor(module, path.name == "__init__.py")
+    visitor.visit(ast.parse(path.read_text(), filename=str(path)))
+    return visitor.imports
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    """Every import of the package."""
+    found = [entry for module, path in modules().items() for entry in parse_imports(module, path)]
+    assert len(found) > 50, "the parser sees the package"
+    return found
+
+
+def test_every_folder_is_a_known_room():
+    """A new folder needs its place in the order of the rooms before anything imports it."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - GENERATED <= set(ROOMS)
+
+
+def test_no_import_runs_upward(imports):
+    """A room imports only the rooms below it, also inside functions."""
+    wrong = []
+    for entry in imports:
+        own, target = room_of(entry.module), room_of(entry.target)
+        if own is None or target is None or target == own or target in GENERATED:
+            continue
+        allowed = ROOMS[own]
+        if allowed is not None and target not in allowed:
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+def test_torch_only_where_the_network_runs(imports):
+    """Nodes, tools and the robot's side stay usable on a machine without torch."""
+    wrong = [
+        str(entry)
+        for entry in imports
+        if entry.target.split(".")[0] in NEEDS_TORCH
+        and room_of(entry.module) not in TORCH_ROOMS
+        and entry.module not in TORCH_MODULES
+    ]
+    assert wrong == []
+
+
+def test_ros_only_in_nodes_and_live_commands(imports):
+    """The rooms below the nodes know no ROS, so that they run and are tested without one."""
+    wrong = []
+    for entry in imports:
+        needs_ros = entry.target.split(".")[0] in NEEDS_ROS or room_of(entry.target) in GENERATED
+        inside_command = room_of(entry.module) == "cli" and not entry.on_import
+        if needs_ros and room_of(entry.module) != "nodes" and not inside_command:
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+BLOCKED_IMPORT = """
+import importlib, importlib.util, json, sys, traceback
+
+blocked, modules = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{name} is blocked by the test", name=name)
+
+sys.meta_path.insert(0, Blocker())
+failed = {}
+for module in modules:
+    try:
+        importlib.import_module(module)
+    except BaseException:
+        failed[module] = traceback.format_exc(limit=-2)
+print(json.dumps(failed))
+"""
+
+
+def import_without(blocked: set[str], names: list[str]) -> dict[str, str]:
+    """Import modules in a new process in which some packages do not exist; return the failures."""
+    command = [sys.executable, "-c", BLOCKED_IMPORT, json.dumps(sorted(blocked)), json.dumps(names)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def has(package: str) -> bool:
+    """Say whether a package can be imported here."""
+    return subprocess.run([sys.executable, "-c", f"import {package}"], capture_output=True, check=False).returncode == 0
+
+
+def without_torch() -> list[str]:
+    """Return the modules that must import without torch."""
+    return [name for name in modules() if room_of(name) not in TORCH_ROOMS and name not in TORCH_MODULES]
+
+
+# Modules that exist only for a ROS installation: they import launch at the top.
+LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
+
+
+def test_imports_without_torch():
+    """Everything but the network, its training and its runtime imports where torch is not installed."""
+    names = [name for name in without_torch() if name not in LAUNCH_MODULES and room_of(name) != "nodes"]
+    assert import_without({"torch", "transformers"}, names) == {}
+
+
+@pytest.mark.ros
+@pytest.mark.skipif(not has("rclpy"), reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+def test_nodes_import_without_torch():
+    """Every node's process starts where torch is not installed."""
+    names = [name for name in without_torch() if room_of(name) == "nodes"]
+    assert import_without({"torch", "transformers"}, names) == {}
+
+
+def test_imports_without_ros():
+    """Training, simulation and the command line import where ROS is not installed."""
+    names = [name for name in modules() if room_of(name) != "nodes" and name not in LAUNCH_MODULES]
+    assert import_without({"rclpy", "rpyutils", "launch", "launch_ros", "cv_bridge"}, names) == {}
+
+
+def test_the_parser_sees_every_kind_of_import(tmp_path):
+    """An import in a function or a relative one cannot hide from these rules; one for the type checker may."""
+    source = tmp_path / "module.py"
+    source.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from swiftvla_ros import sim\n"
+        "from ..model import expert\n"
+        "from . import sibling\n"
+        "if TYPE_CHECKING:\n    import rclpy\n"
+        "def f():\n    import torch.nn\n"
+    )
+    seen = {(entry.target, entry.on_import) for entry in parse_imports("swiftvla_ros.policy.module", source)}
+    assert seen == {
+        ("typing", True),
+        ("swiftvla_ros.sim", True),
+        ("swiftvla_ros.model", True),
+        ("swiftvla_ros.policy", True),
+        ("torch.nn", False),
+    }
