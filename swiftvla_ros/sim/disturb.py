@@ -17,7 +17,7 @@ _BUMP_RAD = np.array([0.12, 0.08, 0.08, 0.08, 0.08, 0.0])
 
 @dataclass(frozen=True)
 class Bump:
-    """The arm is pushed aside: its command moves smoothly by ``offset`` [J] within :data:`BUMP_S` from ``start_s`` on."""
+    """The arm is pushed aside: from ``start_s`` on, its command moves by ``offset`` [J] within :data:`BUMP_S`."""
 
     start_s: float
     offset: Array

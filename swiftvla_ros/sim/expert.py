@@ -26,6 +26,7 @@ LIFT_M = 0.08
 # The closed fingertips in the end effector's frame (so101.urdf: the fixed pad's inner lower edge).
 _FINGERTIP = np.array([0.0235, 0.0, 0.011])
 _GRASP = np.zeros(3)
+_UP = np.array([0.0, 0.0, 1.0])
 _OVER_M = 0.015
 _ASTRAY_M = 0.025
 _DOWN_M = 0.004
@@ -114,7 +115,7 @@ class Expert:
         elif self.phase is Phase.DESCEND and across > _ASTRAY_M:
             self.phase = Phase.APPROACH
         if self.phase is Phase.APPROACH:
-            return self._over(top + [0, 0, HOVER_M - BLOCK_HALF_M], command, _FINGERTIP)
+            return self._over(top + _UP * (HOVER_M - BLOCK_HALF_M), command, _FINGERTIP)
         return self._still(top, _FINGERTIP)
 
     def _pick(self, block: Array, command: Array, opening: float, opening_speed: float) -> tuple[Array, float]:
@@ -135,7 +136,7 @@ class Expert:
             self._frozen = None
         if self.phase is Phase.APPROACH:
             self._frozen = None
-            return self._over(block + [0, 0, HOVER_M], command, _GRASP), self._open
+            return self._over(block + _UP * HOVER_M, command, _GRASP), self._open
         low = np.array([block[0], block[1], BLOCK_HALF_M])
         if self.phase is Phase.LIFT:
             # The block sits against the fixed jaw now, so straight up is over the hand, not over the block.

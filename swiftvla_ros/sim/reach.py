@@ -11,7 +11,7 @@ from swiftvla_ros.contract.contract import Contract
 Array = NDArray[np.float64]
 
 PITCH_RAD = np.radians(68.0)
-"""The hand's approach angle below the horizontal: the steepest at which the whole workspace can be reached and lifted from."""
+"""The hand's approach angle below the horizontal: steep, and blocks can be lifted from the whole workspace with it."""
 _ARM = 5  # every joint but the gripper
 # A configuration near every solution, so that the iteration ends at the same branch from everywhere.
 _NOMINAL = np.array([0.0, -0.3, 0.5, 1.1, 1.62])

@@ -81,7 +81,9 @@ def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: 
             scene_seed = int(np.random.default_rng([seed, scene]).integers(2**62))
             rng = np.random.default_rng([scene_seed, 3])
             still = rng.random() < 0.5
-            arm = contract.rest + rng.normal(0, 0.02, len(contract.joints)) if still else sample_arm(contract, reach, rng)
+            arm = (
+                contract.rest + rng.normal(0, 0.02, len(contract.joints)) if still else sample_arm(contract, reach, rng)
+            )
             world.reset(scene_seed, arm=arm, distractors=int(rng.integers(4)))
             for name, image in policy_images(world).items():
                 images[name].append(image)

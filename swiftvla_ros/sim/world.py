@@ -22,14 +22,16 @@ _SCENE = Path(__file__).with_name("so101_scene.xml")
 _DISTRACTORS = ("ball", "can", "slab")
 _DISTRACTOR_HEIGHT_M = {"ball": 0.015, "can": 0.018, "slab": 0.006}
 # Colours that no block has and no instruction names.
-_DISTRACTOR_RGB = np.array([[0.5, 0.5, 0.52], [0.85, 0.75, 0.15], [0.15, 0.15, 0.15], [0.9, 0.9, 0.9], [0.45, 0.3, 0.2]])
+_DISTRACTOR_RGB = np.array(
+    [[0.5, 0.5, 0.52], [0.85, 0.75, 0.15], [0.15, 0.15, 0.15], [0.9, 0.9, 0.9], [0.45, 0.3, 0.2]]
+)
 _OUT_OF_SIGHT = np.array([0.0, 0.0, -1.0])
 _HAND_BODIES = ("gripper_body", "moving_jaw")
 
 
 @dataclass(frozen=True)
 class Contact:
-    """The hand touches a block: which ``color``, and the highest contact point's height (m) above the block's centre."""
+    """The hand touches the block ``color``; the highest contact point is ``height_m`` above its centre."""
 
     color: str
     height_m: float
@@ -75,7 +77,9 @@ class SimWorld:
     def __enter__(self) -> SimWorld:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -172,7 +176,11 @@ class SimWorld:
         renderer = self._renderers.get((width, height))
         if renderer is None:
             renderer = mujoco.Renderer(self._model, height=height, width=width)
-            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+            for flag in (
+                mujoco.mjtRndFlag.mjRND_SHADOW,
+                mujoco.mjtRndFlag.mjRND_REFLECTION,
+                mujoco.mjtRndFlag.mjRND_SKYBOX,
+            ):
                 renderer.scene.flags[flag] = 0
             self._renderers[(width, height)] = renderer
         renderer.update_scene(self._data, camera=camera)
@@ -182,7 +190,9 @@ class SimWorld:
         """Move the front camera to the contract's pose, so that the contract's projection is the simulation's."""
         pose = self.contract.camera("front").pose
         if pose is None:
-            raise ValueError(f"{self.contract.path}: cameras: front: pose: missing; the simulation has to know where it stands")
+            raise ValueError(
+                f"{self.contract.path}: cameras: front: pose: missing; the simulation has to know where it stands"
+            )
         camera = self._model.camera("front")
         x, y, z, w = pose.quaternion_xyzw
         flipped = np.zeros(4)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy on the simulated robot, through the same executor as on ROS, but without ROS and faster than real time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.motion.chunk import NS, Chunk
+from swiftvla_ros.motion.executor import ChunkExecutor
+from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.sim.first_step import Policy, choices, first_scene, task_of_episode
+from swiftvla_ros.sim.language import COLORS, VERBS, Task
+from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.statistics import Share, wilson
+from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
+from swiftvla_ros.sim.world import SimWorld
+
+TIMEOUT_S = 12.0
+MAX_LATENCY_S = 0.15
+"""Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
+_WATCH_TICKS = 2
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One rollout.
+
+    Attributes
+    ----------
+    seed, verb, color, instruction
+        The scene and what was asked.
+    verdict
+        "DONE", "WRONG_BLOCK" or "PENDING" (not done in time).
+    seconds
+        Simulated time until the verdict.
+    chunks, refused
+        Chunks that the executor accepted, and refused.
+    choices
+        Colour index of the block headed to before any motion, for each colour word.
+    """
+
+    seed: int
+    verb: str
+    color: str
+    instruction: str
+    verdict: str
+    seconds: float
+    chunks: int
+    refused: int
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Rollouts and what they say; every share with its 95 % interval.
+
+    Attributes
+    ----------
+    episodes
+        All rollouts.
+    done
+        Done in time: by "<verb>", "<verb> <color>" and "all".
+    wrong_block
+        The share that took a wrong block: by "<verb>" and "all".
+    first_step_right
+        Scenes in which the policy heads to the commanded block before any motion.
+    word_changes_choice
+        Scenes in which the three colour words lead to three different blocks.
+    mean_seconds
+        Simulated seconds of the successful episodes.
+    wall_seconds
+        What the evaluation took.
+    """
+
+    episodes: tuple[EpisodeResult, ...]
+    done: dict[str, Share]
+    wrong_block: dict[str, Share]
+    first_step_right: Share
+    word_changes_choice: Share
+    mean_seconds: float
+    wall_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def evaluate(
+    policy: Policy,
+    contract: Contract,
+    *,
+    episodes: int,
+    seed: int,
+    latency_s: float | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> EvaluationReport:
+    """Roll a policy out on fresh scenes, all tasks in turn.
+
+    Parameters
+    ----------
+    policy
+        Loaded for ``contract``.
+    contract
+        The simulated robot's.
+    episodes
+        Number of rollouts.
+    seed
+        Seed of the first scene; the following ones count up.
+    latency_s
+        Time from an observation to its chunk, in simulation; by default what each inference really took, at most
+        :data:`MAX_LATENCY_S`.
+    timeout_s
+        Simulated seconds after which a task counts as not done.
+    """
+    begin = time.monotonic()
+    results = _roll_out(policy, contract, range(episodes), seed, latency_s, timeout_s)
+    return summarise(results, time.monotonic() - begin)
+
+
+def evaluate_checkpoint(
+    folder: Path,
+    contract: Contract,
+    *,
+    episodes: int,
+    seed: int,
+    workers: int = 1,
+    device: str = "auto",
+    latency_s: float | None = None,
+    timeout_s: float = TIMEOUT_S,
+    progress: bool = True,
+) -> EvaluationReport:
+    """:func:`evaluate` for a checkpoint folder, shared out to ``workers`` processes of one thread each."""
+    begin = time.monotonic()
+    threads = None if workers <= 1 else 1
+    jobs = [
+        (folder, contract.path, device, threads, index, seed, latency_s, timeout_s) for index in range(episodes)
+    ]  # fmt: skip
+    results = list(run_jobs(_roll_out_one, jobs, workers=workers, title="rolling out", progress=progress))
+    return summarise(sorted(results, key=lambda result: result.seed), time.monotonic() - begin)
+
+
+def summarise(results: Sequence[EpisodeResult], wall_seconds: float) -> EvaluationReport:
+    """Put the figures of rollouts together."""
+
+    def share(verdict: Verdict, verb: str | None = None, color: str | None = None) -> Share:
+        chosen = [r for r in results if verb in (None, r.verb) and color in (None, r.color)]
+        return wilson(sum(r.verdict == verdict.name for r in chosen), len(chosen))
+
+    done = {"all": share(Verdict.DONE)}
+    wrong = {"all": share(Verdict.WRONG_BLOCK)}
+    for verb in VERBS:
+        done[verb] = share(Verdict.DONE, verb)
+        wrong[verb] = share(Verdict.WRONG_BLOCK, verb)
+        done |= {f"{verb} {color}": share(Verdict.DONE, verb, color) for color in COLORS}
+    seconds = [r.seconds for r in results if r.verdict == Verdict.DONE.name]
+    return EvaluationReport(
+        episodes=tuple(results),
+        done=done,
+        wrong_block=wrong,
+        first_step_right=wilson(
+            sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results), len(results)
+        ),
+        word_changes_choice=wilson(sum(len(set(r.choices)) == len(COLORS) for r in results), len(results)),
+        mean_seconds=float(np.mean(seconds)) if seconds else float("nan"),
+        wall_seconds=wall_seconds,
+    )
+
+
+def roll_out(
+    policy: Policy, world: SimWorld, task: Task, seed: int, *, latency_s: float | None, timeout_s: float
+) -> EpisodeResult:
+    """One rollout of ``task`` in the scene of ``seed``."""
+    contract = world.contract
+    world.reset(seed)
+    scene = first_scene(world, task, np.random.default_rng([seed, 4]))
+    chosen = choices(policy, contract, scene)
+    instruction = scene.observation.instruction
+    executor = ChunkExecutor.from_contract(contract)
+    tick_ns = round(NS / contract.control.rate_hz)
+    frame_ns = round(NS / min(camera.rate_hz for camera in contract.cameras))
+    start_ns = NS  # stamps of zero mean "unset" elsewhere
+    executor.seed(world.state(), start_ns)
+    watcher = TaskWatcher(world, task)
+    waiting: tuple[int, Chunk] | None = None
+    next_frame_ns = start_ns
+    tick = 0
+    while watcher.verdict is Verdict.PENDING and tick * tick_ns < timeout_s * NS:
+        now_ns = start_ns + tick * tick_ns
+        state = world.state()
+        executor.measured(state, now_ns)
+        if waiting is not None and now_ns >= waiting[0]:
+            executor.offer(waiting[1], now_ns)
+            waiting = None
+        if now_ns >= next_frame_ns:
+            next_frame_ns += frame_ns
+            if waiting is None:
+                begin = time.perf_counter()
+                positions = policy.infer(Observation(policy_images(world), state, instruction))
+                took_s = min(time.perf_counter() - begin, MAX_LATENCY_S) if latency_s is None else latency_s
+                chunk = Chunk(now_ns, round(policy.step_s * NS), positions, chunk_id=tick + 1, instruction_id=1)
+                waiting = (now_ns + round(took_s * NS), chunk)
+        command = executor.tick(now_ns)
+        if command is not None:
+            world.command(command.position)
+        world.advance(tick_ns / NS)
+        tick += 1
+        if tick % _WATCH_TICKS == 0:
+            watcher.update(_WATCH_TICKS * tick_ns / NS)
+    return EpisodeResult(
+        seed=seed,
+        verb=task.verb,
+        color=task.color,
+        instruction=instruction,
+        verdict=watcher.verdict.name,
+        seconds=tick * tick_ns / NS,
+        chunks=executor.accepted,
+        refused=executor.refused,
+        choices=chosen,
+    )
+
+
+def _roll_out(
+    policy: Policy, contract: Contract, indices: range, seed: int, latency_s: float | None, timeout_s: float
+) -> list[EpisodeResult]:
+    with SimWorld(contract) as world:
+        return [
+            roll_out(policy, world, task_of_episode(i), seed + i, latency_s=latency_s, timeout_s=timeout_s)
+            for i in indices
+        ]
+
+
+def _roll_out_one(
+    folder: Path,
+    contract_path: Path,
+    device: str,
+    threads: int | None,
+    index: int,
+    seed: int,
+    latency_s: float | None,
+    timeout_s: float,
+) -> EpisodeResult:
+    contract, policy = _loaded(folder, contract_path, device, threads)
+    return _roll_out(policy, contract, range(index, index + 1), seed, latency_s, timeout_s)[0]
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, contract_path: Path, device: str, threads: int | None) -> tuple[Contract, Policy]:
+    """A process loads its policy once."""
+    contract = load_contract(contract_path)
+    return contract, load_policy(folder, contract=contract, device=device, threads=threads)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shares with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Share:
+    """``count`` of ``total``, with the 95 % Wilson score interval ``low``…``high`` (0…1; NaN of nothing)."""
+
+    count: int
+    total: int
+    share: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.total} = {self.share:.0%} ({self.low:.0%}…{self.high:.0%})"
+
+
+def wilson(count: int, total: int) -> Share:
+    """Share with its Wilson interval (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927), z = 1.96."""
+    if total == 0:
+        return Share(0, 0, math.nan, math.nan, math.nan)
+    z, p = 1.959964, count / total
+    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    return Share(count, total, p, max(0.0, centre - half), min(1.0, centre + half))
