@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An action chunk, and what is wrong with one taken by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.motion.codes import Refusal
+
+Array = NDArray[np.float64]
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Commanded joint positions for a short time ahead, as a policy predicts them.
+
+    Attributes
+    ----------
+    stamp_ns
+        Stamp of the observation that the chunk was computed from. Row i is the command for ``stamp_ns + i * step_ns``.
+    step_ns
+        Time between rows.
+    positions
+        float64 [rows, joints], rad or m.
+    chunk_id, instruction_id, checkpoint
+        Where the chunk comes from. Rows of an older chunk outlive a newer one only under the same instruction and
+        checkpoint.
+    joint_names
+        The columns' joints, in any order; None says that they stand in the executor's own order.
+    """
+
+    stamp_ns: int
+    step_ns: int
+    positions: Array
+    chunk_id: int = 0
+    instruction_id: int = 0
+    checkpoint: str = ""
+    joint_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the executor said to a chunk: taken, or refused with a code and a text for people."""
+
+    code: Refusal = Refusal.NONE
+    text: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the chunk is being followed from now on."""
+        return self.code is Refusal.NONE
+
+
+def ordered_positions(chunk: Chunk, joint_names: tuple[str, ...]) -> Array | Verdict:
+    """Give the rows [rows, joints] in the order of ``joint_names``, or the refusal when they are not such rows."""
+    try:
+        positions = np.asarray(chunk.positions, dtype=np.float64)
+    except (TypeError, ValueError):
+        return Verdict(
+            Refusal.WRONG_SHAPE, f"chunk {chunk.chunk_id}: positions are not numbers in rows of equal length"
+        )
+    names = joint_names if chunk.joint_names is None else tuple(chunk.joint_names)
+    if sorted(names) != sorted(joint_names):
+        missing, unknown = sorted(set(joint_names) - set(names)), sorted(set(names) - set(joint_names))
+        return Verdict(
+            Refusal.WRONG_JOINTS,
+            f"chunk {chunk.chunk_id} is for the joints {list(names)}: missing {missing}, unknown or repeated "
+            f"{unknown or [n for n in names if names.count(n) > 1]}; the contract has {list(joint_names)}",
+        )
+    if positions.ndim != 2 or positions.shape[0] == 0 or positions.shape[1] != len(joint_names):
+        return Verdict(
+            Refusal.WRONG_SHAPE,
+            f"chunk {chunk.chunk_id}: positions have shape {positions.shape}; expected [rows >= 1, {len(joint_names)}]",
+        )
+    positions = positions[:, [names.index(name) for name in joint_names]]
+    if not np.isfinite(positions).all():
+        row, joint = np.argwhere(~np.isfinite(positions))[0]
+        return Verdict(
+            Refusal.NON_FINITE,
+            f"chunk {chunk.chunk_id}: row {row} of joint '{joint_names[joint]}' is {positions[row, joint]}",
+        )
+    return positions
