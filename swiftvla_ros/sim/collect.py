@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.store import Episode, save_episode
+from swiftvla_ros.policy import load_policy
 from swiftvla_ros.sim.disturb import BUMP_S, sample_bump
+from swiftvla_ros.sim.driver import Policy, PolicyDriver
 from swiftvla_ros.sim.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
 from swiftvla_ros.sim.observe import policy_images
@@ -32,6 +35,8 @@ _BUMPED = 0.5
 # A bump later than this would push a hand that already holds or presses.
 _LATEST_BUMP_S = {"pick": 0.9, "touch": 0.6}
 _PRELUDE_STEPS = (3, 9)
+_PILOT_S = (0.3, 3.5)
+_PILOT_LATENCY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,14 @@ class CollectReport:
 
 
 def collect(
-    out_dir: Path, episodes: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
+    out_dir: Path,
+    episodes: int,
+    *,
+    workers: int,
+    seed: int,
+    contract: Contract,
+    pilot: Path | None = None,
+    progress: bool = True,
 ) -> CollectReport:
     """Record ``episodes`` successful demonstrations; those in the folder already are kept.
 
@@ -65,6 +77,10 @@ def collect(
         The same seed gives the same episodes, whatever the number of workers.
     contract
         The simulated robot's.
+    pilot
+        A checkpoint folder: its policy drives the first seconds of every episode, and the recording starts where the
+        expert takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger:
+        S. Ross et al., AISTATS 2011).
     progress
         Show a progress bar.
     """
@@ -74,7 +90,7 @@ def collect(
         path = out_dir / f"episode_{index:06d}.safetensors"
         if not path.exists():
             jobs.setdefault(index // len(TASKS), []).append((index, path))
-    calls = [(group, seed, contract.path) for group in jobs.values()]
+    calls = [(group, seed, contract.path, pilot) for group in jobs.values()]
     counts = list(run_jobs(_record_layout, calls, workers=workers, title="recording layouts", progress=progress))
     recorded, attempts = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return CollectReport(len(list(out_dir.glob("episode_*.safetensors"))), recorded, attempts, time.monotonic() - begin)
@@ -83,8 +99,9 @@ def collect(
 class Recorder:
     """Records one worker's episodes: a world and an expert that are used again and again."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, pilot: Policy | None = None) -> None:
         self.contract = contract
+        self._pilot = pilot
         self.world = SimWorld(contract)
         self.expert = Expert(contract)
         self._reach = Reach(contract)
@@ -96,8 +113,7 @@ class Recorder:
 
     def record(self, task: Task, layout_seed: int, rng: np.random.Generator) -> Episode | None:
         """Show ``task`` once on the scene of ``layout_seed``; None when it did not succeed."""
-        start = self._start(task, layout_seed, rng)
-        watcher = TaskWatcher(self.world, task)
+        start, watcher = self._start(task, layout_seed, rng)
         bump = sample_bump(rng, _LATEST_BUMP_S[task.verb]) if rng.random() < _BUMPED else None
         origin: NDArray[np.float64] | None = None
         begin, blocks = self.world.time_s, self.world.block_positions()
@@ -149,31 +165,48 @@ class Recorder:
             },
         )
 
-    def _start(self, task: Task, layout_seed: int, rng: np.random.Generator) -> str:
-        """Reset the world and bring the arm to where the demonstration starts; returns how."""
+    def _start(self, task: Task, layout_seed: int, rng: np.random.Generator) -> tuple[str, TaskWatcher]:
+        """Reset the world and bring the arm to where the demonstration starts; returns how, and the task's watcher."""
+        world, expert = self.world, self.expert
         rest = self.contract.rest + rng.normal(0, 0.02, len(self.contract.joints))
-        if rng.random() >= _DISTURBED_START:
-            self.world.reset(layout_seed, arm=rest)
-            self.expert.start(task, self.world.commanded())
-            return "rest"
-        if rng.random() < 0.5:
-            self.world.reset(layout_seed, arm=sample_arm(self.contract, self._reach, rng))
-            self.expert.start(task, self.world.commanded())
-            return "random pose"
-        self.world.reset(layout_seed, arm=rest)
+        disturbed, posed = rng.random() < _DISTURBED_START, rng.random() < 0.5
+        if self._pilot is None and disturbed and posed:
+            world.reset(layout_seed, arm=sample_arm(self.contract, self._reach, rng))
+        else:
+            world.reset(layout_seed, arm=rest)
+        watcher = TaskWatcher(world, task)
+        expert.start(task, world.commanded())
+        if self._pilot is not None:
+            self._fly(self._pilot, task, rng)
+            return "policy", watcher
+        if not disturbed:
+            return "rest", watcher
+        if posed:
+            return "random pose", watcher
         others = [other for other in TASKS if other.color != task.color]
-        self.expert.start(others[int(rng.integers(len(others)))], self.world.commanded())
+        expert.change_task(others[int(rng.integers(len(others)))])
         for _ in range(int(rng.integers(*_PRELUDE_STEPS)) * self._ticks):
-            self.world.command(self.expert.tick(self.world))
-            self.world.advance(TICK_S)
-        self.expert.change_task(task)
-        return "other block"
+            world.command(expert.tick(world))
+            world.advance(TICK_S)
+        expert.change_task(task)
+        return "other block", watcher
+
+    def _fly(self, pilot: Policy, task: Task, rng: np.random.Generator) -> None:
+        """Let the policy try for a while; the expert takes over from its motion."""
+        driver = PolicyDriver(pilot, self.world, phrase(task.verb, task.color, rng), _PILOT_LATENCY_S)
+        for _ in range(round(rng.uniform(*_PILOT_S) / driver.tick_s)):
+            driver.tick()
+        if driver.command is not None:
+            motion = driver.command
+            self.expert.start(task, motion.position, motion.velocity, motion.acceleration)
 
 
-def _record_layout(group: list[tuple[int, Path]], seed: int, contract_path: Path) -> tuple[int, int]:
+def _record_layout(
+    group: list[tuple[int, Path]], seed: int, contract_path: Path, pilot: Path | None
+) -> tuple[int, int]:
     """Record the episodes of one layout; returns how many were kept, and the tries."""
     contract = load_contract(contract_path)
-    recorder = Recorder(contract)
+    recorder = Recorder(contract, None if pilot is None else _loaded(pilot, contract_path))
     kept = attempts = 0
     try:
         for index, path in group:
@@ -190,3 +223,9 @@ def _record_layout(group: list[tuple[int, Path]], seed: int, contract_path: Path
     finally:
         recorder.close()
     return kept, attempts
+
+
+@lru_cache(maxsize=1)
+def _loaded(pilot: Path, contract_path: Path) -> Policy:
+    """A process loads its pilot once."""
+    return load_policy(pilot, contract=load_contract(contract_path), threads=1)

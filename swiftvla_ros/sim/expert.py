@@ -76,11 +76,14 @@ class Expert:
         self._task = Task("pick", COLORS[0])
         self._frozen: Array | None = None
 
-    def start(self, task: Task, command: Array) -> None:
-        """Begin a task with the arm commanded to rest at ``command`` [J]."""
+    def start(
+        self, task: Task, command: Array, velocity: Array | None = None, acceleration: Array | None = None
+    ) -> None:
+        """Begin a task with the arm commanded to ``command`` [J], at rest or in the given motion."""
+        still = np.zeros(len(command))
         self._plan.current_position = np.asarray(command).tolist()
-        self._plan.current_velocity = [0.0] * len(command)
-        self._plan.current_acceleration = [0.0] * len(command)
+        self._plan.current_velocity = (still if velocity is None else velocity).tolist()
+        self._plan.current_acceleration = (still if acceleration is None else acceleration).tolist()
         self.change_task(task)
 
     def change_task(self, task: Task) -> None:
@@ -120,7 +123,11 @@ class Expert:
 
     def _pick(self, block: Array, command: Array, opening: float, opening_speed: float) -> tuple[Array, float]:
         across, above = self._offset(command, block, _GRASP)
+        near = across < _ASTRAY_M and abs(above) < _ASTRAY_M
         if self.phase is Phase.APPROACH:
+            # Taken over with the block between closed jaws: it is held already.
+            if near and self._is_closed(command) and opening > _GRIPPED_RAD:
+                self.phase = Phase.CLOSE
             wide = opening > self._closed + _OPEN_ENOUGH * (self._open - self._closed)
             if across < _OVER_M and wide:
                 self.phase = Phase.DESCEND
@@ -129,7 +136,7 @@ class Expert:
                 self.phase = Phase.APPROACH
             elif abs(above) < _DOWN_M:
                 self.phase = Phase.CLOSE
-        elif across > _ASTRAY_M or above > _ASTRAY_M or (self._is_closed(command) and opening < _GRIPPED_RAD):
+        elif not near or (self._is_closed(command) and opening < _GRIPPED_RAD):
             self.phase = Phase.APPROACH  # missed or dropped
         elif self.phase is Phase.CLOSE and self._is_closed(command) and abs(opening_speed) < _STALLED_RAD_S:
             self.phase = Phase.LIFT

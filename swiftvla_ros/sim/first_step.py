@@ -8,29 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.sim.driver import Policy
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
-
-
-class Policy(Protocol):
-    """What a rollout needs of a policy."""
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows of a chunk."""
-
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> Array:
-        """Absolute joint positions [H, J]."""
 
 
 @dataclass(frozen=True)

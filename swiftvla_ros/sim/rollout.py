@@ -14,21 +14,16 @@ import numpy as np
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.motion.chunk import NS, Chunk
-from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.policy import load_policy
-from swiftvla_ros.policy.observation import Observation
-from swiftvla_ros.sim.first_step import Policy, choices, first_scene, task_of_episode
+from swiftvla_ros.sim.driver import Policy, PolicyDriver
+from swiftvla_ros.sim.first_step import choices, first_scene, task_of_episode
 from swiftvla_ros.sim.language import COLORS, VERBS, Task
-from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.statistics import Share, wilson
 from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
 TIMEOUT_S = 12.0
-MAX_LATENCY_S = 0.15
-"""Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
 _WATCH_TICKS = 2
 
 
@@ -119,7 +114,7 @@ def evaluate(
         Seed of the first scene; the following ones count up.
     latency_s
         Time from an observation to its chunk, in simulation; by default what each inference really took, at most
-        :data:`MAX_LATENCY_S`.
+        :data:`~swiftvla_ros.sim.driver.MAX_LATENCY_S`.
     timeout_s
         Simulated seconds after which a task counts as not done.
     """
@@ -186,46 +181,23 @@ def roll_out(
     scene = first_scene(world, task, np.random.default_rng([seed, 4]))
     chosen = choices(policy, contract, scene)
     instruction = scene.observation.instruction
-    executor = ChunkExecutor.from_contract(contract)
-    tick_ns = round(NS / contract.control.rate_hz)
-    frame_ns = round(NS / min(camera.rate_hz for camera in contract.cameras))
-    start_ns = NS  # stamps of zero mean "unset" elsewhere
-    executor.seed(world.state(), start_ns)
     watcher = TaskWatcher(world, task)
-    waiting: tuple[int, Chunk] | None = None
-    next_frame_ns = start_ns
-    tick = 0
-    while watcher.verdict is Verdict.PENDING and tick * tick_ns < timeout_s * NS:
-        now_ns = start_ns + tick * tick_ns
-        state = world.state()
-        executor.measured(state, now_ns)
-        if waiting is not None and now_ns >= waiting[0]:
-            executor.offer(waiting[1], now_ns)
-            waiting = None
-        if now_ns >= next_frame_ns:
-            next_frame_ns += frame_ns
-            if waiting is None:
-                begin = time.perf_counter()
-                positions = policy.infer(Observation(policy_images(world), state, instruction))
-                took_s = min(time.perf_counter() - begin, MAX_LATENCY_S) if latency_s is None else latency_s
-                chunk = Chunk(now_ns, round(policy.step_s * NS), positions, chunk_id=tick + 1, instruction_id=1)
-                waiting = (now_ns + round(took_s * NS), chunk)
-        command = executor.tick(now_ns)
-        if command is not None:
-            world.command(command.position)
-        world.advance(tick_ns / NS)
-        tick += 1
-        if tick % _WATCH_TICKS == 0:
-            watcher.update(_WATCH_TICKS * tick_ns / NS)
+    driver = PolicyDriver(policy, world, instruction, latency_s)
+    ticks = 0
+    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < timeout_s:
+        driver.tick()
+        ticks += 1
+        if ticks % _WATCH_TICKS == 0:
+            watcher.update(_WATCH_TICKS * driver.tick_s)
     return EpisodeResult(
         seed=seed,
         verb=task.verb,
         color=task.color,
         instruction=instruction,
         verdict=watcher.verdict.name,
-        seconds=tick * tick_ns / NS,
-        chunks=executor.accepted,
-        refused=executor.refused,
+        seconds=ticks * driver.tick_s,
+        chunks=driver.executor.accepted,
+        refused=driver.executor.refused,
         choices=chosen,
     )
 

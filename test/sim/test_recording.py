@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.store import list_episodes, load_episode, load_scenes
-from swiftvla_ros.sim.collect import collect
-from swiftvla_ros.sim.language import TASKS, parse
+from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.sim.collect import Recorder, collect
+from swiftvla_ros.sim.language import TASKS, Task, parse
 from swiftvla_ros.sim.scenes import render_scenes
 
 _COLLECT = """
@@ -61,6 +63,28 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
         assert episode.expert.all() != bool(episode.metadata["bump"])
         # Measured joints follow what was commanded, so rows of both belong to the same time.
         assert np.abs(episode.state - episode.action)[:, :5].max() < 0.1
+
+
+class Drifting:
+    """A policy that turns aside, wherever it is."""
+
+    step_s = 0.1
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        assert noise is None
+        return observation.state + np.linspace(0, 0.4, 10)[:, None] * np.array([1, 0, 0, 0, 0, 0])
+
+
+def test_the_expert_takes_over_from_a_policy(contract: Contract) -> None:
+    """With a pilot, recording starts where the policy has led the arm, and the expert still succeeds from there."""
+    recorder = Recorder(contract, Drifting())
+    try:
+        episode = recorder.record(Task("pick", "red"), 3, np.random.default_rng(0))
+    finally:
+        recorder.close()
+    assert episode is not None
+    assert episode.metadata["start"] == "policy"
+    assert abs(episode.action[0, 0] - contract.rest[0]) > 0.1
 
 
 def test_scenes_name_the_block_that_is_meant(tmp_path: Path, contract: Contract) -> None:

@@ -99,3 +99,26 @@ def test_expert_stays_within_its_share_of_the_limits(world: SimWorld, contract: 
     acceleration = np.diff(velocity, axis=0) / TICK_S
     assert (np.abs(velocity) <= LIMIT_SHARE * contract.limits.max_velocity * 1.001).all()
     assert (np.abs(acceleration) <= LIMIT_SHARE * contract.limits.max_acceleration * 1.05).all()
+
+
+def test_expert_takes_over_a_held_block(world: SimWorld, contract: Contract) -> None:
+    """An expert that takes over in the middle of a lift goes on; it does not drop the block and begin again."""
+    task = Task("pick", "green")
+    first = Expert(contract)
+    first.start(task, world.commanded())
+    watcher = TaskWatcher(world, task)
+    green = COLORS.index("green")
+    while world.block_positions()[green, 2] < 0.03:
+        world.command(first.tick(world))
+        world.advance(TICK_S)
+    second = Expert(contract)
+    second.start(task, world.commanded())
+    gripper = []
+    while watcher.update(TICK_S) is Verdict.PENDING:
+        world.command(second.tick(world))
+        gripper.append(world.commanded()[-1])
+        world.advance(TICK_S)
+        assert len(gripper) < 150
+    assert watcher.verdict is Verdict.DONE
+    assert contract.gripper is not None
+    assert max(gripper) < contract.gripper.closed + 0.05

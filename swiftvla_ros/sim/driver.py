@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy drives the simulated arm, tick by tick, through the executor that drives the real one."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.motion.chunk import NS, Chunk
+from swiftvla_ros.motion.executor import ChunkExecutor, Command
+from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.world import SimWorld
+
+MAX_LATENCY_S = 0.15
+"""Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
+
+
+class Policy(Protocol):
+    """What driving the arm needs of a policy."""
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows of a chunk."""
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Absolute joint positions [H, J]."""
+
+
+class PolicyDriver:
+    """Cameras at their rate, inference on each picture that finds the policy free, one limited command a tick.
+
+    Parameters
+    ----------
+    policy
+        Loaded for the world's contract.
+    world
+        The simulation, as it was reset.
+    instruction
+        What the policy is told.
+    latency_s
+        Time from an observation to its chunk, in simulation; None is what each inference really takes, at most
+        :data:`MAX_LATENCY_S`.
+
+    Attributes
+    ----------
+    executor
+        What follows the chunks.
+    command
+        The last command; None before the first chunk.
+    """
+
+    def __init__(self, policy: Policy, world: SimWorld, instruction: str, latency_s: float | None) -> None:
+        contract = world.contract
+        self._policy, self._world, self._instruction, self._latency_s = policy, world, instruction, latency_s
+        self._tick_ns = round(NS / contract.control.rate_hz)
+        self._frame_ns = round(NS / min(camera.rate_hz for camera in contract.cameras))
+        self._now_ns = NS  # a stamp of zero means "unset" elsewhere
+        self._next_frame_ns = self._now_ns
+        self._waiting: tuple[int, Chunk] | None = None
+        self.executor = ChunkExecutor.from_contract(contract)
+        self.executor.seed(world.state(), self._now_ns)
+        self.command: Command | None = None
+
+    @property
+    def tick_s(self) -> float:
+        """Simulated time of a tick."""
+        return self._tick_ns / NS
+
+    def tick(self) -> None:
+        """Look, think, command, and let the physics run for one tick."""
+        now_ns, world = self._now_ns, self._world
+        state = world.state()
+        self.executor.measured(state, now_ns)
+        if self._waiting is not None and now_ns >= self._waiting[0]:
+            self.executor.offer(self._waiting[1], now_ns)
+            self._waiting = None
+        if now_ns >= self._next_frame_ns:
+            self._next_frame_ns += self._frame_ns
+            if self._waiting is None:
+                self._waiting = self._infer(now_ns, state)
+        command = self.executor.tick(now_ns)
+        if command is not None:
+            self.command = command
+            world.command(command.position)
+        world.advance(self.tick_s)
+        self._now_ns += self._tick_ns
+
+    def _infer(self, now_ns: int, state: NDArray[np.float64]) -> tuple[int, Chunk]:
+        """The chunk for the world as it is now, and when it will be there."""
+        begin = time.perf_counter()
+        positions = self._policy.infer(Observation(policy_images(self._world), state, self._instruction))
+        took_s = time.perf_counter() - begin
+        latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
+        chunk = Chunk(
+            now_ns, round(self._policy.step_s * NS), positions, chunk_id=now_ns // self._tick_ns, instruction_id=1
+        )
+        return now_ns + round(latency_s * NS), chunk
