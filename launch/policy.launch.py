@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole system: ``ros2 launch swiftvla_ros policy.launch.py robot:=so101`` or ``… sim:=true``."""
 
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from launch import Action, LaunchContext, LaunchDescription
 from swiftvla_ros.bringup import describe
 from swiftvla_ros.bringup.launch_actions import launch_actions
 from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, DEFAULT_ROBOT

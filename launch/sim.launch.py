@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated robot alone, as a robot driver would be started: ``ros2 launch swiftvla_ros sim.launch.py``."""
 
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from launch import Action, LaunchContext, LaunchDescription
 from swiftvla_ros.bringup import describe_simulated_robot
 from swiftvla_ros.bringup.launch_actions import launch_actions
 from swiftvla_ros.bringup.processes import DEFAULT_ROBOT

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from launch import Action, LaunchContext
 from launch.actions import EmitEvent, RegisterEventHandler, SetEnvironmentVariable
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
-from launch import Action, LaunchContext
 from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription, transport_environment
 
 _RESPAWN_DELAY_S = 1.0

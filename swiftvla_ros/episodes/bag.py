@@ -175,35 +175,48 @@ class Bag:
             for connection, received_ns, data in reader.messages(wanted):
                 yield received_ns, reader.deserialize(data, connection.msgtype)
 
-    def commands(self) -> Commands:
-        """Return all commands, by the ticks that the executor reports.
+    def received_ns(self) -> dict[str, list[int]]:
+        """Return the times of reception (ns) of all messages, by full topic name."""
+        times: dict[str, list[int]] = {topic: [] for topic in self.counts}
+        with AnyReader([self.folder], default_typestore=message_types()) as reader:
+            for connection, received_ns, _ in reader.messages():
+                times[connection.topic].append(received_ns)
+        return times
 
-        Forward commands carry no stamp, so ``executor_state`` is read: it says what was commanded at which tick.
+    def commands(self) -> list[Commands]:
+        """Return all commands, by the ticks that the executor reports: one piece for each time it was commanding.
+
+        Forward commands carry no stamp, so ``executor_state`` is read: it says what was commanded at which tick. A new
+        piece begins where the executor had let go of the arm, as somebody else may have moved it meanwhile.
 
         Raises
         ------
         BagError
             None was recorded, or with other joints than the contract's.
         """
-        times, positions = [], []
         names = self.contract.joint_names
-        order: list[int] = []
+        pieces: list[Commands] = []
+        times: list[int] = []
+        positions: list[NDArray[np.float64]] = []
         for _, state in self.messages("executor_state"):
-            if not len(state.commanded_position):
+            if state.mode in (state.IDLE, state.RELEASED) or not len(state.commanded_position):
+                pieces += _piece(times, positions)
+                times, positions = [], []
                 continue
-            if not order:
-                if sorted(state.joint_names) != sorted(names):
-                    raise BagError(
-                        f"{self.folder}: executor_state has joints {state.joint_names}, the contract {names}"
-                    )
-                order = [list(state.joint_names).index(n) for n in names]
-            times.append(stamp_ns(state.header.stamp))
-            positions.append(np.asarray(state.commanded_position)[order])
-        if not times:
-            raise BagError(f"{self.folder}: no executor_state with a commanded position; record that topic, too")
-        t_ns = np.array(times, dtype=np.int64)
-        new = np.concatenate([[True], np.diff(t_ns) > 0])
-        return Commands(t_ns[new], np.array(positions, dtype=np.float64)[new])
+            if tuple(state.joint_names) != names:
+                raise BagError(f"{self.folder}: executor_state has joints {state.joint_names}, the contract {names}")
+            ns = stamp_ns(state.header.stamp)
+            if not times or ns > times[-1]:
+                times.append(ns)
+                positions.append(np.array(state.commanded_position))
+        pieces += _piece(times, positions)
+        if not pieces:
+            raise BagError(f"{self.folder}: no executor_state with a commanded position; was that topic recorded?")
+        return pieces
+
+
+def _piece(times: list[int], positions: list[NDArray[np.float64]]) -> list[Commands]:
+    return [Commands(np.array(times, dtype=np.int64), np.array(positions))] if times else []
 
 
 def stamp_ns(stamp: Any) -> int:

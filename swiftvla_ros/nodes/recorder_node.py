@@ -23,7 +23,7 @@ from swiftvla_ros.nodes.messages import ImageMessageError, rgb_image, stamp_ns
 _DEPTH = 200
 _LOOK_FOR_PUBLISHERS_S = 0.2
 _FILM_WIDTH = 320
-_FILM_PERIOD_NS = 90_000_000
+_FILM_PERIOD_NS = 60_000_000
 
 
 class RecorderNode(ManagedNode):

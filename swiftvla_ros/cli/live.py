@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A conversation with a running system: wait until it is there, give it instructions, press its buttons."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from swiftvla_ros.contract import Contract
+
+_SPIN_S = 0.05
+_SERVICE_TIMEOUT_S = 10.0
+_OUTCOMES = ("SUCCEEDED", "TIMEOUT", "CANCELED", "REFUSED", "FAILED")
+
+
+class GraphError(RuntimeError):
+    """The running system does not answer; the message names what is missing."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an instruction ended: ``name`` is SUCCEEDED, TIMEOUT, CANCELED, REFUSED or FAILED."""
+
+    success: bool
+    name: str
+    message: str
+    instruction_id: int
+    elapsed_s: float
+
+
+def own_domain() -> dict[str, str]:
+    """Return variables that keep a simulated system off every other one, so that it can't move a real arm.
+
+    The domain id is below 102: higher ones collide with Linux' ephemeral ports.
+    """
+    localhost = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    if os.environ.get("ROS_DISTRO") == "humble":
+        localhost = {"ROS_LOCALHOST_ONLY": "1"}
+    return {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101), **localhost}
+
+
+class LiveGraph:
+    """A node of this process in the running graph; a context manager. All calls come from one thread.
+
+    Parameters
+    ----------
+    contract
+        The robot's.
+    namespace
+        Namespace of the system's nodes.
+    check
+        Called while waiting; raises when waiting is in vain.
+    """
+
+    def __init__(self, contract: Contract, *, namespace: str = "", check: Callable[[], None] = lambda: None) -> None:
+        self._contract = contract
+        self._namespace = namespace
+        self._check = check
+
+    def __enter__(self) -> LiveGraph:
+        import rclpy
+        from rclpy.action import ActionClient
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        from swiftvla_ros.action import RunInstruction
+
+        # Ctrl-C belongs to the command, which ends the whole system in order.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("swiftvla_cli", namespace=self._namespace)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._action = ActionClient(self._node, RunInstruction, "run_instruction")
+        self._services: dict[str, Any] = {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import rclpy
+
+        self._action.destroy()
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    def spin(self, seconds: float) -> None:
+        """Take messages for so long."""
+        self._wait(lambda: False, seconds)
+
+    def wait_until_ready(self, timeout_s: float, *, recorded: bool = False) -> None:
+        """Wait until every part of the system is seen; with ``recorded`` until the recorder listens to all of it.
+
+        Raises
+        ------
+        GraphError
+            Something is missing after ``timeout_s``; the message names it.
+        """
+        topics = [f"observation/{c}" for c in self._contract.camera_names]
+        topics += ["observation/state", "executor_state", "policy_state", "action_chunk", self._contract.control.topic]
+
+        def missing() -> list[str]:
+            parts = [f"a publisher of {t}" for t in topics if not self._node.count_publishers(t)]
+            if not self._action.server_is_ready():
+                parts.append("the action run_instruction")
+            if recorded:
+                parts += [f"a recorder of {t}" for t in topics if "recorder" not in self._subscribers(t)]
+            return parts
+
+        if not self._wait(lambda: not missing(), timeout_s):
+            raise GraphError(f"not there after {timeout_s:.0f} s: {', '.join(missing())}")
+
+    def run_instruction(
+        self, text: str, timeout_s: float, on_feedback: Callable[[Any], None] = lambda _: None
+    ) -> Outcome:
+        """Send an instruction by the action and wait until it has ended."""
+        from swiftvla_ros.action import RunInstruction
+
+        goal = RunInstruction.Goal(instruction=text)
+        goal.timeout.sec, goal.timeout.nanosec = int(timeout_s), int(timeout_s % 1 * 1e9)
+        started = time.monotonic()
+        sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
+        handle = self._result(sent, _SERVICE_TIMEOUT_S, "run_instruction does not accept goals")
+        if not handle.accepted:
+            raise GraphError("run_instruction refused the goal")
+        # The action keeps the time itself; more patience here covers a policy that dies and comes back.
+        result = self._result(handle.get_result_async(), timeout_s + 10.0, "run_instruction does not end").result
+        return Outcome(
+            success=result.success,
+            name=next(n for n in _OUTCOMES if getattr(RunInstruction.Result, n) == result.outcome),
+            message=result.message,
+            instruction_id=result.instruction_id,
+            elapsed_s=time.monotonic() - started,
+        )
+
+    def trigger(self, service: str) -> str:
+        """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message.
+
+        Raises
+        ------
+        GraphError
+            It is missing, or says no.
+        """
+        from std_srvs.srv import Trigger
+
+        if service not in self._services:
+            self._services[service] = self._node.create_client(Trigger, service)
+        client = self._services[service]
+        if not self._wait(client.service_is_ready, _SERVICE_TIMEOUT_S):
+            raise GraphError(f"no service {service}")
+        answer = self._result(client.call_async(Trigger.Request()), _SERVICE_TIMEOUT_S, f"{service} does not answer")
+        if not answer.success:
+            raise GraphError(f"{service}: {answer.message}")
+        return str(answer.message)
+
+    def _subscribers(self, topic: str) -> list[str]:
+        name = self._node.resolve_topic_name(topic)
+        return [info.node_name for info in self._node.get_subscriptions_info_by_topic(name)]
+
+    def _result(self, future: Any, timeout_s: float, problem: str) -> Any:
+        if not self._wait(future.done, timeout_s):
+            raise GraphError(f"{problem} ({timeout_s:.0f} s waited)")
+        return future.result()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Take messages until ``condition`` holds; False after ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self._check()
+            if time.monotonic() > deadline:
+                return False
+            self._executor.spin_once(timeout_sec=_SPIN_S)
+        return True

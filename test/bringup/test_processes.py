@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one description of the processes, which launch files and supervisor read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from swiftvla_ros.bringup import (
+    ProcessDescription,
+    describe,
+    describe_recorder,
+    describe_simulated_robot,
+    share_folder,
+    transport_environment,
+)
+from swiftvla_ros.contract import ContractError, load_contract
+
+
+def by_name(processes: list[ProcessDescription]) -> dict[str, ProcessDescription]:
+    """Look processes up by their names."""
+    return {p.name: p for p in processes}
+
+
+def test_a_real_robot_gets_a_process_per_camera_and_no_simulator() -> None:
+    """Protects: the system matches the contract's cameras, and a real arm never meets the simulated one."""
+    contract = load_contract("so101")
+    names = set(by_name(describe("so101", "nowhere")))
+    cameras = {f"camera_{c}" for c in contract.camera_names}
+    assert names == cameras | {"joint_state", "policy", "trajectory_executor"}
+
+
+def test_only_what_can_come_back_safely_is_respawned() -> None:
+    """Protects: an executor or a robot that comes back without its past never moves the arm."""
+    processes = by_name(describe(sim=True))
+    assert {n for n, p in processes.items() if not p.respawn} == {"trajectory_executor", "sim_robot"}
+
+
+def test_every_process_is_a_module_that_exists() -> None:
+    """Protects: a renamed node is found here and not on the robot."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    for process in [*describe(sim=True), describe_recorder(Path("bag"))]:
+        assert importlib.util.find_spec(process.module) is not None, process.module
+
+
+def test_parameters_reach_the_command_line_with_their_types() -> None:
+    """Protects: a text that looks like a number stays a text, and a number a number."""
+    process = ProcessDescription("camera_1", "camera_node", {"robot": "1", "seed": 2, "film": True}, namespace="/left")
+    command = process.command()
+    assert command[1:5] == ["-m", "swiftvla_ros.nodes.camera_node", "--ros-args", "-r"]
+    assert "__node:=camera_1" in command
+    assert "__ns:=/left" in command
+    given = dict(argument.split(":=", 1) for before, argument in pairwise(command) if before == "-p")
+    assert {k: yaml.safe_load(v) for k, v in given.items()} == {"robot": "1", "seed": 2, "film": True}
+    assert given["robot"] == json.dumps("1")
+
+
+def test_a_contract_file_is_passed_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects: nodes that launch starts in another folder find the file."""
+    original = load_contract("so101_sim").path
+    for name in ("so101_sim.yaml", "so101.urdf"):
+        (tmp_path / name).write_text((original.parent / name).read_text())
+    monkeypatch.chdir(tmp_path)
+    (process,) = describe_simulated_robot("so101_sim.yaml", seed=7)
+    assert process.parameters["robot"] == str(tmp_path / "so101_sim.yaml")
+    assert process.parameters["seed"] == 7
+
+
+def test_a_bad_contract_is_refused_before_anything_starts() -> None:
+    """Protects: one clear message instead of five dying processes."""
+    with pytest.raises(ContractError, match="no such contract"):
+        describe("so102")
+
+
+def test_the_transport_has_room_for_images_unless_the_user_chose() -> None:
+    """Protects: images are not lost by Fast DDS's small default segment; a user's own profile stays."""
+    (value,) = transport_environment({}).values()
+    assert Path(value) == share_folder() / "config" / "fastdds_shm.xml"
+    assert Path(value).is_file()
+    assert list(transport_environment({"ROS_DISTRO": "humble"})) == ["FASTRTPS_DEFAULT_PROFILES_FILE"]
+    assert transport_environment({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}) == {}
