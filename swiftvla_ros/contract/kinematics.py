@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,8 @@ class KinematicChain:
             The file is no URDF, the link is missing, or the chain has a moving joint that is not in ``joint_names``.
         """
         try:
-            root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
-        except ElementTree.ParseError as error:
+            root = ET.fromstring(path.read_text(encoding="utf-8"))
+        except ET.ParseError as error:
             raise ValueError(f"{path}: not XML: {error}") from error
         parents = {_attribute(joint, "child", "link"): joint for joint in root.findall("joint")}
         links: list[_Link] = []
@@ -54,10 +54,14 @@ class KinematicChain:
             column = -1
             if kind in ("revolute", "continuous", "prismatic"):
                 if name not in joint_names:
-                    raise ValueError(f"{path}: joint '{name}' moves link '{at}' but is not among the joints {joint_names}")
+                    raise ValueError(
+                        f"{path}: joint '{name}' moves link '{at}' but is not among the joints {joint_names}"
+                    )
                 column = joint_names.index(name)
             elif kind != "fixed":
-                raise ValueError(f"{path}: joint '{name}' has type '{kind}'; use revolute, continuous, prismatic or fixed")
+                raise ValueError(
+                    f"{path}: joint '{name}' has type '{kind}'; use revolute, continuous, prismatic or fixed"
+                )
             axis = _numbers(joint.find("axis"), "xyz", (1.0, 0.0, 0.0))
             links.append(_Link(_origin(joint), axis / np.linalg.norm(axis), column, kind == "prismatic"))
             at = _attribute(joint, "parent", "link")
@@ -91,7 +95,7 @@ def _motion(link: _Link, value: Array) -> Array:
     return out
 
 
-def _origin(joint: ElementTree.Element) -> Array:
+def _origin(joint: ET.Element) -> Array:
     origin = joint.find("origin")
     roll, pitch, yaw = _numbers(origin, "rpy", (0.0, 0.0, 0.0))
     cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
@@ -106,12 +110,12 @@ def _origin(joint: ElementTree.Element) -> Array:
     return pose
 
 
-def _numbers(element: ElementTree.Element | None, key: str, default: tuple[float, ...]) -> Array:
+def _numbers(element: ET.Element | None, key: str, default: tuple[float, ...]) -> Array:
     text = None if element is None else element.get(key)
     return np.array(default if text is None else [float(v) for v in text.split()], dtype=np.float64)
 
 
-def _attribute(joint: ElementTree.Element, tag: str, key: str) -> str:
+def _attribute(joint: ET.Element, tag: str, key: str) -> str:
     element = joint.find(tag)
     if element is None or element.get(key) is None:
         raise ValueError(f"joint '{joint.get('name')}' has no <{tag} {key}=…>")

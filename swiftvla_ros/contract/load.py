@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from swiftvla_ros.contract import schema
 from swiftvla_ros.contract.contract import Contract
@@ -123,7 +123,7 @@ def _key(location: tuple[int | str, ...], data: Any) -> str:
     return ".".join(parts)
 
 
-_MODELS: dict[str, type[schema.BaseModel]] = {
+_MODELS: dict[str, type[BaseModel]] = {
     "joints": schema.Joint,
     "cameras": schema.Camera,
     "pose": schema.CameraPose,

@@ -107,7 +107,10 @@ class Camera(_Strict):
     rotate_deg: Literal[0, 90, 180, 270] = 0
     crop: (
         tuple[
-            Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]
+            Annotated[int, Field(ge=0)],
+            Annotated[int, Field(ge=0)],
+            Annotated[int, Field(gt=0)],
+            Annotated[int, Field(gt=0)],
         ]
         | None
     ) = None
@@ -127,7 +130,9 @@ class Camera(_Strict):
             x, y, w, h = self.crop
             width, height = self.rotated_size
             if x + w > width or y + h > height:
-                raise ValueError(f"crop: {list(self.crop)} leaves the image of {width}×{height} px; write a smaller one")
+                raise ValueError(
+                    f"crop: {list(self.crop)} leaves the image of {width}×{height} px; write a smaller one"
+                )
         return self
 
 
@@ -217,7 +222,7 @@ class ContractFile(_Strict):
         for camera in self.cameras:
             if 1 / camera.rate_hz > self.policy.max_image_age_s:
                 raise ValueError(
-                    f"cameras.{camera.name}.rate_hz: {camera.rate_hz} Hz gives an image every {1 / camera.rate_hz:.2f} s, "
+                    f"cameras.{camera.name}.rate_hz: {camera.rate_hz} Hz is an image every {1 / camera.rate_hz:.2f} s, "
                     f"older than policy.max_image_age_s {self.policy.max_image_age_s}; raise one of the two"
                 )
         if 1 / self.joint_states.rate_hz > self.policy.max_state_age_s:

@@ -31,8 +31,8 @@ def attend(
 ) -> Float[Tensor, "b n h*hd"]:
     """Grouped-query attention where ``mask`` is True.
 
-    Query heads of one group are folded into rows, so that keys and values are never repeated; on CPUs this is faster than
-    the fused kernel's backward pass.
+    Query heads of one group are folded into rows, so that keys and values are never repeated; on CPUs this is
+    faster than the fused kernel's backward pass.
     """
     b, n, heads, head_dim = q.shape
     kv = k.shape[2]

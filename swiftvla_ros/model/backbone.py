@@ -48,7 +48,7 @@ class Backbone(nn.Module):
         )
         self.text_config = text
         # On CPUs the plain attention's backward pass is several times faster than the fused one's.
-        self.vision_model = SmolVLMVisionTransformer._from_config(vision_config, attn_implementation="eager")  # noqa: SLF001
+        self.vision_model = SmolVLMVisionTransformer._from_config(vision_config, attn_implementation="eager")
         self.connector = SmolVLMConnector(whole)
         self.text_model = LlamaModel(text_config)
         # Before training, images and words carry equal weight; SmolVLA scales both by the square root of the width.

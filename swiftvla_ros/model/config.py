@@ -68,8 +68,8 @@ class FusionConfig:
     """
 
     keypoint_steps: tuple[int, ...]
-    # Each front-view token is split into cells_per_token² cells, and a keypoint is a distribution over all cells. The
-    # paper's regression (eq. 6) is its expected value; the distribution is what lets a small network bind word to place.
+    # Each front-view token is split into cells_per_token² cells, and a keypoint is a distribution over all cells:
+    # the paper's regression (eq. 6) is its expected value, the distribution lets a small network bind word to place.
     cells_per_token: int = 4
     head_dim: int = 32
     # Spread of the target distribution in cells: neighbours of the right cell are nearly right.
@@ -139,7 +139,9 @@ def swiftvla_nano(num_cameras: int = 2, joints: int = 6, vocab_size: int = 6144)
     """The same architecture, small enough to be trained on two CPU cores."""
     return SwiftVLAConfig(
         vision=VisionConfig(96, 8, 128, 384, num_layers=3, num_heads=4, scale_factor=2),
-        text=TextConfig(vocab_size, 192, 512, 4, num_heads=6, num_kv_heads=2, head_dim=32, rope_theta=1e4, max_tokens=96),
+        text=TextConfig(
+            vocab_size, 192, 512, 4, num_heads=6, num_kv_heads=2, head_dim=32, rope_theta=1e4, max_tokens=96
+        ),
         expert=ExpertConfig(hidden_size=144, intermediate_size=384),
         fusion=FusionConfig(keypoint_steps=(2, 4, 7, 10, 14, 20)),
         num_cameras=num_cameras,
@@ -147,7 +149,7 @@ def swiftvla_nano(num_cameras: int = 2, joints: int = 6, vocab_size: int = 6144)
         state_dim=joints,
         action_dim=joints,
         horizon=10,
-        # Measured in simulation: starting at the noise's mean picks more often than sampling (see the checkpoint's card).
+        # Starting at the noise's mean picks more often in simulation than sampling does.
         noise_scale=0.0,
     )
 

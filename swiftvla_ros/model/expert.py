@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The action expert: a small transformer over noisy action tokens, conditioned on every layer of the backbone.
 
-Even layers attend to the prefix and to earlier action tokens together; odd layers attend to the prefix alone, whose keys
-and values they project once more (SmolVLA, arXiv 2506.01844; layout and parameter names follow lerobot's
+Even layers attend to the prefix and to earlier action tokens together; odd layers attend to the prefix alone, whose
+keys and values they project once more (SmolVLA, arXiv 2506.01844; layout and parameter names follow lerobot's
 ``smolvlm_with_expert.py``).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +44,7 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """One token at a time."""
         return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -66,17 +68,23 @@ class ActionExpert(nn.Module):
         self.config = config
         width = config.expert.hidden_size
         self.layers = nn.ModuleList(
-            ExpertLayer(config, cross=i % config.expert.self_attention_every != 0) for i in range(config.text.num_layers)
+            ExpertLayer(config, cross=i % config.expert.self_attention_every != 0)
+            for i in range(config.text.num_layers)
         )
         self.norm = LlamaRMSNorm(width, eps=1e-5)
         self.action_in_proj = nn.Linear(config.action_dim, width)
         self.action_time_mlp_in = nn.Linear(2 * width, width)
         self.action_time_mlp_out = nn.Linear(width, width)
 
+    def _layers(self) -> Iterator[ExpertLayer]:
+        for layer in self.layers:
+            assert isinstance(layer, ExpertLayer)
+            yield layer
+
     def project_prefix(self, key_values: list[KeyValue]) -> list[KeyValue]:
         """What the expert reads of the prefix, layer by layer: once per chunk, for all denoising steps."""
         projected: list[KeyValue] = []
-        for layer, (k, v) in zip(self.layers, key_values, strict=True):
+        for layer, (k, v) in zip(self._layers(), key_values, strict=True):
             attention = layer.self_attn
             if attention.cross:
                 k = attention.k_proj(k.flatten(2)).view_as(k)
@@ -84,9 +92,7 @@ class ActionExpert(nn.Module):
             projected.append((k, v))
         return projected
 
-    def embed_actions(
-        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"]
-    ) -> Float[Tensor, "b r*h d"]:
+    def embed_actions(self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"]) -> Float[Tensor, "b r*h d"]:
         """Noisy chunks and their flow times → action tokens; r chunks lie one after the other."""
         actions = self.action_in_proj(noisy)
         embedded = time_embedding(time, actions.shape[-1])[:, :, None].expand_as(actions).to(actions.dtype)
@@ -126,7 +132,7 @@ class ActionExpert(nn.Module):
         self_angles = rotary_angles(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta)
         prefix_mask = present[:, None, :].expand(b, n, present.shape[1])
         self_mask = torch.cat([prefix_mask, _chunk_causal(repeats, horizon, noisy.device).expand(b, n, n)], dim=2)
-        for layer, (k, v) in zip(self.layers, prefix_key_values, strict=True):
+        for layer, (k, v) in zip(self._layers(), prefix_key_values, strict=True):
             attention = layer.self_attn
             x = layer.input_layernorm(hidden)
             q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)

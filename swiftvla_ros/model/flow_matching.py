@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def sample_time(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Float[Tensor, "..."]:
+def sample_time(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Float[Tensor, ...]:
     """Training times 0.999 · Beta(1.5, 1) + 0.001, which lean towards noise (π0, arXiv 2410.24164, appendix B).
 
     Beta(1.5, 1) has the distribution function t^1.5, so it is sampled by its inverse.

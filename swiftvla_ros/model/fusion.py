@@ -22,6 +22,7 @@ class FusionTokens(nn.Module):
         self.tokens = nn.Parameter(torch.randn(config.fusion.num_tokens, width) * 0.02 * width**0.5)
 
     def forward(self, batch: int) -> Float[Tensor, "b f d"]:
+        """The same tokens for every sample."""
         return self.tokens.expand(batch, -1, -1)
 
 
@@ -35,8 +36,8 @@ class Keypoints(NamedTuple):
 class TrajectoryHead(nn.Module):
     """Each Fusion Token points at a cell of the front view: its keypoint of the end effector's future path.
 
-    A front-view token's output is split into cells; a Fusion Token's query picks among all cells of the image. (u, v) is
-    the expected value over the cells around the best one.
+    A front-view token's output is split into cells; a Fusion Token's query picks among all cells of the image.
+    (u, v) is the expected value over the cells around the best one.
     """
 
     def __init__(self, config: SwiftVLAConfig) -> None:

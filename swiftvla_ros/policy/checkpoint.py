@@ -97,7 +97,9 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         )
     missing = [name for name in _REQUIRED if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"checkpoint '{folder}': lacks {missing}; copy the whole folder that `swiftvla train` wrote")
+        raise CheckpointError(
+            f"checkpoint '{folder}': lacks {missing}; copy the whole folder that `swiftvla train` wrote"
+        )
     config = _read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG}: format '{config.get('format')}' is not '{FORMAT}'")
@@ -148,7 +150,7 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
             )
     if abs(checkpoint.step_s - contract.policy.step_s) > 1e-9:
         raise CheckpointError(
-            f"{where}: has steps of {checkpoint.step_s} s, but {contract.path} policy.step_s is {contract.policy.step_s}"
+            f"{where}: has steps of {checkpoint.step_s} s, {contract.path} policy.step_s is {contract.policy.step_s}"
         )
 
 

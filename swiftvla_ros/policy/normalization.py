@@ -42,7 +42,9 @@ class Normalizer:
             raise StatisticsError(f"statistics of '{what}' are missing; train writes them, so use its whole folder")
         unused = sorted(set(table) - set(joint_names))
         if unused:
-            raise StatisticsError(f"'{what}' has statistics of {unused}, which are no joints of the policy {list(joint_names)}")
+            raise StatisticsError(
+                f"'{what}' has statistics of {unused}, which are no joints of the policy {list(joint_names)}"
+            )
         mean, std = [], []
         for name in joint_names:
             row = table.get(name)
@@ -52,18 +54,18 @@ class Normalizer:
                 raise StatisticsError(f"'{what}' statistics of joint '{name}' are not finite: {row}")
             if row["std"] < _SMALLEST_STD:
                 raise StatisticsError(
-                    f"'{what}' statistics of joint '{name}' have zero width (std {row['std']}): the joint never moved in "
-                    "the data; record demonstrations that move it, or leave it out of the contract"
+                    f"'{what}' statistics of joint '{name}' have zero width (std {row['std']}): the joint never moved "
+                    "in the data; record demonstrations that move it, or leave it out of the contract"
                 )
             mean.append(row["mean"])
             std.append(row["std"])
         return cls(np.array(mean), np.array(std))
 
-    def normalize(self, x: Array) -> Array:
+    def normalize(self, x: NDArray[np.floating[Any]]) -> Array:
         """SI [..., J] → zero mean, unit width."""
         return (x - self.mean) / self.std
 
-    def denormalize(self, x: Array) -> Array:
+    def denormalize(self, x: NDArray[np.floating[Any]]) -> Array:
         """The inverse of :meth:`normalize`."""
         return x * self.std + self.mean
 

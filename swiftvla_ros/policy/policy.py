@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.policy.torch_runtime import TorchRuntime
 
 
-def load_policy(
-    folder: Path | str, *, contract: Contract, device: str = "auto", threads: int | None = None
-) -> Policy:
+def load_policy(folder: Path | str, *, contract: Contract, device: str = "auto", threads: int | None = None) -> Policy:
     """Load a checkpoint folder for the robot of ``contract``.
 
     Parameters
@@ -56,7 +54,8 @@ class Policy:
         self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, runtime.config.text.max_tokens)
         if self._tokenizer.vocab_size > runtime.config.text.vocab_size:
             raise CheckpointError(
-                f"{checkpoint.tokenizer}: has {self._tokenizer.vocab_size} ids, the network {runtime.config.text.vocab_size}"
+                f"{checkpoint.tokenizer}: has {self._tokenizer.vocab_size} ids, "
+                f"the network {runtime.config.text.vocab_size}"
             )
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])

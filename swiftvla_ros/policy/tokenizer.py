@@ -29,15 +29,17 @@ class InstructionTokenizer:
         """Token ids [n]; raises :class:`InstructionError` for text that is refused or too long."""
         ids = self._tokenizer.encode(validate_instruction(instruction) + "\n").ids
         if len(ids) > self._max_tokens:
-            raise InstructionError(f"the instruction has {len(ids)} tokens; this policy reads at most {self._max_tokens}")
+            raise InstructionError(
+                f"the instruction has {len(ids)} tokens; this policy reads at most {self._max_tokens}"
+            )
         return np.array(ids, dtype=np.int64)
 
 
 def trim_tokenizer(full: str, size: int) -> str:
     """Cut a byte-level BPE ``tokenizer.json`` to its first ``size`` ids; any text still encodes.
 
-    SmolLM2 numbers its tokens as special tokens, the 256 bytes, then merges in the order in which they were learned: so a
-    prefix of the ids is itself a byte-level BPE vocabulary, and frequent words keep their ids.
+    SmolLM2 numbers its tokens as special tokens, the 256 bytes, then merges in the order in which they were learned:
+    so a prefix of the ids is itself a byte-level BPE vocabulary, and frequent words keep their ids.
 
     Parameters
     ----------

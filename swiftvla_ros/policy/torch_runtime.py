@@ -51,9 +51,7 @@ class TorchRuntime:
             _, keypoints = self.model.condition(self._input(images, token_ids, state))
             return keypoints.uv[0].cpu().numpy()
 
-    def _input(
-        self, images: NDArray[np.uint8], token_ids: NDArray[np.int64], state: NDArray[np.float32]
-    ) -> ModelInput:
+    def _input(self, images: NDArray[np.uint8], token_ids: NDArray[np.int64], state: NDArray[np.float32]) -> ModelInput:
         text = torch.from_numpy(token_ids)[None].to(self._device)
         return ModelInput(
             images=to_model_images(torch.from_numpy(images)[None].to(self._device)),

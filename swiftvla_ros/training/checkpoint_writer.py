@@ -57,7 +57,9 @@ def load_grounding(folder: Path, model: SwiftVLA) -> None:
     wrong = [k for k, shape in expected.items() if k not in weights or weights[k].shape != shape]
     wrong += [k for k in weights if k not in expected]
     if wrong:
-        raise CheckpointError(f"{path}: tensors {sorted(wrong)[:5]} don't fit this network; train it for the same preset")
+        raise CheckpointError(
+            f"{path}: tensors {sorted(wrong)[:5]} don't fit this network; train it for the same preset"
+        )
     model.load_state_dict(weights, strict=False)
 
 

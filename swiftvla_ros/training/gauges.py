@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.training.samples import Batch, SceneSamples
 
-# A keypoint within this distance (share of the image) of the right block, and nearest to it, is right: about a block's width.
+# A keypoint this near the right block (share of the image, about a block's width), and nearest to it, is right.
 _RADIUS = 0.085
 # Chunks differ when some commanded joint differs by more than this, rad: more than what noise in an image does.
 _CHUNK_DIFFERENCE_RAD = 0.03

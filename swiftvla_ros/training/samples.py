@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,8 @@ Tokenize = Callable[[str], NDArray[np.int64]]
 class Batch:
     """One batch as numpy arrays; the trainer normalises and moves it to the device.
 
-    ``images`` uint8 [b, cams, h, w, 3], ``tokens`` b arrays of ids, ``state`` [b, J] and ``actions`` [b, H, J] (relative to
-    the state) in SI, ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2], ``keypoint_valid`` [b, f].
+    ``images`` uint8 [b, cams, h, w, 3], ``tokens`` b arrays of ids, ``state`` [b, J] and ``actions`` [b, H, J]
+    (relative to the state) in SI, ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2], ``keypoint_valid`` [b, f].
     """
 
     images: NDArray[np.uint8]
@@ -42,7 +43,7 @@ class Batch:
     def join(parts: Sequence[Batch]) -> Batch:
         """One batch after the other."""
 
-        def cat(name: str) -> NDArray[np.generic]:
+        def cat(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])
 
         return Batch(
@@ -57,7 +58,7 @@ class Batch:
 
 
 class EpisodeSamples:
-    """Frames of demonstrations; a sample is a frame the expert commanded, with the chunk and keypoints that follow it."""
+    """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints."""
 
     def __init__(self, paths: Sequence[Path], contract: Contract, config: SwiftVLAConfig, tokenize: Tokenize) -> None:
         front = contract.camera_names[config.front_camera]
@@ -137,9 +138,7 @@ class SceneSamples:
 
 def _label(
     episode: Episode, contract: Contract, config: SwiftVLAConfig, front: str
-) -> tuple[
-    NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]
-]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Chunks [T, H, J], their valid rows, keypoints [T, f, 2], their validity, and which frames are early."""
     steps = len(episode.state)
     ends = _end_of_run(episode.expert)

@@ -52,6 +52,7 @@ def load_state(
         moments = {m: tensors[f"optimizer.{m}.{name}"] for m in _MOMENTS if f"optimizer.{m}.{name}" in tensors}
         if moments:
             optimizer.state[parameter] = {
-                m: v if m == "step" else v.to(device=parameter.device, dtype=parameter.dtype) for m, v in moments.items()
+                m: v if m == "step" else v.to(device=parameter.device, dtype=parameter.dtype)
+                for m, v in moments.items()
             }
     return facts

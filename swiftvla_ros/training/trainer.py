@@ -21,7 +21,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
+from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.normalization import Normalizer
@@ -42,7 +44,7 @@ class TrainOptions:
     batch
         Samples per step, over all processes.
     scene_share
-        Share of grounding scenes in a batch: 1 is the grounding stage; in the policy stage a part keeps the words alive.
+        Share of grounding scenes in a batch: 1 is the grounding stage; in the policy stage a part keeps words alive.
     learning_rate, warmup_steps, weight_decay, clip_norm
         AdamW with linear warm-up and cosine decay to a fiftieth.
     noise_samples
@@ -114,9 +116,14 @@ class Trainer:
         self.average.load_state_dict(model.state_dict())
         self.data, self.options, self.device, self.rank, self.world = data, options, device, rank, world
         self.grounding_only = data.episodes is None
-        self.parameters = [p for p in model.parameters()]
+        self.parameters: list[Tensor] = list(model.parameters())
+        self.averages: list[Tensor] = list(self.average.parameters())
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.95), foreach=True
+            self.parameters,
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            betas=(0.9, 0.95),
+            foreach=True,
         )
 
     def run(self, state_folder: Path, report: Callable[[Report], None], stop_after: int | None = None) -> SwiftVLA:
@@ -141,9 +148,7 @@ class Trainer:
             line = Report(done, self.options.steps, seconds, rate, action, trajectory)
             if done % self.options.validate_every == 0 or done == last:
                 line = self._validate(line)
-                save_state(
-                    state_folder, self.model, self.average, self.optimizer, {"step": done, "seconds": seconds}
-                )
+                save_state(state_folder, self.model, self.average, self.optimizer, {"step": done, "seconds": seconds})
             report(line)
         return self.average
 
@@ -171,7 +176,7 @@ class Trainer:
         self.optimizer.zero_grad()
         decay = min(options.average_decay, (step + 1) / (step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)  # noqa: SLF001
+            torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
         return action.item(), trajectory.item()
 
     def _learning_rate(self, step: int) -> float:
@@ -206,8 +211,7 @@ class Trainer:
             actions = self._padded(self.data.action.normalize(batch.actions), model.config.action_dim)
             shape = (len(actions), options.noise_samples, model.config.horizon, model.config.action_dim)
             noise = torch.randn(shape, generator=generator, device=device)
-            # Flow times leaning towards noise, π0's 0.999 · Beta(1.5, 1) + 0.001.
-            flow_time = 0.999 * torch.rand(shape[:2], generator=generator, device=device) ** (1 / 1.5) + 0.001
+            flow_time = flow_matching.sample_time(shape[:2], generator, device)
             losses, _ = model.compute_loss(
                 inputs,
                 actions,
@@ -286,7 +290,7 @@ def run_distributed(
     processes: int,
     device: str,
 ) -> None:
-    """Train in one process on a GPU, or in ``processes`` forked ones on the CPU; ``report`` and ``finish`` run in rank 0.
+    """Train in one process on a GPU, or in forked ones on the CPU; ``report`` and ``finish`` run in rank 0.
 
     The data is loaded before forking, so that the processes share its memory.
     """
@@ -310,7 +314,7 @@ def run_distributed(
         dist.destroy_process_group()
 
     try:
-        torch.multiprocessing.start_processes(work, nprocs=processes, start_method="fork")  # type: ignore[no-untyped-call]
+        start_processes(work, nprocs=processes, start_method="fork")
     finally:
         rendezvous.unlink(missing_ok=True)
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract: what is refused, and what every room computes from it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swiftvla_ros.contract import ContractError, contract_from_text, load_contract
+from swiftvla_ros.contract.images import condition_image
+
+SHIPPED = ("so101_sim", "so101")
+
+
+@pytest.fixture
+def data(repository: Path) -> dict:
+    """Return the simulated robot's keys, to be broken by a test."""
+    return yaml.safe_load((repository / "config" / "robots" / "so101_sim.yaml").read_text())
+
+
+def refusal(repository: Path, data: dict) -> str:
+    """Return the message with which ``data`` is refused."""
+    with pytest.raises(ContractError) as caught:
+        contract_from_text(yaml.safe_dump(data), repository / "config" / "robots" / "broken.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_contracts_load(name: str) -> None:
+    """Protects the shipped contracts: they pass their own checks and have kinematics."""
+    contract = load_contract(name)
+    assert contract.joint_names[-1] == "gripper"
+    assert np.isfinite(contract.end_effector_position(contract.rest)).all()
+
+
+def test_unknown_robot_names_the_known_ones() -> None:
+    """Protects the first error a newcomer meets: it lists what exists."""
+    with pytest.raises(ContractError, match="so101_sim"):
+        load_contract("so102")
+
+
+BREAKS = {
+    "unknown key": (lambda d: d["joints"][1].update(torque=3), ["shoulder_lift.torque", "unknown key"]),
+    "misspelt key": (lambda d: d["control"].update(rate_h=3), ["control.rate_h", "did you mean 'rate_hz'"]),
+    "missing limit": (lambda d: d["joints"][2].pop("jerk"), ["elbow_flex.jerk", "missing", "rad/s³"]),
+    "wrong unit": (lambda d: d["joints"][0].update(unit="degrees"), ["shoulder_pan.unit", "write 'deg'"]),
+    "limit in degrees": (lambda d: d["joints"][0].update(position=[-110, 110]), ["shoulder_pan", "radians", "1.9199"]),
+    "empty range": (lambda d: d["joints"][0].update(position=[1, -1]), ["shoulder_pan", "empty"]),
+    "infinite limit": (lambda d: d["joints"][0].update(velocity=math.inf), ["shoulder_pan.velocity"]),
+    "duplicate joint": (lambda d: d["joints"].append(dict(d["joints"][0])), ["shoulder_pan", "more than once"]),
+    "slow camera": (lambda d: d["cameras"][0].update(rate_hz=0.5), ["front", "rate_hz", "max_image_age_s"]),
+    "slow states": (lambda d: d["joint_states"].update(rate_hz=2.0), ["joint_states.rate_hz"]),
+    "slow control": (lambda d: d["control"].update(rate_hz=10), ["control.rate_hz", "100"]),
+    "step below tick": (lambda d: d["policy"].update(step_s=0.001), ["policy.step_s"]),
+    "unknown gripper": (lambda d: d["gripper"].update(joint="hand"), ["gripper.joint", "hand"]),
+    "crop outside": (lambda d: d["cameras"][0].update(crop=[600, 0, 100, 100]), ["front", "crop", "640"]),
+    "missing URDF": (lambda d: d["kinematics"].update(urdf="nowhere.urdf"), ["kinematics", "nowhere.urdf"]),
+    "unknown link": (lambda d: d["kinematics"].update(end_effector="nose"), ["kinematics", "nose"]),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_broken_contract_is_refused_with_file_key_and_fix(repository: Path, data: dict, case: str) -> None:
+    """Protects the operator: a contract with this mistake never reaches an arm, and the message says what to write."""
+    spoil, expected = BREAKS[case]
+    spoil(data)
+    message = refusal(repository, data)
+    for part in ["broken.yaml", *expected]:
+        assert part in message, message
+
+
+@given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))
+@settings(max_examples=50, deadline=None)
+def test_units_are_inverted(percent: float, degrees: float) -> None:
+    """Protects against commands in the wrong unit: driver → SI → driver is the identity."""
+    root = Path(__file__).parents[2] / "config" / "robots"
+    data = yaml.safe_load((root / "so101_sim.yaml").read_text())
+    data["joints"][0].update(unit="deg")
+    data["joints"][5].update(unit="percent", percent_of=[-0.1, 0.6])
+    contract = contract_from_text(yaml.safe_dump(data), root / "units.yaml")
+    driver = np.array([degrees, 0, 0, 0, 0, percent])
+    si = contract.to_si(driver)
+    assert si[0] == pytest.approx(math.radians(degrees))
+    assert si[5] == pytest.approx(-0.1 + 0.7 * percent / 100)
+    np.testing.assert_allclose(contract.from_si(si), driver, atol=1e-9)
+
+
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+@pytest.mark.parametrize("crop", [None, [100, 60, 200, 240]])
+def test_projection_follows_the_image(repository: Path, data: dict, rotate: int, fit: str, crop: list | None) -> None:
+    """Protects trajectory labels: a point is projected to where rotation, crop and resize put its pixel."""
+    camera = data["cameras"][0]
+    camera.update(source_size=[480, 360], rotate_deg=rotate, fit=fit, crop=crop)
+    plain = dict(camera, rotate_deg=0, fit="stretch", crop=None)
+    folder = repository / "config" / "robots"
+    changed = contract_from_text(yaml.safe_dump(data), folder / "a.yaml")
+    data["cameras"][0] = plain
+    source = contract_from_text(yaml.safe_dump(data), folder / "b.yaml")
+    # A point near the middle of the table that stays inside the crop in every rotation.
+    for point in ([0.22, 0.0, 0.0], [0.24, 0.02, 0.0]):
+        u, v = source.project("front", np.array(point))
+        image = np.zeros((360, 480, 3), np.uint8)
+        x, y = round(u * 480), round(v * 360)
+        image[y - 6 : y + 7, x - 6 : x + 7] = 255
+        out = condition_image(image, changed.cameras[0])
+        if not out.any():
+            pytest.skip("this crop of the rotated image doesn't hold the point")
+        rows, columns = np.nonzero(out[..., 0] > 100)
+        expected = changed.project("front", np.array(point)) * 96
+        np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], expected, atol=1.0)
+
+
+def test_an_image_of_another_shape_is_refused() -> None:
+    """Protects against a squeezed picture: another aspect ratio than the contract's is an error that names the fix."""
+    camera = load_contract("so101_sim").camera("front")
+    with pytest.raises(ValueError, match="source_size"):
+        condition_image(np.zeros((480, 848, 3), np.uint8), camera)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network: its sizes, its mask, its prefix cache, its losses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from swiftvla_ros.model import flow_matching
+from swiftvla_ros.model.attention import attend, rotary_angles, rotate
+from swiftvla_ros.model.config import PRESETS, SwiftVLAConfig, swiftvla_450m, swiftvla_nano
+from swiftvla_ros.model.parameters import count_parameters
+from swiftvla_ros.model.prefix import Modality, attention_mask
+from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
+
+
+@pytest.fixture(scope="module")
+def nano() -> SwiftVLA:
+    """Return a nano network with random weights and a last layer that is not silent."""
+    torch.manual_seed(0)
+    return SwiftVLA(swiftvla_nano()).eval()
+
+
+def inputs(batch: int = 2, words: int = 5, padding: int = 0) -> ModelInput:
+    """Return a random observation whose text has ``padding`` absent tokens at its end."""
+    generator = torch.Generator().manual_seed(1)
+    text = torch.randint(300, 6000, (batch, words), generator=generator)
+    return ModelInput(
+        images=torch.rand((batch, 2, 3, 96, 96), generator=generator) * 2 - 1,
+        text=torch.nn.functional.pad(text, (0, padding)),
+        text_present=torch.arange(words + padding).expand(batch, -1) < words,
+        state=torch.randn((batch, 6), generator=generator),
+    )
+
+
+def test_450m_has_the_papers_parameters() -> None:
+    """Protects the full-size preset: every part has SmolVLA's published size, and the whole is the paper's 450.05 M."""
+    counts = count_parameters(swiftvla_450m())
+    assert counts["vision"] == 86_433_024
+    assert counts["connector"] == 11_796_480
+    assert counts["text"] == 204_626_880
+    assert counts["lm_head (published, unused, not built)"] == 47_308_800
+    assert counts["action expert"] == 98_245_840
+    published = sum(v for k, v in counts.items() if not k.startswith(("fusion", "trajectory")))
+    assert published == 450_046_176
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_survives_json(name: str) -> None:
+    """Protects checkpoints: a config read back is the one that was written, and unknown fields are refused."""
+    config = PRESETS[name]()
+    assert SwiftVLAConfig.from_json(config.to_json()) == config
+    with pytest.raises(TypeError):
+        SwiftVLAConfig.from_json({**config.to_json(), "surprise": 1})
+
+
+def test_mask_is_the_papers_figure_entry_by_entry() -> None:
+    """Protects the layout of the paper's fig. 3, for a sample with all modalities and for one whose 4D is masked."""
+    modality = torch.tensor([int(m) for m in Modality])
+    everything = attention_mask(torch.ones(1, 5, dtype=torch.bool), modality)[0].int().tolist()
+    assert everything == [[1, 1, 1, 1, 0]] * 4 + [[1, 1, 1, 1, 1]]
+    without_4d = attention_mask(torch.tensor([[True, False, True, True, True]]), modality)[0].int().tolist()
+    assert without_4d == [[1, 0, 1, 1, 0], [0] * 5, [1, 0, 1, 1, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]
+
+
+def test_padding_equals_absence(nano: SwiftVLA) -> None:
+    """Protects masked = absent: padded text gives the very chunk that unpadded text gives, positions included."""
+    noise = torch.randn((2, 10, 6), generator=torch.Generator().manual_seed(2))
+    plain = nano.sample_actions(inputs(), noise)
+    padded = nano.sample_actions(inputs(padding=7), noise)
+    torch.testing.assert_close(plain, padded, atol=1e-5, rtol=0)
+
+
+def test_attention_equals_torchs() -> None:
+    """Protects the folded grouped-query attention: it equals torch's own on repeated keys and values."""
+    g = torch.Generator().manual_seed(0)
+    q = torch.randn((2, 7, 6, 8), generator=g)
+    k, v = torch.randn((2, 9, 2, 8), generator=g), torch.randn((2, 9, 2, 8), generator=g)
+    mask = torch.rand((2, 7, 9), generator=g) > 0.3
+    mask[..., 0] = True
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2).repeat_interleave(3, dim=1),
+        v.transpose(1, 2).repeat_interleave(3, dim=1),
+        attn_mask=mask[:, None],
+    )
+    torch.testing.assert_close(attend(q, k, v, mask), expected.transpose(1, 2).flatten(2))
+
+
+def test_text_layers_equal_transformers(nano: SwiftVLA) -> None:
+    """Protects the hand-run text layers: on text alone, with a causal mask, they are transformers' llama."""
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    backbone = nano.backbone
+    x = torch.randn((1, 6, 192), generator=torch.Generator().manual_seed(3))
+    positions = torch.arange(6)[None]
+    rope = LlamaRotaryEmbedding(backbone.text_model.config)(x, positions)
+    bias = torch.zeros(1, 1, 6, 6)
+    layer = backbone.text_model.layers[0]
+    theirs = layer(x, attention_mask=bias, position_ids=positions, position_embeddings=rope)
+    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
+    attention, text = layer.self_attn, nano.config.text
+    angles = rotary_angles(positions, text.head_dim, text.rope_theta)
+    h = layer.input_layernorm(x)
+    q = rotate(attention.q_proj(h).view(1, 6, text.num_heads, text.head_dim), angles)
+    k = rotate(attention.k_proj(h).view(1, 6, text.num_kv_heads, text.head_dim), angles)
+    v = attention.v_proj(h).view(1, 6, text.num_kv_heads, text.head_dim)
+    ours = x + attention.o_proj(attend(q, k, v, torch.ones(1, 6, 6, dtype=torch.bool)))
+    ours = ours + layer.mlp(layer.post_attention_layernorm(ours))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_prefix_runs_once_per_chunk(nano: SwiftVLA) -> None:
+    """Protects the prefix cache: ten denoising steps cost one pass of the backbone and one projection for the expert."""
+    calls: dict[str, int] = {"backbone": 0, "expert": 0}
+    hooks = [
+        nano.backbone.register_forward_hook(lambda *_: calls.__setitem__("backbone", calls["backbone"] + 1)),
+        nano.expert.register_forward_hook(lambda *_: calls.__setitem__("expert", calls["expert"] + 1)),
+    ]
+    nano.sample_actions(inputs(), torch.zeros(2, 10, 6))
+    for hook in hooks:
+        hook.remove()
+    assert calls == {"backbone": 1, "expert": nano.config.denoise_steps}
+
+
+def test_chunks_that_share_a_prefix_do_not_see_each_other(nano: SwiftVLA) -> None:
+    """Protects the training trick of several noise samples per prefix: each gets what it gets alone."""
+    condition, _ = nano.condition(inputs())
+    noisy = torch.randn((2, 3, 10, 6), generator=torch.Generator().manual_seed(4))
+    time = torch.tensor([[0.2, 0.5, 0.9]]).expand(2, 3)
+    together = nano.velocity(noisy, time, condition)
+    for r in range(3):
+        alone = nano.velocity(noisy[:, r : r + 1], time[:, r : r + 1], condition)
+        torch.testing.assert_close(together[:, r : r + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_every_part_is_trained(nano: SwiftVLA) -> None:
+    """Protects the network described: fusion tokens, trajectory head, text layers and expert all get gradients."""
+    model = SwiftVLA(nano.config)
+    g = torch.Generator().manual_seed(5)
+    losses, _ = model.compute_loss(
+        inputs(),
+        torch.randn((2, 10, 6), generator=g),
+        torch.ones((2, 10), dtype=torch.bool),
+        torch.rand((2, 7, 2), generator=g),
+        torch.ones((2, 7), dtype=torch.bool),
+        noise=torch.randn((2, 4, 10, 6), generator=g),
+        time=torch.rand((2, 4), generator=g),
+    )
+    (losses.action + losses.trajectory).backward()
+    # SmolVLM's tower builds a pooling-free head; everything that is built must be used.
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_action_loss_alone_reaches_fusion_tokens(nano: SwiftVLA) -> None:
+    """Protects the expert's view of the Fusion Tokens: their keys and values condition the chunk."""
+    model = SwiftVLA(nano.config)
+    g = torch.Generator().manual_seed(5)
+    losses, _ = model.compute_loss(
+        inputs(),
+        torch.randn((2, 10, 6), generator=g),
+        torch.ones((2, 10), dtype=torch.bool),
+        torch.rand((2, 7, 2), generator=g),
+        torch.zeros((2, 7), dtype=torch.bool),
+        noise=torch.randn((2, 1, 10, 6), generator=g),
+        time=torch.rand((2, 1), generator=g),
+    )
+    losses.action.backward()
+    assert model.fusion.tokens.grad is not None
+    assert model.fusion.tokens.grad.abs().sum() > 0
+
+
+def test_rows_that_are_not_valid_do_not_count(nano: SwiftVLA) -> None:
+    """Protects training from disturbances: what a masked row holds changes nothing."""
+    g = torch.Generator().manual_seed(6)
+    actions = torch.randn((2, 10, 6), generator=g)
+    valid = torch.ones((2, 10), dtype=torch.bool)
+    valid[:, 4:] = False
+    other = actions.clone()
+    other[:, 4:] = 1e3
+    keypoints = torch.rand((2, 7, 2), generator=g), torch.ones((2, 7), dtype=torch.bool)
+    noise, time = torch.randn((2, 2, 10, 6), generator=g), torch.rand((2, 2), generator=g)
+    # Causal action tokens: rows after the valid ones can't reach them.
+    losses = [
+        nano.compute_loss(inputs(), a, valid, *keypoints, noise=noise, time=time)[0].action for a in (actions, other)
+    ]
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_euler_recovers_a_straight_flow() -> None:
+    """Protects the sampler's direction and step: for a constant velocity it lands on the clean actions exactly."""
+    clean, noise = torch.randn(2, 1, 10, 6), torch.randn(2, 1, 10, 6)
+    landed = flow_matching.integrate(lambda _x, _t: noise - clean, noise, steps=10)
+    torch.testing.assert_close(landed, clean, atol=1e-5, rtol=1e-5)
+
+
+def test_training_times_lean_towards_noise() -> None:
+    """Protects the flow time's distribution, 0.999 · Beta(1.5, 1) + 0.001 with mean 0.6."""
+    time = flow_matching.sample_time((20_000,), torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert 0.001 <= time.min()
+    assert time.max() <= 1.0
+    assert time.mean().item() == pytest.approx(0.6004, abs=0.01)
+
+
+def test_trajectory_head_points_where_it_is_told(nano: SwiftVLA) -> None:
+    """Protects the head's geometry: the loss is least, and the expected point right, when the target's cell wins."""
+    head = nano.trajectory_head
+    target = torch.tensor([[[0.30, 0.70]]])
+    cells = head.cells
+    index = int(0.70 * cells) * cells + int(0.30 * cells)
+    logits = torch.full((1, 1, cells * cells), -5.0)
+    logits[..., index] = 5.0
+    uv = head._expected(logits)  # noqa: SLF001
+    assert (uv - target).abs().max().item() < 0.5 / cells + 1e-3
+    from swiftvla_ros.model.fusion import Keypoints
+
+    valid = torch.ones((1, 1), dtype=torch.bool)
+    right = head.loss(Keypoints(logits, uv), target, valid)
+    wrong = head.loss(Keypoints(logits.flip(-1), uv), target, valid)
+    assert right.item() < wrong.item()
+    assert head.loss(Keypoints(logits, uv), torch.tensor([[[1.4, 0.2]]]), valid).item() == 0
+
+
+def test_front_camera_is_the_one_pointed_into(nano: SwiftVLA) -> None:
+    """Protects the choice of view: with another front camera the keypoints read other tokens."""
+    other = SwiftVLA(dataclasses.replace(nano.config, front_camera=1)).eval()
+    other.load_state_dict(nano.state_dict())
+    _, first = nano.condition(inputs())
+    _, second = other.condition(inputs())
+    assert not torch.allclose(first.logits, second.logits)
