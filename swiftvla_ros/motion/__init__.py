@@ -4,17 +4,21 @@
 from swiftvla_ros.motion.brake import Stop, brake_trajectory
 from swiftvla_ros.motion.chunk import Chunk, Verdict
 from swiftvla_ros.motion.codes import Mode, Reason, Refusal
-from swiftvla_ros.motion.executor import ChunkExecutor, Command, ExecutorConfig
+from swiftvla_ros.motion.config import ExecutorConfig
+from swiftvla_ros.motion.executor import ChunkExecutor, Command
+from swiftvla_ros.motion.limit_check import LimitReport, check_limits
 
 __all__ = [
     "Chunk",
     "ChunkExecutor",
     "Command",
     "ExecutorConfig",
+    "LimitReport",
     "Mode",
     "Reason",
     "Refusal",
     "Stop",
     "Verdict",
     "brake_trajectory",
+    "check_limits",
 ]

@@ -54,34 +54,3 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether the chunk is being followed from now on."""
         return self.code is Refusal.NONE
-
-
-def ordered_positions(chunk: Chunk, joint_names: tuple[str, ...]) -> Array | Verdict:
-    """Give the rows [rows, joints] in the order of ``joint_names``, or the refusal when they are not such rows."""
-    try:
-        positions = np.asarray(chunk.positions, dtype=np.float64)
-    except (TypeError, ValueError):
-        return Verdict(
-            Refusal.WRONG_SHAPE, f"chunk {chunk.chunk_id}: positions are not numbers in rows of equal length"
-        )
-    names = joint_names if chunk.joint_names is None else tuple(chunk.joint_names)
-    if sorted(names) != sorted(joint_names):
-        missing, unknown = sorted(set(joint_names) - set(names)), sorted(set(names) - set(joint_names))
-        return Verdict(
-            Refusal.WRONG_JOINTS,
-            f"chunk {chunk.chunk_id} is for the joints {list(names)}: missing {missing}, unknown or repeated "
-            f"{unknown or [n for n in names if names.count(n) > 1]}; the contract has {list(joint_names)}",
-        )
-    if positions.ndim != 2 or positions.shape[0] == 0 or positions.shape[1] != len(joint_names):
-        return Verdict(
-            Refusal.WRONG_SHAPE,
-            f"chunk {chunk.chunk_id}: positions have shape {positions.shape}; expected [rows >= 1, {len(joint_names)}]",
-        )
-    positions = positions[:, [names.index(name) for name in joint_names]]
-    if not np.isfinite(positions).all():
-        row, joint = np.argwhere(~np.isfinite(positions))[0]
-        return Verdict(
-            Refusal.NON_FINITE,
-            f"chunk {chunk.chunk_id}: row {row} of joint '{joint_names[joint]}' is {positions[row, joint]}",
-        )
-    return positions

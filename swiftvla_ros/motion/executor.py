@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.motion.chunk import NS, Chunk, Verdict, ordered_positions
+from swiftvla_ros.motion.chunk import NS, Chunk, Verdict
 from swiftvla_ros.motion.codes import Mode, Reason, Refusal
+from swiftvla_ros.motion.config import ExecutorConfig
+from swiftvla_ros.motion.judge import judge_times, ordered_positions
 from swiftvla_ros.motion.limiter import MARGIN, Limiter
 from swiftvla_ros.motion.splice import SEAM_S, Plan, Reference, Rows, join_rows
 
@@ -27,60 +29,6 @@ LATE_TICK_S = 0.1
 
 CLOCK_JUMP_S = 1.0
 """A tick that comes later than this follows a jump of the clock; the plan is of another time."""
-
-FUTURE_TOLERANCE_S = 0.05
-"""How far in the future an observation may lie, for clocks that are nearly, not quite, the same."""
-
-
-@dataclass(frozen=True)
-class ExecutorConfig:
-    """Rates and patience of the executor. Times in s.
-
-    Attributes
-    ----------
-    rate_hz
-        Ticks per second.
-    step_s
-        The only time between rows that is accepted; None accepts any.
-    start_tolerance
-        How far, rad or m, a first target may be from where the arm is.
-    soft_start_s
-        The shortest time for getting from rest onto the first chunk.
-    fresh_s
-        A chunk that is not followed by another for this long is called a tail.
-    tail_timeout_s
-        How long rows are followed without a newer chunk.
-    hold_timeout_s
-        How long a pose is held before commands end; None holds for ever.
-    state_timeout_s
-        How old the measured state may be while moving; None never looks.
-    max_chunk_s
-        The longest chunk that is accepted.
-    """
-
-    rate_hz: float = 100.0
-    step_s: float | None = None
-    start_tolerance: float = 0.35
-    soft_start_s: float = 0.4
-    fresh_s: float = 0.4
-    tail_timeout_s: float = 1.0
-    hold_timeout_s: float | None = None
-    state_timeout_s: float | None = None
-    max_chunk_s: float = 10.0
-
-    @classmethod
-    def from_contract(cls, contract: Contract) -> ExecutorConfig:
-        """Take what the contract says."""
-        control = contract.control
-        return cls(
-            rate_hz=control.rate_hz,
-            step_s=contract.policy.step_s,
-            start_tolerance=control.start_tolerance_rad,
-            tail_timeout_s=control.tail_timeout_s,
-            hold_timeout_s=control.hold_timeout_s,
-            state_timeout_s=contract.policy.max_state_age_s,
-            max_chunk_s=control.max_chunk_s,
-        )
 
 
 @dataclass(frozen=True)
@@ -194,7 +142,7 @@ class ChunkExecutor:
         if self._measured_invalid:
             return False
         self._measured, self._measured_ns = q, now_ns
-        if self.mode is Mode.IDLE:
+        if self.mode is Mode.IDLE and self.reason is Reason.NO_MEASURED_STATE:
             self._enter(Mode.IDLE, Reason.NO_CHUNK, "waiting for a first chunk")
         reference = self._command.position if self._command is not None else q
         self.tracking_error = reference - q
@@ -293,35 +241,10 @@ class ChunkExecutor:
         positions = ordered_positions(chunk, self.joint_names)
         if isinstance(positions, Verdict):
             return positions
-        verdict = self._judge_times(chunk, len(positions), now_ns)
+        verdict = judge_times(chunk, len(positions), self.chunk, self.config, now_ns)
         if not verdict.accepted:
             return verdict
         return self._splice(chunk, positions, self._measured, now_ns)
-
-    def _judge_times(self, chunk: Chunk, rows: int, now_ns: int) -> Verdict:
-        name, step_s = f"chunk {chunk.chunk_id}", chunk.step_ns / NS
-        wanted = self.config.step_s
-        if chunk.step_ns <= 0 or (wanted is not None and abs(step_s - wanted) > 1e-3 * wanted):
-            expected = "a positive one" if wanted is None else f"the contract's {wanted:g} s"
-            return Verdict(Refusal.BAD_STEP, f"{name}: its step is {step_s:g} s; expected {expected}")
-        if rows * step_s > self.config.max_chunk_s:
-            limit = self.config.max_chunk_s
-            return Verdict(Refusal.TOO_LONG, f"{name}: {rows} rows of {step_s:g} s are longer than {limit:g} s")
-        age_s = (now_ns - chunk.stamp_ns) / NS
-        if age_s < -FUTURE_TOLERANCE_S:
-            return Verdict(Refusal.FUTURE_STAMP, f"{name}: its observation lies {-age_s:.3f} s in the future")
-        if age_s >= (rows - 1) * step_s:
-            return Verdict(Refusal.STALE, f"{name}: all {rows} rows are past; its observation is {age_s:.3f} s old")
-        current = self.chunk
-        if current is not None and chunk.stamp_ns < current.stamp_ns:
-            late_s = (current.stamp_ns - chunk.stamp_ns) / NS
-            return Verdict(
-                Refusal.OLDER_THAN_CURRENT,
-                f"{name}: {late_s:.3f} s older than chunk {current.chunk_id}, the current one",
-            )
-        if current is not None and (chunk.stamp_ns, chunk.chunk_id) == (current.stamp_ns, current.chunk_id):
-            return Verdict(Refusal.DUPLICATE, f"{name} is the current one already")
-        return Verdict()
 
     def _splice(self, chunk: Chunk, positions: Array, measured: Array, now_ns: int) -> Verdict:
         """Plan the motion from the last commanded state; from a standing arm, only where the chunk begins near it."""

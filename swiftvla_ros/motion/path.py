@@ -68,7 +68,8 @@ def smoothed(times: Array, rows: Array, strength: float) -> Array:
     for order in (1, 2, 3):
         span = (times[order:] - times[:-order]) / (order * h.mean())
         differences = np.diff(differences, axis=0) / span[:, None]
-    return np.linalg.solve(np.eye(len(times)) + strength * differences.T @ differences, rows)
+    softened = np.eye(len(times)) + strength * differences.T @ differences
+    return np.asarray(np.linalg.solve(softened, rows), dtype=np.float64)
 
 
 def _spline(times: Array, rows: Array) -> Array:
@@ -76,7 +77,7 @@ def _spline(times: Array, rows: Array) -> Array:
     count = len(times)
     if count == 1:
         return np.stack([rows[0], *np.zeros((3, rows.shape[1]))])[None]
-    h: Array = np.diff(times)
+    h = np.diff(times)
     slope = np.diff(rows, axis=0) / h[:, None]
     bend = np.zeros_like(rows)
     if count > 2:
@@ -88,7 +89,7 @@ def _spline(times: Array, rows: Array) -> Array:
         matrix[0, :2] = matrix[-1, -2:] = (1.0, -1.0)
         right = np.zeros_like(rows)
         right[1:-1] = 6 * np.diff(slope, axis=0)
-        bend = np.linalg.solve(matrix, right)
+        bend = np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
     first = slope - h[:, None] * (2 * bend[:-1] + bend[1:]) / 6
     third = np.diff(bend, axis=0) / (6 * h[:, None])
     return np.stack([rows[:-1], first, bend[:-1] / 2, third], axis=1)
