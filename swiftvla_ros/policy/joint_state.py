@@ -72,9 +72,7 @@ class JointStateMerger:
             is kept then.
         """
         if len(names) != len(positions):
-            raise JointStateError(
-                f"{len(names)} names but {len(positions)} positions; there must be one for each"
-            )
+            raise JointStateError(f"{len(names)} names but {len(positions)} positions; there must be one for each")
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if list(names).count(name) > 1})
             raise JointStateError(f"joint {twice[0]} is named twice")

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera: raw or compressed images in, what the policy sees out, with the sensor's stamp."""
+
+from __future__ import annotations
+
+import sys
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from swiftvla_ros.contract.images import condition_image
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.messages import ImageMessageError, rgb_image, rgb_message, stamp_ns
+from swiftvla_ros.policy.stamps import StampClock
+
+_REPEAT_S = 5.0
+
+
+class CameraNode(ManagedNode):
+    """Publishes ``observation/<camera>``; everything runs in the executor's thread."""
+
+    def __init__(self) -> None:
+        super().__init__("camera")
+        self.describe("camera", "", "name of the camera in the contract")
+
+    def setup(self) -> None:
+        """Find the camera in the contract."""
+        name = str(self.value("camera"))
+        if name not in self.contract.camera_names:
+            raise ValueError(
+                f"parameter camera is '{name}', but {self.contract.path} has {', '.join(self.contract.camera_names)}"
+            )
+        self._camera = self.contract.camera(name)
+        self._stamps = StampClock(self._camera.topic)
+        self._max_age_ns = round(self.contract.policy.max_image_age_s * 1e9)
+        self._output = self.publisher(Image, f"observation/{name}", qos.IMAGE)
+        self.subscribe(
+            Image if self._camera.transport == "raw" else CompressedImage,
+            self._camera.topic,
+            self._condition,
+            qos.CAMERA_INPUT,
+        )
+        self.timer(1.0, self._watch)
+
+    def start(self) -> None:
+        """Count silence from now on."""
+        self._last_received_ns = self.now_ns()
+
+    def _condition(self, message: Image | CompressedImage) -> None:
+        now_ns = self.now_ns()
+        if self.clock_jumped_back(now_ns):
+            self._stamps.clear()
+        self._last_received_ns = now_ns
+        ns = self._stamps.resolve(stamp_ns(message.header.stamp), now_ns)
+        if warning := self._stamps.take_warning():
+            self.get_logger().warning(warning)
+        try:
+            image = rgb_image(message)
+        except ImageMessageError as error:
+            self._refuse(str(error))
+            return
+        expected = self._camera.source_size
+        if (image.shape[1], image.shape[0]) != expected:
+            self._refuse(
+                f"got {image.shape[1]}×{image.shape[0]} px, expected {expected[0]}×{expected[1]}; "
+                "correct source_size in the contract or the driver's resolution"
+            )
+            return
+        self._output.publish(rgb_message(condition_image(image, self._camera), ns, message.header.frame_id))
+
+    def _refuse(self, problem: str) -> None:
+        self.get_logger().error(
+            f"camera '{self._camera.name}': images on {self._camera.topic} are refused: {problem}",
+            throttle_duration_sec=_REPEAT_S,
+        )
+
+    def _watch(self) -> None:
+        silence_ns = self.now_ns() - self._last_received_ns if self.active else 0
+        if silence_ns > self._max_age_ns:
+            self.get_logger().warning(
+                f"camera '{self._camera.name}': no image on {self._camera.topic} for {silence_ns / 1e9:.1f} s",
+                throttle_duration_sec=_REPEAT_S,
+            )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    sys.exit(run(CameraNode, args))
+
+
+if __name__ == "__main__":
+    main()

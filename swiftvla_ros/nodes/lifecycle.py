@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all nodes share: the managed life cycle with four hooks, and the process around it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from swiftvla_ros.contract import Contract, load_contract
+
+# Exit status of a node that can't be configured: starting it again would not help.
+EXIT_CONFIGURATION = 2
+# A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
+_CLOCK_JUMP_NS = 100_000_000
+# Longest wait for the node to come to rest when the process is told to end.
+_WIND_DOWN_S = 2.0
+# Signals set a flag that is looked at this often when no message wakes the executor.
+_SPIN_TIMEOUT_S = 0.1
+
+
+class ManagedNode(LifecycleNode):
+    """A managed node whose subclasses fill hooks; the base validates, logs and reports the transitions.
+
+    * ``setup`` (configure): read parameters, load, create publishers and services. Raises on anything wrong.
+    * ``start`` (activate): begin to move data.
+    * ``stop`` (deactivate): stop moving data; may be called twice.
+    * ``teardown`` (cleanup, shutdown, failed configure): give everything back; may be called twice.
+
+    Hooks and callbacks run in the one thread that spins the executor, unless a subclass says otherwise.
+
+    Parameters
+    ----------
+    name
+        Default node name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.active = False
+        self.contract: Contract
+        self._last_now_ns: int | None = None
+        self._owned: list[tuple[Callable[[Any], bool], Any]] = []
+        self.describe("autostart", True, "configure and activate at start, without a lifecycle manager")
+        self.describe("robot", "", "contract: a name of config/robots, or the path of a file")
+
+    def describe(self, name: str, default: Any, text: str) -> None:
+        """Declare a parameter with its meaning; it is read at configure."""
+        self.declare_parameter(name, default, ParameterDescriptor(description=text))
+
+    def value(self, name: str) -> Any:
+        """The value of a declared parameter."""
+        return self.get_parameter(name).value
+
+    def setup(self) -> None:
+        """Hook of configure."""
+
+    def start(self) -> None:
+        """Hook of activate."""
+
+    def stop(self) -> None:
+        """Hook of deactivate."""
+
+    def teardown(self) -> None:
+        """Hook of cleanup."""
+
+    def at_rest(self) -> bool:
+        """Whether the process may end now; asked after ``stop`` while the executor still spins."""
+        return True
+
+    def publisher(self, kind: type, topic: str, qos: Any) -> Any:
+        """Create a publisher that cleanup destroys."""
+        return self._own(self.create_publisher(kind, topic, qos), self.destroy_publisher)
+
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
+        """Create a subscription that cleanup destroys; it calls back only while the node is active."""
+        return self._own(
+            self.create_subscription(kind, topic, lambda m: callback(m) if self.active else None, qos),
+            self.destroy_subscription,
+        )
+
+    def service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> Any:
+        """Create a service that cleanup destroys."""
+        return self._own(self.create_service(kind, name, callback), self.destroy_service)
+
+    def timer(self, period_s: float, callback: Callable[[], None]) -> Any:
+        """Create a timer on the ROS clock that cleanup destroys."""
+        return self._own(self.create_timer(period_s, callback), self.destroy_timer)
+
+    def now_ns(self) -> int:
+        """Present time of the node's ROS clock, ns."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def clock_jumped_back(self, now_ns: int) -> bool:
+        """Whether the clock went back since the last call (a bag looped, a simulator was reset)."""
+        jumped = self._last_now_ns is not None and now_ns < self._last_now_ns - _CLOCK_JUMP_NS
+        if jumped:
+            self.get_logger().warning("the clock jumped back; what was buffered is forgotten")
+        self._last_now_ns = now_ns
+        return jumped
+
+    def on_configure(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Configure: load the contract, then ``setup``; a failure is logged and leaves the node unconfigured."""
+        return self._transition("configure", self._set_up)
+
+    def on_activate(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Activate."""
+        self.active = True
+        result = self._transition("activate", self.start)
+        self.active = result == TransitionCallbackReturn.SUCCESS
+        return result
+
+    def on_deactivate(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate."""
+        self.active = False
+        return self._transition("deactivate", self.stop)
+
+    def on_cleanup(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Clean up."""
+        return self._transition("clean up", self._tear_down)
+
+    def on_shutdown(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Shut down from any state."""
+        self.active = False
+        self.stop()
+        return self._transition("shut down", self._tear_down)
+
+    def on_error(self, _previous: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back after an error, so that the node can be configured again."""
+        self.active = False
+        return self._transition("clean up after an error", self._tear_down)
+
+    def _set_up(self) -> None:
+        robot = str(self.value("robot"))
+        if not robot:
+            raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
+        self.contract = load_contract(robot)
+        self.setup()
+
+    def _tear_down(self) -> None:
+        self.teardown()
+        while self._owned:
+            entity, destroy = self._owned.pop()
+            destroy(entity)
+
+    def _own(self, entity: Any, destroy: Callable[[Any], bool]) -> Any:
+        self._owned.append((entity, destroy))
+        return entity
+
+    def _transition(self, what: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            hook()
+        except (ValueError, OSError, KeyError) as error:
+            # The room that raised it has written a message for people: no traceback in the way.
+            self.get_logger().fatal(f"can't {what}: {error}")
+        except Exception:  # noqa: BLE001  (any failure of a hook is a failed transition, with its traceback)
+            self.get_logger().fatal(f"can't {what}:\n{traceback.format_exc()}")
+        else:
+            return TransitionCallbackReturn.SUCCESS
+        if what == "configure":
+            self._tear_down()
+        return TransitionCallbackReturn.FAILURE
+
+
+def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
+    """Run one node in this process until SIGINT or SIGTERM.
+
+    Returns
+    -------
+    int
+        0 when it was asked to end; 2 when it could not be configured, 1 when it could not be activated (only with
+        ``autostart``). An exception in a callback ends the process with a traceback and status 1.
+    """
+    # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    asked_to_end: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _frame: asked_to_end.append(got))
+    node: ManagedNode | None = None
+    executor = SingleThreadedExecutor()
+    try:
+        try:
+            node = make_node()
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            print(f"can't start: {error}", file=sys.stderr)
+            return EXIT_CONFIGURATION
+        executor.add_node(node)
+        if node.value("autostart"):
+            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+                return EXIT_CONFIGURATION
+            if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+                return 1
+        while not asked_to_end:
+            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+        if node.active:
+            node.trigger_deactivate()
+        deadline = time.monotonic() + _WIND_DOWN_S
+        while not node.at_rest() and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+        return 0
+    finally:
+        if node is not None:
+            node.stop()
+            node.teardown()
+            executor.shutdown()
+            node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy: observations and an instruction in, action chunks out."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from functools import partial
+
+import numpy as np
+from sensor_msgs.msg import Image, JointState
+
+from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.inference import InferenceStatus, InferenceThread, InferredChunk, Instruction
+from swiftvla_ros.nodes.instructions import InstructionServer
+from swiftvla_ros.nodes.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.messages import ImageMessageError, header, rgb_image, stamp_ns, to_duration, to_time
+from swiftvla_ros.policy import Observation, load_policy
+from swiftvla_ros.policy.pairing import ObservationPairing
+
+_REPEAT_S = 5.0
+# Feedback of the action, its time limit and policy_state.
+_TICK_S = 0.2
+
+
+class PolicyNode(ManagedNode):
+    """Pairs conditioned images with joint states and infers in a thread of its own.
+
+    The executor's thread runs all callbacks: it stores messages in the :class:`InferenceThread`, serves instructions
+    and reports. The inference thread reads the clock, logs, and calls :meth:`_publish_chunk`; nothing else of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        self.describe("checkpoint", "", "folder of the policy's checkpoint")
+        self.describe("device", "auto", "auto, cpu or cuda")
+        self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
+        self.describe("max_rate_hz", 20.0, "most inferences a second; each new set of images asks for one")
+        self.describe("noise_seed", 0, "seed of the noise that every chunk starts from")
+        self._inference: InferenceThread | None = None
+        self._instructions: InstructionServer
+
+    def setup(self) -> None:
+        """Load the checkpoint, warm it up and open the topics."""
+        checkpoint = str(self.value("checkpoint"))
+        if not checkpoint:
+            raise ValueError("parameter checkpoint is empty; write the folder of a checkpoint")
+        rate_hz = float(self.value("max_rate_hz"))
+        if not rate_hz > 0:
+            raise ValueError(f"parameter max_rate_hz is {rate_hz}; write a rate above 0")
+        self._seed = int(self.value("noise_seed"))
+        if self._seed < 0:
+            raise ValueError(f"parameter noise_seed is {self._seed}; write 0 or more")
+        self._policy = load_policy(
+            checkpoint,
+            contract=self.contract,
+            device=str(self.value("device")),
+            threads=int(self.value("threads")) or None,
+        )
+        self._warm_up()
+        self._min_period_s = 1.0 / rate_hz
+        self._chunk_ids = itertools.count(1)
+        self._chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
+        self._state = self.publisher(PolicyState, "policy_state", qos.LATCHED)
+        self._instructions = InstructionServer(self, self.now_ns, self._follow, self._status)
+        for camera in self._policy.camera_names:
+            self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
+        self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
+        self.subscribe(TaskVerdict, "task_verdict", self._instructions.judge, qos.LATCHED)
+        self.subscribe(ExecutorState, "executor_state", self._instructions.watch, qos.STATE_INPUT)
+        self.timer(_TICK_S, self._tick)
+        self.get_logger().info(f"policy {self._policy.checkpoint_sha256[:12]} of {checkpoint} is ready")
+
+    def start(self) -> None:
+        """Begin to infer as soon as there is an instruction."""
+        timing = self.contract.policy
+        self._inference = InferenceThread(
+            self._policy,
+            ObservationPairing(
+                self._policy.camera_names,
+                slop_s=timing.pair_slop_s,
+                max_image_age_s=timing.max_image_age_s,
+                max_state_age_s=timing.max_state_age_s,
+            ),
+            noise=self._policy.sample_noise(self._seed),
+            chunk_ids=self._chunk_ids,
+            min_period_s=self._min_period_s,
+            now_ns=self.now_ns,
+            publish=self._publish_chunk,
+            report=lambda text: self.get_logger().error(text, throttle_duration_sec=_REPEAT_S),
+        )
+        self._instructions.accepting = True
+        self._publish_state()
+
+    def stop(self) -> None:
+        """End the running goal and the inference."""
+        if self._inference is None:
+            return
+        self._instructions.refuse_all("the policy node was deactivated")
+        self._inference.end()
+        self._inference = None
+        self._publish_state()
+
+    def teardown(self) -> None:
+        """Close service and action."""
+        if hasattr(self, "_instructions"):
+            self._instructions.destroy()
+            del self._instructions
+
+    def _warm_up(self) -> None:
+        """Infer once from nothing, so that the first real chunk is as fast as the others."""
+        images = {name: np.zeros((*self._image_shape(name), 3), np.uint8) for name in self._policy.camera_names}
+        self._policy.infer(Observation(images, self.contract.rest, "warm up"))
+
+    def _image_shape(self, camera: str) -> tuple[int, int]:
+        width, height = self.contract.camera(camera).size
+        return height, width
+
+    def _take_image(self, camera: str, message: Image) -> None:
+        if self._inference is None:
+            return
+        now_ns = self.now_ns()
+        if self.clock_jumped_back(now_ns):
+            self._inference.clear()
+        expected = self._image_shape(camera)
+        if message.encoding != "rgb8" or (message.height, message.width) != expected:
+            got = f"{message.encoding} {message.width}×{message.height}"
+            self._refuse(f"observation/{camera}: got {got}, expected rgb8 {expected[1]}×{expected[0]}")
+            return
+        try:
+            image = rgb_image(message)
+        except ImageMessageError as error:
+            self._refuse(f"observation/{camera}: {error}")
+            return
+        self._inference.add_image(camera, stamp_ns(message.header.stamp), image, now_ns)
+
+    def _take_state(self, message: JointState) -> None:
+        if self._inference is None:
+            return
+        now_ns = self.now_ns()
+        if self.clock_jumped_back(now_ns):
+            self._inference.clear()
+        if tuple(message.name) != self.contract.joint_names:
+            self._refuse(
+                f"observation/state: got joints {list(message.name)}, expected {list(self.contract.joint_names)}"
+            )
+            return
+        state = np.array(message.position)
+        if state.shape != (len(message.name),) or not np.isfinite(state).all():
+            self._refuse(f"observation/state: positions {state.tolist()} are not finite, or too few")
+            return
+        self._inference.add_state(stamp_ns(message.header.stamp), state, now_ns)
+
+    def _refuse(self, problem: str) -> None:
+        if self._inference is not None:
+            self._inference.drop_invalid()
+        self.get_logger().error(f"message refused: {problem}", throttle_duration_sec=_REPEAT_S)
+
+    def _follow(self, instruction: Instruction | None) -> None:
+        if self._inference is not None:
+            self._inference.instruct(instruction)
+            self._publish_state()
+
+    def _status(self) -> InferenceStatus:
+        return InferenceStatus(reason="not active") if self._inference is None else self._inference.status()
+
+    def _tick(self) -> None:
+        if self.active:
+            self._instructions.tick()
+            self._publish_state()
+
+    def _publish_state(self) -> None:
+        status = self._status()
+        instruction = self._instructions.current
+        self._state.publish(
+            PolicyState(
+                header=header(self.now_ns()),
+                ready=not status.reason,
+                reason=status.reason,
+                instruction=instruction.text if instruction else "",
+                instruction_id=instruction.id if instruction else 0,
+                checkpoint_sha256=self._policy.checkpoint_sha256,
+                device=str(self._policy.device),
+                latency_stages=list(status.latency_s),
+                latency_s=list(status.latency_s.values()),
+                chunks=status.chunks,
+                dropped_stale=status.dropped_stale,
+                dropped_unpaired=status.dropped_unpaired,
+                dropped_invalid=status.dropped_invalid,
+            )
+        )
+
+    def _publish_chunk(self, chunk: InferredChunk) -> None:
+        """Called by the inference thread."""
+        observation = chunk.observation
+        self._chunks.publish(
+            ActionChunk(
+                header=header(observation.stamp_ns, self.contract.base_frame),
+                step=to_duration(round(self._policy.step_s * 1e9)),
+                joint_names=list(self.contract.joint_names),
+                rows=len(chunk.positions),
+                positions=chunk.positions.ravel().tolist(),
+                chunk_id=chunk.chunk_id,
+                instruction=chunk.instruction.text,
+                instruction_id=chunk.instruction.id,
+                checkpoint_sha256=self._policy.checkpoint_sha256,
+                noise_seed=self._seed,
+                camera_names=list(observation.image_stamps_ns),
+                camera_stamps=[to_time(ns) for ns in observation.image_stamps_ns.values()],
+                state_stamp=to_time(observation.state_stamp_ns),
+                observation_ready=to_time(observation.ready_ns),
+                inference_start=to_time(chunk.inference_start_ns),
+                inference_end=to_time(chunk.inference_end_ns),
+            )
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    sys.exit(run(PolicyNode, args))
+
+
+if __name__ == "__main__":
+    main()
