@@ -37,6 +37,8 @@ _LATEST_BUMP_S = {"pick": 0.9, "touch": 0.6}
 _PRELUDE_STEPS = (3, 9)
 _PILOT_S = (0.3, 3.5)
 _PILOT_LATENCY_S = 0.05
+# Fewer looks than a live run has: they are what costs time, and the states visited are much the same.
+_PILOT_PERIOD_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Recorder:
 
     def _fly(self, pilot: Policy, task: Task, rng: np.random.Generator) -> None:
         """Let the policy try for a while; the expert takes over from its motion."""
-        driver = PolicyDriver(pilot, self.world, phrase(task.verb, task.color, rng), _PILOT_LATENCY_S)
+        driver = PolicyDriver(pilot, self.world, phrase(task.verb, task.color, rng), _PILOT_LATENCY_S, _PILOT_PERIOD_S)
         for _ in range(round(rng.uniform(*_PILOT_S) / driver.tick_s)):
             driver.tick()
         if driver.command is not None:

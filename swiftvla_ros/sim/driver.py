@@ -31,7 +31,7 @@ class Policy(Protocol):
 
 
 class PolicyDriver:
-    """Cameras at their rate, inference on each picture that finds the policy free, one limited command a tick.
+    """Pictures at the cameras' rate, inference on each that finds the policy free, one limited command a tick.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class PolicyDriver:
     latency_s
         Time from an observation to its chunk, in simulation; None is what each inference really takes, at most
         :data:`MAX_LATENCY_S`.
+    period_s
+        Time between observations; None is the cameras' rate.
 
     Attributes
     ----------
@@ -53,11 +55,19 @@ class PolicyDriver:
         The last command; None before the first chunk.
     """
 
-    def __init__(self, policy: Policy, world: SimWorld, instruction: str, latency_s: float | None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        world: SimWorld,
+        instruction: str,
+        latency_s: float | None = None,
+        period_s: float | None = None,
+    ) -> None:
         contract = world.contract
         self._policy, self._world, self._instruction, self._latency_s = policy, world, instruction, latency_s
         self._tick_ns = round(NS / contract.control.rate_hz)
-        self._frame_ns = round(NS / min(camera.rate_hz for camera in contract.cameras))
+        slowest_hz = min(camera.rate_hz for camera in contract.cameras)
+        self._frame_ns = round(NS * (1 / slowest_hz if period_s is None else period_s))
         self._now_ns = NS  # a stamp of zero means "unset" elsewhere
         self._next_frame_ns = self._now_ns
         self._waiting: tuple[int, Chunk] | None = None
