@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="The policy's checkpoint folder.")],
     episodes: Annotated[int, typer.Option(min=1, help="Scenes; both verbs and all colours in turn.")] = 60,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the first scene; training uses none from 10000 on.")
-    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the first scene; training uses none from 10000 on.")] = 10_000,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
     device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes without --ros; 0: one per core.")] = 0,

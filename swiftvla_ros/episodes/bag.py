@@ -131,14 +131,22 @@ class Commands:
 class Bag:
     """A recorded bag; reading needs no ROS.
 
+    Parameters
+    ----------
+    folder
+        The folder with ``metadata.yaml``.
+    contract
+        The robot's, where the bag was recorded without one.
+
     Raises
     ------
     BagError
         The folder is not a bag.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, contract: Contract | None = None) -> None:
         self.folder = Path(folder)
+        self._contract = contract
         if not (self.folder / "metadata.yaml").is_file():
             raise BagError(
                 f"{self.folder}: not a bag, metadata.yaml is missing; write the folder, and if the recorder was killed "
@@ -153,7 +161,9 @@ class Bag:
 
     @cached_property
     def contract(self) -> Contract:
-        """The contract that was recorded with the bag; raises :class:`BagError` where there is none."""
+        """The contract given, or recorded with the bag; raises :class:`BagError` where there is none."""
+        if self._contract is not None:
+            return self._contract
         files = sorted((self.folder / "contract").glob("*.yaml"))
         if not files:
             raise BagError(f"{self.folder}: holds no contract (not recorded by swiftvla); name one with --robot")

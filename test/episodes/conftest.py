@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages for bags, made without a ROS installation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.episodes.bag import message_types
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """Load the simulated robot's contract."""
+    return load_contract("so101_sim")
+
+
+class Messages:
+    """Makes messages without a ROS installation."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.names = list(contract.joint_names)
+        self.types = message_types().types
+        self.empty = np.zeros(0)
+
+    def stamp(self, ns: int) -> Any:
+        return self.types["builtin_interfaces/msg/Time"](ns // 10**9, ns % 10**9)
+
+    def header(self, ns: int) -> Any:
+        return self.types["std_msgs/msg/Header"](self.stamp(ns), "base")
+
+    def executor_state(self, ns: int, position: np.ndarray, mode: int = 1, chunk: int = 0, first: int = 0):
+        counts = np.zeros(len(self.names), np.uint64)
+        kind = self.types["swiftvla_ros/msg/ExecutorState"]
+        return kind(
+            header=self.header(ns),
+            mode=mode,
+            reason=3,
+            reason_text="",
+            chunk_id=1,
+            row=0.0,
+            chunk_age_s=0.0,
+            chunk_stamp=self.stamp(chunk),
+            chunk_first_command=self.stamp(first),
+            chunks_accepted=1,
+            chunks_refused=0,
+            last_refusal=0,
+            last_refusal_text="",
+            joint_names=self.names,
+            position_clamps=counts,
+            velocity_clamps=counts,
+            acceleration_clamps=counts,
+            speed_scale=1.0,
+            commanded_position=np.asarray(position, np.float64),
+            tracking_error=np.zeros(len(self.names)),
+        )
+
+    def chunk(self, camera_ns: int, ready: int, start: int, end: int):
+        kind = self.types["swiftvla_ros/msg/ActionChunk"]
+        return kind(
+            header=self.header(camera_ns),
+            step=self.types["builtin_interfaces/msg/Duration"](0, 100_000_000),
+            joint_names=self.names,
+            rows=1,
+            positions=np.zeros(len(self.names)),
+            chunk_id=1,
+            instruction="pick up the red block",
+            instruction_id=1,
+            checkpoint_sha256="",
+            noise_seed=0,
+            camera_names=["front", "wrist"],
+            camera_stamps=[self.stamp(camera_ns - 5_000_000), self.stamp(camera_ns)],
+            state_stamp=self.stamp(camera_ns),
+            observation_ready=self.stamp(ready),
+            inference_start=self.stamp(start),
+            inference_end=self.stamp(end),
+            frozen_rows=0,
+        )
+
+
+@pytest.fixture(scope="session")
+def messages(contract: Contract) -> Messages:
+    """Give a maker of messages for the contract's joints."""
+    return Messages(contract)
