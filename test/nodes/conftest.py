@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real nodes as processes over real DDS, and a node of the test's own to talk to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A node process has to import, configure and activate; the policy also loads torch. A busy machine takes its time.
+START_TIMEOUT_S = 90.0
+END_TIMEOUT_S = 15.0
+
+
+@dataclass
+class NodeProcess:
+    """One node in a process of its own; what it prints is in ``log``."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def output(self) -> str:
+        """All that it printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> int:
+        """Exit status."""
+        return self.process.wait(timeout_s)
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(END_TIMEOUT_S)
+
+
+@dataclass
+class Inbox:
+    """Messages of one topic, with their time of receipt (monotonic, s)."""
+
+    messages: list[Any] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+
+    def __call__(self, message: Any) -> None:
+        """Take a message."""
+        self.times_s.append(time.monotonic())
+        self.messages.append(message)
+
+    @property
+    def last(self) -> Any:
+        """The newest message, or None."""
+        return self.messages[-1] if self.messages else None
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self.messages.clear()
+        self.times_s.clear()
+
+
+class Graph:
+    """Processes of nodes, and a node in this process that a background thread spins."""
+
+    def __init__(self, folder: Path, wait_until: Callable[..., None]) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.node import Node
+
+        rclpy.init()
+        self._rclpy = rclpy
+        self._folder = folder
+        self.wait_until = wait_until
+        self.processes: list[NodeProcess] = []
+        self.node = Node("test")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._ending = False
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._ending:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def start(self, executable: str, name: str = "", **parameters: Any) -> NodeProcess:
+        """Start a node; parameters as keywords."""
+        name = name or executable.removesuffix("_node")
+        command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", "--ros-args", "-r", f"__node:={name}"]
+        for key, value in parameters.items():
+            command += ["-p", f"{key}:={json.dumps(value)}"]
+        log = self._folder / f"{name}_{len(self.processes)}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=dict(os.environ))
+        self.processes.append(NodeProcess(name, process, log))
+        return self.processes[-1]
+
+    def listen(self, kind: type, topic: str, qos: Any) -> Inbox:
+        """Collect the messages of a topic."""
+        inbox = Inbox()
+        self.node.create_subscription(kind, topic, inbox, qos)
+        return inbox
+
+    def call(self, kind: type, name: str, request: Any, timeout_s: float = START_TIMEOUT_S) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        self.wait_until(client.service_is_ready, f"service {name} is there", timeout_s)
+        future = client.call_async(request)
+        self.wait_until(future.done, f"service {name} answers", timeout_s)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def trigger(self, name: str) -> Any:
+        """Call a std_srvs/Trigger service."""
+        from std_srvs.srv import Trigger
+
+        return self.call(Trigger, name, Trigger.Request())
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        for entry in self.processes:
+            if entry.process.poll() is None:
+                entry.process.kill()
+                entry.process.wait(END_TIMEOUT_S)
+        self._ending = True
+        self._thread.join(END_TIMEOUT_S)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def graph(
+    tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int, repository: Path, wait_until: Callable[..., None]
+) -> Iterator[Graph]:
+    """A local graph for the tests of one file."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+    folder = tmp_path_factory.mktemp("graph")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(ros_domain_id))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        patch.setenv("ROS_LOG_DIR", str(folder))
+        patch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(repository / "config" / "fastdds_shm.xml"))
+        patch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONUNBUFFERED", "1")
+        graph = Graph(folder, wait_until)
+        yield graph
+        graph.close()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(repository: Path) -> Path:
+    """The checkpoint that the package ships."""
+    return repository / "models" / "swiftvla-nano-so101"
+
+
+class FakeSensors:
+    """Drivers of the test's own: two cameras at 15 Hz and joint states at 50 Hz, with faults to switch on."""
+
+    def __init__(self, graph: Graph, contract: Any) -> None:
+        import numpy as np
+        from sensor_msgs.msg import Image, JointState
+
+        from swiftvla_ros.nodes import qos
+
+        self._contract = contract
+        self._clock = graph.node.get_clock()
+        self.position = contract.rest.copy()
+        self.joint_order = list(contract.joint_names)
+        self.frozen: set[str] = set()
+        self.size = {camera.name: camera.source_size for camera in contract.cameras}
+        self.joints_on = True
+        self._pixels = np.random.default_rng(0).integers(0, 255, (960, 1280, 3), dtype=np.uint8)
+        self._cameras = {c.name: graph.node.create_publisher(Image, c.topic, qos.IMAGE) for c in contract.cameras}
+        self._joints = graph.node.create_publisher(JointState, contract.joint_states.topic, qos.STATE)
+        self._timers = [
+            graph.node.create_timer(1 / contract.cameras[0].rate_hz, self._send_images),
+            graph.node.create_timer(1 / contract.joint_states.rate_hz, self._send_joints),
+        ]
+
+    def _send_images(self) -> None:
+        from swiftvla_ros.nodes.messages import rgb_message
+
+        for name, publisher in self._cameras.items():
+            if name in self.frozen:
+                continue
+            width, height = self.size[name]
+            now_ns = self._clock.now().nanoseconds
+            publisher.publish(rgb_message(self._pixels[:height, :width], now_ns, f"{name}_optical_frame"))
+
+    def _send_joints(self) -> None:
+        from sensor_msgs.msg import JointState
+
+        if not self.joints_on:
+            return
+        driver = dict(zip(self._contract.joint_names, self._contract.from_si(self.position), strict=True))
+        message = JointState(name=self.joint_order, position=[float(driver[name]) for name in self.joint_order])
+        message.header.stamp = self._clock.now().to_msg()
+        self._joints.publish(message)
+
+
+@pytest.fixture(scope="module")
+def sensors(graph: Graph) -> FakeSensors:
+    """Sensors of the simulated robot's contract."""
+    from swiftvla_ros.contract import load_contract
+
+    return FakeSensors(graph, load_contract("so101_sim"))
