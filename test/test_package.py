@@ -21,7 +21,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 INTERFACES = sorted(path for folder in ("msg", "srv", "action") for path in (ROOT / folder).glob("*.*"))
-LOCKS = sorted(ROOT.glob("requirements-*.txt"))
+LOCKS = sorted(ROOT.glob("requirements-3.*.txt"))
 UNITS = (
     *("s", "rad", "m", "Count", "Row", "Rows", "No unit", "Time", "Seconds", "ROS clock"),
     *("Text", "Name", "Names", "One of", "True when", "hexadecimal", "device name", "std_msgs"),
@@ -120,6 +120,28 @@ def test_every_imported_package_is_declared(project, ros_dependencies):
         if not known:
             missing[name] = place
     assert missing == {}
+
+
+def test_every_declared_package_is_imported(project):
+    """A requirement that nothing uses costs every user its download."""
+    distributions = packages_distributions()
+    used = {canonicalize_name(d) for name in third_party_imports() for d in distributions.get(name, [name])}
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    assert declared - used == set()
+
+
+def test_ros_machines_get_the_same_packages(project, ros_dependencies):
+    """On a ROS machine each Python package comes from package.xml or from requirements-colcon.txt."""
+    from_debian = {"matplotlib": "matplotlib", "opencv-python-headless": "opencv", "pillow": "pil", "pyyaml": "yaml"}
+    lines = [line.partition("#")[0] for line in (ROOT / "requirements-colcon.txt").read_text().splitlines()]
+    from_pip = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines if line.strip()}
+    for requirement in map(Requirement, project["dependencies"]):
+        name = canonicalize_name(requirement.name)
+        if name in from_debian:
+            assert f"python3-{from_debian[name]}" in ros_dependencies
+        else:
+            assert name in from_pip, f"requirements-colcon.txt lacks {requirement}"
+            assert set(map(str, requirement.specifier)) <= set(map(str, from_pip[name].specifier))
 
 
 def test_ros_packages_have_wheels_or_an_adapter(project):
