@@ -30,6 +30,10 @@ def command(
     instruction: Annotated[
         str, typer.Argument(help="What the arm is to do: pick up or touch the red, green or blue block, in your words.")
     ] = "pick up the red block",
+    then: Annotated[
+        str | None, typer.Option(help="A second instruction, given while the arm is under way to the first.")
+    ] = None,
+    after: Annotated[float, typer.Option(help="When the second is given, in seconds after the first.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Which scene: where the blocks lie.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
     checkpoint: Annotated[str, typer.Option(help="The policy's checkpoint folder.")] = "models/swiftvla-nano-so101",
@@ -68,14 +72,15 @@ def command(
         contract = load_contract(robot)
     except ContractError as error:
         refuse(error)
-    if parse(instruction) is None:
-        refuse(f"'{instruction}': the scene has a red, a green and a blue block to pick up or touch; name one")
+    for text in filter(None, (instruction, then)):
+        if parse(text) is None:
+            refuse(f"'{text}': the scene has a red, a green and a blue block to pick up or touch; name one")
     folder = out or Path("runs") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     if (folder / "bag").exists():
         refuse(f"{folder}: holds a run already; choose another folder with --out")
     try:
         with SimulatedSystem(contract, checkpoint, device=device, seed=seed, folder=folder, record=True) as system:
-            outcome, start_s = _converse(console, contract, system, instruction, timeout)
+            outcome, start_s = _converse(console, contract, system, instruction, then, after, timeout)
     except GraphError as error:
         refuse(error)
     except KeyboardInterrupt:
@@ -84,6 +89,7 @@ def command(
     figures = _report(console, folder, system.bag)
     figures |= {
         "instruction": instruction,
+        "then": then,
         "seed": seed,
         "outcome": outcome.name,
         "message": outcome.message,
@@ -103,7 +109,13 @@ def command(
 
 
 def _converse(
-    console: Console, contract: Contract, system: SimulatedSystem, instruction: str, timeout_s: float
+    console: Console,
+    contract: Contract,
+    system: SimulatedSystem,
+    instruction: str,
+    then: str | None,
+    after_s: float,
+    timeout_s: float,
 ) -> tuple[Outcome, float]:
     """Wait for the system, give the instruction, show its progress; give how it ended and how long the start took."""
     from swiftvla_ros.cli.live import LiveGraph
@@ -128,7 +140,11 @@ def _converse(
                     console.print(text)
                 last = feedback.phase
 
-            outcome = graph.run_instruction(instruction, timeout_s, show)
+            if then is not None:
+                graph.start_instruction(instruction, timeout_s, show)
+                graph.spin(after_s)
+                console.print(f'then:        [bold]"{then}"[/]')
+            outcome = graph.run_instruction(then or instruction, timeout_s, show)
             graph.spin(_AFTERMATH_S)
     for death in system.deaths():
         console.print(f"[yellow]{death}[/]")
@@ -136,13 +152,17 @@ def _converse(
 
 
 def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
-    """Print the latency table and the rates; write film and plot; give the figures."""
+    """Print latencies, rates and the worst ratio to each limit; write film and plot; give the figures."""
     from swiftvla_ros.cli import film, plot
+    from swiftvla_ros.cli.check_motion import check_bag, print_report
     from swiftvla_ros.episodes.bag import Bag, BagError
 
     try:
         bag = Bag(recorded)
         figures = _print_timing(console, bag)
+        motion = check_bag(bag)
+        print_report(motion)
+        figures["motion"] = motion.as_dict()
         movie = film.film(bag)
         if movie.frames:
             film.write_mp4(movie, folder / "film.mp4")

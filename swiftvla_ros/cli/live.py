@@ -120,13 +120,8 @@ class LiveGraph:
         """Send an instruction by the action and wait until it has ended."""
         from swiftvla_ros.action import RunInstruction
 
-        goal = RunInstruction.Goal(instruction=text)
-        goal.timeout.sec, goal.timeout.nanosec = int(timeout_s), int(timeout_s % 1 * 1e9)
         started = time.monotonic()
-        sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
-        handle = self._result(sent, _SERVICE_TIMEOUT_S, "run_instruction does not accept goals")
-        if not handle.accepted:
-            raise GraphError("run_instruction refused the goal")
+        handle = self.start_instruction(text, timeout_s, on_feedback)
         # The action keeps the time itself; more patience here covers a policy that dies and comes back.
         result = self._result(handle.get_result_async(), timeout_s + 10.0, "run_instruction does not end").result
         return Outcome(
@@ -136,6 +131,20 @@ class LiveGraph:
             instruction_id=result.instruction_id,
             elapsed_s=time.monotonic() - started,
         )
+
+    def start_instruction(
+        self, text: str, timeout_s: float, on_feedback: Callable[[Any], None] = lambda _: None
+    ) -> Any:
+        """Send an instruction by the action and give its goal handle; a later instruction replaces it."""
+        from swiftvla_ros.action import RunInstruction
+
+        goal = RunInstruction.Goal(instruction=text)
+        goal.timeout.sec, goal.timeout.nanosec = int(timeout_s), int(timeout_s % 1 * 1e9)
+        sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
+        handle = self._result(sent, _SERVICE_TIMEOUT_S, "run_instruction does not accept goals")
+        if not handle.accepted:
+            raise GraphError("run_instruction refused the goal")
+        return handle
 
     def trigger(self, service: str) -> str:
         """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message.
