@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations and grounding scenes on disk: one safetensors file an episode or shard, metadata as JSON in its header.
+"""Demonstrations and grounding scenes on disk: one safetensors file each, metadata as JSON in its header.
 
 Images are stored as the policy sees them (already conditioned by the contract), positions in SI units and in the order
 of the joint names that stand in the file, which are checked against the contract on reading.

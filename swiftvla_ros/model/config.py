@@ -72,6 +72,10 @@ class FusionConfig:
     # the paper's regression (eq. 6) is its expected value, the distribution lets a small network bind word to place.
     cells_per_token: int = 4
     head_dim: int = 32
+    # Whether the action expert is also told the keypoints' coordinates. The paper's expert reads Fusion Tokens through
+    # their keys and values alone, and its head can be dropped. A network that trains for minutes learns where to go
+    # long before its expert learns to read it there: without this, chunks ignored the word that keypoints obeyed.
+    guides_expert: bool = False
     # Spread of the target distribution in cells: neighbours of the right cell are nearly right.
     target_sigma_cells: float = 0.7
 
@@ -143,7 +147,7 @@ def swiftvla_nano(num_cameras: int = 2, joints: int = 6, vocab_size: int = 6144)
             vocab_size, 192, 512, 4, num_heads=6, num_kv_heads=2, head_dim=32, rope_theta=1e4, max_tokens=96
         ),
         expert=ExpertConfig(hidden_size=144, intermediate_size=384),
-        fusion=FusionConfig(keypoint_steps=(2, 4, 7, 10, 14, 20)),
+        fusion=FusionConfig(keypoint_steps=(2, 4, 7, 10, 14, 20), guides_expert=True),
         num_cameras=num_cameras,
         front_camera=0,
         state_dim=joints,

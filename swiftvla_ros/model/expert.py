@@ -92,12 +92,15 @@ class ActionExpert(nn.Module):
             projected.append((k, v))
         return projected
 
-    def embed_actions(self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"]) -> Float[Tensor, "b r*h d"]:
-        """Noisy chunks and their flow times → action tokens; r chunks lie one after the other."""
+    def embed_actions(
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], guide: Float[Tensor, "b d"] | None
+    ) -> Float[Tensor, "b r*h d"]:
+        """Noisy chunks, their flow times and the guide → action tokens; r chunks lie one after the other."""
         actions = self.action_in_proj(noisy)
         embedded = time_embedding(time, actions.shape[-1])[:, :, None].expand_as(actions).to(actions.dtype)
         x = torch.cat([actions, embedded], dim=-1)
-        return self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x))).flatten(1, 2)
+        tokens = self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x))).flatten(1, 2)
+        return tokens if guide is None else tokens + guide[:, None]
 
     def forward(
         self,
@@ -105,6 +108,7 @@ class ActionExpert(nn.Module):
         time: Float[Tensor, "b r"],
         prefix_key_values: list[KeyValue],
         present: Bool[Tensor, "b n"],
+        guide: Float[Tensor, "b d"] | None = None,
     ) -> Float[Tensor, "b r h d"]:
         """The latent of r noisy chunks per prefix.
 
@@ -121,10 +125,12 @@ class ActionExpert(nn.Module):
             From :meth:`project_prefix`.
         present
             Which prefix tokens exist.
+        guide
+            Added to every action token: the embedded keypoints, where the config says so.
         """
         text = self.config.text
         b, repeats, horizon, _ = noisy.shape
-        hidden = self.embed_actions(noisy, time)
+        hidden = self.embed_actions(noisy, time, guide)
         n = hidden.shape[1]
         steps = torch.arange(horizon, device=noisy.device).repeat(repeats)
         # Cross layers count action positions from 0, self layers go on after the prefix (lerobot's SmolVLA).

@@ -26,6 +26,21 @@ class FusionTokens(nn.Module):
         return self.tokens.expand(batch, -1, -1)
 
 
+class KeypointGuide(nn.Module):
+    """Keypoint coordinates → a vector that is added to every action token (``FusionConfig.guides_expert``)."""
+
+    def __init__(self, config: SwiftVLAConfig) -> None:
+        super().__init__()
+        # Wavelengths from two images to an eighth of one.
+        self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(5), persistent=False)
+        self.proj = nn.Linear(config.fusion.num_tokens * 2 * 2 * 5, config.expert.hidden_size)
+
+    def forward(self, uv: Float[Tensor, "b f 2"]) -> Float[Tensor, "b d"]:
+        """The action loss doesn't reach the keypoints through here: they answer to the demonstrated path alone."""
+        phase = (uv.detach()[..., None] * self.frequencies).flatten(1)
+        return self.proj(torch.cat([phase.sin(), phase.cos()], dim=1))
+
+
 class Keypoints(NamedTuple):
     """Where the end effector is to be in the front view."""
 

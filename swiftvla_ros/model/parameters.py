@@ -13,8 +13,8 @@ from swiftvla_ros.model.swiftvla import SwiftVLA
 def count_parameters(config: SwiftVLAConfig) -> dict[str, int]:
     """Parameters of each part.
 
-    SmolVLM's language head stands in the published sum of 450.05 M (the paper's 0.45 B) although a policy never uses it;
-    it is counted here for comparison, and not built.
+    SmolVLM's language head stands in the published sum of 450.05 M (the paper's 0.45 B) although a policy never uses
+    it; it is counted here for comparison, and not built.
     """
     with torch.device("meta"):
         model = SwiftVLA(config)

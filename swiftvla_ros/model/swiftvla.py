@@ -14,7 +14,7 @@ from swiftvla_ros.model.attention import KeyValue
 from swiftvla_ros.model.backbone import Backbone
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.expert import ActionExpert
-from swiftvla_ros.model.fusion import FusionTokens, Keypoints, TrajectoryHead
+from swiftvla_ros.model.fusion import FusionTokens, KeypointGuide, Keypoints, TrajectoryHead
 from swiftvla_ros.model.prefix import Modality, Prefix, concatenate
 
 
@@ -32,6 +32,7 @@ class Condition(NamedTuple):
 
     key_values: list[KeyValue]
     present: Bool[Tensor, "b n"]
+    guide: Float[Tensor, "b d"] | None
 
 
 class Losses(NamedTuple):
@@ -53,6 +54,7 @@ class SwiftVLA(nn.Module):
         self.expert = ActionExpert(config)
         self.action_out_proj = nn.Linear(config.expert.hidden_size, config.action_dim)
         self.trajectory_head = TrajectoryHead(config)
+        self.guide = KeypointGuide(config) if config.fusion.guides_expert else None
 
     def embed_prefix(self, inputs: ModelInput) -> Prefix:
         """Tokens of all modalities in their order: 2D, (4D,) text, state, fusion."""
@@ -82,13 +84,14 @@ class SwiftVLA(nn.Module):
         keypoints = self.trajectory_head(
             hidden[:, prefix.columns(Modality.FUSION)], hidden[:, first : first + per_camera]
         )
-        return Condition(self.expert.project_prefix(key_values), prefix.present), keypoints
+        guide = None if self.guide is None else self.guide(keypoints.uv)
+        return Condition(self.expert.project_prefix(key_values), prefix.present, guide), keypoints
 
     def velocity(
         self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], condition: Condition
     ) -> Float[Tensor, "b r h a"]:
         """The flow's velocity for r noisy chunks per prefix."""
-        latent = self.expert(noisy, time, condition.key_values, condition.present)
+        latent = self.expert(noisy, time, condition.key_values, condition.present, condition.guide)
         return self.action_out_proj(latent).float()
 
     def compute_loss(

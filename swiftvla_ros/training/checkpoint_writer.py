@@ -68,11 +68,6 @@ def read_tokenizer(folder: Path) -> str:
     return (folder / files.TOKENIZER).read_text(encoding="utf-8")
 
 
-def read_config(folder: Path) -> SwiftVLAConfig:
-    """The network's sizes in a checkpoint."""
-    return SwiftVLAConfig.from_json(json.loads((folder / files.CONFIG).read_text(encoding="utf-8"))["model"])
-
-
 def _write_common(folder: Path, config: SwiftVLAConfig, tokenizer: str, contract: Contract, card: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = {

@@ -7,6 +7,7 @@ grounding stage gives it one, and its result is a checkpoint of its own, as Smol
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,10 +22,13 @@ from swiftvla_ros.episodes.store import list_episodes, list_scenes
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
+from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
+from swiftvla_ros.training.gauges import Listening
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
+from swiftvla_ros.training.state import STATE
 from swiftvla_ros.training.trainer import Data, Report, TrainOptions, build, run_distributed
 
 # Share of the files that is held out for validation.
@@ -80,7 +84,7 @@ class StageResult:
 
 def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Report], None]) -> StageResult:
     """Train the backbone on still scenes and write a grounding checkpoint."""
-    config = swiftvla_nano(num_cameras=len(run.contract.cameras), joints=len(run.contract.joints))
+    config = _config(run)
     tokenizer = trim_tokenizer(full_tokenizer, config.text.vocab_size)
 
     def make() -> tuple[SwiftVLA, Data]:
@@ -97,7 +101,7 @@ def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Rep
 
 def train_policy(run: StageRun, episodes: Path, grounding: Path, report: Callable[[Report], None]) -> StageResult:
     """Train a policy on demonstrations, from a grounded backbone, and write a checkpoint."""
-    config = writer.read_config(grounding)
+    config = _config(run)
     tokenizer = writer.read_tokenizer(grounding)
     paths = list_episodes(episodes)
     statistics: dict[str, Any] = {}
@@ -136,6 +140,8 @@ def _run(
     processes = 1 if device != "cpu" else run.processes or 2
     facts = {**facts, "device": device, "processes": processes, "began": time.strftime("%Y-%m-%d", time.gmtime())}
     result_file = run.out / "training" / "result.json"
+    if result_file.is_file():
+        raise CheckpointError(f"{run.out}: holds a finished checkpoint; choose another folder, or delete this one")
     last: list[Report] = []
 
     def keep(line: Report) -> None:
@@ -145,7 +151,8 @@ def _run(
 
     def done(model: SwiftVLA) -> None:
         finish(model, last[0], facts)
-        result_file.write_text(_dump(last[0]))
+        result_file.write_text(json.dumps(last[0].to_json()))
+        (run.out / "training" / STATE).unlink()
 
     run_distributed(make, run.options, run.out / "training", keep, done, processes, device)
     return StageResult(run.out, _load(result_file), facts)
@@ -168,17 +175,11 @@ def _tokenizer(run: StageRun, tokenizer: str, config: SwiftVLAConfig) -> Instruc
     return InstructionTokenizer(path, config.text.max_tokens)
 
 
-def _dump(line: Report) -> str:
-    import json
-
-    return json.dumps(line.to_json())
+def _config(run: StageRun) -> SwiftVLAConfig:
+    return swiftvla_nano(num_cameras=len(run.contract.cameras), joints=len(run.contract.joints))
 
 
 def _load(path: Path) -> Report:
-    import json
-
-    from swiftvla_ros.training.gauges import Listening
-
     data = json.loads(path.read_text())
     return replace(Report(**{**data, "listening": None}), listening=Listening(**data["listening"]))
 

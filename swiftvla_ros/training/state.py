@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+STATE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -31,7 +32,7 @@ def save_state(
         partial,
         metadata={"facts": json.dumps(facts)},
     )
-    partial.replace(folder / "state.safetensors")
+    partial.replace(folder / STATE)
 
 
 def load_state(
@@ -40,7 +41,7 @@ def load_state(
     """Restore what :func:`save_state` wrote and return its facts; None where nothing was written yet."""
     from safetensors import safe_open
 
-    path = folder / "state.safetensors"
+    path = folder / STATE
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:

@@ -69,7 +69,7 @@ class TrainOptions:
     noise_samples: int = 4
     trajectory_weight: float = 0.5
     action_weight: float = 1.0
-    average_decay: float = 0.995
+    average_decay: float = 0.99
     validate_every: int = 200
     seed: int = 0
 
@@ -126,8 +126,8 @@ class Trainer:
             foreach=True,
         )
 
-    def run(self, state_folder: Path, report: Callable[[Report], None], stop_after: int | None = None) -> SwiftVLA:
-        """Train to the end (or for ``stop_after`` more steps), resuming a state that lies in ``state_folder``.
+    def run(self, state_folder: Path, report: Callable[[Report], None]) -> SwiftVLA:
+        """Train to the end, resuming a state that lies in ``state_folder``.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class Trainer:
         """
         facts = load_state(state_folder, self.model, self.average, self.optimizer) or {"step": 0, "seconds": 0.0}
         first, spent = int(facts["step"]), float(facts["seconds"])
-        last = self.options.steps if stop_after is None else min(self.options.steps, first + stop_after)
+        last = self.options.steps
         began = time.monotonic()
         for step in range(first, last):
             action, trajectory = self._step(step)

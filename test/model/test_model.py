@@ -113,7 +113,7 @@ def test_text_layers_equal_transformers(nano: SwiftVLA) -> None:
 
 
 def test_prefix_runs_once_per_chunk(nano: SwiftVLA) -> None:
-    """Protects the prefix cache: ten denoising steps cost one pass of the backbone and one projection for the expert."""
+    """Protects the prefix cache: ten denoising steps cost one pass of the backbone."""
     calls: dict[str, int] = {"backbone": 0, "expert": 0}
     hooks = [
         nano.backbone.register_forward_hook(lambda *_: calls.__setitem__("backbone", calls["backbone"] + 1)),
@@ -200,7 +200,7 @@ def test_euler_recovers_a_straight_flow() -> None:
 def test_training_times_lean_towards_noise() -> None:
     """Protects the flow time's distribution, 0.999 · Beta(1.5, 1) + 0.001 with mean 0.6."""
     time = flow_matching.sample_time((20_000,), torch.Generator().manual_seed(0), torch.device("cpu"))
-    assert 0.001 <= time.min()
+    assert time.min() >= 0.001
     assert time.max() <= 1.0
     assert time.mean().item() == pytest.approx(0.6004, abs=0.01)
 
@@ -213,7 +213,7 @@ def test_trajectory_head_points_where_it_is_told(nano: SwiftVLA) -> None:
     index = int(0.70 * cells) * cells + int(0.30 * cells)
     logits = torch.full((1, 1, cells * cells), -5.0)
     logits[..., index] = 5.0
-    uv = head._expected(logits)  # noqa: SLF001
+    uv = head._expected(logits)
     assert (uv - target).abs().max().item() < 0.5 / cells + 1e-3
     from swiftvla_ros.model.fusion import Keypoints
 

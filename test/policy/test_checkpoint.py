@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: what is written is read, and what is broken is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from swiftvla_ros.contract import Contract, contract_from_text, load_contract
+from swiftvla_ros.model.config import swiftvla_nano
+from swiftvla_ros.model.swiftvla import SwiftVLA
+from swiftvla_ros.policy import CheckpointError, InstructionError, Observation, load_policy
+from swiftvla_ros.policy.tokenizer import trim_tokenizer
+from swiftvla_ros.training.checkpoint_writer import write_policy
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    """Return the simulated robot's contract."""
+    return load_contract("so101_sim")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, repository: Path, contract: Contract) -> Path:
+    """Return a checkpoint with random weights."""
+    torch.manual_seed(0)
+    tokenizer = trim_tokenizer((repository / "models/smollm2-tokenizer/tokenizer.json").read_text(), 6144)
+    row = {"mean": 0.1, "std": 0.5, "min": -1.0, "max": 1.0, "q01": -0.9, "q99": 0.9}
+    statistics = {what: {name: dict(row) for name in contract.joint_names} for what in ("state", "action")}
+    folder = tmp_path_factory.mktemp("checkpoint") / "nano"
+    write_policy(folder, SwiftVLA(swiftvla_nano()), statistics, tokenizer, contract, "# random\n")
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may break."""
+    return Path(shutil.copytree(written, tmp_path / "nano"))
+
+
+def observation(contract: Contract, instruction: str = "pick up the red block") -> Observation:
+    """Return a random but fixed observation."""
+    rng = np.random.default_rng(0)
+    images = {n: rng.integers(0, 255, (96, 96, 3), dtype=np.uint8) for n in contract.camera_names}
+    return Observation(images, contract.rest, instruction)
+
+
+def test_infer_is_deterministic(written: Path, contract: Contract) -> None:
+    """Protects replay: the same observation and noise give the same chunk, bit for bit, also after loading again."""
+    policy = load_policy(written, contract=contract, device="cpu", threads=1)
+    noise = policy.sample_noise(7)
+    chunk = policy.infer(observation(contract), noise=noise)
+    assert chunk.shape == (policy.horizon, len(contract.joint_names))
+    again = load_policy(written, contract=contract, device="cpu", threads=1)
+    np.testing.assert_array_equal(chunk, again.infer(observation(contract), noise=again.sample_noise(7)))
+    other = policy.infer(observation(contract), noise=np.ones_like(noise))
+    assert not np.array_equal(chunk, other)
+
+
+def test_joints_are_matched_by_name(written: Path, contract: Contract, repository: Path) -> None:
+    """Protects against permuted joints: a contract in another order gets the same motion of each named joint."""
+    data = yaml.safe_load(contract.text)
+    data["joints"] = data["joints"][::-1]
+    reversed_contract = contract_from_text(yaml.safe_dump(data), repository / "config/robots/reversed.yaml")
+    plain = load_policy(written, contract=contract, device="cpu").infer(observation(contract))
+    turned = load_policy(written, contract=reversed_contract, device="cpu").infer(observation(reversed_contract))
+    np.testing.assert_allclose(plain, turned[:, ::-1], atol=1e-5)
+
+
+def test_hash_names_the_weights(folder: Path, written: Path, contract: Contract) -> None:
+    """Protects provenance: one changed statistic gives the checkpoint another name."""
+    before = load_policy(written, contract=contract, device="cpu").checkpoint_sha256
+    stats = json.loads((folder / "stats.json").read_text())
+    stats["state"]["gripper"]["mean"] += 1e-6
+    (folder / "stats.json").write_text(json.dumps(stats))
+    assert load_policy(folder, contract=contract, device="cpu").checkpoint_sha256 != before
+
+
+def _edit_json(name: str, edit: Callable[[dict], object]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        data = json.loads((folder / name).read_text())
+        edit(data)
+        (folder / name).write_text(json.dumps(data))
+
+    return spoil
+
+
+def _edit_weights(edit: Callable[[dict], object]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        edit(weights)
+        save_file(weights, folder / "model.safetensors")
+
+    return spoil
+
+
+def _truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "file missing": (lambda f: (f / "stats.json").unlink(), ["stats.json", "lacks"]),
+    "weights truncated": (_truncate, ["model.safetensors", "corrupt"]),
+    "weights are a pickle": (lambda f: torch.save({}, f / "model.safetensors"), ["model.safetensors", "corrupt"]),
+    "tensor missing": (_edit_weights(lambda w: w.pop("fusion.tokens")), ["missing fusion.tokens"]),
+    "tensor unknown": (_edit_weights(lambda w: w.update(extra=torch.ones(1))), ["unknown extra"]),
+    "tensor of other shape": (
+        _edit_weights(lambda w: w.update({"fusion.tokens": torch.ones(2, 2)})),
+        ["fusion.tokens has shape [2, 2]"],
+    ),
+    "tensor with NaN": (_edit_weights(lambda w: w["fusion.tokens"].fill_(float("nan"))), ["fusion.tokens", "NaN"]),
+    "other format": (_edit_json("config.json", lambda d: d.update(format="v0")), ["config.json", "format"]),
+    "config not JSON": (lambda f: (f / "config.json").write_text("{"), ["config.json", "not JSON"]),
+    "unknown model field": (_edit_json("config.json", lambda d: d["model"].update(x=1)), ["config.json", "x"]),
+    "statistic missing": (
+        _edit_json("stats.json", lambda d: d["state"]["gripper"].pop("q99")),
+        ["stats.json", "state", "gripper"],
+    ),
+    "statistic of no joint": (
+        _edit_json("stats.json", lambda d: d["action"].update(nose=d["action"]["gripper"])),
+        ["stats.json", "action", "nose"],
+    ),
+    "zero width": (
+        _edit_json("stats.json", lambda d: d["action"]["elbow_flex"].update(std=0.0)),
+        ["stats.json", "elbow_flex", "zero width"],
+    ),
+    "statistic NaN": (
+        _edit_json("stats.json", lambda d: d["state"]["gripper"].update(mean=float("nan"))),
+        ["gripper", "not finite"],
+    ),
+    "other joints": (
+        _edit_json("config.json", lambda d: d.update(joint_names=["a", *d["joint_names"][1:]])),
+        ["stats.json", "a"],
+    ),
+    "other step": (_edit_json("config.json", lambda d: d.update(step_s=0.05)), ["step_s", "0.05"]),
+    "other camera": (_edit_json("config.json", lambda d: d.update(camera_names=["front", "left"])), ["left"]),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_broken_checkpoint_is_refused_by_name(folder: Path, contract: Contract, case: str) -> None:
+    """Protects the arm: a checkpoint with this fault is never run, and the message names file and fault."""
+    spoil, expected = BREAKS[case]
+    spoil(folder)
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(folder, contract=contract, device="cpu")
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_a_checkpoint_for_other_joints_is_refused(written: Path, contract: Contract, repository: Path) -> None:
+    """Protects against the wrong robot: both lists of joints stand in the message."""
+    data = yaml.safe_load(contract.text)
+    data["joints"][0]["name"] = "base_yaw"
+    data.pop("kinematics")
+    other = contract_from_text(yaml.safe_dump(data), repository / "config/robots/other.yaml")
+    with pytest.raises(CheckpointError, match=r"shoulder_pan.*base_yaw"):
+        load_policy(written, contract=other, device="cpu")
+
+
+def test_no_checkpoint_says_how_to_get_one(tmp_path: Path, contract: Contract) -> None:
+    """Protects the first start: a missing folder points at training and models/README.md."""
+    with pytest.raises(CheckpointError, match="swiftvla train"):
+        load_policy(tmp_path / "nothing", contract=contract)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_refused(written: Path, contract: Contract) -> None:
+    """Protects against a silent fall-back to the CPU: asking for CUDA where there is none is an error with the fix."""
+    with pytest.raises(CheckpointError, match="device:=cpu"):
+        load_policy(written, contract=contract, device="cuda")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "x" * 257, "pick up\x00 the block", "日本" * 100])
+def test_refused_instructions(written: Path, contract: Contract, text: str) -> None:
+    """Protects the policy from empty, over-long or binary text: each is refused with a reason."""
+    policy = load_policy(written, contract=contract, device="cpu")
+    with pytest.raises(InstructionError):
+        policy.infer(observation(contract, text))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda o: o.images.pop("wrist"),
+        lambda o: o.images.update(front=np.zeros((480, 640, 3), np.uint8)),
+        lambda o: o.state.__setitem__(2, np.nan),
+    ],
+)
+def test_refused_observations(written: Path, contract: Contract, spoil: Callable[[Observation], object]) -> None:
+    """Protects inference from a missing or wrong-sized image and from a NaN in the state."""
+    policy = load_policy(written, contract=contract, device="cpu")
+    broken = observation(contract)
+    broken = Observation(broken.images, broken.state.copy(), broken.instruction)
+    spoil(broken)
+    with pytest.raises(ValueError, match="expected"):
+        policy.infer(broken)
