@@ -62,7 +62,10 @@ def recorded_topics(contract: Contract) -> list[RecordedTopic]:
 
 
 def film_topic(camera: str) -> str:
-    """Name the topic of small JPEGs of a camera's raw images, recorded for people; no policy sees them."""
+    """Name the topic of small JPEGs of a camera's raw images, recorded for people; no policy sees them.
+
+    Their time of reception in the bag is when the driver published the raw image.
+    """
     return f"film/{camera}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.bag import Bag, stamp_ns
+from swiftvla_ros.episodes.bag import Bag, film_topic, stamp_ns
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,25 @@ def latency_stages(bag: Bag) -> list[Stage]:
     """Measure each stage between the cameras' stamps and the first command of the chunk computed from them.
 
     The newest camera stamp of a chunk's observation counts. Chunks that were overtaken before a command followed them
-    are missing from the stages that end at a command.
+    are missing from the stages that end at a command, those of unrecorded images from the stages that begin with one.
     """
     first_command: dict[int, int] = {}
     for _, state in bag.messages("executor_state"):
         if ns := stamp_ns(state.chunk_first_command):
             first_command.setdefault(stamp_ns(state.chunk_stamp), ns)
+    published = {
+        (camera, stamp_ns(frame.header.stamp)): at_ns
+        for camera in bag.contract.camera_names
+        for at_ns, frame in bag.messages(film_topic(camera))
+    }
     rows = []
     for received_ns, chunk in bag.messages("action_chunk"):
+        stamps = [stamp_ns(s) for s in chunk.camera_stamps]
+        frames = [published.get(key, 0) for key in zip(chunk.camera_names, stamps, strict=True)]
         rows.append(
             (
-                max((stamp_ns(s) for s in chunk.camera_stamps), default=stamp_ns(chunk.header.stamp)),
+                max(stamps, default=stamp_ns(chunk.header.stamp)),
+                max(frames, default=0) if all(frames) else 0,
                 stamp_ns(chunk.observation_ready),
                 stamp_ns(chunk.inference_start),
                 stamp_ns(chunk.inference_end),
@@ -46,16 +54,17 @@ def latency_stages(bag: Bag) -> list[Stage]:
         )
     if not rows:
         return []
-    camera, ready, start, end, received, command = np.array(rows, dtype=np.int64).T
-    followed = command > 0
+    camera, image, ready, start, end, received, command = np.array(rows, dtype=np.int64).T
+    filmed, followed = image > 0, command > 0
     return [
-        _stage("camera stamp → observation complete", ready - camera),
-        _stage("observation → inference starts", start - ready),
+        _stage("camera stamp → image published (rendering)", (image - camera)[filmed]),
+        _stage("image published → observation complete", (ready - image)[filmed]),
+        _stage("observation complete → inference starts", start - ready),
         _stage("inference", end - start),
         _stage("inference ends → chunk received", received - end),
-        _stage("camera stamp → chunk, without inference and waiting for it", (ready - camera) + (received - end)),
-        _stage("camera stamp → chunk received", received - camera),
         _stage("inference ends → first command", (command - end)[followed]),
+        _stage("ROS: image → observation, chunk → receiver", (ready - image + received - end)[filmed]),
+        _stage("camera stamp → chunk received", received - camera),
         _stage("camera stamp → first command", (command - camera)[followed]),
     ]
 

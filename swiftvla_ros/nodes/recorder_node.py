@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import cv2
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from swiftvla_ros.contract import Camera
@@ -24,6 +26,7 @@ _DEPTH = 200
 _LOOK_FOR_PUBLISHERS_S = 0.2
 _FILM_WIDTH = 320
 _FILM_PERIOD_NS = 60_000_000
+_SAME_CLOCK_NS = 1_000_000_000
 
 
 class RecorderNode(ManagedNode):
@@ -47,7 +50,11 @@ class RecorderNode(ManagedNode):
         if self.value("film"):
             for camera in self.contract.cameras:
                 kind = Image if camera.transport == "raw" else CompressedImage
-                self.subscribe(kind, camera.topic, partial(self._film, camera), qos.CAMERA_INPUT)
+                # Not self.subscribe, which gives no message info.
+                self._own(
+                    self.create_subscription(kind, camera.topic, self._film_callback(camera), qos.CAMERA_INPUT),
+                    self.destroy_subscription,
+                )
         self.timer(_LOOK_FOR_PUBLISHERS_S, self._subscribe_to_found)
 
     def teardown(self) -> None:
@@ -84,7 +91,15 @@ class RecorderNode(ManagedNode):
         if self.active and self._bag is not None:
             self._bag.write(self.resolve_topic_name(topic.name), topic.msgtype, self.now_ns(), data)
 
-    def _film(self, camera: Camera, message: Image | CompressedImage) -> None:
+    def _film_callback(self, camera: Camera) -> Callable[[Image | CompressedImage, MessageInfo], None]:
+        def callback(message: Image | CompressedImage, info: MessageInfo) -> None:
+            if self.active:
+                self._film(camera, message, info["source_timestamp"])
+
+        # rclpy counts the arguments of the callback; a partial would hide them.
+        return callback
+
+    def _film(self, camera: Camera, message: Image | CompressedImage, published_ns: int) -> None:
         ns = stamp_ns(message.header.stamp)
         if self._bag is None or abs(ns - self._last_frame_ns[camera.name]) < _FILM_PERIOD_NS:
             return
@@ -99,7 +114,10 @@ class RecorderNode(ManagedNode):
         frame = CompressedImage(header=message.header, format="jpeg")
         frame.data = jpeg.tobytes()
         name = self.resolve_topic_name(film_topic(camera.name))
-        self._bag.write(name, "sensor_msgs/msg/CompressedImage", self.now_ns(), serialize_message(frame))
+        now_ns = self.now_ns()
+        # The driver's own time of publishing, where it is on this clock, tells its share of the latency from ours.
+        at_ns = published_ns if 0 <= now_ns - published_ns < _SAME_CLOCK_NS else now_ns
+        self._bag.write(name, "sensor_msgs/msg/CompressedImage", at_ns, serialize_message(frame))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -58,6 +58,9 @@ class Messages:
             tracking_error=np.zeros(len(self.names)),
         )
 
+    def frame(self, ns: int) -> Any:
+        return self.types["sensor_msgs/msg/CompressedImage"](self.header(ns), "jpeg", np.zeros(0, np.uint8))
+
     def chunk(self, camera_ns: int, ready: int, start: int, end: int):
         kind = self.types["swiftvla_ros/msg/ActionChunk"]
         return kind(

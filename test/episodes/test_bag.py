@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bag import Bag, BagError, BagWriter, recorded_topics
+from swiftvla_ros.episodes.bag import Bag, BagError, BagWriter, film_topic, recorded_topics
 from swiftvla_ros.episodes.timing import latency_stages, rates
 
 TICK_NS = 10_000_000
@@ -67,6 +67,9 @@ def test_stages_add_up_to_the_latency(contract: Contract, messages: Any, tmp_pat
     with BagWriter(tmp_path / "bag", contract) as writer:
         for i in range(4):
             stamp = 10**9 + i * 200 * ms
+            for camera, age in (("front", 5 * ms), ("wrist", 0)):
+                frame = messages.frame(stamp - age)
+                writer.write_message(f"/{film_topic(camera)}", frame, stamp + 3 * ms)
             chunk = messages.chunk(stamp, ready=stamp + 8 * ms, start=stamp + 10 * ms, end=stamp + 50 * ms)
             writer.write_message("/action_chunk", chunk, stamp + 52 * ms)
             if i:  # the first chunk is overtaken before it is followed
@@ -74,9 +77,10 @@ def test_stages_add_up_to_the_latency(contract: Contract, messages: Any, tmp_pat
                 writer.write_message("/executor_state", state, stamp + 61 * ms)
     bag = Bag(tmp_path / "bag")
     found = {s.name: s for s in latency_stages(bag)}
-    assert found["camera stamp → observation complete"].p50_ms == pytest.approx(8)
+    assert found["camera stamp → image published (rendering)"].p50_ms == pytest.approx(3)
+    assert found["image published → observation complete"].p95_ms == pytest.approx(5)
     assert found["inference"].max_ms == pytest.approx(40)
-    assert found["camera stamp → chunk, without inference and waiting for it"].p95_ms == pytest.approx(10)
+    assert found["ROS: image → observation, chunk → receiver"].p95_ms == pytest.approx(7)
     assert found["camera stamp → chunk received"].p50_ms == pytest.approx(52)
     assert (found["camera stamp → first command"].count, found["camera stamp → first command"].p50_ms) == (3, 60)
     assert rates(bag)["/action_chunk"] == pytest.approx(5)
