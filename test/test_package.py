@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from swiftvla_ros.motion.codes import Mode, Reason, Refusal
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -78,6 +80,14 @@ def test_every_field_has_unit_and_meaning(path):
             assert len(text) > 15, f"{path.name}: field without a comment above it: {line}"
             assert UNIT.search(text), f"{path.name}: the comment tells no unit: {line}"
             comment = []
+
+
+@pytest.mark.parametrize(("prefix", "enum"), [("", Mode), ("REASON_", Reason), ("REFUSAL_", Refusal)])
+def test_executor_codes_are_the_message_s(prefix, enum):
+    """A code that means one thing in the executor and another in its message would misreport why the arm stopped."""
+    text = (ROOT / "msg" / "ExecutorState.msg").read_text()
+    constants = dict(re.findall(rf"^uint\d+ {prefix}(?!REASON_|REFUSAL_)(\w+)=(\d+)", text, flags=re.MULTILINE))
+    assert {name: int(value) for name, value in constants.items()} == {code.name: code.value for code in enum}
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
