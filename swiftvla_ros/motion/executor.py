@@ -22,7 +22,7 @@ from swiftvla_ros.motion.splice import SEAM_S, Plan, Reference, Rows, join_rows
 Array = NDArray[np.float64]
 
 REST_AFTER_LAST_ROW_S = 0.5
-"""After the last usable row, a joint that is still catching up is braked so that it rests by then."""
+"""After the last usable row, what would not rest by then by itself is braked so that it does, where limits allow."""
 
 LATE_TICK_S = 0.1
 """A tick that comes later than this is not made up for: the arm has stood still, so time on the path has too."""
@@ -171,17 +171,7 @@ class ChunkExecutor:
             dt = self._tick_s
         if self._reference is not None and self._state_is_stale(now_ns):
             self._slow_down(now_ns, *self._state_problem())
-        if self._reference is None:
-            self._limiter.brake(dt)
-        else:
-            reference = self._reference
-            catch_up_ns = reference.plan.path_end_ns + round(
-                (REST_AFTER_LAST_ROW_S - self._limiter.longest_stop_s) * NS
-            )
-            catch_up = now_ns < max(reference.plan.slow_ns, catch_up_ns)
-            self._limiter.follow(reference, now_ns, dt, catch_up=catch_up)
-            if self.first_command_ns is None:
-                self.first_command_ns = now_ns
+        self._advance(now_ns, dt)
         self._descend(now_ns)
         if self.mode is Mode.RELEASED:
             self._command = None
@@ -288,6 +278,20 @@ class ChunkExecutor:
             self._slow_reason = Reason.CHUNK_LATE, f"no chunk came for {self.config.tail_timeout_s:g} s"
         self._enter(Mode.FRESH, Reason.CHUNK, f"following chunk {chunk.chunk_id}")
         return Verdict()
+
+    def _advance(self, now_ns: int, dt_s: float) -> None:
+        reference = self._reference
+        if reference is not None:
+            rest_by_ns = reference.plan.path_end_ns + round(REST_AFTER_LAST_ROW_S * NS)
+            last_chance_ns = max(rest_by_ns - round(self._limiter.longest_stop_s * NS), reference.plan.slow_ns)
+            in_time = now_ns < last_chance_ns
+            if in_time or reference.rest_ns <= rest_by_ns:
+                self._limiter.follow(reference, now_ns, dt_s, catch_up=in_time)
+                self.first_command_ns = now_ns if self.first_command_ns is None else self.first_command_ns
+                return
+            self._reference = None
+            self._enter(Mode.DECELERATING, *self._slow_reason)
+        self._limiter.brake(dt_s)
 
     def _slow_down(self, now_ns: int, reason: Reason, text: str) -> None:
         if self.mode is Mode.STOPPED:

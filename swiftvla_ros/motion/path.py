@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.motion.chunk import NS
+
 Array = NDArray[np.float64]
 
 
@@ -40,6 +42,10 @@ class Path:
         begin, end = 2 * c[:, 2], 2 * c[:, 2] + 6 * h * c[:, 3]
         acceleration, jerk = np.maximum(np.abs(begin), np.abs(end)), np.abs(6 * c[:, 3])
         return acceleration.max(axis=0), jerk.max(axis=0)
+
+    def sample_at(self, t_ns: NDArray[np.int64]) -> Array:
+        """The same as :meth:`sample` for times [N]."""
+        return self.sample((t_ns - self.origin_ns).astype(np.float64) / NS)
 
     def sample(self, s: Array) -> Array:
         """Position and its first and second derivative [N, 3, J] at ``s`` [N] seconds after ``origin_ns``.

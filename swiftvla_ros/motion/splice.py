@@ -31,6 +31,12 @@ LONGEST_SLOW_DOWN_S = 0.5
 SMOOTH_AT_MOST = 0.02
 """How far noisy rows may be moved to be drawable, as a share of the joint's range."""
 
+# Peak velocity, acceleration and jerk (rows), over the duration's powers, when a unit of position, velocity or
+# acceleration (columns) fades out: as the state that a quintic begins with, and under a quintic smooth step.
+_OF_A_STATE = np.array([(1.875, 1.0, 0.0), (5.78, 4.0, 1.0), (60.0, 36.0, 9.0)])
+_OF_A_FADE = np.array([(1.875, 1.0, 0.0), (5.78, 3.75, 1.0), (60.0, 17.4, 5.7)])
+
+_WORSE_THAN_USUAL = 1.5  # peak over root mean square of two paths' distance: 1 for an offset, up to 2 or so for noise
 _SLOW_DOWN_SHARE = 0.6
 _DRAWN_SHARE = 0.9
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -191,7 +197,9 @@ class Reference:
         end_ns = max(plan.rest_ns, fading.end_ns)
         times = _times(fading.begin_ns, end_ns)
         self._fading = fading
-        self._motion = Table(fading.begin_ns, plan.sample(times) + fading.sample_all(times))
+        states = plan.sample(times) + fading.sample_all(times)
+        states[-1, 1:] = 0.0  # but for rounding it is
+        self._motion = Table(fading.begin_ns, states)
         self.rest_ns = self._motion.end_ns
 
     @classmethod
@@ -207,22 +215,24 @@ class Reference:
     def replaced(self, plan: Plan, state: Array, state_ns: int, limits: Limits) -> Reference:
         """Go over to another plan from the last commanded ``state`` [3, J] at ``state_ns``.
 
-        The old plan fades into the new one, both read at the same time, so that chunks which agree join without a lag
-        and noise between them is averaged. What was fading goes on fading as it was: were it taken up into a fade that
-        begins anew with each chunk, a fast stream of chunks would never get there. What the limits kept the last
-        command from fades too.
+        The old path fades into the new one, both read at the same time, so that chunks which agree join without a lag
+        and noise between them is averaged. Where the old path ends too soon for that, or the last command was not on
+        it, the difference at this moment is what fades. What was fading before goes on fading as it was: were it taken
+        up into a fade that begins anew with each chunk, a fast stream of chunks would never get there.
         """
-        longest_s = (plan.rest_ns - state_ns) / NS
         times = _times(state_ns, max(plan.rest_ns, self._fading.end_ns))
-        gone = self.plan.sample(times) - plan.sample(times)
-        disagreement = np.abs(gone[: 1 + NS // 2 // INTERVAL_NS]).max(axis=0)
-        disagreement[2] = 0.0  # noise that the old plan had as well; the limiter has the last word on it
-        duration = _duration_s(disagreement, limits, SEAM_S, longest_s)
-        fading = self._fading.sample_all(times) + _fade((times - state_ns) / NS, duration, gone)
+        fading = self._fading.sample_all(times)
         fading[-1] = 0.0
-        missed = state - plan.sample(times[:1])[0] - fading[0]
-        missing = _absorb(state_ns, missed, limits, SEAM_S, longest_s)
-        return Reference(plan, Table(state_ns, fading + missing.sample_all(times)))
+        left_s = self.plan.path.end - (state_ns - self.plan.path.origin_ns) / NS
+        if state_ns <= self.plan.slow_ns and left_s > SEAM_S:
+            apart = self.plan.path.sample_at(times) - plan.path.sample_at(times)
+            usual = _WORSE_THAN_USUAL * np.sqrt((apart[(times - state_ns) < left_s * NS] ** 2).mean(axis=0))
+            usual[2] = 0.0  # noise that the old plan had as well; the limiter has the last word on it
+            duration = _duration_s(usual, limits, SEAM_S, _OF_A_FADE)
+            fading += np.where(duration <= left_s, _fade((times - state_ns) / NS, duration, apart), 0.0)
+        gap = state - plan.sample(times[:1])[0] - fading[0]
+        rest = _absorb(state_ns, gap, limits, SEAM_S, (plan.rest_ns - state_ns) / NS)
+        return Reference(plan, Table(state_ns, fading + rest.sample_all(times)))
 
     def slowed_from(self, t_ns: int, limits: Limits) -> Reference:
         """The same motion, but slowed along the path to rest from ``t_ns`` on."""
@@ -236,7 +246,7 @@ def _times(begin_ns: int, end_ns: int) -> NDArray[np.int64]:
 
 def _absorb(begin_ns: int, gap: Array, limits: Limits, shortest_s: float, longest_s: float) -> Table:
     """Fade a state's difference ``gap`` [3, J] to nothing: per joint the quintic from there to zero."""
-    duration = _duration_s(np.abs(gap), limits, shortest_s, longest_s)
+    duration = np.minimum(_duration_s(np.abs(gap), limits, shortest_s, _OF_A_STATE), longest_s)
     times = _times(begin_ns, begin_ns + round(duration.max() * NS))
     u = np.minimum((times - begin_ns)[:, None] / NS / duration, 1.0)
     p, v, a = gap[0], gap[1] * duration, gap[2] * duration**2
@@ -245,7 +255,9 @@ def _absorb(begin_ns: int, gap: Array, limits: Limits, shortest_s: float, longes
     w, q, dq = 1.0 - u, p + u * (b + u * c), b + 2 * u * c
     velocity = w**2 * (w * dq - 3 * q) / duration
     acceleration = w * (2 * w**2 * c - 6 * w * dq + 6 * q) / duration**2
-    return Table(begin_ns, np.stack([w**3 * q, velocity, acceleration], axis=1))
+    states = np.stack([w**3 * q, velocity, acceleration], axis=1)
+    states[-1] = 0.0  # but for rounding it is
+    return Table(begin_ns, states)
 
 
 def _fade(t: Array, duration: Array, motion: Array) -> Array:
@@ -258,14 +270,10 @@ def _fade(t: Array, duration: Array, motion: Array) -> Array:
     return np.stack([f * p, df * p + f * v, ddf * p + 2 * df * v + f * a], axis=1)
 
 
-def _duration_s(gap: Array, limits: Limits, shortest_s: float, longest_s: float) -> Array:
+def _duration_s(gap: Array, limits: Limits, shortest_s: float, peaks: Array) -> Array:
     """How long [J] fading out a difference ``gap`` [3, J] takes with ``SEAM_SHARE`` of the limits."""
-    t = np.geomspace(min(shortest_s, longest_s), longest_s, 16)[:, None]
-    p, v, a = gap
-    # the peaks of the three quintics to zero that begin with a unit of position, velocity or acceleration
-    fits = (
-        (1.875 * p / t + v <= SEAM_SHARE * limits.max_velocity)
-        & (5.78 * p / t**2 + 4.0 * v / t + a <= SEAM_SHARE * limits.max_acceleration)
-        & (60.0 * p / t**3 + 36.0 * v / t**2 + 9.0 * a / t <= SEAM_SHARE * limits.max_jerk)
-    )
-    return np.asarray(t[np.where(fits.any(axis=0), fits.argmax(axis=0), len(t) - 1), 0])
+    t = np.geomspace(shortest_s, 20 * shortest_s, 20)[:, None, None]
+    by_derivative = np.stack([limits.max_velocity, limits.max_acceleration, limits.max_jerk])
+    needed = sum(peaks[:, k : k + 1] * gap[k] / t ** (np.arange(1, 4)[:, None] - k) for k in range(3))
+    fits = (needed <= SEAM_SHARE * by_derivative).all(axis=1)
+    return np.asarray(t[np.where(fits.any(axis=0), fits.argmax(axis=0), len(t) - 1), 0, 0])
