@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,9 +116,9 @@ def _newest(events: list[tuple[int, str]], ns: int, before: str) -> str:
     return next((text for at, text in reversed(events) if at <= ns), before)
 
 
-def _verdict_name(message: object) -> str:
+def _verdict_name(message: Any) -> str:
     names = ("PENDING", "DONE", "WRONG_OBJECT", "FAILED")
-    return next(n for n in names if getattr(message, n) == message.verdict)  # type: ignore[attr-defined]
+    return next(n for n in names if getattr(message, n) == message.verdict)
 
 
 def _bar(width: int, instruction: str, seconds: float, verdict: str) -> Frame:

@@ -81,10 +81,6 @@ class SimulatedSystem:
         lines = file.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:]
         raise GraphError("\n".join([failure.text, *(f"  [{failure.process}] {line}" for line in lines)]))
 
-    def pid(self, name: str) -> int | None:
-        """Return the process id of a node while it runs."""
-        return self._supervisor.pid(name)
-
     def deaths(self) -> list[str]:
         """Tell which processes died by themselves, and how."""
         return [e.text for e in self.events if e.kind in ("died", "gave_up")]

@@ -58,8 +58,16 @@ class Messages:
             tracking_error=np.zeros(len(self.names)),
         )
 
-    def frame(self, ns: int) -> Any:
-        return self.types["sensor_msgs/msg/CompressedImage"](self.header(ns), "jpeg", np.zeros(0, np.uint8))
+    def frame(self, ns: int, jpeg: bytes = b"") -> Any:
+        kind = self.types["sensor_msgs/msg/CompressedImage"]
+        return kind(self.header(ns), "jpeg", np.frombuffer(jpeg, np.uint8))
+
+    def verdict(self, ns: int, verdict: int) -> Any:
+        return self.types["swiftvla_ros/msg/TaskVerdict"](self.header(ns), "pick up the red block", 1, verdict, "")
+
+    def measured(self, ns: int, position: np.ndarray) -> Any:
+        kind = self.types["sensor_msgs/msg/JointState"]
+        return kind(self.header(ns), self.names, position, self.empty, self.empty)
 
     def chunk(self, camera_ns: int, ready: int, start: int, end: int):
         kind = self.types["swiftvla_ros/msg/ActionChunk"]
