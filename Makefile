@@ -9,7 +9,8 @@ INSTRUCTION ?= pick up the red block
 TEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# of the environment, once it is there
+PYTHON_VERSION := $(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 LOCK := $(wildcard requirements-$(PYTHON_VERSION).txt)
 INTERFACES := $(wildcard msg/*.msg srv/*.srv action/*.action)
 
