@@ -119,27 +119,19 @@ def _converse(
 ) -> tuple[Outcome, float]:
     """Wait for the system, give the instruction, show its progress; give how it ended and how long the start took."""
     from swiftvla_ros.cli.live import LiveGraph
+    from swiftvla_ros.cli.tell import progress
 
     console.print(f"ROS_DOMAIN_ID={system.environment['ROS_DOMAIN_ID']}, this machine only")
-    with LiveGraph(contract, check=system.check) as graph:
+    with LiveGraph(check=system.check) as graph:
         started = time.monotonic()
         with console.status("starting every node as a process of its own …"):
-            graph.wait_until_ready(_START_TIMEOUT_S, recorded=True)
+            graph.wait_until_ready(contract, _START_TIMEOUT_S, recorded=True)
         start_s = time.monotonic() - started
         names = ", ".join(e.process for e in system.events if e.kind == "started")
         console.print(f"ready after {start_s:.1f} s: {names}")
         console.print(f'instruction: [bold]"{instruction}"[/]')
         with console.status("waiting for the first chunk …") as status:
-            last = ""
-
-            def show(feedback: Any) -> None:
-                nonlocal last
-                text = f"{feedback.elapsed_s:5.1f} s  {feedback.chunks:4d} chunks  {feedback.phase}"
-                status.update(text)
-                if not console.is_terminal and feedback.phase != last:
-                    console.print(text)
-                last = feedback.phase
-
+            show = progress(console, status.update)
             if then is not None:
                 graph.start_instruction(instruction, timeout_s, show)
                 graph.spin(after_s)

@@ -48,16 +48,13 @@ class LiveGraph:
 
     Parameters
     ----------
-    contract
-        The robot's.
     namespace
         Namespace of the system's nodes.
     check
         Called while waiting; raises when waiting is in vain.
     """
 
-    def __init__(self, contract: Contract, *, namespace: str = "", check: Callable[[], None] = lambda: None) -> None:
-        self._contract = contract
+    def __init__(self, *, namespace: str = "", check: Callable[[], None] = lambda: None) -> None:
         self._namespace = namespace
         self._check = check
 
@@ -92,16 +89,16 @@ class LiveGraph:
         """Take messages for so long."""
         self._wait(lambda: False, seconds)
 
-    def wait_until_ready(self, timeout_s: float, *, recorded: bool = False) -> None:
-        """Wait until every part of the system is seen; with ``recorded`` until the recorder listens to all of it.
+    def wait_until_ready(self, contract: Contract, timeout_s: float, *, recorded: bool = False) -> None:
+        """Wait until every part of the robot's system is seen; with ``recorded`` also that a recorder listens to it.
 
         Raises
         ------
         GraphError
             Something is missing after ``timeout_s``; the message names it.
         """
-        topics = [f"observation/{c}" for c in self._contract.camera_names]
-        topics += ["observation/state", "executor_state", "policy_state", "action_chunk", self._contract.control.topic]
+        topics = [f"observation/{c}" for c in contract.camera_names]
+        topics += ["observation/state", "executor_state", "policy_state", "action_chunk", contract.control.topic]
 
         def missing() -> list[str]:
             parts = [f"a publisher of {t}" for t in topics if not self._node.count_publishers(t)]
@@ -115,15 +112,27 @@ class LiveGraph:
             raise GraphError(f"not there after {timeout_s:.0f} s: {', '.join(missing())}")
 
     def run_instruction(
-        self, text: str, timeout_s: float, on_feedback: Callable[[Any], None] = lambda _: None
+        self,
+        text: str,
+        timeout_s: float,
+        on_feedback: Callable[[Any], None] = lambda _: None,
+        *,
+        cancel_on_interrupt: bool = False,
     ) -> Outcome:
-        """Send an instruction by the action and wait until it has ended."""
+        """Send an instruction by the action and wait until it has ended; Ctrl-C may cancel it instead of this wait."""
         from swiftvla_ros.action import RunInstruction
 
         started = time.monotonic()
         handle = self.start_instruction(text, timeout_s, on_feedback)
-        # The action keeps the time itself; more patience here covers a policy that dies and comes back.
-        result = self._result(handle.get_result_async(), timeout_s + 10.0, "run_instruction does not end").result
+        ending = handle.get_result_async()
+        try:
+            # The action keeps the time itself; more patience here covers a busy machine.
+            result = self._result(ending, timeout_s + _SERVICE_TIMEOUT_S, "run_instruction does not end").result
+        except KeyboardInterrupt:
+            if not cancel_on_interrupt:
+                raise
+            handle.cancel_goal_async()
+            result = self._result(ending, _SERVICE_TIMEOUT_S, "run_instruction is not cancelled").result
         return Outcome(
             success=result.success,
             name=next(n for n in _OUTCOMES if getattr(RunInstruction.Result, n) == result.outcome),
@@ -145,6 +154,15 @@ class LiveGraph:
         if not handle.accepted:
             raise GraphError("run_instruction refused the goal")
         return handle
+
+    def wait_for_instructions(self, timeout_s: float) -> None:
+        """Wait until a policy takes instructions; raises :class:`GraphError`."""
+        if not self._wait(self._action.server_is_ready, timeout_s):
+            domain = os.environ.get("ROS_DOMAIN_ID", "0")
+            raise GraphError(
+                f"no policy takes instructions on {self._node.resolve_topic_name('run_instruction')} in ROS domain "
+                f"{domain}; start one with `swiftvla up`, or set ROS_DOMAIN_ID and --namespace as there"
+            )
 
     def trigger(self, service: str) -> str:
         """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message.

@@ -8,7 +8,7 @@ so ``swiftvla --help`` and ``swiftvla check-contract`` work where those are miss
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import inspect
 
 import typer
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 COMMANDS = {
     "demo": "demo",
     "up": "up",
+    "tell": "tell",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
     "eval": "evaluate",
@@ -34,10 +35,16 @@ COMMANDS = {
     "model-info": "model_info",
 }
 
+
+def _reflow(text: str) -> str:
+    """Join the lines of each paragraph, so that a docstring wraps where the terminal ends."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(line.strip() for line in paragraph.splitlines()) for paragraph in paragraphs)
+
+
 for _name, _module in COMMANDS.items():
-    _path = f"swiftvla_ros.cli.{_module}"
-    if importlib.util.find_spec(_path) is not None:
-        app.command(_name)(importlib.import_module(_path).command)
+    _command = importlib.import_module(f"swiftvla_ros.cli.{_module}").command
+    app.command(_name, help=_reflow(_command.__doc__))(_command)
 
 
 if __name__ == "__main__":

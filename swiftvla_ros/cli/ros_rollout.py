@@ -55,9 +55,9 @@ def roll_out_over_ros(
     results: list[RosEpisode] = []
     with (
         SimulatedSystem(contract, checkpoint, device=device, seed=seed, folder=folder, record=False) as system,
-        LiveGraph(contract, check=system.check) as graph,
+        LiveGraph(check=system.check) as graph,
     ):
-        graph.wait_until_ready(_START_TIMEOUT_S)
+        graph.wait_until_ready(contract, _START_TIMEOUT_S)
         for index in range(episodes):
             if index:
                 # The executor forgets where the arm was before the simulator puts it back to rest.

@@ -28,9 +28,7 @@ def command(
 
     The same processes with the same parameters as `ros2 launch swiftvla_ros policy.launch.py`.
 
-    Then, from another terminal of a machine with ros2cli:
-
-        ros2 action send_goal /run_instruction swiftvla_ros/action/RunInstruction "{instruction: pick up the red block}"
+    Then, from another terminal: swiftvla tell "pick up the red block"
     """
     from swiftvla_ros.bringup import Supervisor, describe, transport_environment
     from swiftvla_ros.contract import ContractError

@@ -16,6 +16,7 @@ import pytest
 
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 20.0
+TELL = [sys.executable, "-m", "swiftvla_ros.cli.main", "tell", ""]
 
 
 class Up:
@@ -76,12 +77,14 @@ def start_up(ros_environment: dict[str, str]) -> Iterator[Callable[..., Up]]:
 @pytest.mark.ros
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_policy_comes_back_and_ctrl_c_ends_everything(
-    start_up: Callable[..., Up], wait_until: Callable[..., None]
+    start_up: Callable[..., Up], wait_until: Callable[..., None], ros_environment: dict[str, str]
 ) -> None:
-    """Protects: a killed policy is named and started again, and Ctrl-C ends all with exit code 0 and no orphan."""
+    """Protects: `swiftvla tell` reaches it, a killed policy comes back, Ctrl-C leaves nothing behind."""
     up = start_up()
     wait_until(lambda: re.search(r"\[policy\].* is ready", up.text), "the policy is ready", START_TIMEOUT_S)
     wait_until(lambda: "[trajectory_executor]" in up.text, "the executor speaks", START_TIMEOUT_S)
+    refused = subprocess.run(TELL, check=False, env=ros_environment, capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, "REFUSED" in refused.stdout) == (1, True), refused.stdout + refused.stderr
     first = up.child("policy")
     assert first is not None
     os.kill(first, signal.SIGKILL)

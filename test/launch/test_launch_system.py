@@ -59,8 +59,8 @@ def system(ros_environment: dict[str, str], repository: Path, exits: dict[str, i
 def test_the_system_comes_up_moves_and_ends_cleanly(exits: dict[str, int]) -> Iterator[None]:
     """Protects: the way a ROS machine starts it, from launch file to a clean end of every process."""
     moving: list[str] = []
-    with LiveGraph(load_contract("so101_sim")) as graph:
-        graph.wait_until_ready(START_TIMEOUT_S)
+    with LiveGraph() as graph:
+        graph.wait_until_ready(load_contract("so101_sim"), START_TIMEOUT_S)
         refused = graph.run_instruction("", timeout_s=1.0)
         assert refused.name == "REFUSED"
         graph.run_instruction("touch the blue block", 4.0, lambda f: moving.append(f.phase))
