@@ -22,8 +22,11 @@ PAST_ROWS = 3
 SEAM_S = 0.1
 """The shortest time in which a seam in motion is absorbed."""
 
-SEAM_SHARE = 0.5
-"""Share of the limits that absorbing a seam may use; the rest is left for the plan itself."""
+LONGEST_SEAM_S = 2.0
+"""The longest; the plan has then moved on, and what is left is the limiter's."""
+
+SEAM_SHARE = np.array([0.8, 0.5, 0.5])[:, None]
+"""Share of the velocity, acceleration and jerk limits that absorbing a seam may use; the rest is the plan's."""
 
 LONGEST_SLOW_DOWN_S = 0.5
 """The slow-down along the path reaches rest this long after its begin at most, half of it after the last row."""
@@ -33,8 +36,8 @@ SMOOTH_AT_MOST = 0.02
 
 # Peak velocity, acceleration and jerk (rows), over the duration's powers, when a unit of position, velocity or
 # acceleration (columns) fades out: as the state that a quintic begins with, and under a quintic smooth step.
-_OF_A_STATE = np.array([(1.875, 1.0, 0.0), (5.78, 4.0, 1.0), (60.0, 36.0, 9.0)])
-_OF_A_FADE = np.array([(1.875, 1.0, 0.0), (5.78, 3.75, 1.0), (60.0, 17.4, 5.7)])
+_OF_A_STATE = np.array([(1.875, 1.0, 0.0), (5.78, 4.0, 0.0), (60.0, 36.0, 4.5)])
+_OF_A_FADE = np.array([(1.875, 0.0, 0.0), (5.78, 3.75, 0.0), (60.0, 17.4, 5.7)])
 
 _WORSE_THAN_USUAL = 1.5  # peak over root mean square of two paths' distance: 1 for an offset, up to 2 or so for noise
 _SLOW_DOWN_SHARE = 0.6
@@ -197,16 +200,16 @@ class Reference:
         end_ns = max(plan.rest_ns, fading.end_ns)
         times = _times(fading.begin_ns, end_ns)
         self._fading = fading
-        states = plan.sample(times) + fading.sample_all(times)
+        states = plan.sample(times) + fading.sample_from(fading.begin_ns, len(times))
         states[-1, 1:] = 0.0  # but for rounding it is
         self._motion = Table(fading.begin_ns, states)
         self.rest_ns = self._motion.end_ns
 
     @classmethod
     def entered(cls, plan: Plan, state: Array, now_ns: int, limits: Limits, shortest_s: float) -> Reference:
-        """Enter ``plan`` from a ``state`` [3, J] that no reference led to: standing, or braking."""
+        """Enter ``plan`` from a ``state`` [3, J] that no reference led to: from rest, or out of a brake."""
         gap = state - plan.sample(np.array([now_ns]))[0]
-        return cls(plan, _absorb(now_ns, gap, limits, shortest_s, (plan.rest_ns - now_ns) / NS))
+        return cls(plan, _absorb(now_ns, gap, limits, shortest_s))
 
     def sample(self, t_ns: int) -> Array:
         """Position, velocity and acceleration [3, J] at a time."""
@@ -220,19 +223,16 @@ class Reference:
         it, the difference at this moment is what fades. What was fading before goes on fading as it was: were it taken
         up into a fade that begins anew with each chunk, a fast stream of chunks would never get there.
         """
-        times = _times(state_ns, max(plan.rest_ns, self._fading.end_ns))
-        fading = self._fading.sample_all(times)
-        fading[-1] = 0.0
         left_s = self.plan.path.end - (state_ns - self.plan.path.origin_ns) / NS
+        end_ns = max(self._fading.end_ns, state_ns + round(max(left_s, 0.0) * NS))
+        times = _times(state_ns, end_ns)
+        fading = self._fading.sample_from(state_ns, len(times))
         if state_ns <= self.plan.slow_ns and left_s > SEAM_S:
             apart = self.plan.path.sample_at(times) - plan.path.sample_at(times)
-            usual = _WORSE_THAN_USUAL * np.sqrt((apart[(times - state_ns) < left_s * NS] ** 2).mean(axis=0))
-            usual[2] = 0.0  # noise that the old plan had as well; the limiter has the last word on it
-            duration = _duration_s(usual, limits, SEAM_S, _OF_A_FADE)
+            duration = _fade_s(apart[(times - state_ns) < left_s * NS], limits, SEAM_S)
             fading += np.where(duration <= left_s, _fade((times - state_ns) / NS, duration, apart), 0.0)
-        gap = state - plan.sample(times[:1])[0] - fading[0]
-        rest = _absorb(state_ns, gap, limits, SEAM_S, (plan.rest_ns - state_ns) / NS)
-        return Reference(plan, Table(state_ns, fading + rest.sample_all(times)))
+        missed = _absorb(state_ns, state - plan.sample(times[:1])[0] - fading[0], limits, SEAM_S)
+        return Reference(plan, missed.plus(fading))
 
     def slowed_from(self, t_ns: int, limits: Limits) -> Reference:
         """The same motion, but slowed along the path to rest from ``t_ns`` on."""
@@ -244,9 +244,9 @@ def _times(begin_ns: int, end_ns: int) -> NDArray[np.int64]:
     return begin_ns + INTERVAL_NS * np.arange(max(-(-(end_ns - begin_ns) // INTERVAL_NS), 1) + 1, dtype=np.int64)
 
 
-def _absorb(begin_ns: int, gap: Array, limits: Limits, shortest_s: float, longest_s: float) -> Table:
+def _absorb(begin_ns: int, gap: Array, limits: Limits, shortest_s: float) -> Table:
     """Fade a state's difference ``gap`` [3, J] to nothing: per joint the quintic from there to zero."""
-    duration = np.minimum(_duration_s(np.abs(gap), limits, shortest_s, _OF_A_STATE), longest_s)
+    duration = _duration_s(np.abs(gap), limits, shortest_s, _OF_A_STATE)
     times = _times(begin_ns, begin_ns + round(duration.max() * NS))
     u = np.minimum((times - begin_ns)[:, None] / NS / duration, 1.0)
     p, v, a = gap[0], gap[1] * duration, gap[2] * duration**2
@@ -270,9 +270,16 @@ def _fade(t: Array, duration: Array, motion: Array) -> Array:
     return np.stack([f * p, df * p + f * v, ddf * p + 2 * df * v + f * a], axis=1)
 
 
+def _fade_s(apart: Array, limits: Limits, shortest_s: float) -> Array:
+    """How long [J] fading out a motion [N, 3, J] takes."""
+    usual = _WORSE_THAN_USUAL * np.sqrt((apart**2).mean(axis=0))
+    usual[2] = 0.0  # of rows' noise; both paths have it already, and the limiter has the last word
+    return _duration_s(usual, limits, shortest_s, _OF_A_FADE)
+
+
 def _duration_s(gap: Array, limits: Limits, shortest_s: float, peaks: Array) -> Array:
-    """How long [J] fading out a difference ``gap`` [3, J] takes with ``SEAM_SHARE`` of the limits."""
-    t = np.geomspace(shortest_s, 20 * shortest_s, 20)[:, None, None]
+    """How long [J] fading out a difference ``gap`` [3, J] takes with a share of the limits."""
+    t = np.geomspace(shortest_s, LONGEST_SEAM_S, 20)[:, None, None]
     by_derivative = np.stack([limits.max_velocity, limits.max_acceleration, limits.max_jerk])
     needed = sum(peaks[:, k : k + 1] * gap[k] / t ** (np.arange(1, 4)[:, None] - k) for k in range(3))
     fits = (needed <= SEAM_SHARE * by_derivative).all(axis=1)

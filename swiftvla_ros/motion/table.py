@@ -52,19 +52,30 @@ class Table:
 
     def sample(self, t_ns: int) -> Array:
         """State [3, J] at a time."""
-        k, rest = divmod(t_ns - self.begin_ns, INTERVAL_NS)
         if t_ns >= self.end_ns:
             return self._last
-        u = rest / INTERVAL_NS
-        u2 = u * u
-        powers = np.array((1.0, u, u2, u2 * u, u2 * u2, u2 * u2 * u))
-        return np.asarray(powers @ _BASIS @ self._scaled[k : k + 2].reshape(6, -1))
+        k, rest = divmod(t_ns - self.begin_ns, INTERVAL_NS)
+        return np.asarray(_weights(rest / INTERVAL_NS) @ self._scaled[k : k + 2].reshape(6, -1))
 
-    def sample_all(self, t_ns: NDArray[np.int64]) -> Array:
-        """States [N, 3, J] at times [N]."""
-        t_ns = np.clip(t_ns, self.begin_ns, self.end_ns)
-        k = np.minimum((t_ns - self.begin_ns) // INTERVAL_NS, len(self._scaled) - 2)
-        u = (t_ns - self.begin_ns - k * INTERVAL_NS) / INTERVAL_NS
-        ends = np.concatenate([self._scaled[k], self._scaled[k + 1]], axis=1)
-        powers = u[:, None] ** np.arange(6)
-        return np.asarray((powers[:, None, None, :] @ _BASIS)[:, :, 0] @ ends)
+    def plus(self, states: Array) -> Table:
+        """The sum with ``states`` [N, 3, J] that begin at the same time; the shorter of both stays at its end."""
+        count = max(len(self._scaled), len(states))
+        held = np.concatenate([states, np.repeat(states[-1:], count - len(states), axis=0)])
+        return Table(self.begin_ns, self.sample_from(self.begin_ns, count) + held)
+
+    def sample_from(self, begin_ns: int, count: int) -> Array:
+        """``count`` states [N, 3, J] from a time on, ``INTERVAL_NS`` apart."""
+        first, rest = divmod(begin_ns - self.begin_ns, INTERVAL_NS)
+        weights = _weights(rest / INTERVAL_NS)
+        last = len(self._scaled) - 1
+        before = np.minimum(first + np.arange(count + 1), last)
+        states = self._scaled[before]
+        sampled = weights[:, :3] @ states[:-1] + weights[:, 3:] @ states[1:]
+        sampled[before[:-1] == last] = self._last
+        return np.asarray(sampled)
+
+
+def _weights(u: float) -> Array:
+    """What the two states around a place between them count for [3, 6]."""
+    u2 = u * u
+    return np.asarray(np.array((1.0, u, u2, u2 * u, u2 * u2, u2 * u2 * u)) @ _BASIS)
