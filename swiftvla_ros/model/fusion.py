@@ -29,6 +29,8 @@ class FusionTokens(nn.Module):
 class KeypointGuide(nn.Module):
     """Keypoint coordinates → a vector that is added to every action token (``FusionConfig.guides_expert``)."""
 
+    frequencies: Tensor
+
     def __init__(self, config: SwiftVLAConfig) -> None:
         super().__init__()
         # Wavelengths from two images to an eighth of one.
