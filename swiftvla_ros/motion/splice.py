@@ -108,7 +108,10 @@ class Plan:
     def through(cls, rows: Rows, limits: Limits, *, now_ns: int, until_ns: int) -> Plan:
         """Slow down so that the last row is the place of rest, or from ``until_ns`` on where that is earlier."""
         origin_ns = int(rows.times_ns[0])
-        path = _drawable(origin_ns, (rows.times_ns - origin_ns) / NS, rows.positions, limits)
+        # rows beyond what can be followed before another chunk comes would only cost time; two more shape the curve
+        needed = int(np.searchsorted(rows.times_ns, until_ns + round(LONGEST_SLOW_DOWN_S / 2 * NS))) + 3
+        times = (rows.times_ns[:needed] - origin_ns) / NS
+        path = _drawable(origin_ns, times, rows.positions[:needed], limits)
         slow_for = _slow_down_s(path, path.end, limits)
         slow_from, until = path.end - slow_for / 2, (until_ns - origin_ns) / NS
         if until < slow_from:

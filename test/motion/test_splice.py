@@ -121,6 +121,16 @@ def test_few_rows_make_a_path(count):
     assert not states[-1, 1:].any()
 
 
+def test_rows_that_cannot_be_reached_cost_nothing():
+    """Ten seconds of rows at 50 Hz are taken in as fast as the second of them that may be followed."""
+    limits = Limits(*(np.full(1, x) for x in (-1.0, 1.0, 2.0, 10.0, 100.0)))
+    chunk = Chunk(T0, 20 * MS, 0.1 * np.sin(0.02 * np.arange(500))[:, None])
+    rows = join_rows(chunk, chunk.positions, None, T0)
+    plan = Plan.through(rows, limits, now_ns=T0, until_ns=T0 + 10**9)
+    assert len(plan.path.rows) < 70
+    assert plan.rest_ns <= T0 + 1.5e9
+
+
 def test_long_streams_cost_no_more_than_short_ones(make_bench):
     """What fades out is folded into one table, not chained: a reference does not grow with the chunks before it."""
     bench = make_bench()
