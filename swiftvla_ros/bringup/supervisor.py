@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import signal
@@ -16,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from swiftvla_ros.bringup import child as child_program
 from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription
 
 # Long enough for a node to close a bag or a renderer; an arm's operator should not wait longer for Ctrl-C.
@@ -56,7 +56,8 @@ class Supervisor:
     """Starts each process on its own, repeats its lines with its name, and restarts or ends the system when one dies.
 
     Each process runs in its own session, so that Ctrl-C in a terminal reaches the supervisor alone, which then ends all
-    of them in order: SIGINT, SIGTERM, SIGKILL. On Linux the kernel kills them when the supervisor itself is killed.
+    of them in order: SIGINT, SIGTERM, SIGKILL. On Linux the kernel ends them when the supervisor itself is killed: it
+    watches the *thread* that started them, so :meth:`run` starts all of them and outlives them.
 
     Parameters
     ----------
@@ -141,14 +142,14 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         description = child.description
         environment = {**os.environ, **self._environment, **description.environment, "PYTHONUNBUFFERED": "1"}
+        fate = [str(int(description.signal_when_orphaned)), str(os.getpid())]
         child.popen = subprocess.Popen(
-            description.command(),
+            [sys.executable, "-I", "-S", child_program.__file__, *fate, *description.command()],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_child_fate(description.signal_when_orphaned),  # noqa: PLW1509 - two system calls, no lock
         )
         child.started_at = time.monotonic()
         threading.Thread(target=self._follow, args=(description.name, child.popen), daemon=True).start()
@@ -228,27 +229,6 @@ def describe_returncode(returncode: int) -> str:
         return f"was killed by {signal.Signals(-returncode).name}"
     except ValueError:
         return f"was killed by signal {-returncode}"
-
-
-def _child_fate(number: signal.Signals) -> Callable[[], None] | None:
-    """Return what a new process does before it becomes the node: ask the kernel for a signal when its parent dies.
-
-    ``prctl(PR_SET_PDEATHSIG)``, Linux only; survives ``execve``. The signal is sent when the *thread* that started the
-    process ends, so :meth:`Supervisor.run` starts all of them and outlives them.
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    pr_set_pdeathsig = 1
-    parent = os.getpid()
-
-    def set_fate() -> None:
-        prctl(pr_set_pdeathsig, int(number))
-        # The parent may have died before the call, and then nobody sends the signal.
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return set_fate
 
 
 def _print_line(name: str, line: str) -> None:

@@ -44,9 +44,11 @@ def film(bag: Bag, rate_hz: int = 15) -> Film:
         return Film([], rate_hz)
     chunks = [(stamp_ns(m.header.stamp), m.instruction) for _, m in bag.messages("action_chunk")]
     verdicts = [(stamp_ns(m.header.stamp), _verdict_name(m)) for _, m in bag.messages("task_verdict")]
+    # Once judged, the instruction is over, and the watcher waits for the next one.
+    verdicts = [(ns, name) for ns, name in verdicts if name != "PENDING"]
     first, last = max(c[0][0] for c in cameras), min(c[0][-1] for c in cameras)
     begin = max(first, chunks[0][0]) if chunks else first
-    ends = [ns for ns, name in verdicts if name != "PENDING" and ns > begin]
+    ends = [ns for ns, _ in verdicts if ns > begin]
     end = min(last, ends[0] + round(_LINGER_S * 1e9)) if ends else last
     frames = []
     for ns in range(begin, end + 1, round(1e9 / rate_hz)):
