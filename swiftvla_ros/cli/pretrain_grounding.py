@@ -21,7 +21,10 @@ def command(
     scenes_dir: Annotated[
         Path | None, typer.Option(help="Where scenes lie or are rendered to; default: OUT/training/scenes.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 900,
+    steps: Annotated[int, typer.Option(help="Optimiser steps at most.")] = 900,
+    stop_at: Annotated[
+        float, typer.Option(min=0, max=1, help="End once both gauges reach this share; 0 trains all steps.")
+    ] = 0.99,
     batch: Annotated[int, typer.Option(help="Samples per step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     tokenizer: Annotated[
@@ -59,7 +62,7 @@ def command(
     render_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
     options = TrainOptions(
         steps=steps, batch=batch, scene_share=1.0, learning_rate=learning_rate, trajectory_weight=1.0, seed=seed,
-        validate_every=100,
+        validate_every=100, stop_when_listening=stop_at or None,
     )  # fmt: skip
     progress = TrainingProgress("grounding")
     run = StageRun(out, folder, contract, options, workers, device)

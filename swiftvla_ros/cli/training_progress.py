@@ -68,7 +68,7 @@ class TrainingProgress:
         )
         if line.listening is not None:
             self._bar.console.print(validation_line(line))
-        if line.step == line.steps:
+        if line.final:
             self._bar.stop()
 
     def summary(self, result: StageResult, json_file: Path | None) -> None:

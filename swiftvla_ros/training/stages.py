@@ -29,7 +29,7 @@ from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.gauges import Listening
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.state import STATE
-from swiftvla_ros.training.trainer import Data, Report, TrainOptions, build, run_distributed
+from swiftvla_ros.training.trainer import Data, Report, TrainOptions, build, listens, run_distributed
 
 # Share of the files that is held out for validation.
 _HELD_OUT = 0.05
@@ -75,11 +75,7 @@ class StageResult:
 
     def listens(self) -> bool:
         """Whether both gauges reach 95 %."""
-        gauges = self.last.listening
-        if gauges is None:
-            return False
-        change = gauges.answers_change if np.isnan(gauges.chunks_change) else gauges.chunks_change
-        return gauges.first_step_accuracy >= _LISTENS and change >= _LISTENS
+        return listens(self.last, _LISTENS)
 
 
 def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Report], None]) -> StageResult:

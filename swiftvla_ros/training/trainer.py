@@ -55,6 +55,8 @@ class TrainOptions:
         Decay of the averaged weights that are validated and written.
     validate_every
         Steps between two validations (and states on disk).
+    stop_when_listening
+        End as soon as both gauges reach this share; None trains all steps.
     seed
         Draws samples, noise and augmentation.
     """
@@ -71,6 +73,7 @@ class TrainOptions:
     action_weight: float = 1.0
     average_decay: float = 0.99
     validate_every: int = 200
+    stop_when_listening: float | None = None
     seed: int = 0
 
 
@@ -99,10 +102,20 @@ class Report:
     validation_action_loss: float | None = None
     validation_trajectory_loss: float | None = None
     listening: Listening | None = None
+    final: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return dataclasses.asdict(self)
+
+
+def listens(line: Report, bar: float) -> bool:
+    """Whether both gauges of a validation reach ``bar``: the right block, and an answer that changes with the word."""
+    gauges = line.listening
+    if gauges is None:
+        return False
+    change = gauges.answers_change if math.isnan(gauges.chunks_change) else gauges.chunks_change
+    return gauges.first_step_accuracy >= bar and change >= bar
 
 
 class Trainer:
@@ -140,17 +153,32 @@ class Trainer:
         began = time.monotonic()
         for step in range(first, last):
             action, trajectory = self._step(step)
-            if self.rank != 0:
-                continue
             done = step + 1
+            validates = done % self.options.validate_every == 0 or done == last
+            if self.rank != 0:
+                if validates and self._agree_to_stop(stop=False):
+                    break
+                continue
             seconds = spent + time.monotonic() - began
             rate = (done - first) * self.options.batch / (time.monotonic() - began)
             line = Report(done, self.options.steps, seconds, rate, action, trajectory)
-            if done % self.options.validate_every == 0 or done == last:
+            if validates:
                 line = self._validate(line)
                 save_state(state_folder, self.model, self.average, self.optimizer, {"step": done, "seconds": seconds})
-            report(line)
+            bar = self.options.stop_when_listening
+            stop = validates and self._agree_to_stop(bar is not None and listens(line, bar))
+            report(dataclasses.replace(line, final=stop or done == last))
+            if stop:
+                break
         return self.average
+
+    def _agree_to_stop(self, stop: bool) -> bool:
+        """What rank 0 says, in all processes."""
+        if self.world == 1:
+            return stop
+        flag = torch.tensor([int(stop)])
+        dist.broadcast(flag, src=0)
+        return bool(flag.item())
 
     def _step(self, step: int) -> tuple[float, float]:
         options = self.options
