@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import rclpy
@@ -56,7 +57,7 @@ class ManagedNode(LifecycleNode):
 
     def describe(self, name: str, default: Any, text: str) -> None:
         """Declare a parameter with its meaning; it is read at configure."""
-        self.declare_parameter(name, default, ParameterDescriptor(description=text))
+        self.declare_parameter(name, default, ParameterDescriptor(description=f"{text} (read at configure)"))
 
     def value(self, name: str) -> Any:
         """The value of a declared parameter."""
@@ -132,8 +133,7 @@ class ManagedNode(LifecycleNode):
     def on_shutdown(self, _previous: LifecycleState) -> TransitionCallbackReturn:
         """Shut down from any state."""
         self.active = False
-        self.stop()
-        return self._transition("shut down", self._tear_down)
+        return self._transition("shut down", self._shut_down)
 
     def on_error(self, _previous: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back after an error, so that the node can be configured again."""
@@ -146,6 +146,10 @@ class ManagedNode(LifecycleNode):
             raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
         self.contract = load_contract(robot)
         self.setup()
+
+    def _shut_down(self) -> None:
+        self.stop()
+        self._tear_down()
 
     def _tear_down(self) -> None:
         self.teardown()
@@ -172,6 +176,25 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
 
+class _Ending:
+    """What SIGINT and SIGTERM do: end the process at once while it loads, later only set ``asked``."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.at_once = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        # Ctrl-C in a terminal reaches every process of the group, and then again through launch: once is enough, and
+        # a second one while the interpreter ends would make the exit status a failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self.asked = True
+        if self.at_once:
+            raise SystemExit(0)
+
+
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Run one node in this process until SIGINT or SIGTERM.
 
@@ -183,9 +206,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
     """
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    asked_to_end: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _frame: asked_to_end.append(got))
+    ending = _Ending()
     node: ManagedNode | None = None
     executor = SingleThreadedExecutor()
     try:
@@ -200,7 +221,8 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
                 return EXIT_CONFIGURATION
             if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
                 return 1
-        while not asked_to_end:
+        ending.at_once = False
+        while not ending.asked:
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
         if node.active:
             node.trigger_deactivate()

@@ -33,6 +33,7 @@ class TrajectoryExecutorNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("trajectory_executor")
         self._core: ChunkExecutor | None = None
+        self._resting = True
 
     def setup(self) -> None:
         """Open the topics; nothing is commanded yet."""
@@ -54,8 +55,9 @@ class TrajectoryExecutorNode(ManagedNode):
 
     def start(self) -> None:
         """Wait for a chunk, wherever the arm was moved meanwhile."""
-        if self._core is not None and self._core.mode is not Mode.STOPPED:
-            self._core.reset()
+        if self._core is not None and self._core.mode is not Mode.STOPPED and not self._core.reset():
+            # Activated again while it was still slowing down.
+            self._core.start()
 
     def stop(self) -> None:
         """Slow down and hold; the timer goes on until the arm rests."""
@@ -63,13 +65,13 @@ class TrajectoryExecutorNode(ManagedNode):
             self._core.stop(self.now_ns(), Reason.DEACTIVATED)
 
     def at_rest(self) -> bool:
-        """Whether nothing that moves is commanded."""
-        command = self._command
-        return command is None or not (command.velocity.any() or command.acceleration.any())
+        """Whether the last command, if any, was to stand still."""
+        return self._resting
 
     def teardown(self) -> None:
         """Forget the motion."""
         self._core = self._command = None
+        self._resting = True
 
     def _offer(self, message: ActionChunk) -> None:
         assert self._core is not None
@@ -102,13 +104,15 @@ class TrajectoryExecutorNode(ManagedNode):
     def _tick(self) -> None:
         assert self._core is not None
         now_ns = self.now_ns()
-        self._command = self._core.tick(now_ns)
-        if self._command is not None and (self.active or not self.at_rest()):
-            self._send(self._command, now_ns)
+        moved = not self._resting
+        self._command = command = self._core.tick(now_ns)
+        self._resting = command is None or not (command.velocity.any() or command.acceleration.any())
+        if command is not None and (self.active or moved):
+            self._send(command, now_ns)
         core = self._core
         told = (core.mode, core.reason, core.accepted, core.refused)
         due = not 0 <= now_ns - self._told_ns < _STATE_PERIOD_NS
-        if due or told != self._told or not self.at_rest():
+        if due or told != self._told or moved or not self._resting:
             if self._told is None or told[:2] != self._told[:2]:
                 self.get_logger().info(f"{core.mode.name}: {core.reason_text}")
             self._told, self._told_ns = told, now_ns
@@ -142,7 +146,7 @@ class TrajectoryExecutorNode(ManagedNode):
         core, command = self._core, self._command
         assert core is not None
         # Deactivated and at rest, the core still holds, but nothing is sent any more.
-        mode = core.mode if self.active or not self.at_rest() or core.mode is Mode.STOPPED else Mode.RELEASED
+        mode = core.mode if self.active or not self._resting or core.mode is Mode.STOPPED else Mode.RELEASED
         self._state.publish(
             ExecutorState(
                 header=header(now_ns, self.contract.base_frame),

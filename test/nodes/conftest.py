@@ -47,14 +47,14 @@ class NodeProcess:
 
 @dataclass
 class Inbox:
-    """Messages of one topic, with their time of receipt (monotonic, s)."""
+    """Messages of one topic, with their time of receipt (system clock, s)."""
 
     messages: list[Any] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
 
     def __call__(self, message: Any) -> None:
         """Take a message."""
-        self.times_s.append(time.monotonic())
+        self.times_s.append(time.time())
         self.messages.append(message)
 
     @property
@@ -92,10 +92,12 @@ class Graph:
         while not self._ending:
             self._executor.spin_once(timeout_sec=0.05)
 
-    def start(self, executable: str, name: str = "", **parameters: Any) -> NodeProcess:
+    def start(self, executable: str, name: str = "", namespace: str = "", **parameters: Any) -> NodeProcess:
         """Start a node; parameters as keywords."""
         name = name or executable.removesuffix("_node")
         command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", "--ros-args", "-r", f"__node:={name}"]
+        if namespace:
+            command += ["-r", f"__ns:=/{namespace}"]
         for key, value in parameters.items():
             command += ["-p", f"{key}:={json.dumps(value)}"]
         log = self._folder / f"{name}_{len(self.processes)}.log"

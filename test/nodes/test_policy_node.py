@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""policy_node as a process, fed by the real camera and joint state nodes: when it infers, when not, and how it is told."""
+"""policy_node as a process, fed by the real camera and joint state nodes: when it infers, and how it is told."""
 
 from __future__ import annotations
 
 import math
+import signal
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def policy(graph: Any, sensors: Any, checkpoint: Any) -> Policy:
 
 
 def test_chunks_tell_where_they_come_from(policy: Policy) -> None:
-    """Each chunk carries all that is needed to compute it again, and its observation lies within the contract's slop."""
+    """Each chunk carries all that is needed to compute it again; its observation lies within the contract's slop."""
     answer = policy.instruct("  pick up the red block ")
     assert answer.success
     chunk = policy.wait_for_chunk()
@@ -233,6 +234,14 @@ def test_a_newer_goal_replaces_the_older(policy: Policy) -> None:
         lambda: policy.chunks.last.instruction == "touch the blue block", "the newer one is followed"
     )
     assert policy.result(newer).outcome == Result.TIMEOUT
+
+
+def test_a_process_that_still_loads_ends_at_once(graph: Any, checkpoint: Any) -> None:
+    """A signal does not have to wait for torch and the checkpoint, and a second one does no harm."""
+    process = graph.start("policy_node", "loading", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
+    graph.wait_until(lambda: "loading/get_state" in str(graph.node.get_service_names_and_types()), "it has begun", 90)
+    process.process.send_signal(signal.SIGINT)
+    assert process.end() == 0, process.output()
 
 
 def test_the_process_ends_cleanly(policy: Policy) -> None:

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole graph as processes, on the simulated robot: instructions in motion, and parts that fail in motion."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+pytest.importorskip("mujoco", reason="mujoco is not installed: pip install '.[sim]'")
+
+from sensor_msgs.msg import Image, JointState
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.motion import check_limits
+from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.messages import stamp_ns
+from swiftvla_ros.srv import SetInstruction
+
+pytestmark = pytest.mark.ros
+CONTRACT = load_contract("so101_sim")
+
+
+class System:
+    """All nodes, and what they say."""
+
+    def __init__(self, graph: Any, checkpoint: Any) -> None:
+        self.graph, self.checkpoint = graph, str(checkpoint)
+        self.robot = graph.start("sim_robot_node", robot="so101_sim", seed=3)
+        for name in CONTRACT.camera_names:
+            graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
+        graph.start("joint_state_node", robot="so101_sim")
+        self.executor = graph.start("trajectory_executor_node", robot="so101_sim")
+        self.images = graph.listen(Image, CONTRACT.camera("front").topic, qos.CAMERA_INPUT)
+        self.measured = graph.listen(JointState, "observation/state", qos.STATE_INPUT)
+        self.chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
+        self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
+        self.policy_states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
+        self.verdicts = graph.listen(TaskVerdict, "task_verdict", qos.LATCHED)
+        self.start_policy()
+
+    def start_policy(self) -> None:
+        """Start the policy, and wait until it is active."""
+        self.policy_states.clear()
+        self.policy = self.graph.start("policy_node", robot="so101_sim", checkpoint=self.checkpoint, threads=1)
+        self.graph.wait_until(lambda: self.policy_states.messages, "policy_node is active", 90)
+
+    def instruct(self, text: str) -> int:
+        """Give an instruction; return its number."""
+        answer = self.graph.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction=text))
+        assert answer.success
+        return int(answer.instruction_id)
+
+    def wait_for_mode(self, mode: int) -> None:
+        """Wait for a mode of the executor."""
+        self.graph.wait_until(lambda: self.states.messages and self.states.last.mode == mode, f"mode {mode}", 20)
+
+    def check_limits(self) -> None:
+        """No commanded position so far left a limit or jumped, from one pose held to the next."""
+        pieces = [
+            list(piece)
+            for commanding, piece in itertools.groupby(self.states.messages, lambda s: bool(len(s.commanded_position)))
+            if commanding
+        ]
+        assert pieces
+        for piece in pieces:
+            report = check_limits(
+                np.array([stamp_ns(s.header.stamp) for s in piece]),
+                np.array([s.commanded_position for s in piece]),
+                CONTRACT.limits,
+                CONTRACT.joint_names,
+                tick_s=1 / CONTRACT.control.rate_hz,
+            )
+            assert report.ok, report.violations()
+
+
+@pytest.fixture(scope="module")
+def system(graph: Any, checkpoint: Any) -> System:
+    """Start everything once for the tests of this file, which follow one another."""
+    return System(graph, checkpoint)
+
+
+def test_the_robot_talks_as_its_contract_says(system: System) -> None:
+    """Images of the source size and joint states, both stamped with the present."""
+    system.graph.wait_until(lambda: system.images.messages and system.measured.messages, "the robot talks", 30)
+    image = system.images.last
+    assert (image.width, image.height) == CONTRACT.camera("front").source_size
+    now_ns = int(system.graph.node.get_clock().now().nanoseconds)
+    assert 0 <= now_ns - stamp_ns(system.measured.last.header.stamp) < 1_000_000_000
+
+
+def test_an_instruction_moves_the_arm(system: System) -> None:
+    """From the words to motion: chunks, commands, and measured joints that follow them."""
+    rest = np.array(system.measured.last.position)
+    number = system.instruct("pick up the red block")
+    system.wait_for_mode(ExecutorState.FRESH)
+    assert system.chunks.last.instruction_id == number
+    system.graph.wait_until(
+        lambda: np.abs(np.array(system.measured.last.position) - rest).max() > 0.05, "the arm moves", 20
+    )
+    assert np.nanmax(np.abs(system.states.last.tracking_error)) < 0.2
+    system.graph.wait_until(
+        lambda: system.verdicts.last is not None and system.verdicts.last.instruction_id == number,
+        "the robot judges this instruction",
+    )
+
+
+def test_the_instruction_changes_in_motion(system: System) -> None:
+    """Another block, while the arm moves: chunks change over, and no command leaves a limit or jumps."""
+    number = system.instruct("touch the blue block")
+    system.graph.wait_until(lambda: system.chunks.last.instruction_id == number, "chunks follow the new words")
+    chunk = system.chunks.last.chunk_id
+    system.graph.wait_until(lambda: system.states.last.chunk_id >= chunk + 3, "the executor follows them")
+    system.check_limits()
+
+
+def test_a_frozen_camera_holds_the_arm(system: System) -> None:
+    """A camera process that hangs: the policy names the camera, the arm holds, and both go on when it does."""
+    camera = next(entry for entry in system.graph.processes if entry.name == "camera_wrist")
+    camera.process.send_signal(signal.SIGSTOP)
+    system.wait_for_mode(ExecutorState.HOLD)
+    assert not system.policy_states.last.ready
+    assert "camera 'wrist'" in system.policy_states.last.reason
+    system.check_limits()
+    camera.process.send_signal(signal.SIGCONT)
+    system.wait_for_mode(ExecutorState.FRESH)
+    system.check_limits()
+
+
+def test_killing_the_policy_in_motion_slows_the_arm_down(system: System) -> None:
+    """With kill -9 the arm slows down inside its limits, holds within 0.5 s of the last usable row, and says why."""
+    system.policy.end(signal.SIGKILL)
+    system.wait_for_mode(ExecutorState.HOLD)
+    states = system.states.messages
+    first = max(k for k, state in enumerate(states) if state.mode != ExecutorState.HOLD) + 1
+    hold = states[first]
+    followed = next(c for c in system.chunks.messages[::-1] if c.chunk_id == hold.chunk_id)
+    last_row_ns = stamp_ns(followed.header.stamp) + round((followed.rows - 1) * CONTRACT.policy.step_s * 1e9)
+    assert stamp_ns(hold.header.stamp) <= last_row_ns + 500_000_000
+    assert hold.reason == ExecutorState.REASON_ROWS_EXHAUSTED
+    assert str(followed.chunk_id) in hold.reason_text
+    system.check_limits()
+
+
+def test_a_respawned_policy_takes_over(system: System) -> None:
+    """A new policy process moves the arm on from where it is held, without a jump."""
+    held = np.array(system.states.last.commanded_position)
+    system.start_policy()
+    np.testing.assert_array_equal(system.states.last.commanded_position, held)
+    system.instruct("pick up the red block")
+    system.wait_for_mode(ExecutorState.FRESH)
+    first = system.states.last.chunk_id
+    system.graph.wait_until(lambda: system.states.last.chunk_id >= first + 5, "the arm follows the new policy", 20)
+    system.check_limits()
+
+
+def test_a_scene_is_reset(system: System) -> None:
+    """Executor idle, then the robot's reset: the arm is at rest in the next scene, and nothing fights it."""
+    system.graph.trigger("trajectory_executor/stop")
+    system.wait_for_mode(ExecutorState.HOLD)
+    system.graph.wait_until(lambda: system.graph.trigger("trajectory_executor/reset").success, "the executor is reset")
+    answer = system.graph.trigger("sim_robot/reset")
+    assert answer.success
+    assert answer.message == "scene 4"
+    system.graph.wait_until(
+        lambda: np.allclose(system.measured.last.position, CONTRACT.rest, atol=0.05), "the arm is at rest"
+    )
+
+
+def test_all_end_cleanly(system: System) -> None:
+    """SIGINT to all processes at once, as Ctrl-C sends it: status 0 each."""
+    alive = [entry for entry in system.graph.processes if entry.process.poll() is None]
+    assert len(alive) == 6
+    for entry in alive:
+        entry.process.send_signal(signal.SIGINT)
+    for entry in alive:
+        assert entry.end() == 0, (entry.name, entry.output())

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""trajectory_executor_node as a process; the test is the policy, and an arm that follows exactly."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.motion import check_limits
+from swiftvla_ros.msg import ActionChunk, ExecutorState
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.messages import header, stamp_ns, to_duration
+
+pytestmark = pytest.mark.ros
+CONTRACT = load_contract("so101_sim")
+ROWS = 10
+STEP_NS = round(CONTRACT.policy.step_s * 1e9)
+
+
+class Arm:
+    """An arm that is where it was commanded to be, and a policy that sweeps one joint while ``sending``."""
+
+    def __init__(
+        self, graph: Any, robot: str, command: type, topic: str, *, namespace: str = "", **parameters: Any
+    ) -> None:
+        self.graph = graph
+        self.position = CONTRACT.rest.copy()
+        self.sending = threading.Event()
+        self.nan = False
+        self.broken_state = False
+        self.chunk_id = 0
+        self.begin_ns: int | None = None
+        self.process = graph.start("trajectory_executor_node", namespace=namespace, robot=robot, **parameters)
+        inside = f"/{namespace}/" if namespace else "/"
+        self.commands = graph.listen(command, topic, qos.COMMAND)
+        self.states = graph.listen(ExecutorState, f"{inside}executor_state", qos.EXECUTOR_STATE)
+        self._chunks = graph.node.create_publisher(ActionChunk, f"{inside}action_chunk", qos.CHUNK)
+        self._joints = graph.node.create_publisher(JointState, f"{inside}observation/state", qos.STATE)
+        self._timers = [graph.node.create_timer(0.02, self._measure), graph.node.create_timer(0.066, self._predict)]
+        graph.wait_until(lambda: self.mode == ExecutorState.IDLE, "the executor is there", 90)
+
+    @property
+    def mode(self) -> int | None:
+        """Mode in the newest executor_state."""
+        return self.states.last.mode if self.states.messages else None
+
+    def now_ns(self) -> int:
+        """ROS time."""
+        return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def _measure(self) -> None:
+        if self.states.messages and len(self.states.last.commanded_position):
+            self.position = np.array(self.states.last.commanded_position)
+        names = list(CONTRACT.joint_names)
+        position = (self.position * math.nan if self.broken_state else self.position).tolist()
+        self._joints.publish(JointState(header=header(self.now_ns()), name=names, position=position))
+
+    def _predict(self) -> None:
+        if self.sending.is_set():
+            self.send(self.now_ns() - 30_000_000)
+
+    def send(self, ns: int, *, offset: float = 0.0, joints: list[str] | None = None) -> None:
+        """Publish a chunk of a slow sweep of the first joint, observed at ``ns``."""
+        if self.begin_ns is None:
+            self.begin_ns = ns
+        self.chunk_id += 1
+        times_s = (ns - self.begin_ns + STEP_NS * np.arange(ROWS)) / 1e9
+        rows = np.tile(CONTRACT.rest, (ROWS, 1))
+        rows[:, 0] += 0.6 * np.sin(1.5 * times_s) + offset
+        if self.nan:
+            rows[3, 1] = math.nan
+        chunk = ActionChunk(header=header(ns), step=to_duration(STEP_NS), rows=ROWS, chunk_id=self.chunk_id)
+        chunk.joint_names = list(CONTRACT.joint_names) if joints is None else joints
+        chunk.positions = rows.ravel().tolist()
+        self._chunks.publish(chunk)
+
+    def move(self) -> None:
+        """Send chunks and wait until the arm moves at some speed."""
+        self.sending.set()
+        self.graph.wait_until(self.moves, "the arm moves")
+
+    def moves(self) -> bool:
+        """Whether the last two commanded positions differ by more than a creep."""
+        recent = [s for s in self.states.messages[-2:] if len(s.commanded_position)]
+        if len(recent) < 2:
+            return False
+        dt = (stamp_ns(recent[1].header.stamp) - stamp_ns(recent[0].header.stamp)) / 1e9
+        step = np.abs(np.array(recent[1].commanded_position) - np.array(recent[0].commanded_position)).max()
+        return bool(dt > 0 and step / dt > 0.4)
+
+    def settle(self, mode: int) -> None:
+        """Wait for a mode."""
+        self.graph.wait_until(lambda: self.mode == mode, f"mode {mode}")
+
+    def check_limits(self) -> None:
+        """No commanded position since the last rest left a limit or jumped."""
+        ticks = [s for s in self.states.messages if len(s.commanded_position)]
+        report = check_limits(
+            np.array([stamp_ns(s.header.stamp) for s in ticks]),
+            np.array([s.commanded_position for s in ticks]),
+            CONTRACT.limits,
+            CONTRACT.joint_names,
+            tick_s=1 / CONTRACT.control.rate_hz,
+        )
+        assert report.ok, report.violations()
+
+    def idle(self) -> None:
+        """Come to rest and begin anew."""
+        self.sending.clear()
+        self.nan = False
+        self.graph.wait_until(lambda: self.graph.trigger("trajectory_executor/reset").success, "reset at rest")
+        self.settle(ExecutorState.IDLE)
+        self.position = CONTRACT.rest.copy()
+        self.begin_ns = None
+        self.states.clear()
+        self.commands.clear()
+
+    def close(self) -> None:
+        """Stop sending and end the process."""
+        self.sending.clear()
+        for timer in self._timers:
+            self.graph.node.destroy_timer(timer)
+        if self.process.process.poll() is None:
+            self.process.end()
+
+
+@pytest.fixture(scope="module")
+def shared(graph: Any) -> Any:
+    """An executor with forward commands, for all tests that leave it alive."""
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic)
+    yield arm
+    arm.close()
+
+
+@pytest.fixture
+def arm(shared: Arm) -> Any:
+    """The shared executor, at rest and idle."""
+    shared.states.clear()
+    shared.commands.clear()
+    yield shared
+    shared.idle()
+
+
+def test_commands_come_at_the_control_rate_inside_the_limits(arm: Arm) -> None:
+    """Chunks at 15 Hz become commands at 100 Hz without a jump at their seams, in the driver's units and order."""
+    arm.move()
+    arm.graph.wait_until(lambda: len(arm.commands.messages) > 250, "commands keep coming")
+    assert arm.mode == ExecutorState.FRESH
+    rate_hz = (len(arm.commands.times_s) - 1) / (arm.commands.times_s[-1] - arm.commands.times_s[0])
+    assert rate_hz > 0.8 * CONTRACT.control.rate_hz
+    commanded = [list(s.commanded_position) for s in arm.states.messages if len(s.commanded_position)]
+    assert list(CONTRACT.to_si(np.array(arm.commands.messages[100].data))) in [pytest.approx(c) for c in commanded]
+    arm.check_limits()
+
+
+def test_when_chunks_stop_the_arm_slows_down_and_holds_in_time(arm: Arm) -> None:
+    """HOLD within 0.5 s of the last usable row, inside the limits, with the reason on executor_state."""
+    arm.move()
+    arm.sending.clear()
+    arm.settle(ExecutorState.HOLD)
+    last = next(s for s in arm.states.messages[::-1] if s.mode != ExecutorState.HOLD)
+    hold = next(s for s in arm.states.messages if s.mode == ExecutorState.HOLD)
+    last_row_ns = stamp_ns(last.chunk_stamp) + (ROWS - 1) * STEP_NS
+    assert stamp_ns(hold.header.stamp) <= last_row_ns + 500_000_000
+    assert hold.reason == ExecutorState.REASON_ROWS_EXHAUSTED
+    assert f"chunk {arm.chunk_id}" in hold.reason_text
+    arm.check_limits()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("nan", ExecutorState.REFUSAL_NON_FINITE),
+        ("future", ExecutorState.REFUSAL_FUTURE_STAMP),
+        ("stale", ExecutorState.REFUSAL_STALE),
+        ("joints", ExecutorState.REFUSAL_WRONG_JOINTS),
+        ("far", ExecutorState.REFUSAL_FAR_FROM_MEASURED),
+    ],
+)
+def test_a_bad_chunk_is_refused_and_nothing_moves(shared: Arm, fault: str, code: int) -> None:
+    """NaN, a stamp of another time, other joints, a first target far away: each refused with its code and a text."""
+    shared.graph.wait_until(lambda: shared.states.messages, "executor_state comes")
+    refused = shared.states.last.chunks_refused
+    shared.nan = fault == "nan"
+    ns = shared.now_ns() + {"future": 2_000_000_000, "stale": -5_000_000_000}.get(fault, -30_000_000)
+    joints = [f"other_{k}" for k in range(len(CONTRACT.joints))] if fault == "joints" else None
+    shared.begin_ns = ns
+    shared.send(ns, offset=1.0 if fault == "far" else 0.0, joints=joints)
+    shared.nan = False
+    shared.graph.wait_until(lambda: shared.states.last.chunks_refused > refused, "the chunk is refused")
+    assert shared.states.last.last_refusal == code
+    assert shared.states.last.last_refusal_text
+    assert shared.mode == ExecutorState.IDLE
+    assert not shared.commands.messages
+    shared.begin_ns = None
+
+
+def test_stop_and_start(arm: Arm) -> None:
+    """~/stop slows down and holds though chunks go on; ~/start follows them again."""
+    arm.move()
+    assert arm.graph.trigger("trajectory_executor/stop").success
+    arm.settle(ExecutorState.HOLD)
+    assert arm.states.last.reason == ExecutorState.REASON_STOP_REQUESTED
+    arm.graph.wait_until(lambda: arm.states.last.last_refusal == ExecutorState.REFUSAL_NOT_READY, "chunks are refused")
+    arm.check_limits()
+    assert arm.graph.trigger("trajectory_executor/start").success
+    # The sweep comes by where the arm holds.
+    arm.settle(ExecutorState.FRESH)
+
+
+def test_emergency_stop_is_latched(arm: Arm) -> None:
+    """~/emergency_stop brakes inside the limits and stays, whatever comes, until ~/reset; a moving arm is not reset."""
+    arm.move()
+    assert not arm.graph.trigger("trajectory_executor/reset").success
+    assert arm.graph.trigger("trajectory_executor/emergency_stop").success
+    arm.graph.wait_until(lambda: arm.mode == ExecutorState.STOPPED and not arm.moves(), "the arm is stopped")
+    assert arm.states.last.reason == ExecutorState.REASON_EMERGENCY_STOP
+    arm.graph.trigger("trajectory_executor/start")
+    arm.graph.wait_until(lambda: arm.states.last.last_refusal == ExecutorState.REFUSAL_NOT_READY, "chunks are refused")
+    assert arm.mode == ExecutorState.STOPPED
+    arm.check_limits()
+    arm.sending.clear()
+    arm.graph.wait_until(lambda: arm.graph.trigger("trajectory_executor/reset").success, "reset leads out")
+    arm.settle(ExecutorState.IDLE)
+    arm.position = CONTRACT.rest.copy()
+    arm.begin_ns = None
+    arm.states.clear()
+    arm.move()
+
+
+def test_nan_in_the_measured_state_stops_the_arm(arm: Arm) -> None:
+    """Without a state to trust the arm slows down and holds, though chunks go on."""
+    arm.move()
+    arm.broken_state = True
+    arm.settle(ExecutorState.HOLD)
+    assert arm.states.last.reason in (ExecutorState.REASON_STATE_INVALID, ExecutorState.REASON_STATE_STALE)
+    arm.check_limits()
+    arm.sending.clear()
+    arm.broken_state = False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_ended_in_motion_brings_the_arm_to_rest(graph: Any, number: int) -> None:
+    """Ctrl-C is no emergency: the last commands slow the arm down inside its limits, then the process ends with 0."""
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic, namespace=f"ended_{number:d}")
+    arm.move()
+    assert arm.process.end(number) == 0, arm.process.output()
+    arm.check_limits()
+    assert arm.states.last.reason == ExecutorState.REASON_DEACTIVATED
+    # The last command is the resting position itself: nothing is missing between it and where the arm was going.
+    rest = CONTRACT.from_si(np.array(arm.states.last.commanded_position))
+    graph.wait_until(lambda: np.allclose(arm.commands.last.data, rest, atol=1e-12), "the last command is the rest")
+    arm.close()
+
+
+def test_deactivating_in_motion_slows_the_arm_down_and_lets_go(graph: Any) -> None:
+    """The lifecycle's deactivate is no jolt: inside the limits to rest, then RELEASED and no more commands."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    def change(transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(graph.call(ChangeState, "/managed/trajectory_executor/change_state", request).success)
+
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic, namespace="managed")
+    arm.move()
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    arm.settle(ExecutorState.RELEASED)
+    arm.check_limits()
+    count = len(arm.commands.messages)
+    states = len(arm.states.messages)
+    graph.wait_until(lambda: len(arm.states.messages) > states + 5, "executor_state goes on")
+    assert len(arm.commands.messages) == count
+    assert change(Transition.TRANSITION_ACTIVATE)
+    arm.settle(ExecutorState.FRESH)
+    arm.close()
+
+
+def test_a_trajectory_ends_at_rest(graph: Any, tmp_path: Path) -> None:
+    """With output: joint_trajectory each message begins at the command and brakes to rest, in the driver's units."""
+    text = CONTRACT.text.replace("output: forward_position", "output: joint_trajectory")
+    text = text.replace("topic: /forward_position_controller/commands", "topic: /arm_controller/joint_trajectory")
+    for urdf in CONTRACT.path.parent.glob("*.urdf"):
+        (tmp_path / urdf.name).write_text(urdf.read_text())
+    (tmp_path / "trajectory.yaml").write_text(text)
+    arm = Arm(
+        graph,
+        str(tmp_path / "trajectory.yaml"),
+        JointTrajectory,
+        "/arm_controller/joint_trajectory",
+        namespace="trajectory",
+    )
+    arm.move()
+    arm.graph.wait_until(lambda: len(arm.commands.messages) > 100, "trajectories keep coming")
+    for message in arm.commands.messages[-50:]:
+        assert tuple(message.joint_names) == CONTRACT.joint_names
+        times = [p.time_from_start.sec + p.time_from_start.nanosec / 1e9 for p in message.points]
+        assert times[0] == pytest.approx(1 / CONTRACT.control.rate_hz)
+        assert times == sorted(set(times))
+        assert not any(message.points[-1].velocities)
+    assert any(abs(message.points[0].velocities[0]) > 0.1 for message in arm.commands.messages)
+    arm.check_limits()
+    arm.close()
+
+
+def test_a_clock_that_jumps_back_holds_the_arm(graph: Any) -> None:
+    """On sim time, a bag that loops does not move the arm: it holds, with the reason."""
+    from rosgraph_msgs.msg import Clock
+
+    clock = graph.node.create_publisher(Clock, "/clock", qos.CLOCK)
+    offset_ns = 0
+    timer = graph.node.create_timer(
+        0.01,
+        lambda: clock.publish(Clock(clock=header(int(graph.node.get_clock().now().nanoseconds) + offset_ns).stamp)),
+    )
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic, namespace="sim_time", use_sim_time=True)
+    arm.move()
+    offset_ns = -60_000_000_000
+    graph.wait_until(lambda: arm.states.last.reason == ExecutorState.REASON_CLOCK_JUMP, "the jump is noticed")
+    graph.wait_until(lambda: not arm.moves(), "the arm rests")
+    graph.node.destroy_timer(timer)
+    arm.close()
