@@ -286,7 +286,7 @@ class Trainer:
         for i in range(4):
             rng = np.random.default_rng((1, i))
             generator = torch.Generator(self.device).manual_seed(i)
-            batch = (held_out or self.data.held_out_scenes).draw(64, rng)
+            batch = (held_out or self.data.held_out_scenes).draw(self.options.batch, rng)
             action, trajectory = self._losses(model, batch, generator, augment=False)
             losses.append((action.item(), trajectory.item()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,20 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
-    """Record six demonstrations and render 40 scenes."""
+    """Record six demonstrations and render twelve scenes."""
     folder = tmp_path_factory.mktemp("recorded")
     collect(folder / "episodes", 6, workers=1, seed=3, contract=contract, progress=False)
-    render_scenes(folder / "scenes", 40, workers=1, seed=3, contract=contract, progress=False)
+    render_scenes(folder / "scenes", 12, workers=1, seed=3, contract=contract, progress=False)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep torch from waiting for threads that a busy machine doesn't run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tokenize(text: str) -> np.ndarray:
