@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
-from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.policy.observation import Observation, validate_instruction
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ class Policy:
         config = self._runtime.config
         noise = np.random.default_rng(seed).standard_normal((config.horizon, config.action_dim), dtype=np.float32)
         return noise * np.float32(config.noise_scale)
+
+    def check_instruction(self, text: str) -> str:
+        """The instruction as it will be read; raises InstructionError where it is refused, too many tokens included."""
+        self._tokenizer(text)
+        return validate_instruction(text)
 
     def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
         """Compute a chunk; the same observation and noise give the same chunk.

@@ -185,6 +185,8 @@ def test_refused_instructions(written: Path, contract: Contract, text: str) -> N
     """Protects the policy from empty, over-long or binary text: each is refused with a reason."""
     policy = load_policy(written, contract=contract, device="cpu")
     with pytest.raises(InstructionError):
+        policy.check_instruction(text)
+    with pytest.raises(InstructionError):
         policy.infer(observation(contract, text))
 
 
