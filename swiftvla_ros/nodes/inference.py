@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 # Without any message the reason for silence is looked at again this often.
 _WAIT_S = 0.1
+# A camera at just the wanted rate jitters: its images may come this much sooner without every other one being skipped.
+_PERIOD_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class InferenceThread:
     chunk_ids
         Numbers of the chunks.
     min_period_s
-        Shortest time between the starts of two inferences.
+        Shortest time between the observations of two inferences; 0 takes every new one.
     now_ns
         Present time.
     publish
@@ -97,7 +99,7 @@ class InferenceThread:
         self._pairing = pairing
         self._noise = noise
         self._chunk_ids = chunk_ids
-        self._min_period_ns = round(min_period_s * _NS)
+        self._min_step_ns = round(min_period_s * _NS * _PERIOD_SHARE)
         self._now_ns = now_ns
         self._publish = publish
         self._report = report
@@ -156,15 +158,13 @@ class InferenceThread:
             return self._status
 
     def _run(self) -> None:
-        earliest_ns = 0
         while True:
             with self._condition:
-                observation = self._await_observation(earliest_ns)
+                observation = self._await_observation()
                 instruction, epoch = self._instruction, self._epoch
             if observation is None or instruction is None:
                 return
             start_ns = self._now_ns()
-            earliest_ns = start_ns + self._min_period_ns
             try:
                 positions = self._policy.infer(
                     Observation(observation.images, observation.state, instruction.text), noise=self._noise
@@ -187,22 +187,21 @@ class InferenceThread:
             if current:
                 self._publish(chunk)
 
-    def _await_observation(self, earliest_ns: int) -> PairedObservation | None:
+    def _await_observation(self) -> PairedObservation | None:
         """The next observation to infer from; None when the thread shall end. The condition is held."""
         while not self._ending:
-            now_ns = self._now_ns()
-            wait_s = _WAIT_S
             if self._instruction is None:
                 self._status = replace(self._status, reason="no instruction")
-            elif earliest_ns - self._min_period_ns <= now_ns < earliest_ns:
-                wait_s = min(_WAIT_S, (earliest_ns - now_ns) / _NS)
             else:
-                pairing = self._pairing.pair(now_ns, self._used_ns)
+                # Images that come too soon after the last used ones are skipped, not kept until it is time: so an
+                # inference begins with a fresh image.
+                newer_than_ns = None if self._used_ns is None else self._used_ns + self._min_step_ns
+                pairing = self._pairing.pair(self._now_ns(), newer_than_ns)
                 if pairing.observation is not None:
                     self._used_ns = pairing.observation.stamp_ns
                     return pairing.observation
                 self._note(pairing)
-            self._condition.wait(wait_s)
+            self._condition.wait(_WAIT_S)
         return None
 
     def _note(self, pairing: Pairing) -> None:

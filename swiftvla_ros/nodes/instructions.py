@@ -15,7 +15,7 @@ from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.msg import ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.inference import InferenceStatus, Instruction
 from swiftvla_ros.nodes.messages import stamp_ns
-from swiftvla_ros.policy.observation import InstructionError, validate_instruction
+from swiftvla_ros.policy.observation import InstructionError
 from swiftvla_ros.srv import SetInstruction
 
 _NS = 1_000_000_000
@@ -51,6 +51,8 @@ class InstructionServer:
         Owner of the service and the action.
     now_ns
         Present time.
+    check
+        Gives the text to follow, or raises InstructionError: the policy's own check.
     follow
         Called with each new instruction, and with None when a goal has ended.
     status
@@ -61,11 +63,13 @@ class InstructionServer:
         self,
         node: Node,
         now_ns: Callable[[], int],
+        check: Callable[[str], str],
         follow: Callable[[Instruction | None], None],
         status: Callable[[], InferenceStatus],
     ) -> None:
         self._node = node
         self._now_ns = now_ns
+        self._check = check
         self._follow = follow
         self._status = status
         self._count = 0
@@ -132,7 +136,7 @@ class InstructionServer:
         """A valid text as a new instruction; raises InstructionError."""
         if not self.accepting:
             raise InstructionError("the policy node is not active; activate it first")
-        valid = validate_instruction(text)
+        valid = self._check(text)
         self._count += 1
         return Instruction(valid, self._count)
 

@@ -36,7 +36,7 @@ class PolicyNode(ManagedNode):
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
         self.describe("device", "auto", "auto, cpu or cuda")
         self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
-        self.describe("max_rate_hz", 20.0, "most inferences a second; each new set of images asks for one")
+        self.describe("max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from")
         self._inference: InferenceThread | None = None
         self._instructions: InstructionServer
@@ -63,7 +63,9 @@ class PolicyNode(ManagedNode):
         self._chunk_ids = itertools.count(1)
         self._chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
         self._state = self.publisher(PolicyState, "policy_state", qos.LATCHED)
-        self._instructions = InstructionServer(self, self.now_ns, self._follow, self._status)
+        self._instructions = InstructionServer(
+            self, self.now_ns, self._policy.check_instruction, self._follow, self._status
+        )
         for camera in self._policy.camera_names:
             self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
         self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)

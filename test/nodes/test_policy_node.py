@@ -167,7 +167,9 @@ def test_the_instruction_changes_while_running(policy: Policy) -> None:
     assert policy.states.last.instruction == "touch the blue block"
 
 
-@pytest.mark.parametrize(("text", "why"), [("", "empty"), ("   ", "empty"), ("x" * 300, "256"), ("a\nb", "control")])
+@pytest.mark.parametrize(
+    ("text", "why"), [("", "empty"), ("   ", "empty"), ("x" * 300, "256"), ("ξ" * 250, "tokens"), ("a\nb", "control")]
+)
 def test_a_refused_instruction_says_why_and_changes_nothing(policy: Policy, text: str, why: str) -> None:
     """Empty and over-long text is refused by service and action alike, and the arm does what it did."""
     kept = policy.instruct("pick up the green block")
