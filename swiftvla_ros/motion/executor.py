@@ -17,7 +17,7 @@ from swiftvla_ros.motion.codes import Mode, Reason, Refusal
 from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.judge import judge_times, ordered_positions
 from swiftvla_ros.motion.limiter import MARGIN, Limiter
-from swiftvla_ros.motion.splice import SEAM_S, Plan, Reference, Rows, join_rows
+from swiftvla_ros.motion.splice import SEAM_S, Plan, Reference, Rows, join_rows, rows_from_rest
 
 Array = NDArray[np.float64]
 
@@ -198,7 +198,7 @@ class ChunkExecutor:
             return -1.0
         chunk, plan = self._rows.chunk, self._reference.plan
         along_ns = plan.path.origin_ns + float(plan.path_time_s(np.array([self._ticked_ns]))[0]) * NS
-        return (along_ns - chunk.stamp_ns) / chunk.step_ns
+        return (along_ns - self._rows.delay_ns - chunk.stamp_ns) / chunk.step_ns
 
     def age_s(self, now_ns: int) -> float:
         """Age of its observation; -1 when there is none."""
@@ -245,11 +245,11 @@ class ChunkExecutor:
         else:
             state, state_ns, pose = self._limiter.at_rest_at(measured), now_ns, measured
         inside = self._limiter.inside(positions)
-        rows = join_rows(chunk, inside, None if standing else self._rows, now_ns)
+        rows = rows_from_rest(chunk, inside, now_ns) if standing else join_rows(chunk, inside, self._rows, now_ns)
         until_ns = now_ns + round(self.config.tail_timeout_s * NS)
         plan = Plan.through(rows, self._limits, now_ns=state_ns, until_ns=until_ns)
         if standing:
-            target = plan.sample(np.array([now_ns]))[0, 0]
+            target = inside[0]
             gap = np.abs(target - pose)
             j = int(gap.argmax())
             if gap[j] > self.config.start_tolerance:

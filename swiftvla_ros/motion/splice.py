@@ -49,12 +49,14 @@ _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class Rows:
     """Rows at absolute times, of one chunk or of a chunk and the tail of an older one.
 
-    ``positions`` [K, J] lie inside the limits, ``times_ns`` [K] rise strictly.
+    ``positions`` [K, J] lie inside the limits, ``times_ns`` [K] rise strictly. ``delay_ns`` is how much later than its
+    stamp the chunk is executed.
     """
 
     times_ns: NDArray[np.int64]
     positions: Array
     chunk: Chunk
+    delay_ns: int = 0
 
     @property
     def end_ns(self) -> int:
@@ -81,6 +83,12 @@ def join_rows(chunk: Chunk, positions: Array, older: Rows | None, now_ns: int) -
         times = np.concatenate([times, older.times_ns[tail]])
         positions = np.concatenate([positions, older.positions[tail]])
     return Rows(times, positions, chunk)
+
+
+def rows_from_rest(chunk: Chunk, positions: Array, now_ns: int) -> Rows:
+    """All rows of a chunk, from now on: an arm that stood still has nothing of the plan behind it."""
+    delay_ns = now_ns - chunk.stamp_ns
+    return Rows(now_ns + np.arange(len(positions), dtype=np.int64) * chunk.step_ns, positions, chunk, delay_ns)
 
 
 @dataclass(frozen=True)

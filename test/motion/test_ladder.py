@@ -83,6 +83,22 @@ def test_a_chunk_leads_back_up_from_every_step(make_bench, after_s):
     assert bench.report().ok
 
 
+def test_a_slow_policy_leads_out_of_a_hold(make_bench):
+    """A standing arm begins at row 0, however old the observation: else a slow policy would be refused for ever."""
+    bench = make_bench()
+    bench.stream(ramp, 1.0)
+    bench.run(2.0)
+    assert bench.executor.mode is Mode.HOLD
+    held = bench.positions[-1]
+    seen_ns = bench.now_ns
+    bench.run(0.5)
+    rows = held + 0.8 * np.linspace(0.0, 1.0, 10)[:, None]
+    assert bench.executor.offer(bench.chunk(rows, stamp_ns=seen_ns), bench.now_ns).accepted
+    bench.run(1.5)
+    assert np.allclose(bench.positions[-1], rows[-1], atol=5e-3)
+    assert bench.report().ok
+
+
 def test_released_begins_anew_where_the_arm_is(make_bench):
     """While nothing was commanded, a hand may have moved the arm."""
     bench = make_bench(hold_timeout_s=0.2)
