@@ -59,7 +59,8 @@ $(VENV)/.dependencies: $(LOCK) | $(BIN)/python
 
 $(VENV)/.messages: $(VENV)/.dependencies pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard cmake/*) $(INTERFACES)
 	@echo 'Generating and compiling the ROS messages'
-	$(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[ros,dev]'
+	PYTHONWARNINGS='ignore:Editable installation' \
+	  $(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[ros,dev]'
 	@touch $@
 
 clean: ## Remove .venv and everything that was built
