@@ -164,6 +164,20 @@ class LiveGraph:
                 f"{domain}; start one with `swiftvla up`, or set ROS_DOMAIN_ID and --namespace as there"
             )
 
+    def wait_until_at_rest(self, timeout_s: float) -> None:
+        """Wait until the executor moves nothing; raises :class:`GraphError` where it still does after ``timeout_s``."""
+        from swiftvla_ros.msg import ExecutorState
+
+        newest: list[Any] = []
+        moving = (ExecutorState.FRESH, ExecutorState.TAIL, ExecutorState.DECELERATING)
+        subscription = self._node.create_subscription(ExecutorState, "executor_state", newest.append, 1)
+        try:
+            if not self._wait(lambda: bool(newest) and newest[-1].mode not in moving, timeout_s):
+                what = newest[-1].reason_text if newest else "no executor_state was received"
+                raise GraphError(f"the arm is not at rest after {timeout_s:.0f} s: {what}")
+        finally:
+            self._node.destroy_subscription(subscription)
+
     def trigger(self, service: str) -> str:
         """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message.
 

@@ -17,6 +17,7 @@ from swiftvla_ros.sim.first_step import task_of_episode
 from swiftvla_ros.sim.language import phrase
 
 _START_TIMEOUT_S = 60.0
+_REST_TIMEOUT_S = 10.0
 # A reset scene falls into place, and the observation that showed the old one grows too old to be used.
 _SETTLE_S = 1.0
 
@@ -61,6 +62,7 @@ def roll_out_over_ros(
         for index in range(episodes):
             if index:
                 # The executor forgets where the arm was before the simulator puts it back to rest.
+                graph.wait_until_at_rest(_REST_TIMEOUT_S)
                 graph.trigger("trajectory_executor/reset")
                 graph.trigger("sim_robot/reset")
             graph.spin(_SETTLE_S)
