@@ -34,7 +34,8 @@ class TaskWatcher:
 
     Picking is done when the commanded block was more than 4 cm above the table for 0.3 s. Touching is done when the
     closed gripper was on top of the commanded block for 0.3 s, the block having slid less than 2 cm. Another block
-    lifted by 2 cm, shoved by 3 cm or, when touching, touched first, is the wrong block. A verdict is final.
+    lifted by 2 cm, shoved by 3 cm or, when touching, touched first, is the wrong block; one that an earlier task still
+    touches counts only when it is touched anew. A verdict is final.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ class TaskWatcher:
         self._asked = COLORS.index(task.color)
         self._held_s = 0.0
         self.verdict = Verdict.PENDING
+        self._touched_before = self._touched()
 
     def update(self, dt_s: float) -> Verdict:
         """Look at the world, ``dt_s`` seconds after the last look (about 20 ms)."""
@@ -71,7 +73,8 @@ class TaskWatcher:
             achieved = lift[self._asked] > LIFTED_M
         else:
             touched = self._touched()
-            if touched - {self.task.color}:
+            self._touched_before &= touched
+            if touched - self._touched_before - {self.task.color}:
                 self.verdict = Verdict.WRONG_BLOCK
                 return self.verdict
             still = shove[self._asked] < TOUCH_DRIFT_M and abs(lift[self._asked]) < TOUCH_DRIFT_M

@@ -58,6 +58,17 @@ def test_touching_is_not_picking(world: SimWorld, perform: Perform) -> None:
     assert perform(Task("pick", "green"), TaskWatcher(world, Task("touch", "green"))) is not Verdict.DONE
 
 
+def test_a_touch_from_before_is_not_held_against_the_next_task(world: SimWorld, perform: Perform) -> None:
+    """A change of mind while the hand rests on a block is not yet a mistake."""
+    world.reset(6)
+    first = Task("touch", "green")
+    assert perform(first, TaskWatcher(world, first)) is Verdict.DONE
+    then = Task("touch", "blue")
+    watcher = TaskWatcher(world, then)
+    assert watcher.update(0.02) is Verdict.PENDING
+    assert perform(then, watcher) is Verdict.DONE
+
+
 def test_a_still_arm_achieves_nothing(world: SimWorld) -> None:
     """No verdict comes from doing nothing."""
     for task in TASKS:
