@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ EXIT_CONFIGURATION = 2
 _CLOCK_JUMP_NS = 100_000_000
 # Longest wait for the node to come to rest when the process is told to end.
 _WIND_DOWN_S = 2.0
+# Longest time to leave the graph; usually it takes some tenths of a second.
+_LEAVE_GRAPH_S = 4.0
 # Signals set a flag that is looked at this often when no message wakes the executor.
 _SPIN_TIMEOUT_S = 0.1
 
@@ -234,6 +237,10 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
         if node is not None:
             node.stop()
             node.teardown()
+            # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
+            # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
+            faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
             executor.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()

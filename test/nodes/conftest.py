@@ -42,7 +42,13 @@ class NodeProcess:
         """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(END_TIMEOUT_S)
+        try:
+            return self.process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # faulthandler writes the stacks of all threads into the log.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(END_TIMEOUT_S)
+            pytest.fail(f"{self.name} did not end within {END_TIMEOUT_S:g} s:\n{self.output()}")
 
 
 @dataclass
@@ -155,6 +161,7 @@ def graph(
         patch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONUNBUFFERED", "1")
+        patch.setenv("PYTHONFAULTHANDLER", "1")
         graph = Graph(folder, wait_until)
         yield graph
         graph.close()
