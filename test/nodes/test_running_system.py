@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-pytest.importorskip("mujoco", reason="mujoco is not installed: pip install '.[sim]'")
+# Not mujoco itself: the backend chooses OpenGL's platform before MuJoCo is imported.
+pytest.importorskip("swiftvla_ros.sim.backend", reason="mujoco is not installed: pip install mujoco")
 
 from sensor_msgs.msg import Image, JointState
 
