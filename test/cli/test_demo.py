@@ -21,16 +21,8 @@ def test_the_arm_does_what_it_is_told_and_changes_its_mind(tmp_path: Path) -> No
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     out = tmp_path / "run"
     command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
-    command += [
-        "--then",
-        "touch the blue block",
-        "--after",
-        "0.4",
-        "--out",
-        str(out),
-        "--json",
-        str(tmp_path / "figures.json"),
-    ]
+    command += ["--then", "touch the blue block", "--seed", "3", "--after", "0.5"]
+    command += ["--out", str(out), "--json", str(tmp_path / "figures.json")]
     run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
     assert run.returncode == 0, run.stdout + run.stderr
     assert "DONE" in run.stdout
