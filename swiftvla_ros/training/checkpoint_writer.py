@@ -64,8 +64,11 @@ def load_grounding(folder: Path, model: SwiftVLA) -> None:
 
 
 def read_tokenizer(folder: Path) -> str:
-    """The tokenizer that a checkpoint was trained with."""
-    return (folder / files.TOKENIZER).read_text(encoding="utf-8")
+    """The tokenizer that a checkpoint was trained with; raises :class:`CheckpointError` where there is none."""
+    path = folder / files.TOKENIZER
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing; make a grounded backbone with `swiftvla pretrain-grounding`")
+    return path.read_text(encoding="utf-8")
 
 
 def _write_common(folder: Path, config: SwiftVLAConfig, tokenizer: str, contract: Contract, card: str) -> None:

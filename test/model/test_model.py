@@ -13,7 +13,7 @@ from swiftvla_ros.model.attention import attend, rotary_angles, rotate
 from swiftvla_ros.model.config import PRESETS, SwiftVLAConfig, swiftvla_450m, swiftvla_nano
 from swiftvla_ros.model.parameters import count_parameters
 from swiftvla_ros.model.prefix import Modality, attention_mask
-from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
+from swiftvla_ros.model.swiftvla import Losses, ModelInput, SwiftVLA
 
 
 @pytest.fixture(scope="module")
@@ -136,21 +136,26 @@ def test_chunks_that_share_a_prefix_do_not_see_each_other(nano: SwiftVLA) -> Non
         torch.testing.assert_close(together[:, r : r + 1], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_every_part_is_trained(nano: SwiftVLA) -> None:
-    """Protects the network described: fusion tokens, trajectory head, text layers and expert all get gradients."""
-    model = SwiftVLA(nano.config)
+def losses_of(model: SwiftVLA, *, trajectory: bool) -> Losses:
+    """Return the losses of random actions and keypoints; without ``trajectory`` no keypoint counts."""
     g = torch.Generator().manual_seed(5)
     losses, _ = model.compute_loss(
         inputs(),
         torch.randn((2, 10, 6), generator=g),
         torch.ones((2, 10), dtype=torch.bool),
         torch.rand((2, 7, 2), generator=g),
-        torch.ones((2, 7), dtype=torch.bool),
+        torch.full((2, 7), trajectory),
         noise=torch.randn((2, 4, 10, 6), generator=g),
         time=torch.rand((2, 4), generator=g),
     )
+    return losses
+
+
+def test_every_part_is_trained(nano: SwiftVLA) -> None:
+    """Protects the network described: fusion tokens, trajectory head, text layers and expert all get gradients."""
+    model = SwiftVLA(nano.config)
+    losses = losses_of(model, trajectory=True)
     (losses.action + losses.trajectory).backward()
-    # SmolVLM's tower builds a pooling-free head; everything that is built must be used.
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
 
@@ -158,17 +163,7 @@ def test_every_part_is_trained(nano: SwiftVLA) -> None:
 def test_action_loss_alone_reaches_fusion_tokens(nano: SwiftVLA) -> None:
     """Protects the expert's view of the Fusion Tokens: their keys and values condition the chunk."""
     model = SwiftVLA(nano.config)
-    g = torch.Generator().manual_seed(5)
-    losses, _ = model.compute_loss(
-        inputs(),
-        torch.randn((2, 10, 6), generator=g),
-        torch.ones((2, 10), dtype=torch.bool),
-        torch.rand((2, 7, 2), generator=g),
-        torch.zeros((2, 7), dtype=torch.bool),
-        noise=torch.randn((2, 1, 10, 6), generator=g),
-        time=torch.rand((2, 1), generator=g),
-    )
-    losses.action.backward()
+    losses_of(model, trajectory=False).action.backward()
     assert model.fusion.tokens.grad is not None
     assert model.fusion.tokens.grad.abs().sum() > 0
 

@@ -164,3 +164,10 @@ def test_no_episodes_says_how_to_record_some(tmp_path: Path) -> None:
     """Protects the first training: an empty folder points at `swiftvla collect`."""
     with pytest.raises(EpisodeError, match="swiftvla collect"):
         list_episodes(tmp_path)
+
+
+def test_no_grounded_backbone_says_how_to_make_one(recorded: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects the first training: a missing start points at `swiftvla pretrain-grounding`."""
+    run = StageRun(tmp_path / "out", recorded / "scenes", contract, TrainOptions(steps=1))
+    with pytest.raises(CheckpointError, match="pretrain-grounding"):
+        train_policy(run, recorded / "episodes", tmp_path / "nothing", lambda _: None)
