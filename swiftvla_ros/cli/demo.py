@@ -33,7 +33,7 @@ def command(
     then: Annotated[
         str | None, typer.Option(help="A second instruction, given while the arm is under way to the first.")
     ] = None,
-    after: Annotated[float, typer.Option(help="When the second is given, in seconds after the first.")] = 0.6,
+    after: Annotated[float, typer.Option(help="When the second is given, in seconds after the first.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Which scene: where the blocks lie.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
     checkpoint: Annotated[str, typer.Option(help="The policy's checkpoint folder.")] = "models/swiftvla-nano-so101",
