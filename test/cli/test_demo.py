@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,24 +16,43 @@ from swiftvla_ros.cli.check_motion import check_bag
 from swiftvla_ros.episodes.bag import Bag
 
 
-@pytest.mark.ros
-def test_the_arm_does_what_it_is_told_and_changes_its_mind(tmp_path: Path) -> None:
-    """Protects: one command shows the whole way, ends with exit code 0 only when done, and leaves a complete record."""
+def demo(out: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    """Run ``swiftvla demo``; give its exit code, what it printed and its figures."""
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-    out = tmp_path / "run"
+    figures = out.with_suffix(".json")
     command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
-    command += ["--then", "touch the blue block", "--seed", "3", "--after", "0.5"]
-    command += ["--out", str(out), "--json", str(tmp_path / "figures.json")]
+    command += ["--out", str(out), "--json", str(figures), *arguments]
     run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "DONE" in run.stdout
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    return run.returncode, run.stdout + run.stderr, json.loads(figures.read_text()) if figures.is_file() else {}
+
+
+@pytest.mark.ros
+def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
+    """Protects: one command shows the whole way, ends with exit code 0 when done, and leaves a complete record."""
+    out = tmp_path / "run"
+    code, text, figures = demo(out)
+    assert code == 0, text
+    assert "DONE" in text
     assert figures["outcome"] == "SUCCEEDED"
     assert figures["latency_ms"]["inference"]["chunks"] > 5
+    for name in ("film.mp4", "film.gif", "film.png", "joints.png", "figures.json", "log/policy.log"):
+        assert (out / name).stat().st_size > 0, name
+
+
+@pytest.mark.ros
+def test_an_instruction_changed_in_motion_turns_the_arm_without_a_jump(tmp_path: Path) -> None:
+    """Protects: chunks follow the new words at once, and no command at the change leaves a limit.
+
+    Whether the second task is done depends on how busy this machine is, so the exit code must only be the true one.
+    """
+    out = tmp_path / "run"
+    code, text, figures = demo(out, "--then", "touch the blue block", "--seed", "3")
+    assert code == (0 if figures["outcome"] == "SUCCEEDED" else 1), text
     bag = Bag(out / "bag")
     assert check_bag(bag).ok, check_bag(bag).violations()
     told = [message.instruction for _, message in bag.messages("action_chunk")]
     assert told[0] == "pick up the red block"
     assert told[-1] == "touch the blue block"
-    for name in ("film.mp4", "film.gif", "film.png", "joints.png", "figures.json", "log/policy.log"):
-        assert (out / name).stat().st_size > 0, name
+    (piece,) = bag.commands()
+    pan = piece.positions[:, bag.contract.joint_names.index("shoulder_pan")]
+    assert abs(pan[-1] - pan[0]) > 0.2  # red lies ahead, blue to the side
