@@ -92,7 +92,7 @@ def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Rep
     def finish(model: SwiftVLA, last: Report, facts: dict[str, Any]) -> None:
         writer.write_grounding(run.out, model, tokenizer, run.contract, _card("Grounding stage", run, last, facts))
 
-    return _run(run, make, finish, report, {"scenes_folder_files": len(list_scenes(run.scenes))})
+    return _run(run, make, finish, report, {"scene_shards": len(list_scenes(run.scenes))})
 
 
 def train_policy(run: StageRun, episodes: Path, grounding: Path, report: Callable[[Report], None]) -> StageResult:

@@ -63,9 +63,9 @@ def test_the_goal_keypoint_is_on_the_commanded_block(policy: Policy, scenes: lis
             assert distance.argmin() == index
 
 
-def test_the_chunk_starts_at_the_arm(policy: Policy, scenes: list[FirstScene]) -> None:
+def test_the_chunk_starts_at_the_arm(policy: Policy, contract: Contract, scenes: list[FirstScene]) -> None:
     """Protects the first motion: row 0 lies near the measured state, and no row leaves the joint limits by much."""
-    limits = policy._contract.limits
+    limits = contract.limits
     for scene in scenes:
         chunk = policy.infer(scene.observation)
         assert np.abs(chunk[0] - scene.observation.state).max() < 0.1
