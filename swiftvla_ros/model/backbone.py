@@ -11,7 +11,7 @@ from transformers.models.smolvlm.modeling_smolvlm import SmolVLMConnector, SmolV
 
 from swiftvla_ros.model.attention import KeyValue, attend, rotary_angles, rotate
 from swiftvla_ros.model.config import SwiftVLAConfig
-from swiftvla_ros.model.prefix import Prefix, attention_mask
+from swiftvla_ros.model.prefix import Prefix
 
 
 class Backbone(nn.Module):
@@ -54,12 +54,15 @@ class Backbone(nn.Module):
         # Before training, images and words carry equal weight; SmolVLA scales both by the square root of the width.
         self.embedding_scale = text.hidden_size**0.5
 
-    def embed_images(self, images: Float[Tensor, "b cams 3 h w"]) -> Float[Tensor, "b n d"]:
-        """Images in [-1, 1] → tokens, cameras one after the other; one batched pass for all of them."""
-        b, cams = images.shape[:2]
+    def vision_features(self, images: Float[Tensor, "b cams 3 h w"]) -> Float[Tensor, "b cams p v"]:
+        """Images in [-1, 1] → the tower's patch features; one batched pass for all cameras."""
         features = self.vision_model(pixel_values=images.flatten(0, 1)).last_hidden_state
-        tokens = self.connector(features) * self.embedding_scale
-        return tokens.view(b, cams * tokens.shape[1], -1)
+        return features.view(*images.shape[:2], *features.shape[1:])
+
+    def embed_features(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n d"]:
+        """Patch features → tokens, cameras one after the other."""
+        tokens = self.connector(features.flatten(0, 1)) * self.embedding_scale
+        return tokens.view(len(features), -1, tokens.shape[-1])
 
     def embed_text(self, token_ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """Token ids → embeddings."""
@@ -76,7 +79,7 @@ class Backbone(nn.Module):
             Every layer's keys (rotated) and values, the expert's hierarchical condition.
         """
         text = self.text_config
-        mask = attention_mask(prefix.present, prefix.modality)
+        mask = prefix.attention_mask
         angles = rotary_angles(prefix.positions, text.head_dim, text.rope_theta)
         hidden, key_values = prefix.embeddings, []
         b, n, _ = hidden.shape

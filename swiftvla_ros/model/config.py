@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,18 @@ class FusionConfig:
     """
 
     keypoint_steps: tuple[int, ...]
-    # Each front-view token is split into cells_per_token² cells, and a keypoint is a distribution over all cells:
-    # the paper's regression (eq. 6) is its expected value, the distribution lets a small network bind word to place.
+    # Each front-view token is split into cells_per_token² cells, and a token points at one of all cells. The paper only
+    # regresses coordinates (eq. 6), as the head does besides; pointing is what lets a small network bind word to place.
     cells_per_token: int = 4
     head_dim: int = 32
-    # Whether the action expert is also told the keypoints' coordinates. The paper's expert reads Fusion Tokens through
-    # their keys and values alone, and its head can be dropped. A network that trains for minutes learns where to go
-    # long before its expert learns to read it there: without this, chunks ignored the word that keypoints obeyed.
-    guides_expert: bool = False
-    # Spread of the target distribution in cells: neighbours of the right cell are nearly right.
+    # Spread of the pointing's target in cells: neighbours of the right cell are nearly right.
     target_sigma_cells: float = 0.7
+    # Weight of the regression against the pointing.
+    coordinate_weight: float = 4.0
+    # Whether the Fusion Tokens' outputs Z_f are also added to the action tokens. The paper's expert reads Fusion Tokens
+    # through their keys and values alone; these come before a layer's attention, so in a network of four layers they
+    # know little of what the last one found: without this, chunks ignored the word that keypoints obeyed.
+    guides_expert: bool = False
 
     @property
     def num_tokens(self) -> int:
@@ -86,13 +88,48 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class GeometryBranchConfig:
+    """The 4D branch, which exists in training only: its features, how modalities are masked, and reconstruction.
+
+    The paper names modality masking and reconstruction but gives no probability, head or normalisation.
+    """
+
+    # Width of the frozen transformer's pooled front-view features, and their number (paper: 64).
+    dim: int
+    tokens: int = 64
+    # Share of the samples whose 4D modality is masked: half, since it is always absent once deployed.
+    p_mask_4d: float = 0.5
+    # Share whose 2D modality is masked, never together with 4D; reached over the first steps, because text, state and
+    # the front view's 4D tokens alone are a hard start.
+    p_mask_2d: float = 0.2
+    mask_2d_ramp_steps: int = 200
+    # Whether the action expert's latent must reconstruct the modality that is masked (paper, eq. 7).
+    reconstruct: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.p_mask_4d and 0 <= self.p_mask_2d and self.p_mask_4d + self.p_mask_2d <= 1):
+            raise ValueError(
+                f"geometry: p_mask_4d {self.p_mask_4d} and p_mask_2d {self.p_mask_2d} must be shares of at most 1 "
+                "together, since no sample masks both"
+            )
+
+
+@dataclass(frozen=True)
 class SwiftVLAConfig:
-    """One network, as it is built and stored with a checkpoint."""
+    """One network, as it is built and stored with a checkpoint.
+
+    Attributes
+    ----------
+    fusion
+        None builds SmolVLA: no Fusion Tokens.
+    geometry
+        What the auxiliary modules were trained with; a deployed network has no weights of it. None: no 4D branch.
+    """
 
     vision: VisionConfig
     text: TextConfig
     expert: ExpertConfig
-    fusion: FusionConfig
+    fusion: FusionConfig | None
     num_cameras: int
     # Index of the front camera in the contract's order: Fusion Tokens point into its image.
     front_camera: int
@@ -104,6 +141,10 @@ class SwiftVLAConfig:
     denoise_steps: int = 10
     # Start of the integration: 0 begins at the mean of the noise and is the same for every seed; 1 samples.
     noise_scale: float = 1.0
+    # "prefix": images, text and state see each other (SwiftVLA, fig. 3). "own": the state lies in a later block that
+    # images and text don't see (SmolVLA).
+    state_block: Literal["prefix", "own"] = "prefix"
+    geometry: GeometryBranchConfig | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
@@ -113,13 +154,13 @@ class SwiftVLAConfig:
     def from_json(cls, data: dict[str, Any]) -> SwiftVLAConfig:
         """The inverse of :meth:`to_json`; raises TypeError on an unknown or missing field."""
         data = dict(data)
-        fusion = dict(data.pop("fusion"))
-        fusion["keypoint_steps"] = tuple(fusion["keypoint_steps"])
+        fusion, geometry = data.pop("fusion"), data.pop("geometry", None)
         return cls(
             vision=VisionConfig(**data.pop("vision")),
             text=TextConfig(**data.pop("text")),
             expert=ExpertConfig(**data.pop("expert")),
-            fusion=FusionConfig(**fusion),
+            fusion=fusion and FusionConfig(**{**fusion, "keypoint_steps": tuple(fusion["keypoint_steps"])}),
+            geometry=geometry and GeometryBranchConfig(**geometry),
             **data,
         )
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import SwiftVLA
 
 
@@ -17,10 +18,10 @@ def count_parameters(config: SwiftVLAConfig) -> dict[str, int]:
     it; it is counted here for comparison, and not built.
     """
     with torch.device("meta"):
-        model = SwiftVLA(config)
+        model, auxiliary = SwiftVLA(config), Auxiliary(config)
 
-    def count(*modules: nn.Module) -> int:
-        return sum(p.numel() for module in modules for p in module.parameters())
+    def count(*modules: nn.Module | None) -> int:
+        return sum(p.numel() for module in modules if module is not None for p in module.parameters())
 
     expert = model.expert
     inputs = (expert.action_in_proj, expert.action_time_mlp_in, expert.action_time_mlp_out)
@@ -31,6 +32,9 @@ def count_parameters(config: SwiftVLAConfig) -> dict[str, int]:
         "lm_head (published, unused, not built)": config.text.vocab_size * config.text.hidden_size,
         "action expert": count(expert.layers, expert.norm),
         "state, action and time projections": count(model.state_proj, model.action_out_proj, *inputs),
-        "fusion tokens": count(model.fusion),
-        "trajectory head (training)": count(model.trajectory_head),
+        "fusion tokens": count(model.fusion, model.guide),
+        "trajectory head (training)": count(auxiliary.trajectory_head),
+        "4D projection and reconstruction (training)": count(
+            auxiliary.geometry_proj, auxiliary.reconstruct_2d, auxiliary.reconstruct_4d
+        ),
     }

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+StateBlock = Literal["prefix", "own"]
 
 
 class Modality(IntEnum):
@@ -34,16 +37,24 @@ class Prefix:
         position, so masked equals absent.
     modality
         [n]: each token's :class:`Modality`.
+    state_block
+        ``SwiftVLAConfig.state_block``.
     """
 
     embeddings: Float[Tensor, "b n d"]
     present: Bool[Tensor, "b n"]
     modality: Int[Tensor, " n"]
+    state_block: StateBlock = "prefix"
 
     @property
     def positions(self) -> Int[Tensor, "b n"]:
         """Rotary positions: a token's number among the present ones (lerobot's SmolVLA counts alike)."""
         return (self.present.long().cumsum(dim=1) - 1).clamp(min=0)
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "b n n"]:
+        """Who sees whom; see :func:`attention_mask`."""
+        return attention_mask(self.present, self.modality, self.state_block)
 
     def columns(self, modality: Modality) -> slice:
         """Where a modality's tokens lie."""
@@ -51,7 +62,9 @@ class Prefix:
         return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
 
 
-def attention_mask(present: Bool[Tensor, "b n"], modality: Int[Tensor, " n"]) -> Bool[Tensor, "b n n"]:
+def attention_mask(
+    present: Bool[Tensor, "b n"], modality: Int[Tensor, " n"], state_block: StateBlock = "prefix"
+) -> Bool[Tensor, "b n n"]:
     """Who sees whom in the prefix (paper, fig. 3); rows are queries, columns are keys.
 
     ::
@@ -66,17 +79,29 @@ def attention_mask(present: Bool[Tensor, "b n"], modality: Int[Tensor, " n"]) ->
     R: visible unless the sample's 4D modality is masked (for a masked 2D modality the R cross lies on 2D). All but the
     Fusion Tokens see each other in both directions; Fusion Tokens see everything and are seen by nobody else here. (The
     action expert reads all of them.)
+
+    SmolVLA's layout (``state_block`` "own") has no 4D and no Fusion Tokens, and its state is a block of its own::
+
+                2D   text state
+        2D      1    1    0
+        text    1    1    0
+        state   1    1    1
     """
-    fusion = modality == int(Modality.FUSION)
-    allowed = fusion[:, None] | ~fusion[None, :]
+    block = torch.zeros_like(modality)
+    if state_block == "own":
+        block[modality == int(Modality.STATE)] = 1
+    block[modality == int(Modality.FUSION)] = 2
+    allowed = block[None, :] <= block[:, None]
     return allowed & present[:, None, :] & present[:, :, None]
 
 
-def concatenate(segments: list[tuple[Modality, Float[Tensor, "b k d"], Bool[Tensor, "b k"]]]) -> Prefix:
+def concatenate(
+    segments: list[tuple[Modality, Float[Tensor, "b k d"], Bool[Tensor, "b k"]]], state_block: StateBlock = "prefix"
+) -> Prefix:
     """Join the segments of a prefix; they must come in the order of :class:`Modality`."""
     order = [int(modality) for modality, _, _ in segments]
     if order != sorted(set(order)):
         raise ValueError(f"prefix segments {[m.name for m, _, _ in segments]} are out of order")
     embeddings = torch.cat([e for _, e, _ in segments], dim=1)
     modality = torch.cat([torch.full((e.shape[1],), int(m), device=e.device) for m, e, _ in segments])
-    return Prefix(embeddings, torch.cat([p for _, _, p in segments], dim=1), modality)
+    return Prefix(embeddings, torch.cat([p for _, _, p in segments], dim=1), modality, state_block)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SwiftVLA (arXiv 2512.00903): prefix, losses and sampling."""
+"""SwiftVLA (arXiv 2512.00903) as it is deployed: prefix, condition and sampling. What trains it is in ``objective``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swiftvla_ros.model.attention import KeyValue
 from swiftvla_ros.model.backbone import Backbone
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.expert import ActionExpert
-from swiftvla_ros.model.fusion import FusionTokens, KeypointGuide, Keypoints, TrajectoryHead
+from swiftvla_ros.model.fusion import FusionTokens
 from swiftvla_ros.model.prefix import Modality, Prefix, concatenate
 
 
@@ -27,6 +27,13 @@ class ModelInput(NamedTuple):
     state: Float[Tensor, "b s"]
 
 
+class GeometryTokens(NamedTuple):
+    """4D tokens in the backbone's width, and the samples that have them; there are none once deployed."""
+
+    embeddings: Float[Tensor, "b k d"]
+    present: Bool[Tensor, " b"]
+
+
 class Condition(NamedTuple):
     """All that the action expert needs of the prefix; computed once per chunk."""
 
@@ -35,106 +42,78 @@ class Condition(NamedTuple):
     guide: Float[Tensor, "b d"] | None
 
 
-class Losses(NamedTuple):
-    """Losses of one batch (paper, eq. 6 and 8), each a mean over what is valid."""
-
-    action: Float[Tensor, ""]
-    trajectory: Float[Tensor, ""]
-
-
 class SwiftVLA(nn.Module):
-    """The network, in the form that is deployed plus the trajectory head that trains it."""
+    """The network without anything that only training needs."""
 
     def __init__(self, config: SwiftVLAConfig) -> None:
         super().__init__()
         self.config = config
+        fusion, width = config.fusion, config.text.hidden_size
         self.backbone = Backbone(config)
-        self.state_proj = nn.Linear(config.state_dim, config.text.hidden_size)
-        self.fusion = FusionTokens(config)
+        self.state_proj = nn.Linear(config.state_dim, width)
+        self.fusion = FusionTokens(fusion, width) if fusion else None
         self.expert = ActionExpert(config)
         self.action_out_proj = nn.Linear(config.expert.hidden_size, config.action_dim)
-        self.trajectory_head = TrajectoryHead(config)
-        self.guide = KeypointGuide(config) if config.fusion.guides_expert else None
+        guides = fusion is not None and fusion.guides_expert
+        self.guide = nn.Linear(fusion.num_tokens * width, config.expert.hidden_size) if fusion and guides else None
 
-    def embed_prefix(self, inputs: ModelInput) -> Prefix:
-        """Tokens of all modalities in their order: 2D, (4D,) text, state, fusion."""
-        images = self.backbone.embed_images(inputs.images)
-        b = images.shape[0]
-        state = self.state_proj(inputs.state)[:, None].to(images.dtype)
-        fusion = self.fusion(b).to(images.dtype)
-
-        def all_present(x: Tensor) -> Tensor:
-            return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-
-        return concatenate(
-            [
-                (Modality.IMAGE, images, all_present(images)),
-                (Modality.TEXT, self.backbone.embed_text(inputs.text).to(images.dtype), inputs.text_present),
-                (Modality.STATE, state, all_present(state)),
-                (Modality.FUSION, fusion, all_present(fusion)),
-            ]
-        )
-
-    def condition(self, inputs: ModelInput) -> tuple[Condition, Keypoints]:
-        """Run the backbone once: the expert's condition, and where the Fusion Tokens see the end effector go."""
-        prefix = self.embed_prefix(inputs)
-        hidden, key_values = self.backbone(prefix)
-        per_camera = self.config.vision.tokens
-        first = self.config.front_camera * per_camera
-        keypoints = self.trajectory_head(
-            hidden[:, prefix.columns(Modality.FUSION)], hidden[:, first : first + per_camera]
-        )
-        guide = None if self.guide is None else self.guide(keypoints.uv)
-        return Condition(self.expert.project_prefix(key_values), prefix.present, guide), keypoints
-
-    def velocity(
-        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], condition: Condition
-    ) -> Float[Tensor, "b r h a"]:
-        """The flow's velocity for r noisy chunks per prefix."""
-        latent = self.expert(noisy, time, condition.key_values, condition.present, condition.guide)
-        return self.action_out_proj(latent).float()
-
-    def compute_loss(
+    def embed_prefix(
         self,
         inputs: ModelInput,
-        actions: Float[Tensor, "b h a"],
-        row_valid: Bool[Tensor, "b h"],
-        keypoint_uv: Float[Tensor, "b f 2"],
-        keypoint_valid: Bool[Tensor, "b f"],
-        *,
-        noise: Float[Tensor, "b r h a"],
-        time: Float[Tensor, "b r"],
-    ) -> tuple[Losses, Keypoints]:
-        """Flow-matching loss of r noise samples per observation, and the trajectory loss.
+        image_features: Float[Tensor, "b cams p v"],
+        geometry: GeometryTokens | None = None,
+        image_present: Bool[Tensor, " b"] | None = None,
+    ) -> Prefix:
+        """Tokens of all modalities in their order: 2D, 4D, text, state, fusion.
 
-        Parameters
-        ----------
-        inputs
-            The observation.
-        actions
-            Normalised chunks.
-        row_valid
-            Rows that the demonstration's expert commanded; others don't count (grounding scenes have none).
-        keypoint_uv, keypoint_valid
-            The end effector's keypoints in the front image, 0…1.
-        noise, time
-            r noise samples and flow times for each observation.
+        ``image_present`` False masks a sample's 2D modality; by default all have it.
         """
-        condition, keypoints = self.condition(inputs)
-        noisy, target = flow_matching.interpolate(actions[:, None], noise, time)
-        error = (self.velocity(noisy, time, condition) - target).square().mean(dim=-1)
-        weight = row_valid[:, None].expand_as(error)
-        action = (error * weight).sum() / weight.sum().clamp(min=1)
-        entropy = self.trajectory_head.loss(keypoints, keypoint_uv, keypoint_valid)
-        trajectory = entropy.sum() / (entropy > 0).sum().clamp(min=1)
-        return Losses(action, trajectory), keypoints
+        images = self.backbone.embed_features(image_features)
+        b, dtype = len(images), images.dtype
+        everywhere = torch.ones(b, dtype=torch.bool, device=images.device)
+
+        def segment(modality: Modality, x: Tensor, present: Tensor) -> tuple[Modality, Tensor, Tensor]:
+            return modality, x.to(dtype), present[:, None].expand(x.shape[:2])
+
+        segments = [segment(Modality.IMAGE, images, everywhere if image_present is None else image_present)]
+        if geometry is not None:
+            segments.append(segment(Modality.GEOMETRY, geometry.embeddings, geometry.present))
+        segments.append((Modality.TEXT, self.backbone.embed_text(inputs.text).to(dtype), inputs.text_present))
+        segments.append(segment(Modality.STATE, self.state_proj(inputs.state)[:, None], everywhere))
+        if self.fusion is not None:
+            segments.append(segment(Modality.FUSION, self.fusion(b), everywhere))
+        return concatenate(segments, self.config.state_block)
+
+    def condition(self, prefix: Prefix) -> tuple[Condition, Float[Tensor, "b n d"]]:
+        """Run the backbone once (paper, eq. 1): the expert's condition, and the prefix's outputs Z."""
+        hidden, key_values = self.backbone(prefix)
+        guide = None
+        if self.guide is not None:
+            guide = self.guide(hidden[:, prefix.columns(Modality.FUSION)].flatten(1))
+        return Condition(self.expert.project_prefix(key_values), prefix.present, guide), hidden
+
+    def action_latent(
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], condition: Condition
+    ) -> Float[Tensor, "b r h d"]:
+        """The action expert's latent Z_A (paper, eq. 2) of r noisy chunks per prefix."""
+        return self.expert(noisy, time, condition.key_values, condition.present, condition.guide)
+
+    def velocity(self, latent: Float[Tensor, "b r h d"]) -> Float[Tensor, "b r h a"]:
+        """h_action: the flow's velocity."""
+        return self.action_out_proj(latent).float()
 
     @torch.no_grad()
-    def sample_actions(self, inputs: ModelInput, noise: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:
-        """Denoise a chunk: the prefix is computed once, its keys and values serve every step."""
-        condition, _ = self.condition(inputs)
+    def sample_actions(
+        self, inputs: ModelInput, noise: Float[Tensor, "b h a"], geometry: GeometryTokens | None = None
+    ) -> Float[Tensor, "b h a"]:
+        """Denoise a chunk: the prefix is computed once, its keys and values serve every step.
+
+        ``geometry`` is for study: a deployed policy has no 4D tokens.
+        """
+        prefix = self.embed_prefix(inputs, self.backbone.vision_features(inputs.images), geometry)
+        condition, _ = self.condition(prefix)
 
         def velocity(x: Tensor, t: float) -> Tensor:
-            return self.velocity(x, torch.full(x.shape[:2], t, device=x.device), condition)
+            return self.velocity(self.action_latent(x, torch.full(x.shape[:2], t, device=x.device), condition))
 
         return flow_matching.integrate(velocity, noise[:, None], self.config.denoise_steps)[:, 0]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What trains SwiftVLA and is dropped afterwards: trajectory head, 4D branch, mask-and-reconstruct, and the losses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from swiftvla_ros.model import flow_matching
+from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
+from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead
+from swiftvla_ros.model.prefix import Modality, Prefix
+from swiftvla_ros.model.reconstruction import ReconstructionHead, Standardizer
+from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
+
+LOSSES = ("action", "trajectory", "reconstruct_2d", "reconstruct_4d")
+
+
+class TrainingSample(NamedTuple):
+    """One batch of the objective.
+
+    Attributes
+    ----------
+    inputs
+        The observation.
+    actions, row_valid
+        Normalised chunks, and the rows that the demonstration's expert commanded (grounding scenes have none).
+    keypoint_uv, keypoint_valid
+        The end effector's keypoints in the front image, 0…1, and which are known.
+    noise, time
+        r noise samples and flow times for each observation; they share its prefix.
+    geometry, has_geometry
+        Pooled 4D features of the front view, and the samples that have them; None trains without the 4D branch.
+    mask_2d, mask_4d
+        Modalities that are masked (:func:`draw_masks`); never both.
+    """
+
+    inputs: ModelInput
+    actions: Float[Tensor, "b h a"]
+    row_valid: Bool[Tensor, "b h"]
+    keypoint_uv: Float[Tensor, "b f 2"]
+    keypoint_valid: Bool[Tensor, "b f"]
+    noise: Float[Tensor, "b r h a"]
+    time: Float[Tensor, "b r"]
+    geometry: Float[Tensor, "b k g"] | None
+    has_geometry: Bool[Tensor, " b"]
+    mask_2d: Bool[Tensor, " b"]
+    mask_4d: Bool[Tensor, " b"]
+
+
+class Losses(NamedTuple):
+    """Sums and counts of the four losses in the order of :data:`LOSSES` (paper, eq. 6 to 8).
+
+    A mean over a batch that several processes share needs the sums and the counts of all of them.
+    """
+
+    sums: Float[Tensor, "4"]
+    counts: Float[Tensor, "4"]
+
+    def total(self, weights: Float[Tensor, "4"], counts: Float[Tensor, "4"] | None = None) -> Float[Tensor, ""]:
+        """The weighted sum of means (eq. 9); ``counts`` are the whole batch's where this is a part of it."""
+        return (weights * self.sums / (self.counts if counts is None else counts).clamp(min=1)).sum()
+
+
+class Auxiliary(nn.Module):
+    """All modules that only training (or a study with 4D input) needs; stored apart from the policy."""
+
+    def __init__(self, config: SwiftVLAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trajectory_head = TrajectoryHead(config, config.fusion) if config.fusion else None
+        geometry, latent = config.geometry, config.expert.hidden_size
+        self.geometry_proj: nn.Module | None = None
+        self.reconstruct_2d: ReconstructionHead | None = None
+        self.reconstruct_4d: ReconstructionHead | None = None
+        if geometry is None:
+            return
+        self.geometry_proj = nn.Sequential(nn.LayerNorm(geometry.dim), nn.Linear(geometry.dim, config.text.hidden_size))
+        if geometry.reconstruct:
+            vision = config.vision
+            self.reconstruct_2d = ReconstructionHead(latent, config.num_cameras * vision.tokens, vision.hidden_size)
+            self.reconstruct_4d = ReconstructionHead(latent, geometry.tokens, geometry.dim)
+            self.standardize_2d = Standardizer(vision.hidden_size)
+            self.standardize_4d = Standardizer(geometry.dim)
+
+    def geometry_tokens(
+        self, features: Float[Tensor, "b k g"], present: Bool[Tensor, " b"] | None = None
+    ) -> GeometryTokens:
+        """Pooled 4D features → tokens of the prefix; all samples have them by default."""
+        if self.geometry_proj is None:
+            raise ValueError("this network was trained without a 4D branch (config.json: model.geometry is null)")
+        if present is None:
+            present = torch.ones(len(features), dtype=torch.bool, device=features.device)
+        return GeometryTokens(self.geometry_proj(features), present)
+
+    def keypoints(self, prefix: Prefix, hidden: Float[Tensor, "b n d"]) -> Keypoints:
+        """Where the Fusion Tokens see the end effector go, from the prefix's outputs."""
+        if self.trajectory_head is None:
+            raise ValueError("this network has no Fusion Tokens (config.json: model.fusion is null)")
+        per_camera = self.config.vision.tokens
+        first = self.config.front_camera * per_camera
+        return self.trajectory_head(hidden[:, prefix.columns(Modality.FUSION)], hidden[:, first : first + per_camera])
+
+    def image_target(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n v"]:
+        """F_2D: the vision tower's features, averaged over the patches that the connector makes one token of.
+
+        The tower's own output and not the connector's: a target that is trained along could collapse.
+        """
+        vision = self.config.vision
+        b, cams = features.shape[:2]
+        side, scale = vision.tokens_per_side, vision.scale_factor
+        patches = features.detach().reshape(b, cams, side, scale, side, scale, -1)
+        return patches.mean(dim=(3, 5)).reshape(b, cams * side * side, -1)
+
+
+class Objective(nn.Module):
+    """The policy with its auxiliary modules; calling it computes the losses of a batch."""
+
+    def __init__(self, policy: SwiftVLA, auxiliary: Auxiliary) -> None:
+        super().__init__()
+        self.policy = policy
+        self.auxiliary = auxiliary
+
+    def forward(self, sample: TrainingSample) -> Losses:
+        """Losses of one batch.
+
+        A masked modality is absent (paper, §3.3): nobody sees its tokens and they take no position, so what a sample
+        with a masked 4D modality trains is exactly the network that is deployed.
+        """
+        policy, auxiliary = self.policy, self.auxiliary
+        # Without 4D features there is nothing to see once 2D is masked.
+        sample = sample._replace(mask_2d=sample.mask_2d & sample.has_geometry)
+        features = policy.backbone.vision_features(sample.inputs.images)
+        geometry = None
+        if sample.geometry is not None:
+            present = sample.has_geometry & ~sample.mask_4d
+            geometry = auxiliary.geometry_tokens(sample.geometry, present)
+        prefix = policy.embed_prefix(sample.inputs, features, geometry, ~sample.mask_2d)
+        condition, hidden = policy.condition(prefix)
+        zero = hidden.new_zeros((), dtype=torch.float32)
+        losses = {name: (zero, zero) for name in LOSSES}
+        if auxiliary.trajectory_head is not None:
+            keypoints = auxiliary.keypoints(prefix, hidden)
+            loss, counts = auxiliary.trajectory_head.loss(
+                keypoints, sample.keypoint_uv, sample.keypoint_valid, ~sample.mask_2d
+            )
+            losses["trajectory"] = loss.sum(), counts.sum().float()
+        if sample.noise.shape[1]:
+            noisy, target = flow_matching.interpolate(sample.actions[:, None], sample.noise, sample.time)
+            latent = policy.action_latent(noisy, sample.time, condition)
+            error = (policy.velocity(latent) - target).square().mean(dim=-1)
+            weight = sample.row_valid[:, None].expand_as(error)
+            losses["action"] = (error * weight).sum(), weight.sum().float()
+            # One noise sample is enough to reconstruct from, and a quarter of the work.
+            losses |= self._reconstruct(sample, features, latent[:, 0])
+        sums, counts = zip(*losses.values(), strict=True)
+        return Losses(torch.stack(sums), torch.stack(counts))
+
+    def _reconstruct(
+        self, sample: TrainingSample, features: Float[Tensor, "b cams p v"], latent: Float[Tensor, "b h d"]
+    ) -> dict[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
+        """Only what is masked is reconstructed (eq. 7)."""
+        auxiliary = self.auxiliary
+        if auxiliary.reconstruct_2d is None or auxiliary.reconstruct_4d is None or sample.geometry is None:
+            return {}
+        masked_4d = (sample.mask_4d & sample.has_geometry).float()
+        masked_2d = sample.mask_2d.float()
+        target_2d = auxiliary.standardize_2d(auxiliary.image_target(features))
+        target_4d = auxiliary.standardize_4d(sample.geometry)
+        return {
+            "reconstruct_2d": (
+                (auxiliary.reconstruct_2d.loss(latent, target_2d) * masked_2d).sum(),
+                masked_2d.sum(),
+            ),
+            "reconstruct_4d": (
+                (auxiliary.reconstruct_4d.loss(latent, target_4d) * masked_4d).sum(),
+                masked_4d.sum(),
+            ),
+        }
+
+
+def draw_masks(
+    config: GeometryBranchConfig, count: int, rng: np.random.Generator, step: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples of a batch lose their 2D, and which their 4D modality: (mask_2d [count], mask_4d [count]).
+
+    One uniform number decides for both, so no sample loses both.
+    """
+    ramp = min(1.0, (step + 1) / config.mask_2d_ramp_steps) if config.mask_2d_ramp_steps else 1.0
+    u = rng.random(count)
+    return u >= 1 - config.p_mask_2d * ramp, u < config.p_mask_4d
