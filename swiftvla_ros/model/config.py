@@ -107,7 +107,7 @@ class GeometryBranchConfig:
     reconstruct: bool = True
 
     def __post_init__(self) -> None:
-        if not (0 <= self.p_mask_4d and 0 <= self.p_mask_2d and self.p_mask_4d + self.p_mask_2d <= 1):
+        if not (self.p_mask_4d >= 0 and self.p_mask_2d >= 0 and self.p_mask_4d + self.p_mask_2d <= 1):
             raise ValueError(
                 f"geometry: p_mask_4d {self.p_mask_4d} and p_mask_2d {self.p_mask_2d} must be shares of at most 1 "
                 "together, since no sample masks both"

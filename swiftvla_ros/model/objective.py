@@ -59,10 +59,10 @@ class Losses(NamedTuple):
     A mean over a batch that several processes share needs the sums and the counts of all of them.
     """
 
-    sums: Float[Tensor, "4"]
-    counts: Float[Tensor, "4"]
+    sums: Float[Tensor, " losses"]
+    counts: Float[Tensor, " losses"]
 
-    def total(self, weights: Float[Tensor, "4"], counts: Float[Tensor, "4"] | None = None) -> Float[Tensor, ""]:
+    def total(self, weights: Float[Tensor, " losses"], counts: Float[Tensor, " losses"] | None = None) -> Float[Tensor, ""]:
         """The weighted sum of means (eq. 9); ``counts`` are the whole batch's where this is a part of it."""
         return (weights * self.sums / (self.counts if counts is None else counts).clamp(min=1)).sum()
 
@@ -143,7 +143,7 @@ class Objective(nn.Module):
         prefix = policy.embed_prefix(sample.inputs, features, geometry, ~sample.mask_2d)
         condition, hidden = policy.condition(prefix)
         zero = hidden.new_zeros((), dtype=torch.float32)
-        losses = {name: (zero, zero) for name in LOSSES}
+        losses = dict.fromkeys(LOSSES, (zero, zero))
         if auxiliary.trajectory_head is not None:
             keypoints = auxiliary.keypoints(prefix, hidden)
             loss, counts = auxiliary.trajectory_head.loss(
