@@ -62,7 +62,9 @@ class Losses(NamedTuple):
     sums: Float[Tensor, " losses"]
     counts: Float[Tensor, " losses"]
 
-    def total(self, weights: Float[Tensor, " losses"], counts: Float[Tensor, " losses"] | None = None) -> Float[Tensor, ""]:
+    def total(
+        self, weights: Float[Tensor, " losses"], counts: Float[Tensor, " losses"] | None = None
+    ) -> Float[Tensor, ""]:
         """The weighted sum of means (eq. 9); ``counts`` are the whole batch's where this is a part of it."""
         return (weights * self.sums / (self.counts if counts is None else counts).clamp(min=1)).sum()
 
@@ -158,8 +160,9 @@ class Objective(nn.Module):
             losses["action"] = (error * weight).sum(), weight.sum().float()
             # One noise sample is enough to reconstruct from, and a quarter of the work.
             losses |= self._reconstruct(sample, features, latent[:, 0])
-        sums, counts = zip(*losses.values(), strict=True)
-        return Losses(torch.stack(sums), torch.stack(counts))
+        return Losses(
+            torch.stack([losses[name][0] for name in LOSSES]), torch.stack([losses[name][1] for name in LOSSES])
+        )
 
     def _reconstruct(
         self, sample: TrainingSample, features: Float[Tensor, "b cams p v"], latent: Float[Tensor, "b h d"]
