@@ -33,6 +33,11 @@ class Keypoints(NamedTuple):
     waves: Float[Tensor, "b f w"]
 
 
+def countable(target_uv: Float[Tensor, "b f 2"], valid: Bool[Tensor, "b f"]) -> Bool[Tensor, "b f"]:
+    """Which keypoints a loss counts: those that are known and lie inside the image."""
+    return valid & ((target_uv >= 0) & (target_uv < 1)).all(dim=-1)
+
+
 class TrajectoryHead(nn.Module):
     """h_traj: each Fusion Token's output tells its keypoint of the end effector's future path, in two ways.
 
@@ -71,26 +76,20 @@ class TrajectoryHead(nn.Module):
         target_uv: Float[Tensor, "b f 2"],
         valid: Bool[Tensor, "b f"],
         front_present: Bool[Tensor, " b"],
-    ) -> tuple[Float[Tensor, "b f"], Bool[Tensor, "b f"]]:
-        """Cross-entropy with a small Gaussian around the target, and the squared error of the regression.
+    ) -> Float[Tensor, "b f"]:
+        """Cross-entropy with a small Gaussian around the target, plus the regression's squared error.
 
-        Returns
-        -------
-        loss
-            0 where it doesn't count.
-        counts
-            Where the target is known and inside the image. Without a front view nothing can be pointed at, so there
-            the regression alone counts.
+        0 where the target is not :func:`countable`. Without a front view nothing can be pointed at, so there the
+        regression alone counts.
         """
         uv = torch.nan_to_num(target_uv.float(), nan=-1.0)
-        inside = valid & ((uv >= 0) & (uv < 1)).all(dim=-1)
         distance = (self._centres(uv.device) - uv[..., None, :]).square().sum(dim=-1)
         target = (-distance / (2 * self.sigma**2)).softmax(dim=-1)
         entropy = -(target * keypoints.logits.log_softmax(dim=-1)).sum(dim=-1) * front_present[:, None]
         phase = (uv[..., None] * self.frequencies).flatten(-2)
         waves = torch.cat([phase.sin(), phase.cos()], dim=-1)
         error = self.coordinate_weight * (keypoints.waves - waves).square().mean(dim=-1)
-        return torch.where(inside, entropy + error, torch.zeros_like(entropy)), inside
+        return (entropy + error) * countable(target_uv, valid)
 
     def _centres(self, device: torch.device) -> Float[Tensor, "cells 2"]:
         axis = (torch.arange(self.cells, device=device) + 0.5) / self.cells

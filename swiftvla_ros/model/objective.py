@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
-from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead
+from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead, countable
 from swiftvla_ros.model.prefix import Modality, Prefix
 from swiftvla_ros.model.reconstruction import ReconstructionHead, Standardizer
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
@@ -119,6 +119,10 @@ class Auxiliary(nn.Module):
         patches = features.detach().reshape(b, cams, side, scale, side, scale, -1)
         return patches.mean(dim=(3, 5)).reshape(b, cams * side * side, -1)
 
+    def standardized_images(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n v"]:
+        """The target of h_2D."""
+        return self.standardize_2d(self.image_target(features))
+
 
 class Objective(nn.Module):
     """The policy with its auxiliary modules; calling it computes the losses of a batch."""
@@ -128,13 +132,26 @@ class Objective(nn.Module):
         self.policy = policy
         self.auxiliary = auxiliary
 
+    def count(self, sample: TrainingSample) -> Float[Tensor, " losses"]:
+        """How many rows, keypoints and samples the four losses of a batch are means over; costs next to nothing."""
+        reconstructs = self.auxiliary.reconstruct_4d is not None and sample.geometry is not None
+        repeats = sample.noise.shape[1]
+        counts = (
+            sample.row_valid.sum() * repeats,
+            countable(sample.keypoint_uv, sample.keypoint_valid).sum() * (self.auxiliary.trajectory_head is not None),
+            (sample.mask_2d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
+            (sample.mask_4d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
+        )
+        return torch.stack(counts).float()
+
     def forward(self, sample: TrainingSample) -> Losses:
-        """Losses of one batch.
+        """Losses of one batch; without noise samples (a grounding batch) the expert doesn't run.
 
         A masked modality is absent (paper, §3.3): nobody sees its tokens and they take no position, so what a sample
         with a masked 4D modality trains is exactly the network that is deployed.
         """
         policy, auxiliary = self.policy, self.auxiliary
+        counts = self.count(sample)
         # Without 4D features there is nothing to see once 2D is masked.
         sample = sample._replace(mask_2d=sample.mask_2d & sample.has_geometry)
         features = policy.backbone.vision_features(sample.inputs.images)
@@ -145,46 +162,25 @@ class Objective(nn.Module):
         prefix = policy.embed_prefix(sample.inputs, features, geometry, ~sample.mask_2d)
         condition, hidden = policy.condition(prefix)
         zero = hidden.new_zeros((), dtype=torch.float32)
-        losses = dict.fromkeys(LOSSES, (zero, zero))
+        action = trajectory = reconstruct_2d = reconstruct_4d = zero
         if auxiliary.trajectory_head is not None:
             keypoints = auxiliary.keypoints(prefix, hidden)
-            loss, counts = auxiliary.trajectory_head.loss(
+            trajectory = auxiliary.trajectory_head.loss(
                 keypoints, sample.keypoint_uv, sample.keypoint_valid, ~sample.mask_2d
-            )
-            losses["trajectory"] = loss.sum(), counts.sum().float()
+            ).sum()
         if sample.noise.shape[1]:
             noisy, target = flow_matching.interpolate(sample.actions[:, None], sample.noise, sample.time)
             latent = policy.action_latent(noisy, sample.time, condition)
             error = (policy.velocity(latent) - target).square().mean(dim=-1)
-            weight = sample.row_valid[:, None].expand_as(error)
-            losses["action"] = (error * weight).sum(), weight.sum().float()
-            # One noise sample is enough to reconstruct from, and a quarter of the work.
-            losses |= self._reconstruct(sample, features, latent[:, 0])
-        return Losses(
-            torch.stack([losses[name][0] for name in LOSSES]), torch.stack([losses[name][1] for name in LOSSES])
-        )
-
-    def _reconstruct(
-        self, sample: TrainingSample, features: Float[Tensor, "b cams p v"], latent: Float[Tensor, "b h d"]
-    ) -> dict[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
-        """Only what is masked is reconstructed (eq. 7)."""
-        auxiliary = self.auxiliary
-        if auxiliary.reconstruct_2d is None or auxiliary.reconstruct_4d is None or sample.geometry is None:
-            return {}
-        masked_4d = (sample.mask_4d & sample.has_geometry).float()
-        masked_2d = sample.mask_2d.float()
-        target_2d = auxiliary.standardize_2d(auxiliary.image_target(features))
-        target_4d = auxiliary.standardize_4d(sample.geometry)
-        return {
-            "reconstruct_2d": (
-                (auxiliary.reconstruct_2d.loss(latent, target_2d) * masked_2d).sum(),
-                masked_2d.sum(),
-            ),
-            "reconstruct_4d": (
-                (auxiliary.reconstruct_4d.loss(latent, target_4d) * masked_4d).sum(),
-                masked_4d.sum(),
-            ),
-        }
+            action = (error * sample.row_valid[:, None]).sum()
+            # Only what is masked is reconstructed (eq. 7); one noise sample is enough to do it from.
+            if auxiliary.reconstruct_2d is not None:
+                loss = auxiliary.reconstruct_2d.loss(latent[:, 0], auxiliary.standardized_images(features))
+                reconstruct_2d = (loss * sample.mask_2d).sum()
+            if auxiliary.reconstruct_4d is not None and sample.geometry is not None:
+                loss = auxiliary.reconstruct_4d.loss(latent[:, 0], auxiliary.standardize_4d(sample.geometry))
+                reconstruct_4d = (loss * (sample.mask_4d & sample.has_geometry)).sum()
+        return Losses(torch.stack([action, trajectory, reconstruct_2d, reconstruct_4d]), counts)
 
 
 def draw_masks(
