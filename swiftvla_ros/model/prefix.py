@@ -35,15 +35,15 @@ class Prefix:
     present
         [b, n]: False for padding and for a masked modality. A token that is not present is seen by nobody and takes no
         position, so masked equals absent.
-    modality
-        [n]: each token's :class:`Modality`.
+    lengths
+        Number of tokens of each modality, in order.
     state_block
         ``SwiftVLAConfig.state_block``.
     """
 
     embeddings: Float[Tensor, "b n d"]
     present: Bool[Tensor, "b n"]
-    modality: Int[Tensor, " n"]
+    lengths: dict[Modality, int]
     state_block: StateBlock = "prefix"
 
     @property
@@ -54,7 +54,21 @@ class Prefix:
     @property
     def attention_mask(self) -> Bool[Tensor, "b n n"]:
         """Who sees whom; see :func:`attention_mask`."""
-        return attention_mask(self.present, self.modality, self.state_block)
+        device = self.present.device
+        modality = torch.cat([torch.full((n,), int(m), device=device) for m, n in self.lengths.items()])
+        return attention_mask(self.present, modality, self.state_block)
+
+    def columns(self, modality: Modality) -> slice:
+        """Where a modality's tokens lie; empty where there are none."""
+        start = sum(n for m, n in self.lengths.items() if m < modality)
+        return slice(start, start + self.lengths.get(modality, 0))
+
+
+def attention_mask(self) -> Bool[Tensor, "b n n"]:
+        """Who sees whom; see :func:`attention_mask`."""
+        device = self.present.device
+        modality = torch.cat([torch.full((n,), int(m), device=device) for m, n in self.lengths.items()])
+        return attention_mask(self.present, modality, self.state_block)
 
     def columns(self, modality: Modality) -> slice:
         """Where a modality's tokens lie."""
@@ -103,5 +117,5 @@ def concatenate(
     if order != sorted(set(order)):
         raise ValueError(f"prefix segments {[m.name for m, _, _ in segments]} are out of order")
     embeddings = torch.cat([e for _, e, _ in segments], dim=1)
-    modality = torch.cat([torch.full((e.shape[1],), int(m), device=e.device) for m, e, _ in segments])
-    return Prefix(embeddings, torch.cat([p for _, _, p in segments], dim=1), modality, state_block)
+    present = torch.cat([p for _, _, p in segments], dim=1)
+    return Prefix(embeddings, present, {m: e.shape[1] for m, e, _ in segments}, state_block)
