@@ -25,9 +25,14 @@ def save_geometry(net: GeometryTransformer, folder: Path | str, card: str) -> No
     """Write a checkpoint folder, made if missing; ``card`` says what it was trained on and how well it does."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"format": FORMAT, "model": net.config.to_json()}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, folder / WEIGHTS)
+    write_config_and_card(folder, net.config, card)
+
+
+def write_config_and_card(folder: Path, config: GeometryConfig, card: str) -> None:
+    """What a checkpoint folder holds beside its weights."""
+    data = {"format": FORMAT, "model": config.to_json()}
+    (folder / CONFIG).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
 
 

@@ -67,11 +67,11 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "b n dim"], rotary: Rotary | None, attend: Attend) -> Float[Tensor, "b n dim"]:
         """Project, normalise, rotate, attend, project."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.q_norm(q), self.k_norm(k)
+        # Under autocast norms give fp32, and attention wants one type.
+        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
-        # Under autocast norms give fp32, and attention wants one type.
-        out = attend(q.to(v.dtype), k.to(v.dtype), v)
+        out = attend(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 

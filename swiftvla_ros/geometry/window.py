@@ -50,6 +50,8 @@ class CausalWindow:
         tokens = q.shape[2] // self._frames
         if tokens == 1:  # the camera head: one product with a mask beats many small ones
             return attention(q, k, v, self._visible[:, None].to(q.device))
+        # A slice of a strided tensor would be copied for every product.
+        k, v = k.contiguous(), v.contiguous()
         out = []
         for frame, (runs, seen) in enumerate(self._plan):
             key, value = (_take(x, runs, tokens) for x in (k, v))
