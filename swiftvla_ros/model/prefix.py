@@ -64,18 +64,6 @@ class Prefix:
         return slice(start, start + self.lengths.get(modality, 0))
 
 
-def attention_mask(self) -> Bool[Tensor, "b n n"]:
-        """Who sees whom; see :func:`attention_mask`."""
-        device = self.present.device
-        modality = torch.cat([torch.full((n,), int(m), device=device) for m, n in self.lengths.items()])
-        return attention_mask(self.present, modality, self.state_block)
-
-    def columns(self, modality: Modality) -> slice:
-        """Where a modality's tokens lie."""
-        (where,) = torch.nonzero(self.modality == int(modality), as_tuple=True)
-        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
-
-
 def attention_mask(
     present: Bool[Tensor, "b n"], modality: Int[Tensor, " n"], state_block: StateBlock = "prefix"
 ) -> Bool[Tensor, "b n n"]:
