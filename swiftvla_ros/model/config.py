@@ -43,6 +43,7 @@ class TextConfig:
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    # SmolVLM's own is 1e5, but lerobot trained SmolVLA's text layers and expert with 1e4, whose weights this starts from.
     rope_theta: float
     max_tokens: int
 
@@ -169,7 +170,7 @@ def swiftvla_450m(num_cameras: int = 3) -> SwiftVLAConfig:
     """The paper's model: SmolVLM2-500M's dimensions, first 16 text layers, expert 0.75 as wide."""
     return SwiftVLAConfig(
         vision=VisionConfig(512, 16, 768, 3072, num_layers=12, num_heads=12, scale_factor=4),
-        text=TextConfig(49280, 960, 2560, 16, num_heads=15, num_kv_heads=5, head_dim=64, rope_theta=1e5, max_tokens=48),
+        text=TextConfig(49280, 960, 2560, 16, num_heads=15, num_kv_heads=5, head_dim=64, rope_theta=1e4, max_tokens=48),
         expert=ExpertConfig(hidden_size=720, intermediate_size=2048),
         fusion=FusionConfig(keypoint_steps=(5, 10, 15, 20, 25, 30, 35, 40, 45)),
         num_cameras=num_cameras,
