@@ -43,7 +43,7 @@ class TextConfig:
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    # SmolVLM's own is 1e5, but lerobot trained SmolVLA's text layers and expert with 1e4, whose weights this starts from.
+    # SmolVLM's own is 1e5; lerobot trained SmolVLA, whose weights the 450M network starts from, with 1e4.
     rope_theta: float
     max_tokens: int
 
