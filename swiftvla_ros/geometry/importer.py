@@ -56,11 +56,13 @@ def import_weights(
     Raises
     ------
     GeometryImportError
-        Not safetensors, or a tensor is missing, unknown or of another shape: each is named.
+        No file, not safetensors, or a tensor is missing, unknown or of another shape: each is named.
     """
     weights, folder = Path(weights), Path(folder)
     config = dataclasses.replace(config or PRESETS["streamvggt-1b"](), causal=causal)
     _require_safetensors(weights)
+    if not weights.is_file():
+        raise GeometryImportError(f"{weights}: no such file")
     expected = {name: tuple(tensor.shape) for name, tensor in build_on_meta(config).state_dict().items()}
     try:
         with safe_open(weights, framework="pt") as file:
@@ -118,8 +120,8 @@ def _listed(what: str, names: list[str]) -> list[str]:
 def _card(weights: Path, causal: bool, unused: tuple[str, ...]) -> str:
     source = "StreamVGGT (causal)" if causal else "VGGT (all frames at once)"
     return (
-        f"# Geometry transformer, imported\n\nWeights of {source}, from `{weights.name}`. They stay under their authors' "
-        "licence: StreamVGGT's is CC BY-NC-SA 4.0 (no commercial use), VGGT's its own.\n\n"
+        f"# Geometry transformer, imported\n\nWeights of {source}, from `{weights.name}`. They stay under their "
+        "authors' licence: StreamVGGT's is CC BY-NC-SA 4.0 (no commercial use), VGGT's its own.\n\n"
         f"{len(unused)} tensors of the file have no use here and were left out: the point tracker and DINOv2's mask "
         "token.\n"
     )

@@ -83,7 +83,7 @@ class GeometryTransformer(nn.Module):
         t, v = images.shape[1:3]
         between: Attend = attention
         if self.config.causal:
-            between = CausalWindow(t, v, window, anchor)
+            between = CausalWindow(t, v, window, anchor, images.device)
         elif window is not None or anchor:
             raise ValueError("window and anchor are for causal attention; this network sees all frames at once")
         frames = images.flatten(1, 2)

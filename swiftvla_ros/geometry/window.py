@@ -33,29 +33,29 @@ class CausalWindow:
     differing windows no mask is needed at all.
     """
 
-    def __init__(self, steps: int, views: int, window: Window, anchor: bool) -> None:
+    def __init__(self, steps: int, views: int, window: Window, anchor: bool, device: torch.device) -> None:
         visible = _visible_frames(steps, views, window_rows(window), anchor)
         self._frames = steps * views
-        self._visible = visible
+        self._visible = visible.to(device)
         # Per query frame: runs of key frames, and which of these each sample sees (None: all).
         self._plan: list[tuple[list[tuple[int, int]], Bool[Tensor, "r k"] | None]] = []
         for frame in range(self._frames):
             seen = visible[:, frame]
             keys = seen.any(dim=0).nonzero()[:, 0].tolist()
             runs = _runs(keys)
-            self._plan.append((runs, None if bool(seen[:, keys].all()) else seen[:, keys]))
+            self._plan.append((runs, None if bool(seen[:, keys].all()) else seen[:, keys].to(device)))
 
     def __call__(self, q: Heads, k: Heads, v: Heads) -> Heads:
         """Attention with any number of tokens per frame."""
         tokens = q.shape[2] // self._frames
         if tokens == 1:  # the camera head: one product with a mask beats many small ones
-            return attention(q, k, v, self._visible[:, None].to(q.device))
+            return attention(q, k, v, self._visible[:, None])
         # A slice of a strided tensor would be copied for every product.
         k, v = k.contiguous(), v.contiguous()
         out = []
         for frame, (runs, seen) in enumerate(self._plan):
             key, value = (_take(x, runs, tokens) for x in (k, v))
-            mask = None if seen is None else seen.repeat_interleave(tokens, dim=1)[:, None, None].to(q.device)
+            mask = None if seen is None else seen.repeat_interleave(tokens, dim=1)[:, None, None]
             out.append(attention(q[:, :, frame * tokens : (frame + 1) * tokens], key, value, mask))
         return torch.cat(out, dim=2)
 

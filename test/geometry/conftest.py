@@ -52,6 +52,18 @@ def strong_weights(net: GeometryTransformer) -> GeometryTransformer:
 
 
 @pytest.fixture(scope="session")
+def config() -> Callable[..., GeometryConfig]:
+    """Return the tiny network's configuration as a function of the dense heads' kind."""
+    return tiny_config
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[[GeometryConfig], GeometryTransformer]:
+    """Return a function that builds a network with strong weights."""
+    return lambda config: strong_weights(GeometryTransformer(config))
+
+
+@pytest.fixture(scope="session")
 def tiny() -> GeometryTransformer:
     """Return the tiny network with light dense heads."""
     return strong_weights(GeometryTransformer(tiny_config()))

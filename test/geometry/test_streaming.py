@@ -67,7 +67,7 @@ def test_window_attention_is_masked_softmax(anchor: bool) -> None:
                 mask[row, i, j] = recent and (s < t or (s == t and b <= a))
     scores = (q @ k.transpose(-1, -2) / 8**0.5).masked_fill(~mask[:, None], -torch.inf)
     expected = scores.softmax(-1) @ v
-    causal = CausalWindow(steps, views, window, anchor)
+    causal = CausalWindow(steps, views, window, anchor, q.device)
     torch.testing.assert_close(causal(q, k, v), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(causal(q.requires_grad_(), k, v), expected, atol=1e-5, rtol=1e-5)
 
