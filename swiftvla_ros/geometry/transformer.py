@@ -112,8 +112,8 @@ class GeometryTransformer(nn.Module):
         Parameters
         ----------
         images
-            As for :meth:`forward`. A single sample serves all samples of the cache (one scene, several windows), and
-            is encoded once.
+            As for :meth:`forward`. Fewer samples than the cache has are encoded once and serve equally many of its
+            samples each, one after the other: scenes seen through several windows.
         cache
             From :meth:`start` or the step before; changed in place.
         heads
@@ -126,12 +126,13 @@ class GeometryTransformer(nn.Module):
             Images of another shape than the configuration's or the cache's, an unknown head, a camera's missing past.
         """
         self._check(images, heads, ndim=5)
-        if images.shape[0] not in (1, cache.batch):
+        shared, rest = divmod(cache.batch, images.shape[0])
+        if rest:
             raise ValueError(f"images of {images.shape[0]} samples for a stream of {cache.batch}")
         cache.advance(images.shape[1])
         tokens = self.aggregator.embed(images, first=cache.step == 0)
-        tokens = tokens.expand(cache.batch, -1, -1, -1)
-        return self._decode(tokens, images.expand(cache.batch, -1, -1, -1, -1), heads, cache.ring), cache
+        tokens, images = (x.repeat_interleave(shared, dim=0) for x in (tokens, images))
+        return self._decode(tokens, images, heads, cache.ring), cache
 
     def _decode(
         self,
