@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -10,17 +12,24 @@ from torch import Tensor
 KeyValue = tuple[Float[Tensor, "b n kv hd"], Float[Tensor, "b n kv hd"]]
 
 
-def rotary_angles(positions: Int[Tensor, "b n"], head_dim: int, theta: float) -> Float[Tensor, "b n half"]:
-    """Angles of RoPE (arXiv 2104.09864), one per pair of channels."""
+class Rotation(NamedTuple):
+    """RoPE's cosines and sines (arXiv 2104.09864), one pair per pair of channels; made once for all layers."""
+
+    cos: Float[Tensor, "b n 1 half"]
+    sin: Float[Tensor, "b n 1 half"]
+
+
+def rotation(positions: Int[Tensor, "b n"], head_dim: int, theta: float) -> Rotation:
+    """The rotation of each position, float32 (lerobot's SmolVLA rounds alike)."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    return positions[..., None].float() * theta**-exponent
+    angles = (positions[..., None].float() / theta**exponent)[:, :, None]
+    return Rotation(angles.cos(), angles.sin())
 
 
-def rotate(x: Float[Tensor, "b n h hd"], angles: Float[Tensor, "b n half"]) -> Float[Tensor, "b n h hd"]:
-    """Apply RoPE; channel i pairs with i + hd/2, as in transformers' llama."""
-    cos, sin = angles.cos()[:, :, None].to(x.dtype), angles.sin()[:, :, None].to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+def rotate(x: Float[Tensor, "b n h hd"], by: Rotation) -> Float[Tensor, "b n h hd"]:
+    """Apply RoPE in float32; channel i pairs with i + hd/2, as in transformers' llama."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * by.cos - second * by.sin, second * by.cos + first * by.sin], dim=-1).to(x.dtype)
 
 
 def attend(

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 from transformers.models.smolvlm.configuration_smolvlm import SmolVLMConfig, SmolVLMVisionConfig
-from transformers.models.smolvlm.modeling_smolvlm import SmolVLMConnector, SmolVLMVisionTransformer
+from transformers.models.smolvlm.modeling_smolvlm import (
+    SmolVLMConnector,
+    SmolVLMVisionAttention,
+    SmolVLMVisionTransformer,
+)
 
-from swiftvla_ros.model.attention import KeyValue, attend, rotary_angles, rotate
+from swiftvla_ros.model.attention import KeyValue, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.prefix import Prefix
 
@@ -47,17 +52,40 @@ class Backbone(nn.Module):
             vision_config=vision_config, text_config=text_config, scale_factor=vision.scale_factor, pad_token_id=0
         )
         self.text_config = text
-        # On CPUs the plain attention's backward pass is several times faster than the fused one's.
-        self.vision_model = SmolVLMVisionTransformer._from_config(vision_config, attn_implementation="eager")
+        self.vision_config = vision
+        self.vision_model = SmolVLMVisionTransformer(vision_config)
         self.connector = SmolVLMConnector(whole)
         self.text_model = LlamaModel(text_config)
+        # Rotations are made here for all layers at once; without its buffer the network can be built on "meta".
+        self.text_model.rotary_emb = nn.Identity()
         # Before training, images and words carry equal weight; SmolVLA scales both by the square root of the width.
         self.embedding_scale = text.hidden_size**0.5
 
     def vision_features(self, images: Float[Tensor, "b cams 3 h w"]) -> Float[Tensor, "b cams p v"]:
         """Images in [-1, 1] → the tower's patch features; one batched pass for all cameras."""
-        features = self.vision_model(pixel_values=images.flatten(0, 1)).last_hidden_state
-        return features.view(*images.shape[:2], *features.shape[1:])
+        tower = self.vision_model
+        patch = tower.embeddings.patch_embedding
+        patches = patch(images.flatten(0, 1).to(patch.weight.dtype))
+        # Images are square and fill the tower, so a patch's position is its number.
+        x = patches.flatten(2).transpose(1, 2) + tower.embeddings.position_embedding.weight
+        for layer in tower.encoder.layers:
+            x = x + self._vision_attention(layer.self_attn, layer.layer_norm1(x))
+            x = x + layer.mlp(layer.layer_norm2(x))
+        return tower.post_layernorm(x).view(*images.shape[:2], *x.shape[1:])
+
+    def _vision_attention(self, attention: SmolVLMVisionAttention, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
+        n, p, _ = x.shape
+        heads = self.vision_config.num_heads
+        q, k, v = (
+            project(x).view(n, p, heads, -1).transpose(1, 2)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        if x.requires_grad and x.device.type == "cpu":
+            # On CPUs the plain attention's backward pass is several times faster than the fused one's.
+            mixed = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def embed_features(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n d"]:
         """Patch features → tokens, cameras one after the other."""
@@ -78,18 +106,29 @@ class Backbone(nn.Module):
         key_values
             Every layer's keys (rotated) and values, the expert's hierarchical condition.
         """
+        hidden, key_values = self._run(prefix, outputs=True)
+        return self.text_model.norm(hidden), key_values
+
+    def key_values(self, prefix: Prefix) -> list[KeyValue]:
+        """The keys and values alone: the last layer computes nothing after them."""
+        return self._run(prefix, outputs=False)[1]
+
+    def _run(self, prefix: Prefix, *, outputs: bool) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
         text = self.text_config
         mask = prefix.attention_mask
-        angles = rotary_angles(prefix.positions, text.head_dim, text.rope_theta)
-        hidden, key_values = prefix.embeddings, []
+        by = rotation(prefix.positions, text.head_dim, text.rope_theta)
+        hidden = prefix.embeddings
+        key_values: list[KeyValue] = []
         b, n, _ = hidden.shape
         for layer in self.text_model.layers:
             attention = layer.self_attn
             x = layer.input_layernorm(hidden)
-            q = rotate(attention.q_proj(x).view(b, n, text.num_heads, text.head_dim), angles)
-            k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), angles)
+            k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), by)
             v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
             key_values.append((k, v))
+            if len(key_values) == text.num_layers and not outputs:
+                break
+            q = rotate(attention.q_proj(x).view(b, n, text.num_heads, text.head_dim), by)
             hidden = hidden + attention.o_proj(attend(q, k, v, mask))
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return self.text_model.norm(hidden), key_values
+        return hidden, key_values

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from swiftvla_ros.model.attention import KeyValue, attend, rotary_angles, rotate
+from swiftvla_ros.model.attention import KeyValue, Rotation, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
+
+
+class ActionLayout(NamedTuple):
+    """Positions and masks of the action tokens over one prefix; the same for every denoising step."""
+
+    cross: Rotation
+    joint: Rotation
+    prefix_mask: Bool[Tensor, "b n m"]
+    joint_mask: Bool[Tensor, "b n m+n"]
 
 
 class ExpertAttention(nn.Module):
@@ -92,22 +102,43 @@ class ActionExpert(nn.Module):
             projected.append((k, v))
         return projected
 
+    def layout(self, present: Bool[Tensor, "b m"], repeats: int) -> ActionLayout:
+        """Where ``repeats`` chunks stand that share a prefix, and what they see of it and of each other."""
+        text, horizon = self.config.text, self.config.horizon
+        b, m = present.shape
+        n = repeats * horizon
+        steps = torch.arange(horizon, device=present.device).repeat(repeats).expand(b, n)
+        prefix_mask = present[:, None, :].expand(b, n, m)
+        causal = _chunk_causal(repeats, horizon, present.device).expand(b, n, n)
+        # Cross layers count action positions from 0, self layers go on after the prefix (lerobot's SmolVLA).
+        return ActionLayout(
+            cross=rotation(steps, text.head_dim, text.rope_theta),
+            joint=rotation(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta),
+            prefix_mask=prefix_mask,
+            joint_mask=torch.cat([prefix_mask, causal], dim=2),
+        )
+
+    def embed_time(self, time: Float[Tensor, "*any"]) -> Float[Tensor, "*any d"]:
+        """Flow times (1 is noise, 0 is clean) → their part of the action tokens' first layer."""
+        layer = self.action_time_mlp_in
+        embedded = time_embedding(time, layer.out_features).to(layer.weight.dtype)
+        return nn.functional.linear(embedded, layer.weight[:, layer.out_features :], layer.bias)
+
     def embed_actions(
-        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], guide: Float[Tensor, "b d"] | None
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r d"], guide: Float[Tensor, "b d"] | None
     ) -> Float[Tensor, "b r*h d"]:
-        """Noisy chunks, their flow times and the guide → action tokens; r chunks lie one after the other."""
-        actions = self.action_in_proj(noisy)
-        embedded = time_embedding(time, actions.shape[-1])[:, :, None].expand_as(actions).to(actions.dtype)
-        x = torch.cat([actions, embedded], dim=-1)
-        tokens = self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x))).flatten(1, 2)
+        """Noisy chunks, their embedded flow times and the guide → action tokens; r chunks lie one after the other."""
+        layer = self.action_time_mlp_in
+        x = nn.functional.linear(self.action_in_proj(noisy), layer.weight[:, : layer.out_features]) + time[:, :, None]
+        tokens = self.action_time_mlp_out(nn.functional.silu(x)).flatten(1, 2)
         return tokens if guide is None else tokens + guide[:, None]
 
     def forward(
         self,
         noisy: Float[Tensor, "b r h a"],
-        time: Float[Tensor, "b r"],
+        time: Float[Tensor, "b r d"],
         prefix_key_values: list[KeyValue],
-        present: Bool[Tensor, "b n"],
+        layout: ActionLayout,
         guide: Float[Tensor, "b d"] | None = None,
     ) -> Float[Tensor, "b r h d"]:
         """The latent of r noisy chunks per prefix.
@@ -120,49 +151,45 @@ class ActionExpert(nn.Module):
         noisy
             Noisy actions.
         time
-            Flow time of each chunk: 1 is noise, 0 is clean.
+            From :meth:`embed_time`, for each chunk.
         prefix_key_values
             From :meth:`project_prefix`.
-        present
-            Which prefix tokens exist.
+        layout
+            From :meth:`layout`.
         guide
-            Added to every action token: the embedded keypoints, where the config says so.
+            Added to every action token: the Fusion Tokens' outputs, where the config says so.
         """
         text = self.config.text
         b, repeats, horizon, _ = noisy.shape
-        hidden = self.embed_actions(noisy, time, guide)
-        n = hidden.shape[1]
-        steps = torch.arange(horizon, device=noisy.device).repeat(repeats)
-        # Cross layers count action positions from 0, self layers go on after the prefix (lerobot's SmolVLA).
-        cross_angles = rotary_angles(steps.expand(b, n), text.head_dim, text.rope_theta)
-        self_angles = rotary_angles(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta)
-        prefix_mask = present[:, None, :].expand(b, n, present.shape[1])
-        self_mask = torch.cat([prefix_mask, _chunk_causal(repeats, horizon, noisy.device).expand(b, n, n)], dim=2)
+        n = repeats * horizon
+        hidden = self.embed_actions(noisy, time, guide).to(prefix_key_values[0][0].dtype)
         for layer, (k, v) in zip(self._layers(), prefix_key_values, strict=True):
             attention = layer.self_attn
             x = layer.input_layernorm(hidden)
             q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)
             if attention.cross:
-                mixed = attend(rotate(q, cross_angles), k, v, prefix_mask)
+                mixed = attend(rotate(q, layout.cross), k, v, layout.prefix_mask)
             else:
-                own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), self_angles)
+                own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), layout.joint)
                 own_v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
-                mixed = attend(
-                    rotate(q, self_angles), torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1), self_mask
-                )
+                keys, values = torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1)
+                mixed = attend(rotate(q, layout.joint), keys, values, layout.joint_mask)
             hidden = hidden + attention.o_proj(mixed)
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return self.norm(hidden).view(b, repeats, horizon, -1)
+        return self.norm(hidden).to(noisy.dtype).view(b, repeats, horizon, -1)
 
 
 def time_embedding(
-    time: Float[Tensor, "b r"], width: int, min_period: float = 4e-3, max_period: float = 4.0
-) -> Float[Tensor, "b r d"]:
-    """Sines and cosines of the flow time with periods spaced evenly in their logarithm (openpi's ``posemb_sincos``)."""
-    fraction = torch.linspace(0, 1, width // 2, device=time.device, dtype=torch.float32)
+    time: Float[Tensor, "*any"], width: int, min_period: float = 4e-3, max_period: float = 4.0
+) -> Float[Tensor, "*any d"]:
+    """Sines and cosines of the flow time with periods spaced evenly in their logarithm (openpi's ``posemb_sincos``).
+
+    In float64, since the shortest period turns 250 times from noise to action.
+    """
+    fraction = torch.linspace(0, 1, width // 2, device=time.device, dtype=torch.float64)
     period = min_period * (max_period / min_period) ** fraction
-    phase = 2 * math.pi * time[..., None].float() / period
-    return torch.cat([phase.sin(), phase.cos()], dim=-1)
+    phase = 2 * math.pi * time[..., None].double() / period
+    return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
 
 
 def _chunk_causal(repeats: int, horizon: int, device: torch.device) -> Bool[Tensor, "n n"]:

@@ -31,13 +31,18 @@ def interpolate(
     return t * noise + (1 - t) * actions, noise - actions
 
 
+def denoising_times(steps: int, device: torch.device) -> Float[Tensor, " steps"]:
+    """Flow times at which :func:`integrate` asks for the velocity."""
+    return (1 - torch.arange(steps, device=device, dtype=torch.float64) / steps).float()
+
+
 def integrate(
-    velocity: Callable[[Float[Tensor, "b r h a"], float], Float[Tensor, "b r h a"]],
+    velocity: Callable[[Float[Tensor, "b r h a"], int], Float[Tensor, "b r h a"]],
     noise: Float[Tensor, "b r h a"],
     steps: int,
 ) -> Float[Tensor, "b r h a"]:
-    """Euler steps from t = 1 to t = 0."""
+    """Euler steps from t = 1 to t = 0; ``velocity`` is told the number of the step."""
     x = noise
     for step in range(steps):
-        x = x - velocity(x, 1 - step / steps) / steps
+        x = x - velocity(x, step) / steps
     return x

@@ -96,7 +96,9 @@ class SwiftVLA(nn.Module):
         self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], condition: Condition
     ) -> Float[Tensor, "b r h d"]:
         """The action expert's latent Z_A (paper, eq. 2) of r noisy chunks per prefix."""
-        return self.expert(noisy, time, condition.key_values, condition.present, condition.guide)
+        expert = self.expert
+        layout = expert.layout(condition.present, noisy.shape[1])
+        return expert(noisy, expert.embed_time(time), condition.key_values, layout, condition.guide)
 
     def velocity(self, latent: Float[Tensor, "b r h d"]) -> Float[Tensor, "b r h a"]:
         """h_action: the flow's velocity."""
@@ -111,9 +113,18 @@ class SwiftVLA(nn.Module):
         ``geometry`` is for study: a deployed policy has no 4D tokens.
         """
         prefix = self.embed_prefix(inputs, self.backbone.vision_features(inputs.images), geometry)
-        condition, _ = self.condition(prefix)
+        if self.guide is None:
+            # Nobody reads the prefix's outputs then.
+            key_values = self.expert.project_prefix(self.backbone.key_values(prefix))
+            condition = Condition(key_values, prefix.present, guide=None)
+        else:
+            condition, _ = self.condition(prefix)
+        steps, expert = self.config.denoise_steps, self.expert
+        layout = expert.layout(condition.present, repeats=1)
+        times = expert.embed_time(flow_matching.denoising_times(steps, noise.device))
 
-        def velocity(x: Tensor, t: float) -> Tensor:
-            return self.velocity(self.action_latent(x, torch.full(x.shape[:2], t, device=x.device), condition))
+        def velocity(x: Tensor, step: int) -> Tensor:
+            time = times[step].expand(len(x), 1, -1)
+            return self.velocity(expert(x, time, condition.key_values, layout, condition.guide))
 
-        return flow_matching.integrate(velocity, noise[:, None], self.config.denoise_steps)[:, 0]
+        return flow_matching.integrate(velocity, noise[:, None], steps)[:, 0]

@@ -9,6 +9,7 @@
     tokenizer.json      the instruction tokenizer
     contract.yaml       the contract it was trained on (with its URDF)
     card.md             data, steps, measured success
+    auxiliary.safetensors  (optional) what only training needs: trajectory head, 4D branch, reconstruction heads
 
 Only safetensors and JSON are read: no pickle, no remote code.
 """
@@ -27,15 +28,22 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
 
 FORMAT = "swiftvla_ros/1"
-CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD = (
+CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD, AUXILIARY = (
     "config.json",
     "model.safetensors",
     "stats.json",
     "tokenizer.json",
     "contract.yaml",
     "card.md",
+    "auxiliary.safetensors",
 )
 _REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
+
+# What a chunk's rows are: config.json, key "action".
+RELATIVE, ABSOLUTE = "positions relative to the observation's state", "absolute positions"
+# How an image comes to the network's size: config.json, key "image_fit". "exact" is the contract's business; "pad top
+# and left" is lerobot's: the aspect ratio is kept and the image lies in the lower right corner.
+EXACT, PAD_TOP_LEFT = "exact", "pad top and left"
 
 
 class CheckpointError(ValueError):
@@ -57,7 +65,11 @@ class Checkpoint:
     step_s
         Time between two rows of a chunk, s.
     state, action
-        Normalisers in ``joint_names`` order; actions are relative to the observation's state.
+        Normalisers in ``joint_names`` order.
+    relative_actions
+        Whether actions are relative to the observation's state.
+    image_fit
+        "exact": images have the network's size. "pad top and left": the runtime fits them, as lerobot does.
     sha256
         Hash over all files that decide what the policy does.
     """
@@ -69,12 +81,19 @@ class Checkpoint:
     step_s: float
     state: Normalizer
     action: Normalizer
+    relative_actions: bool
+    image_fit: str
     sha256: str
 
     @property
     def weights(self) -> Path:
         """The weights file."""
         return self.folder / WEIGHTS
+
+    @property
+    def auxiliary(self) -> Path:
+        """Weights that only training and studies need."""
+        return self.folder / AUXILIARY
 
     @property
     def tokenizer(self) -> Path:
@@ -110,6 +129,13 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         model = dict(config["model"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CONFIG}: key {error} is missing or of the wrong type") from error
+    action_kind, image_fit = config.get("action"), config.get("image_fit", EXACT)
+    for key, value, known in (
+        ("action", action_kind, (RELATIVE, ABSOLUTE)),
+        ("image_fit", image_fit, (EXACT, PAD_TOP_LEFT)),
+    ):
+        if value not in known:
+            raise CheckpointError(f"{folder / CONFIG}: {key} '{value}' is unknown; this version knows {list(known)}")
     statistics = _read_json(folder / STATS)
     try:
         state = Normalizer.from_statistics(statistics, "state", joint_names)
@@ -121,7 +147,18 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
             file.keys()
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: corrupt ({error}); copy it again or train it again") from error
-    return Checkpoint(folder, model, joint_names, camera_names, step_s, state, action, _sha256(folder))
+    return Checkpoint(
+        folder,
+        model,
+        joint_names,
+        camera_names,
+        step_s,
+        state,
+        action,
+        relative_actions=action_kind == RELATIVE,
+        image_fit=image_fit,
+        sha256=_sha256(folder),
+    )
 
 
 def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
@@ -143,7 +180,7 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
         raise CheckpointError(f"{where}: reads cameras {absent}, but {contract.path} has {list(contract.camera_names)}")
     side = checkpoint.model["vision"]["image_size"]
     for name in checkpoint.camera_names:
-        if contract.camera(name).size != (side, side):
+        if checkpoint.image_fit == EXACT and contract.camera(name).size != (side, side):
             raise CheckpointError(
                 f"{where}: reads images of {side}×{side} px, but {contract.path} cameras.{name}.size is "
                 f"{list(contract.camera(name).size)}; write [{side}, {side}]"

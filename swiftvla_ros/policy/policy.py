@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from swiftvla_ros.policy.torch_runtime import TorchRuntime
 
 
-def load_policy(folder: Path | str, *, contract: Contract, device: str = "auto", threads: int | None = None) -> Policy:
+def load_policy(
+    folder: Path | str,
+    *,
+    contract: Contract,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str = "float32",
+    with_4d: bool = False,
+) -> Policy:
     """Load a checkpoint folder for the robot of ``contract``.
 
     Parameters
@@ -31,6 +39,12 @@ def load_policy(folder: Path | str, *, contract: Contract, device: str = "auto",
         "auto" (a GPU if torch sees one), "cpu" or "cuda".
     threads
         CPU threads for torch; None leaves torch's default.
+    precision
+        What weights and activations are: "float32" or "bfloat16" (half the memory, and several times faster where the
+        processor multiplies bfloat16).
+    with_4d
+        For studies: also load the 4D branch, from the auxiliary file beside the weights, so that :meth:`Policy.infer`
+        takes geometry features. A deployed policy runs without it.
 
     Raises
     ------
@@ -41,7 +55,7 @@ def load_policy(folder: Path | str, *, contract: Contract, device: str = "auto",
     check_against_contract(checkpoint, contract)
     from swiftvla_ros.policy.torch_runtime import TorchRuntime
 
-    return Policy(checkpoint, contract, TorchRuntime(checkpoint, device, threads))
+    return Policy(checkpoint, contract, TorchRuntime(checkpoint, device, threads, precision, with_4d=with_4d))
 
 
 class Policy:
@@ -102,7 +116,13 @@ class Policy:
         self._tokenizer(text)
         return validate_instruction(text)
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    def infer(
+        self,
+        observation: Observation,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        geometry: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
         """Compute a chunk; the same observation and noise give the same chunk.
 
         Parameters
@@ -111,6 +131,8 @@ class Policy:
             Conditioned images, state in contract order, instruction.
         noise
             From :meth:`sample_noise`; None is seed 0.
+        geometry
+            For studies: the front view's pooled 4D features [64, dim]; the policy must be loaded ``with_4d``.
 
         Returns
         -------
@@ -120,30 +142,34 @@ class Policy:
         Raises
         ------
         ValueError
-            An image is missing or of the wrong size, or the state is not finite.
+            An image is missing or of the wrong size, the state is not finite, or geometry doesn't fit.
         InstructionError
             The instruction is refused.
         """
         images, token_ids, state, normalized = self._prepare(observation)
-        chunk = self._runtime.infer(images, token_ids, normalized, self.sample_noise(0) if noise is None else noise)
+        start = self.sample_noise(0) if noise is None else noise
+        chunk = self._runtime.infer(images, token_ids, normalized, start, geometry)
         actions = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
-        return (state + actions)[:, self._to_contract]
+        return (state + actions if self._checkpoint.relative_actions else actions)[:, self._to_contract]
 
     def keypoints(self, observation: Observation) -> NDArray[np.float32]:
-        """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first."""
+        """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first.
+
+        Raises CheckpointError where the auxiliary file doesn't lie beside the weights: its trajectory head tells.
+        """
         images, token_ids, _, normalized = self._prepare(observation)
         return self._runtime.keypoints(images, token_ids, normalized)
 
     def _prepare(
         self, observation: Observation
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
-        side = self._runtime.config.vision.image_size
+    ) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
         images = []
         for name in self.camera_names:
             image = observation.images.get(name)
-            if image is None or image.shape != (side, side, 3) or image.dtype != np.uint8:
+            width, height = self._contract.camera(name).size
+            if image is None or image.shape != (height, width, 3) or image.dtype != np.uint8:
                 got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
-                raise ValueError(f"camera '{name}': expected uint8 [{side}, {side}, 3], got {got}")
+                raise ValueError(f"camera '{name}': expected uint8 [{height}, {width}, 3], got {got}")
             images.append(image)
         state = np.asarray(observation.state, dtype=np.float64)
         if state.shape != (len(self.joint_names),) or not np.isfinite(state).all():
@@ -151,4 +177,4 @@ class Policy:
         state = state[self._to_policy]
         normalized = np.zeros(self._runtime.config.state_dim, np.float32)
         normalized[: len(state)] = self._checkpoint.state.normalize(state)
-        return np.stack(images), self._tokenizer(observation.instruction), state, normalized
+        return images, self._tokenizer(observation.instruction), state, normalized

@@ -3,26 +3,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from swiftvla_ros.model.config import SwiftVLAConfig
-from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
-from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
+from swiftvla_ros.model.objective import Auxiliary
+from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
+from swiftvla_ros.policy.checkpoint import PAD_TOP_LEFT, Checkpoint, CheckpointError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Small layers at the ends of the flow, which stay in float32 at any precision (as in lerobot's SmolVLA).
+_ALWAYS_FLOAT32 = ("state_proj.", "expert.action_", "action_out_proj.")
+# A file's pages stay in memory while it is mapped: so it is mapped anew after so many bytes.
+_MAPPED_BYTES = 64 << 20
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class TorchRuntime:
     """The network on one device, in evaluation mode."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str, threads: int | None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str, threads: int | None, precision: str = "float32", *, with_4d: bool
+    ) -> None:
         self._device = _device(device)
+        if precision not in PRECISIONS:
+            raise CheckpointError(f"precision '{precision}' is unknown; write {' or '.join(PRECISIONS)}")
         if threads is not None:
             torch.set_num_threads(threads)
-        self.model = load_model(checkpoint).to(self._device).eval()
+        self._checkpoint = checkpoint
+        self.model = load_model(checkpoint, PRECISIONS[precision]).to(self._device)
         self.config = self.model.config
+        self._with_4d = with_4d
+        if with_4d and self._auxiliary.geometry_proj is None:
+            raise CheckpointError(
+                f"checkpoint '{checkpoint.folder}': was trained without a 4D branch (config.json: model.geometry is "
+                "null), so it can't be run with one"
+            )
 
     @property
     def device(self) -> str:
@@ -31,30 +57,63 @@ class TorchRuntime:
 
     def infer(
         self,
-        images: NDArray[np.uint8],
+        images: list[NDArray[np.uint8]],
         token_ids: NDArray[np.int64],
         state: NDArray[np.float32],
         noise: NDArray[np.float32],
+        geometry: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Images [cams, h, w, 3], ids [n], normalised state [J], noise [H, A] → normalised chunk [H, A]."""
+        """Images [h, w, 3] in camera order, ids [n], normalised state [J], noise [H, A] → normalised chunk [H, A].
+
+        ``geometry`` are pooled 4D features [64, dim], for a study of what the 4D branch adds.
+        """
         with torch.inference_mode():
-            actions = self.model.sample_actions(
-                self._input(images, token_ids, state), torch.from_numpy(noise)[None].to(self._device)
-            )
-            return actions[0].cpu().numpy()
+            inputs = self._input(images, token_ids, state)
+            start = torch.from_numpy(noise)[None].to(self._device)
+            return self.model.sample_actions(inputs, start, self._geometry(geometry))[0].cpu().numpy()
 
     def keypoints(
-        self, images: NDArray[np.uint8], token_ids: NDArray[np.int64], state: NDArray[np.float32]
+        self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Where the Fusion Tokens see the end effector go in the front image: (u, v) [f, 2], goal keypoint first."""
         with torch.inference_mode():
-            _, keypoints = self.model.condition(self._input(images, token_ids, state))
-            return keypoints.uv[0].cpu().numpy()
+            inputs = self._input(images, token_ids, state)
+            prefix = self.model.embed_prefix(inputs, self.model.backbone.vision_features(inputs.images))
+            _, hidden = self.model.condition(prefix)
+            return self._auxiliary.keypoints(prefix, hidden.float()).uv[0].cpu().numpy()
 
-    def _input(self, images: NDArray[np.uint8], token_ids: NDArray[np.int64], state: NDArray[np.float32]) -> ModelInput:
+    @cached_property
+    def _auxiliary(self) -> Auxiliary:
+        """What only training and studies need; a deployed policy never gets here."""
+        path = self._checkpoint.auxiliary
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path}: missing; keypoints and 4D input need the modules that only training uses: copy the file too, "
+                "from where the checkpoint was trained"
+            )
+        return _fill(Auxiliary(self.config), path, torch.float32).to(self._device)
+
+    def _geometry(self, features: NDArray[np.float32] | None) -> GeometryTokens | None:
+        if features is None:
+            return None
+        if not self._with_4d:
+            raise ValueError("geometry: the policy was loaded without its 4D branch; load it with_4d=True")
+        branch = self.config.geometry
+        if branch is not None and features.shape != (branch.tokens, branch.dim):
+            raise ValueError(f"geometry: expected [{branch.tokens}, {branch.dim}], got {list(features.shape)}")
+        return self._auxiliary.geometry_tokens(torch.from_numpy(features)[None].to(self._device))
+
+    def _input(
+        self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
+    ) -> ModelInput:
         text = torch.from_numpy(token_ids)[None].to(self._device)
+        if self._checkpoint.image_fit == PAD_TOP_LEFT:
+            side = self.config.vision.image_size
+            pictures = torch.stack([pad_top_left(torch.from_numpy(x).to(self._device), side) for x in images])[None]
+        else:
+            pictures = to_model_images(torch.from_numpy(np.stack(images))[None].to(self._device))
         return ModelInput(
-            images=to_model_images(torch.from_numpy(images)[None].to(self._device)),
+            images=pictures,
             text=text,
             text_present=torch.ones_like(text, dtype=torch.bool),
             state=torch.from_numpy(state)[None].to(self._device),
@@ -66,8 +125,24 @@ def to_model_images(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
 
 
-def load_model(checkpoint: Checkpoint) -> SwiftVLA:
+def pad_top_left(image: torch.Tensor, side: int) -> torch.Tensor:
+    """uint8 [h, w, 3] of any size → float [3, side, side] in [-1, 1], as lerobot's SmolVLA sees it.
+
+    The image keeps its aspect ratio and lies in the lower right corner; the rest is black.
+    """
+    height, width = image.shape[:2]
+    ratio = max(width / side, height / side)
+    inner = int(height / ratio), int(width / ratio)
+    picture = image.permute(2, 0, 1)[None].float() / 255
+    if inner != (height, width):
+        picture = nn.functional.interpolate(picture, size=inner, mode="bilinear", align_corners=False)
+    return nn.functional.pad(picture, (side - inner[1], 0, side - inner[0], 0))[0] * 2 - 1
+
+
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> SwiftVLA:
     """Build the network and fill it; every tensor must be there and fit.
+
+    Weights go straight from the file into ``dtype``, so that memory never holds them twice.
 
     Raises
     ------
@@ -75,26 +150,50 @@ def load_model(checkpoint: Checkpoint) -> SwiftVLA:
         Names the tensors that are missing, unknown, of another shape or not finite.
     """
     try:
-        model = SwiftVLA(SwiftVLAConfig.from_json(checkpoint.model))
+        with torch.device("meta"):
+            model = SwiftVLA(SwiftVLAConfig.from_json(checkpoint.model))
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"checkpoint '{checkpoint.folder}': config.json: model: {error}") from error
+    return _fill(model, checkpoint.weights, dtype)
+
+
+def _fill(module: Module, path: Path, dtype: torch.dtype) -> Module:
+    """Give a module the weights of a file, for inference."""
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     try:
-        weights = load_file(checkpoint.weights)
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.weights}: corrupt ({error}); copy it again or train it again") from error
-    expected = model.state_dict()
-    problems = [f"missing {key}" for key in expected if key not in weights]
-    problems += [f"unknown {key}" for key in weights if key not in expected]
-    for key in set(weights) & set(expected):
-        if weights[key].shape != expected[key].shape:
-            problems.append(f"{key} has shape {list(weights[key].shape)}, expected {list(expected[key].shape)}")
-        elif not torch.isfinite(weights[key]).all():
-            problems.append(f"{key} holds NaN or Inf")
+        raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
+    problems = [f"missing {name}" for name in expected if name not in shapes]
+    problems += [f"unknown {name}" for name in shapes if name not in expected]
+    for name in shapes.keys() & expected.keys():
+        if shapes[name] != expected[name]:
+            problems.append(f"{name} has shape {list(shapes[name])}, expected {list(expected[name])}")
+    weights: dict[str, torch.Tensor] = {}
+    if not problems:
+        for name, tensor in _read(path, list(expected)):
+            if not torch.isfinite(tensor).all():
+                problems.append(f"{name} holds NaN or Inf")
+            target = torch.float32 if name.startswith(_ALWAYS_FLOAT32) else dtype
+            weights[name] = tensor.to(target, copy=True)
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{checkpoint.weights}: {'; '.join(sorted(problems)[:5])}{more}")
-    model.load_state_dict({key: value.float() for key, value in weights.items()})
-    return model
+        raise CheckpointError(f"{path}: {'; '.join(sorted(problems)[:5])}{more}")
+    module.load_state_dict(weights, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a file, one after the other; each is valid until the next is asked for."""
+    while names:
+        mapped = 0
+        with safe_open(path, framework="pt") as file:
+            while names and mapped < _MAPPED_BYTES:
+                name = names.pop(0)
+                tensor = file.get_tensor(name)
+                mapped += tensor.nbytes
+                yield name, tensor
 
 
 def _device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from swiftvla_ros.model import flow_matching
-from swiftvla_ros.model.attention import attend, rotary_angles, rotate
+from swiftvla_ros.model.attention import attend, rotate, rotation
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_450m
 from swiftvla_ros.model.parameters import count_parameters
 from swiftvla_ros.model.prefix import Modality, attention_mask
@@ -93,10 +93,10 @@ def test_text_layers_equal_transformers(nano: SwiftVLA) -> None:
     theirs = layer(x, attention_mask=bias, position_ids=positions, position_embeddings=rope)
     theirs = theirs[0] if isinstance(theirs, tuple) else theirs
     attention, text = layer.self_attn, nano.config.text
-    angles = rotary_angles(positions, text.head_dim, text.rope_theta)
+    by = rotation(positions, text.head_dim, text.rope_theta)
     h = layer.input_layernorm(x)
-    q = rotate(attention.q_proj(h).view(1, 6, text.num_heads, text.head_dim), angles)
-    k = rotate(attention.k_proj(h).view(1, 6, text.num_kv_heads, text.head_dim), angles)
+    q = rotate(attention.q_proj(h).view(1, 6, text.num_heads, text.head_dim), by)
+    k = rotate(attention.k_proj(h).view(1, 6, text.num_kv_heads, text.head_dim), by)
     v = attention.v_proj(h).view(1, 6, text.num_kv_heads, text.head_dim)
     ours = x + attention.o_proj(attend(q, k, v, torch.ones(1, 6, 6, dtype=torch.bool)))
     ours = ours + layer.mlp(layer.post_attention_layernorm(ours))
