@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from swiftvla_ros.cli.figures import JsonOption, refuse
+from swiftvla_ros.cli.figures import JsonOption, refuse, write_json
 
 _FULL_TOKENIZER = Path("models/smollm2-tokenizer/tokenizer.json")
 
@@ -43,13 +43,14 @@ def command(
     Exits with code 1 unless the block is found for 95 % of held-out instructions and every colour word changes the
     answer in 95 % of held-out scenes: a policy trained from less would not listen.
     """
-    from swiftvla_ros.cli.training_progress import TrainingProgress, faster_allocator
+    from swiftvla_ros.cli.training_progress import faster_allocator
 
     faster_allocator()
     from swiftvla_ros.contract import ContractError, load_contract
     from swiftvla_ros.sim.scenes import render_scenes
+    from swiftvla_ros.training.options import LossWeights, TrainOptions
+    from swiftvla_ros.training.progress import TrainingProgress, validation_line
     from swiftvla_ros.training.stages import StageRun, pretrain_grounding
-    from swiftvla_ros.training.trainer import TrainOptions
 
     try:
         contract = load_contract(robot)
@@ -61,12 +62,14 @@ def command(
     workers = processes or os.cpu_count() or 1
     render_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
     options = TrainOptions(
-        steps=steps, batch=batch, scene_share=1.0, learning_rate=learning_rate, trajectory_weight=1.0, seed=seed,
-        validate_every=100, stop_when_listening=stop_at or None,
+        steps=steps, batch=batch, scene_share=1.0, learning_rate=learning_rate,
+        weights=LossWeights(trajectory=1.0), seed=seed, validate_every=100, stop_when_listening=stop_at or None,
     )  # fmt: skip
     progress = TrainingProgress("grounding")
     run = StageRun(out, folder, contract, options, workers, device)
     result = pretrain_grounding(run, tokenizer.read_text(encoding="utf-8"), progress.report)
-    progress.summary(result, json_file)
+    print(validation_line(result.last))
+    print(f"{result.out}: {result.last.step} steps in {result.last.seconds:.0f} s")
+    write_json(json_file, {"out": str(result.out), **result.facts, **result.last.to_json()})
     if not result.listens():
         refuse("The gauges stay below 95 %: train longer (--steps) or on more scenes (--scenes).")

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes checkpoint folders: a deployable policy, or the grounding stage's backbone."""
+"""Writes checkpoint folders (a deployable policy, or the grounding stage's backbone), and reads them as a start.
+
+``model.safetensors`` holds what is deployed and nothing else. What only training needs lies beside it in
+``auxiliary.safetensors``: the trajectory head, the 4D branch and the reconstruction heads.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.objective import Auxiliary, Objective
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError
 
 # What the grounding stage trains; the action expert has seen nothing then.
-GROUNDED = ("backbone.", "state_proj.", "fusion.", "trajectory_head.")
+GROUNDED = ("backbone.", "state_proj.", "fusion.")
 
 
 def write_policy(
@@ -27,40 +35,63 @@ def write_policy(
     tokenizer: str,
     contract: Contract,
     card: str,
+    auxiliary: Auxiliary | None = None,
 ) -> None:
     """Write a checkpoint that :func:`swiftvla_ros.policy.load_policy` reads."""
-    _write_common(folder, model.config, tokenizer, contract, card)
+    write_description(folder, model.config, tokenizer, contract, card)
     (folder / files.STATS).write_text(json.dumps(statistics, indent=1) + "\n")
-    _save(folder, model.state_dict(), torch.float32)
+    _save(folder / files.WEIGHTS, model, torch.float32)
+    if auxiliary is not None:
+        _save(folder / files.AUXILIARY, auxiliary, torch.float32)
 
 
-def write_grounding(folder: Path, model: SwiftVLA, tokenizer: str, contract: Contract, card: str) -> None:
-    """Write the grounded backbone, in bfloat16: a start for policy training, not a policy."""
-    _write_common(folder, model.config, tokenizer, contract, card)
-    grounded = {k: v for k, v in model.state_dict().items() if k.startswith(GROUNDED)}
-    _save(folder, grounded, torch.bfloat16)
+def write_grounding(folder: Path, objective: Objective, tokenizer: str, contract: Contract, card: str) -> None:
+    """Write the grounded backbone and its trajectory head, in bfloat16: a start for policy training, not a policy."""
+    policy = objective.policy
+    write_description(folder, policy.config, tokenizer, contract, card)
+    _save(folder / files.WEIGHTS, policy, torch.bfloat16, lambda name: name.startswith(GROUNDED))
+    _save(folder / files.AUXILIARY, objective.auxiliary, torch.bfloat16)
 
 
-def load_grounding(folder: Path, model: SwiftVLA) -> None:
-    """Start ``model`` from a grounded backbone; every grounded tensor must be there and fit.
+def read_config(folder: Path) -> SwiftVLAConfig:
+    """The network that a checkpoint holds.
 
     Raises
     ------
     CheckpointError
-        The folder lacks weights, or they are of another network.
+        There is no checkpoint, or its network is none of this version.
     """
-    path = folder / files.WEIGHTS
+    path = folder / files.CONFIG
     if not path.is_file():
-        raise CheckpointError(f"{path}: missing; make it with `swiftvla pretrain-grounding`")
-    weights = {k: v.float() for k, v in load_file(path).items() if k.startswith(GROUNDED)}
-    expected = {k: v.shape for k, v in model.state_dict().items() if k.startswith(GROUNDED)}
-    wrong = [k for k, shape in expected.items() if k not in weights or weights[k].shape != shape]
-    wrong += [k for k in weights if k not in expected]
-    if wrong:
+        raise CheckpointError(f"{path}: missing; make a grounded backbone with `swiftvla pretrain-grounding`")
+    try:
+        return SwiftVLAConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["model"])
+    except (json.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: model: {error}; it was written by another version: train it again") from error
+
+
+def load_start(folder: Path, objective: Objective) -> tuple[str, ...]:
+    """Start a network from a checkpoint: grounded, imported, or an earlier stage's.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Parts that the checkpoint lacks altogether, and which keep their random weights: the action expert after
+        grounding, the Fusion Tokens of a SmolVLA, the 4D branch after stage 1.
+
+    Raises
+    ------
+    CheckpointError
+        Weights are missing, or a part is there but doesn't fit.
+    """
+    if not (folder / files.WEIGHTS).is_file():
         raise CheckpointError(
-            f"{path}: tensors {sorted(wrong)[:5]} don't fit this network; train it for the same preset"
+            f"{folder / files.WEIGHTS}: missing; make a grounded backbone with `swiftvla pretrain-grounding`"
         )
-    model.load_state_dict(weights, strict=False)
+    new = _fill(folder / files.WEIGHTS, objective.policy)
+    if (folder / files.AUXILIARY).is_file():
+        return *new, *_fill(folder / files.AUXILIARY, objective.auxiliary)
+    return *new, *_parts(objective.auxiliary.state_dict())
 
 
 def read_tokenizer(folder: Path) -> str:
@@ -71,7 +102,43 @@ def read_tokenizer(folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _write_common(folder: Path, config: SwiftVLAConfig, tokenizer: str, contract: Contract, card: str) -> None:
+def _parts(names: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _fill(path: Path, module: nn.Module) -> tuple[str, ...]:
+    """Fill a module's parts from a file, and return the parts that the file lacks."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
+    expected = module.state_dict()
+    there = set(_parts(weights))
+    # What this network has no part for (a 4D branch that is left out now) is left behind.
+    weights = {name: value for name, value in weights.items() if name.partition(".")[0] in _parts(expected)}
+    wrong = [
+        name
+        for name, value in expected.items()
+        if name.partition(".")[0] in there and (name not in weights or weights[name].shape != value.shape)
+    ]
+    wrong += [name for name in weights if name not in expected]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: tensors {sorted(wrong)[:5]} don't fit this network; start from a checkpoint of the same preset"
+        )
+    module.load_state_dict({**expected, **{name: value.float() for name, value in weights.items()}})
+    return tuple(part for part in _parts(expected) if part not in there)
+
+
+def write_description(
+    folder: Path,
+    config: SwiftVLAConfig,
+    tokenizer: str,
+    contract: Contract,
+    card: str,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write all but weights and statistics; ``extra`` adds keys to ``config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {
         "format": files.FORMAT,
@@ -81,6 +148,7 @@ def _write_common(folder: Path, config: SwiftVLAConfig, tokenizer: str, contract
         "step_s": contract.policy.step_s,
         "action": "positions relative to the observation's state",
         "model": config.to_json(),
+        **(extra or {}),
     }
     (folder / files.CONFIG).write_text(json.dumps(description, indent=1) + "\n")
     (folder / files.TOKENIZER).write_text(tokenizer, encoding="utf-8")
@@ -91,7 +159,8 @@ def _write_common(folder: Path, config: SwiftVLAConfig, tokenizer: str, contract
     (folder / files.CARD).write_text(card, encoding="utf-8")
 
 
-def _save(folder: Path, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
-    partial = folder / "model.partial"
-    save_file({k: v.detach().cpu().to(dtype).contiguous() for k, v in weights.items()}, partial)
-    partial.replace(folder / files.WEIGHTS)
+def _save(path: Path, module: nn.Module, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda _: True) -> None:
+    partial = path.with_suffix(".partial")
+    weights = module.state_dict().items()
+    save_file({k: v.detach().cpu().to(dtype).contiguous() for k, v in weights if wanted(k)}, partial)
+    partial.replace(path)

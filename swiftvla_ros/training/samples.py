@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training samples in memory: demonstrations with chunks and keypoints, and grounding scenes."""
+"""Training samples in memory: demonstrations with chunks, keypoints and 4D features, and grounding scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.store import Episode, GroundingScenes, load_episode, load_scenes
+from swiftvla_ros.contract import CameraPose, Contract
+from swiftvla_ros.episodes.sources import EpisodeHandle
+from swiftvla_ros.episodes.store import Episode, GroundingScenes, load_scenes
+from swiftvla_ros.episodes.teacher_targets import TeacherTargets
 from swiftvla_ros.model.config import SwiftVLAConfig
 
 # Frames at the start of an episode, and after a disturbance ended, are drawn more often: only there does the word alone
@@ -24,66 +25,92 @@ Tokenize = Callable[[str], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One batch as numpy arrays; the trainer normalises and moves it to the device.
+class Labels:
+    """What the losses of b samples are judged by: all but the observation.
 
-    ``images`` uint8 [b, cams, h, w, 3], ``tokens`` b arrays of ids, ``state`` [b, J] and ``actions`` [b, H, J]
-    (relative to the state) in SI, ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2], ``keypoint_valid`` [b, f].
+    ``actions`` [b, H, J] (relative to the state) in SI, ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2],
+    ``keypoint_valid`` [b, f].
     """
 
-    images: NDArray[np.uint8]
-    tokens: list[NDArray[np.int64]]
-    state: NDArray[np.float32]
     actions: NDArray[np.float32]
     row_valid: NDArray[np.bool_]
     keypoint_uv: NDArray[np.float32]
     keypoint_valid: NDArray[np.bool_]
 
     @staticmethod
+    def join(parts: Sequence[Labels]) -> Labels:
+        """One after the other."""
+        return Labels(*(np.concatenate([getattr(part, name) for part in parts]) for name in Labels.__annotations__))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as numpy arrays; the trainer normalises and moves it to the device.
+
+    ``images`` uint8 [b, cams, h, w, 3], ``tokens`` b arrays of ids, ``state`` [b, J] in SI.
+    """
+
+    images: NDArray[np.uint8]
+    tokens: list[NDArray[np.int64]]
+    state: NDArray[np.float32]
+    labels: Labels
+
+    @staticmethod
     def join(parts: Sequence[Batch]) -> Batch:
         """One batch after the other."""
-
-        def cat(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])
-
         return Batch(
-            images=cat("images"),
+            images=np.concatenate([part.images for part in parts]),
             tokens=[tokens for part in parts for tokens in part.tokens],
-            state=cat("state"),
-            actions=cat("actions"),
-            row_valid=cat("row_valid"),
-            keypoint_uv=cat("keypoint_uv"),
-            keypoint_valid=cat("keypoint_valid"),
+            state=np.concatenate([part.state for part in parts]),
+            labels=Labels.join([part.labels for part in parts]),
         )
 
 
 class EpisodeSamples:
     """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints."""
 
-    def __init__(self, paths: Sequence[Path], contract: Contract, config: SwiftVLAConfig, tokenize: Tokenize) -> None:
-        front = contract.camera_names[config.front_camera]
-        episodes = [load_episode(path, contract) for path in paths]
-        per_episode = [_label(episode, contract, config, front) for episode in episodes]
-        self.images = np.concatenate([np.stack([e.images[n] for n in contract.camera_names], axis=1) for e in episodes])
-        self.state = np.concatenate([e.state for e in episodes])
-        self.actions, self.row_valid, self.keypoint_uv, self.keypoint_valid, early = (
-            np.concatenate([labels[i] for labels in per_episode]) for i in range(5)
-        )
-        self.tokens = [tokenize(e.instruction) for e in episodes]
-        self.episode = np.concatenate([np.full(len(e.state), i) for i, e in enumerate(episodes)])
-        usable = self.row_valid[:, 0]
+    def __init__(
+        self,
+        episodes: Sequence[EpisodeHandle],
+        contract: Contract,
+        config: SwiftVLAConfig,
+        tokenize: Tokenize,
+        targets: TeacherTargets | None = None,
+    ) -> None:
+        steps = [handle.steps() for handle in episodes]
+        first = np.concatenate([[0], np.cumsum(steps)])
+        width, height = contract.camera(contract.camera_names[0]).size
+        # Filled in place: twice the images would not fit where the images do.
+        self.images = np.empty((first[-1], len(contract.camera_names), height, width, 3), np.uint8)
+        self.tokens: list[NDArray[np.int64]] = []
+        states, stamps, labels, early = [], [], [], []
+        for handle, start in zip(episodes, first[:-1], strict=True):
+            episode = handle.load()
+            for index, name in enumerate(contract.camera_names):
+                self.images[start : start + len(episode.state), index] = episode.images[name]
+            states.append(episode.state)
+            stamps.append(episode.stamps_s)
+            episode_labels, episode_early = _label(episode, contract, config)
+            labels.append(episode_labels)
+            early.append(episode_early)
+            self.tokens.append(tokenize(episode.instruction))
+        self.names = [handle.name for handle in episodes]
+        self.episode = np.repeat(np.arange(len(episodes)), steps)
+        self.state, self.stamps_s = np.concatenate(states), np.concatenate(stamps)
+        self._labels = Labels.join(labels)
+        self.targets = targets
+        usable = self._labels.row_valid[:, 0]
         self.frames = np.flatnonzero(usable)
-        self.early_frames = np.flatnonzero(usable & early)
+        self.early_frames = np.flatnonzero(usable & np.concatenate(early))
 
     def valid_actions(self) -> NDArray[np.float32]:
         """All rows of all chunks that count, [N, J]: what the action statistics are taken from."""
-        return self.actions[self.row_valid]
+        return self._labels.actions[self._labels.row_valid]
 
-    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Random frames."""
         early = rng.random(count) < EARLY_SHARE
-        frames = np.where(early, rng.choice(self.early_frames, count), rng.choice(self.frames, count))
-        return self.take(frames)
+        return np.where(early, rng.choice(self.early_frames, count), rng.choice(self.frames, count))
 
     def take(self, frames: NDArray[np.int64]) -> Batch:
         """The samples at ``frames``."""
@@ -91,11 +118,24 @@ class EpisodeSamples:
             images=self.images[frames],
             tokens=[self.tokens[self.episode[f]] for f in frames],
             state=self.state[frames],
-            actions=self.actions[frames],
-            row_valid=self.row_valid[frames],
-            keypoint_uv=self.keypoint_uv[frames],
-            keypoint_valid=self.keypoint_valid[frames],
+            labels=self.labels(frames),
         )
+
+    def labels(self, frames: NDArray[np.int64]) -> Labels:
+        """The labels of :meth:`take` alone."""
+        every = self._labels
+        return Labels(
+            every.actions[frames], every.row_valid[frames], every.keypoint_uv[frames], every.keypoint_valid[frames]
+        )
+
+    def geometry(self, frames: NDArray[np.int64], cache_steps: NDArray[np.int64]) -> NDArray[np.float16]:
+        """The teacher's 4D features of ``frames`` [b, tokens, dim], each with the temporal cache that it names."""
+        assert self.targets is not None
+        features = np.empty((len(frames), self.targets.tokens, self.targets.dim), np.float16)
+        for row, (frame, k) in enumerate(zip(frames, cache_steps, strict=True)):
+            name = self.names[self.episode[frame]]
+            features[row] = self.targets.read(name, self.stamps_s[frame : frame + 1], int(k))[0]
+        return features
 
 
 class SceneSamples:
@@ -114,32 +154,36 @@ class SceneSamples:
     def __len__(self) -> int:
         return len(self.state)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """Random scenes, each with one of its instructions."""
-        return self.take(rng.integers(len(self), size=count), rng.integers(self.target_uv.shape[1], size=count))
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Random scenes, and for each the number of one of its instructions."""
+        return rng.integers(len(self), size=count), rng.integers(self.target_uv.shape[1], size=count)
 
     def take(self, scenes: NDArray[np.int64], which: NDArray[np.int64]) -> Batch:
         """The scenes at ``scenes``, each with its instruction number ``which``."""
-        count, config = len(scenes), self.config
-        keypoint_uv = np.zeros((count, config.fusion.num_tokens, 2), np.float32)
-        keypoint_uv[:, 0] = self.target_uv[scenes, which]
-        keypoint_valid = np.zeros((count, config.fusion.num_tokens), bool)
-        keypoint_valid[:, 0] = True
         return Batch(
             images=self.images[scenes],
             tokens=[self.tokens[s][k] for s, k in zip(scenes, which, strict=True)],
             state=self.state[scenes],
-            actions=np.zeros((count, config.horizon, self.state.shape[1]), np.float32),
-            row_valid=np.zeros((count, config.horizon), bool),
-            keypoint_uv=keypoint_uv,
-            keypoint_valid=keypoint_valid,
+            labels=self.labels(scenes, which),
         )
 
+    def labels(self, scenes: NDArray[np.int64], which: NDArray[np.int64]) -> Labels:
+        """The labels of :meth:`take` alone: the goal keypoint, and neither actions nor a path."""
+        count, horizon, keypoints = len(scenes), self.config.horizon, _num_keypoints(self.config)
+        keypoint_uv = np.zeros((count, keypoints, 2), np.float32)
+        keypoint_uv[:, :1] = self.target_uv[scenes, which][:, None]
+        keypoint_valid = np.zeros((count, keypoints), bool)
+        keypoint_valid[:, :1] = True
+        actions = np.zeros((count, horizon, self.state.shape[1]), np.float32)
+        return Labels(actions, np.zeros((count, horizon), bool), keypoint_uv, keypoint_valid)
 
-def _label(
-    episode: Episode, contract: Contract, config: SwiftVLAConfig, front: str
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Chunks [T, H, J], their valid rows, keypoints [T, f, 2], their validity, and which frames are early."""
+
+def _num_keypoints(config: SwiftVLAConfig) -> int:
+    return 0 if config.fusion is None else config.fusion.num_tokens
+
+
+def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tuple[Labels, NDArray[np.bool_]]:
+    """Labels of all T frames, and which frames are early."""
     steps = len(episode.state)
     ends = _end_of_run(episode.expert)
     times = np.arange(steps)
@@ -148,20 +192,35 @@ def _label(
     inside = np.minimum(rows, steps - 1)
     actions = episode.action[inside] - episode.state[:, None]
     row_valid = rows < np.where(ends == steps, steps + config.horizon, ends)[:, None]
+    keypoint_uv, keypoint_valid = _keypoints(episode, contract, config, ends)
+    starts = episode.expert & ~np.concatenate([[False], episode.expert[:-1]])
+    early = np.zeros(steps, bool)
+    for start in np.flatnonzero(starts):
+        early[start : start + EARLY_FRAMES] = True
+    return Labels(actions.astype(np.float32), row_valid, keypoint_uv, keypoint_valid), early & episode.expert
 
+
+def _keypoints(
+    episode: Episode, contract: Contract, config: SwiftVLAConfig, ends: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The end effector's keypoints in the front image [T, f, 2], and which count [T, f]."""
+    steps, front = len(episode.state), contract.camera_names[config.front_camera]
+    if config.fusion is None:
+        return np.zeros((steps, 0, 2), np.float32), np.zeros((steps, 0), bool)
+    if contract.file.kinematics is None or contract.camera(front).pose is None:
+        # Nobody knows where the camera sees the arm: demonstrations still teach actions.
+        shape = (steps, config.fusion.num_tokens)
+        return np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
+    if (pose := episode.metadata.get("front_pose")) is not None:
+        contract = contract.with_camera_pose(front, CameraPose(**pose))
+    times = np.arange(steps)
     tip = contract.end_effector_position(episode.action.astype(np.float64))
     tip_uv = contract.project(front, tip).astype(np.float32)
     ahead = times[:, None] + np.array(config.fusion.keypoint_steps)
     goals = np.array([k + int(np.argmin(np.where(episode.expert[k:], tip[k:, 2], np.inf))) for k in range(steps)])
     keypoint_uv = np.concatenate([tip_uv[goals][:, None], tip_uv[np.minimum(ahead, steps - 1)]], axis=1)
     future_valid = ahead < np.where(ends == steps, np.iinfo(np.int64).max, ends)[:, None]
-    keypoint_valid = np.concatenate([episode.expert[:, None], future_valid], axis=1) & episode.expert[:, None]
-
-    starts = episode.expert & ~np.concatenate([[False], episode.expert[:-1]])
-    early = np.zeros(steps, bool)
-    for start in np.flatnonzero(starts):
-        early[start : start + EARLY_FRAMES] = True
-    return actions.astype(np.float32), row_valid, keypoint_uv, keypoint_valid, early & episode.expert
+    return keypoint_uv, np.concatenate([episode.expert[:, None], future_valid], axis=1) & episode.expert[:, None]
 
 
 def _end_of_run(expert: NDArray[np.bool_]) -> NDArray[np.int64]:

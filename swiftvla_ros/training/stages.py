@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two stages: grounding (words and places, no motion), then the policy (demonstrations and some grounding scenes).
+"""The stages: grounding (words and places, no motion), then the policy in the paper's two stages (appendix B).
 
 The paper starts from a pretrained VLM, which already binds words to places; a nano network has no such start. So the
-grounding stage gives it one, and its result is a checkpoint of its own, as SmolVLM is for the full-size model.
+grounding stage gives it one, and its result is a checkpoint of its own, as SmolVLM is for the full-size model. Stage 1
+trains actions (and Fusion Tokens) from images, text and state. Stage 2 goes on from there with the teacher's 4D
+features, which are masked and reconstructed, so that the network keeps what they taught it when they are gone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,18 +21,20 @@ import numpy as np
 import torch
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.store import list_episodes, list_scenes
-from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_nano
-from swiftvla_ros.model.swiftvla import SwiftVLA
+from swiftvla_ros.episodes.sources import open_episodes
+from swiftvla_ros.episodes.store import list_scenes
+from swiftvla_ros.episodes.teacher_targets import TeacherTargets
+from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
+from swiftvla_ros.model.objective import Objective
 from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
-from swiftvla_ros.training.gauges import Listening
+from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.state import STATE
-from swiftvla_ros.training.trainer import Data, Report, TrainOptions, build, listens, run_distributed
+from swiftvla_ros.training.trainer import Data, Report, build, listens, run_distributed
 
 # Share of the files that is held out for validation.
 _HELD_OUT = 0.05
@@ -46,23 +51,48 @@ class StageRun:
     out
         The checkpoint folder; the training state lies in its ``training`` folder until it is done.
     scenes
-        Folder of grounding scenes.
+        Folder of grounding scenes; None trains without (a real robot has none).
     contract
         The robot.
     options
         How to train.
     processes
-        Processes on the CPU; 0 is one per core.
+        Processes that are forked on a CPU; 0 is one per core, 1 forks none and joins those of a launcher.
     device
         "auto", "cpu" or "cuda".
     """
 
     out: Path
-    scenes: Path
+    scenes: Path | None
     contract: Contract
     options: TrainOptions
     processes: int = 0
     device: str = "auto"
+
+
+@dataclass(frozen=True)
+class PolicyStart:
+    """What a policy is trained from.
+
+    Attributes
+    ----------
+    episodes
+        Folder of demonstrations.
+    checkpoint
+        The start: a grounded backbone, an imported SmolVLA, or the checkpoint of an earlier stage.
+    preset
+        Network to build, and to fill with what the start has of it; None: the start's own.
+    targets
+        Folder of the teacher's 4D features (``swiftvla teacher-targets``): the 4D branch. None trains without it.
+    geometry
+        How 4D features are masked and reconstructed, given their width and number.
+    """
+
+    episodes: Path
+    checkpoint: Path
+    preset: str | None = None
+    targets: Path | None = None
+    geometry: Callable[[int, int], GeometryBranchConfig] = GeometryBranchConfig
 
 
 @dataclass(frozen=True)
@@ -80,83 +110,139 @@ class StageResult:
 
 def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Report], None]) -> StageResult:
     """Train the backbone on still scenes and write a grounding checkpoint."""
-    config = _config(run)
+    config = swiftvla_nano(num_cameras=len(run.contract.cameras), joints=len(run.contract.joints))
     tokenizer = trim_tokenizer(full_tokenizer, config.text.vocab_size)
 
-    def make() -> tuple[SwiftVLA, Data]:
-        train, held_out = _scenes(run, config, tokenizer)
+    def make() -> tuple[Objective, Data]:
+        train, held_out = _scenes(run, config, _tokenizer(run, tokenizer, config))
+        assert train is not None
         names = run.contract.joint_names
         state = Normalizer.from_statistics({"state": compute_statistics(train.state, names)}, "state", names)
         return build(config, run.options.seed), Data(None, None, train, held_out, state, None)
 
-    def finish(model: SwiftVLA, last: Report, facts: dict[str, Any]) -> None:
-        writer.write_grounding(run.out, model, tokenizer, run.contract, _card("Grounding stage", run, last, facts))
+    def finish(objective: Objective, last: Report, facts: dict[str, Any]) -> None:
+        card = _card("Grounding stage", run, last, facts)
+        writer.write_grounding(run.out, objective, tokenizer, run.contract, card)
 
-    return _run(run, make, finish, report, {"scene_shards": len(list_scenes(run.scenes))})
+    return _run(run, make, finish, report, {})
 
 
-def train_policy(run: StageRun, episodes: Path, grounding: Path, report: Callable[[Report], None]) -> StageResult:
-    """Train a policy on demonstrations, from a grounded backbone, and write a checkpoint."""
-    config = _config(run)
-    tokenizer = writer.read_tokenizer(grounding)
-    paths = list_episodes(episodes)
+def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], None]) -> StageResult:
+    """Train a policy on demonstrations and write a checkpoint."""
+    targets = None if start.targets is None else TeacherTargets.open(start.targets)
+    config = _config(run, start, targets)
+    tokenizer = writer.read_tokenizer(start.checkpoint)
+    episodes = open_episodes(start.episodes, run.contract)
     statistics: dict[str, Any] = {}
+    facts: dict[str, Any] = {"episodes": len(episodes), "start": start.checkpoint.name}
+    if targets is not None and config.geometry is not None:
+        _check_targets(targets, run)
+        facts["4D features of geometry checkpoint"] = targets.config.geometry_sha256
+        facts["temporal cache, steps"] = list(run.options.cache_steps)
+        facts["masked"] = f"4D {config.geometry.p_mask_4d:.0%}, 2D {config.geometry.p_mask_2d:.0%} of the samples"
+        facts["reconstruction"] = config.geometry.reconstruct
 
-    def make() -> tuple[SwiftVLA, Data]:
+    def make() -> tuple[Objective, Data]:
         tokenize = _tokenizer(run, tokenizer, config)
         # Files lie in the order of recording, where one layout is shown for several instructions: cut, don't shuffle.
-        cut = max(1, round(len(paths) * (1 - _HELD_OUT)))
-        train = EpisodeSamples(paths[:cut], run.contract, config, tokenize)
-        held_out = EpisodeSamples(paths[cut:] or paths[-1:], run.contract, config, tokenize)
-        scenes, held_out_scenes = _scenes(run, config, tokenizer)
+        cut = max(1, round(len(episodes) * (1 - _HELD_OUT)))
+        train = EpisodeSamples(episodes[:cut], run.contract, config, tokenize, targets)
+        held_out = EpisodeSamples(episodes[cut:] or episodes[-1:], run.contract, config, tokenize, targets)
+        scenes, held_out_scenes = _scenes(run, config, tokenize)
         names = run.contract.joint_names
-        statistics["state"] = compute_statistics(np.concatenate([train.state, scenes.state]), names)
+        states = [train.state] if scenes is None else [train.state, scenes.state]
+        statistics["state"] = compute_statistics(np.concatenate(states), names)
         statistics["action"] = compute_statistics(train.valid_actions(), names)
         state = Normalizer.from_statistics(statistics, "state", names)
         action = Normalizer.from_statistics(statistics, "action", names)
-        model = build(config, run.options.seed)
-        writer.load_grounding(grounding, model)
-        return model, Data(train, held_out, scenes, held_out_scenes, state, action)
+        objective = build(config, run.options.seed)
+        new = writer.load_start(start.checkpoint, objective)
+        facts["new parts"] = ", ".join(new) or "none"
+        return objective, Data(train, held_out, scenes, held_out_scenes, state, action)
 
-    def finish(model: SwiftVLA, last: Report, facts: dict[str, Any]) -> None:
+    def finish(objective: Objective, last: Report, facts: dict[str, Any]) -> None:
         card = _card("Policy", run, last, facts)
-        writer.write_policy(run.out, model, statistics, tokenizer, run.contract, card)
+        writer.write_policy(run.out, objective.policy, statistics, tokenizer, run.contract, card, objective.auxiliary)
 
-    return _run(run, make, finish, report, {"episodes": len(paths)})
+    return _run(run, make, finish, report, facts)
 
 
 def _run(
     run: StageRun,
-    make: Callable[[], tuple[SwiftVLA, Data]],
-    finish: Callable[[SwiftVLA, Report, dict[str, Any]], None],
+    make: Callable[[], tuple[Objective, Data]],
+    finish: Callable[[Objective, Report, dict[str, Any]], None],
     report: Callable[[Report], None],
     facts: dict[str, Any],
 ) -> StageResult:
     device = run.device if run.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    processes = 1 if device != "cpu" else run.processes or 2
-    facts = {**facts, "device": device, "processes": processes, "began": time.strftime("%Y-%m-%d", time.gmtime())}
+    processes = 1 if device != "cpu" else run.processes or os.cpu_count() or 1
+    if run.scenes is not None:
+        facts["scene shards"] = len(list_scenes(run.scenes))
+    facts["device"], facts["precision"] = device, run.options.precision
+    facts["processes"] = max(processes, int(os.environ.get("WORLD_SIZE", "1")))
+    facts["began"] = time.strftime("%Y-%m-%d", time.gmtime())
     result_file = run.out / "training" / "result.json"
     if result_file.is_file():
         raise CheckpointError(f"{run.out}: holds a finished checkpoint; choose another folder, or delete this one")
     last: list[Report] = []
 
     def keep(line: Report) -> None:
-        if line.listening is not None:
+        if line.validation is not None:
             last[:] = [line]
         report(line)
 
-    def done(model: SwiftVLA) -> None:
-        finish(model, last[0], facts)
+    def done(objective: Objective) -> None:
+        finish(objective, last[0], facts)
         result_file.write_text(json.dumps(last[0].to_json()))
         (run.out / "training" / STATE).unlink()
 
     run_distributed(make, run.options, run.out / "training", keep, done, processes, device)
-    return StageResult(run.out, _load(result_file), facts)
+    return StageResult(run.out, Report.from_json(json.loads(result_file.read_text())), facts)
 
 
-def _scenes(run: StageRun, config: SwiftVLAConfig, tokenizer: str) -> tuple[SceneSamples, SceneSamples]:
+def _config(run: StageRun, start: PolicyStart, targets: TeacherTargets | None) -> SwiftVLAConfig:
+    """The network to train, checked against the robot."""
+    contract = run.contract
+    config = writer.read_config(start.checkpoint)
+    if start.preset is not None:
+        if start.preset not in PRESETS:
+            raise CheckpointError(f"preset '{start.preset}' is unknown; write one of {sorted(PRESETS)}")
+        config = PRESETS[start.preset](num_cameras=len(contract.cameras))
+    if config.num_cameras != len(contract.cameras):
+        raise CheckpointError(
+            f"{start.checkpoint}: reads {config.num_cameras} cameras, but {contract.path} has "
+            f"{list(contract.camera_names)}; start from a checkpoint for as many"
+        )
+    if len(contract.joints) > min(config.state_dim, config.action_dim):
+        raise CheckpointError(
+            f"{start.checkpoint}: has room for {min(config.state_dim, config.action_dim)} joints, but {contract.path} "
+            f"has {len(contract.joints)}"
+        )
+    side = config.vision.image_size
+    for camera in contract.cameras:
+        if camera.size != (side, side):
+            raise CheckpointError(
+                f"{start.checkpoint}: reads images of {side}×{side} px, but {contract.path} cameras.{camera.name}.size "
+                f"is {list(camera.size)}; write [{side}, {side}] and record or convert the demonstrations with it"
+            )
+    return replace(config, geometry=None if targets is None else start.geometry(targets.dim, targets.tokens))
+
+
+def _check_targets(targets: TeacherTargets, run: StageRun) -> None:
+    absent = sorted(set(run.options.cache_steps) - set(targets.cache_steps))
+    if absent:
+        raise CheckpointError(
+            f"{targets.folder}: has no targets for K = {absent}, only for {list(targets.cache_steps)}; write "
+            f"--cache-steps {','.join(map(str, targets.cache_steps))}, or compute them with `swiftvla teacher-targets`"
+        )
+
+
+def _scenes(
+    run: StageRun, config: SwiftVLAConfig, tokenize: InstructionTokenizer
+) -> tuple[SceneSamples | None, SceneSamples | None]:
+    if run.scenes is None:
+        return None, None
     paths = list_scenes(run.scenes)
-    tokenize = _tokenizer(run, tokenizer, config)
     cut = max(1, round(len(paths) * (1 - _HELD_OUT)))
     return (
         SceneSamples(paths[:cut], run.contract, config, tokenize),
@@ -167,35 +253,33 @@ def _scenes(run: StageRun, config: SwiftVLAConfig, tokenizer: str) -> tuple[Scen
 def _tokenizer(run: StageRun, tokenizer: str, config: SwiftVLAConfig) -> InstructionTokenizer:
     run.out.mkdir(parents=True, exist_ok=True)
     path = run.out / files.TOKENIZER
-    path.write_text(tokenizer, encoding="utf-8")
+    # Whole at any time: other processes of a launcher read it, too.
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    partial.write_text(tokenizer, encoding="utf-8")
+    partial.replace(path)
     return InstructionTokenizer(path, config.text.max_tokens)
 
 
-def _config(run: StageRun) -> SwiftVLAConfig:
-    return swiftvla_nano(num_cameras=len(run.contract.cameras), joints=len(run.contract.joints))
-
-
-def _load(path: Path) -> Report:
-    data = json.loads(path.read_text())
-    return replace(Report(**{**data, "listening": None}), listening=Listening(**data["listening"]))
-
-
 def _card(title: str, run: StageRun, last: Report, facts: dict[str, Any]) -> str:
-    gauges = last.listening
-    assert gauges is not None
+    validation = last.validation
+    assert validation is not None
+    options, gauges = run.options, validation.listening
+    micro = f" in {options.accumulate} micro-batches" if options.accumulate > 1 else ""
     lines = [
         f"# {title}: {run.out.name}",
         "",
         f"- robot: {run.contract.robot}",
-        *(f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items()),
-        f"- steps: {last.step} of batch {run.options.batch}, seed {run.options.seed}",
+        *(f"- {key}: {value}" for key, value in facts.items()),
+        f"- steps: {last.step} of batch {options.batch}{micro}, seed {options.seed}",
+        f"- learning rate {options.learning_rate:g}, not trained: {options.frozen}",
         f"- seconds: {last.seconds:.0f}",
-        f"- held-out trajectory loss: {last.validation_trajectory_loss:.3f}",
+        *(f"- held-out {name.replace('_', ' ')} loss: {loss:.4f}" for name, loss in validation.losses.items()),
     ]
-    if last.validation_action_loss is not None:
-        lines.append(f"- held-out flow-matching loss: {last.validation_action_loss:.4f}")
-    lines.append(f"- right block before the first motion: {gauges.first_step_accuracy:.1%} of held-out instructions")
-    lines.append(f"- scenes in which every colour word gives another answer: {gauges.answers_change:.1%}")
-    if not np.isnan(gauges.chunks_change):
-        lines.append(f"- scenes in which every colour word gives another chunk: {gauges.chunks_change:.1%}")
+    if gauges is not None:
+        lines.append(
+            f"- right block before the first motion: {gauges.first_step_accuracy:.1%} of held-out instructions"
+        )
+        lines.append(f"- scenes in which every colour word gives another answer: {gauges.answers_change:.1%}")
+        if not np.isnan(gauges.chunks_change):
+            lines.append(f"- scenes in which every colour word gives another chunk: {gauges.chunks_change:.1%}")
     return "\n".join(lines) + "\n"

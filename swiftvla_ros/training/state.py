@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -36,11 +37,12 @@ def save_state(
 
 
 def load_state(
-    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
-    """Restore what :func:`save_state` wrote and return its facts; None where nothing was written yet."""
-    from safetensors import safe_open
+    """Restore what :func:`save_state` wrote and return its facts; None where nothing was written yet.
 
+    A process that keeps no averaged weights gives None for them.
+    """
     path = folder / STATE
     if not path.is_file():
         return None
@@ -48,7 +50,8 @@ def load_state(
         facts: dict[str, Any] = json.loads(file.metadata()["facts"])
     tensors = load_file(path)
     for prefix, module in (("model.", model), ("average.", average)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        if module is not None:
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     for name, parameter in model.named_parameters():
         moments = {m: tensors[f"optimizer.{m}.{name}"] for m in _MOMENTS if f"optimizer.{m}.{name}" in tensors}
         if moments:

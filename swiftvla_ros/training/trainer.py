@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimisation loop of both stages: one process per GPU, or one per CPU core with averaged gradients.
-
-On CPUs, two processes of one thread train about 1.5 times as fast as one process of two threads, since most of a small
-network's kernels are too short to share.
-"""
+"""The optimisation loop of all stages, on Hugging Face accelerate: the same for one process, a CPU's and many GPUs'."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,100 +14,85 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
+from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.multiprocessing.spawn import start_processes
+from torch import Tensor, nn
 
-from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.objective import LOSSES, Auxiliary, Losses, Objective, TrainingSample
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.normalization import Normalizer
 from swiftvla_ros.policy.torch_runtime import to_model_images
+from swiftvla_ros.training.distributed import fork_processes, join_processes
+from swiftvla_ros.training.draws import Augmentation, Draws, draw_step
 from swiftvla_ros.training.gauges import Listening, listening
-from swiftvla_ros.training.samples import Batch, EpisodeSamples, SceneSamples
+from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.samples import Batch, EpisodeSamples, Labels, SceneSamples
 from swiftvla_ros.training.state import load_state, save_state
 
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How to train; every field is an option of the command line.
-
-    Attributes
-    ----------
-    steps
-        Optimiser steps.
-    batch
-        Samples per step, over all processes.
-    scene_share
-        Share of grounding scenes in a batch: 1 is the grounding stage; in the policy stage a part keeps words alive.
-    learning_rate, warmup_steps, weight_decay, clip_norm
-        AdamW with linear warm-up and cosine decay to a fiftieth.
-    noise_samples
-        Noise samples and flow times per observation; they share the prefix, so more cost little.
-    trajectory_weight, action_weight
-        Weights of the two losses.
-    average_decay
-        Decay of the averaged weights that are validated and written.
-    validate_every
-        Steps between two validations (and states on disk).
-    stop_when_listening
-        End as soon as both gauges reach this share; None trains all steps.
-    seed
-        Draws samples, noise and augmentation.
-    """
-
-    steps: int
-    batch: int = 64
-    scene_share: float = 0.25
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    noise_samples: int = 4
-    trajectory_weight: float = 0.5
-    action_weight: float = 1.0
-    average_decay: float = 0.99
-    validate_every: int = 200
-    stop_when_listening: float | None = None
-    seed: int = 0
+# Frames from which the features' mean and deviation are taken.
+_STATISTICS_FRAMES = 128
+_VALIDATION_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training and held-out samples; ``episodes`` is None in the grounding stage."""
+    """Training and held-out samples; there are no episodes in the grounding stage, and no scenes on a real robot."""
 
     episodes: EpisodeSamples | None
     held_out_episodes: EpisodeSamples | None
-    scenes: SceneSamples
-    held_out_scenes: SceneSamples
+    scenes: SceneSamples | None
+    held_out_scenes: SceneSamples | None
     state: Normalizer
     action: Normalizer | None
 
 
 @dataclass(frozen=True)
+class Validation:
+    """The averaged network on held-out data.
+
+    Attributes
+    ----------
+    losses
+        As the network is deployed, without 4D features (what is reconstructed from it included); of
+        :data:`swiftvla_ros.model.objective.LOSSES`, those that were counted.
+    listening
+        None where there are no scenes.
+    """
+
+    losses: dict[str, float]
+    listening: Listening | None
+
+
+@dataclass(frozen=True)
 class Report:
-    """One line of progress; the validation fields are None between validations."""
+    """One line of progress; ``losses`` are those of the step, ``validation`` is None between validations."""
 
     step: int
     steps: int
     seconds: float
     samples_per_s: float
-    action_loss: float
-    trajectory_loss: float
-    validation_action_loss: float | None = None
-    validation_trajectory_loss: float | None = None
-    listening: Listening | None = None
+    losses: dict[str, float]
+    validation: Validation | None = None
     final: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Report:
+        """The inverse of :meth:`to_json`."""
+        validation = data["validation"]
+        if validation is not None:
+            gauges = validation["listening"]
+            validation = Validation(validation["losses"], None if gauges is None else Listening(**gauges))
+        return cls(**{**data, "validation": validation})
+
 
 def listens(line: Report, bar: float) -> bool:
     """Whether both gauges of a validation reach ``bar``: the right block, and an answer that changes with the word."""
-    gauges = line.listening
+    gauges = None if line.validation is None else line.validation.listening
     if gauges is None:
         return False
     change = gauges.answers_change if math.isnan(gauges.chunks_change) else gauges.chunks_change
@@ -121,151 +102,166 @@ def listens(line: Report, bar: float) -> bool:
 class Trainer:
     """One process's share of a training run."""
 
-    def __init__(
-        self, model: SwiftVLA, data: Data, options: TrainOptions, device: torch.device, rank: int = 0, world: int = 1
-    ) -> None:
-        self.model = model.to(device)
-        self.average = SwiftVLA(model.config).to(device)
-        self.average.load_state_dict(model.state_dict())
-        self.data, self.options, self.device, self.rank, self.world = data, options, device, rank, world
-        self.grounding_only = data.episodes is None
-        self.parameters: list[Tensor] = list(model.parameters())
-        self.averages: list[Tensor] = list(self.average.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            betas=(0.9, 0.95),
-            foreach=True,
+    def __init__(self, objective: Objective, data: Data, options: TrainOptions, device: str) -> None:
+        config = objective.policy.config
+        _freeze(objective, options, grounding_only=data.episodes is None)
+        if options.gradient_checkpointing:
+            _checkpoint_gradients(objective)
+        # Without Fusion Tokens nothing reads the last text layer's output.
+        accelerator = join_processes(device, options.precision, options.accumulate, find_unused=config.fusion is None)
+        shares = accelerator.num_processes * options.accumulate
+        if options.batch % shares:
+            raise ValueError(
+                f"--batch {options.batch} can't be shared by {accelerator.num_processes} processes in "
+                f"{options.accumulate} micro-batches; write a multiple of {shares}"
+            )
+        self.accelerator: Accelerator = accelerator
+        self.config, self.data, self.options = config, data, options
+        self.device: torch.device = accelerator.device
+        # Only the main process validates and writes.
+        self.objective = objective.to(self.device)
+        self.average = copy.deepcopy(self.objective).eval() if accelerator.is_main_process else None
+        self.trained = _trained(self.objective)
+        self.averages = [] if self.average is None else _trained(self.average)
+        optimizer = torch.optim.AdamW(
+            self.trained, lr=options.learning_rate, weight_decay=options.weight_decay, betas=options.betas, fused=True
         )
+        if options.compile:
+            self.objective.compile()
+        self.parallel, self.optimizer = accelerator.prepare(objective, optimizer)
+        weights = [getattr(options.weights, name) for name in LOSSES]
+        self.weights = torch.tensor(weights, device=self.device)
 
-    def run(self, state_folder: Path, report: Callable[[Report], None]) -> SwiftVLA:
+    def run(self, state_folder: Path, report: Callable[[Report], None]) -> Objective | None:
         """Train to the end, resuming a state that lies in ``state_folder``.
 
         Returns
         -------
-        SwiftVLA
-            The averaged network.
+        Objective | None
+            The averaged network, in the main process.
         """
-        facts = load_state(state_folder, self.model, self.average, self.optimizer) or {"step": 0, "seconds": 0.0}
+        facts = load_state(state_folder, self.objective, self.average, self.optimizer.optimizer)
+        if facts is None:
+            facts = {"step": 0, "seconds": 0.0}
+            self._fit_standardizers()
+        elif self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
         first, spent = int(facts["step"]), float(facts["seconds"])
-        last = self.options.steps
+        last, bar = self.options.steps, self.options.stop_when_listening
         began = time.monotonic()
         for step in range(first, last):
-            action, trajectory = self._step(step)
+            losses = self._step(step)
             done = step + 1
             validates = done % self.options.validate_every == 0 or done == last
-            if self.rank != 0:
-                if validates and self._agree_to_stop(stop=False):
-                    break
-                continue
-            seconds = spent + time.monotonic() - began
-            rate = (done - first) * self.options.batch / (time.monotonic() - began)
-            line = Report(done, self.options.steps, seconds, rate, action, trajectory)
-            if validates:
-                line = self._validate(line)
-                save_state(state_folder, self.model, self.average, self.optimizer, {"step": done, "seconds": seconds})
-            bar = self.options.stop_when_listening
-            stop = validates and self._agree_to_stop(bar is not None and listens(line, bar))
-            report(dataclasses.replace(line, final=stop or done == last))
-            if stop:
+            stop = False
+            if self.average is not None:
+                seconds = spent + time.monotonic() - began
+                rate = (done - first) * self.options.batch / (time.monotonic() - began)
+                line = Report(done, last, seconds, rate, losses)
+                if validates:
+                    line = dataclasses.replace(line, validation=self._validate(self.average))
+                    self._save(state_folder, {"step": done, "seconds": seconds})
+                    stop = bar is not None and listens(line, bar)
+                report(dataclasses.replace(line, final=stop or done == last))
+            if validates and self._agree(stop):
                 break
         return self.average
 
-    def _agree_to_stop(self, stop: bool) -> bool:
-        """What rank 0 says, in all processes."""
-        if self.world == 1:
-            return stop
-        flag = torch.tensor([int(stop)])
-        dist.broadcast(flag, src=0)
-        return bool(flag.item())
+    def _save(self, folder: Path, facts: dict[str, Any]) -> None:
+        if self.accelerator.scaler is not None:
+            facts["scaler"] = self.accelerator.scaler.state_dict()
+        assert self.average is not None
+        save_state(folder, self.objective, self.average, self.optimizer.optimizer, facts)
 
-    def _step(self, step: int) -> tuple[float, float]:
-        options = self.options
-        # A step's draws depend on nothing but the seed, the step and the rank: a resumed run goes on as it would have.
-        rng = np.random.default_rng((options.seed, step, self.rank))
-        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        count = options.batch // self.world
-        scenes = count if self.data.episodes is None else round(count * options.scene_share)
-        parts = [self.data.scenes.draw(scenes, rng)] if scenes else []
-        if self.data.episodes is not None:
-            parts.append(self.data.episodes.draw(count - scenes, rng))
-        self.model.train()
+    def _agree(self, stop: bool) -> bool:
+        """What the main process says, in all processes."""
+        flag = torch.tensor([int(stop)], device=self.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    def _step(self, step: int) -> dict[str, float]:
+        options, accelerator = self.options, self.accelerator
+        draws = draw_step(self.data.scenes, self.data.episodes, self.config, options, (options.seed, step), step=step)
+        # Of the whole batch, which the first micro-batch's gradients need already.
+        counts = self.objective.count(self._targets(draws))
+        shares = accelerator.num_processes * options.accumulate
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
-        action, trajectory = self._losses(self.model, Batch.join(parts), generator, augment=True)
-        loss = options.trajectory_weight * trajectory
-        if not self.grounding_only:
-            loss = loss + options.action_weight * action
-        loss.backward()
-        self._average_gradients()
-        torch.nn.utils.clip_grad_norm_(self.parameters, options.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        decay = min(options.average_decay, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
-        return action.item(), trajectory.item()
+            group["lr"] = learning_rate(step, options)
+        self.parallel.train()
+        sums = torch.zeros(len(LOSSES), device=self.device)
+        for micro in range(options.accumulate):
+            sample = self._sample(draws.share(accelerator.process_index + micro * accelerator.num_processes, shares))
+            with accelerator.accumulate(self.parallel):
+                losses: Losses = self.parallel(sample)
+                # Gradients are averaged over processes and micro-batches, but each holds its part of a sum.
+                accelerator.backward(losses.total(self.weights, counts) * shares)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(self.parallel.parameters(), options.clip_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            sums += losses.sums.detach()
+        if self.average is not None:
+            decay = min(options.average_decay, (step + 1) / (step + 10))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.averages, self.trained, 1 - decay)
+        return _means(accelerator.reduce(sums, reduction="sum"), counts)
 
-    def _learning_rate(self, step: int) -> float:
-        options = self.options
-        if step < options.warmup_steps:
-            return options.learning_rate * (step + 1) / options.warmup_steps
-        progress = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
-        return options.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    def _sample(self, draws: Draws, *, held_out: bool = False) -> TrainingSample:
+        """The samples that were drawn, as the objective reads them."""
+        scenes, episodes = self._sources(held_out=held_out)
+        parts = []
+        if scenes is not None and len(draws.scenes):
+            parts.append(scenes.take(draws.scenes, draws.instructions))
+        if episodes is not None and len(draws.frames):
+            parts.append(episodes.take(draws.frames))
+        geometry = None
+        if self.config.geometry is not None and episodes is not None:
+            features = torch.from_numpy(episodes.geometry(draws.frames, draws.cache_steps)).to(self.device).float()
+            geometry = torch.cat([features.new_zeros(len(draws.scenes), *features.shape[1:]), features])
+        sample = self._targets(draws, held_out=held_out)
+        return sample._replace(inputs=self._input(Batch.join(parts), draws.augmentation), geometry=geometry)
 
-    def _average_gradients(self) -> None:
-        if self.world == 1:
-            return
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+    def _targets(self, draws: Draws, *, held_out: bool = False) -> TrainingSample:
+        """The same without observations: enough to count what the losses are means over."""
+        scenes, episodes = self._sources(held_out=held_out)
+        parts = []
+        if scenes is not None and len(draws.scenes):
+            parts.append(scenes.labels(draws.scenes, draws.instructions))
+        if episodes is not None and len(draws.frames):
+            parts.append(episodes.labels(draws.frames))
+        labels, device, nothing = Labels.join(parts), self.device, torch.empty(0)
+        actions = labels.actions if self.data.action is None else self.data.action.normalize(labels.actions)
+        has_geometry = torch.zeros(len(draws), dtype=torch.bool)
+        has_geometry[len(draws.scenes) :] = self.config.geometry is not None
+        return TrainingSample(
+            inputs=ModelInput(nothing, nothing, nothing, nothing),
+            actions=_padded(actions, self.config.action_dim).to(device),
+            row_valid=torch.from_numpy(labels.row_valid).to(device),
+            keypoint_uv=torch.from_numpy(labels.keypoint_uv).to(device),
+            keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
+            noise=draws.noise.to(device),
+            time=draws.time.to(device),
+            geometry=nothing if self.config.geometry is not None else None,
+            has_geometry=has_geometry.to(device),
+            mask_2d=torch.from_numpy(draws.mask_2d).to(device),
+            mask_4d=torch.from_numpy(draws.mask_4d).to(device),
+        )
 
-    def _losses(
-        self, model: SwiftVLA, batch: Batch, generator: torch.Generator, *, augment: bool
-    ) -> tuple[Tensor, Tensor]:
-        device, options = self.device, self.options
-        inputs = self.to_input(batch, generator if augment else None)
-        uv = torch.from_numpy(batch.keypoint_uv).to(device)
-        uv_valid = torch.from_numpy(batch.keypoint_valid).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            if self.data.action is None:
-                _, keypoints = model.condition(inputs)
-                entropy = model.trajectory_head.loss(keypoints, uv, uv_valid)
-                return torch.zeros((), device=device), entropy.sum() / (entropy > 0).sum().clamp(min=1)
-            actions = self._padded(self.data.action.normalize(batch.actions), model.config.action_dim)
-            shape = (len(actions), options.noise_samples, model.config.horizon, model.config.action_dim)
-            noise = torch.randn(shape, generator=generator, device=device)
-            flow_time = flow_matching.sample_time(shape[:2], generator, device)
-            losses, _ = model.compute_loss(
-                inputs,
-                actions,
-                torch.from_numpy(batch.row_valid).to(device),
-                uv,
-                uv_valid,
-                noise=noise,
-                time=flow_time,
-            )
-        return losses.action, losses.trajectory
+    def _sources(self, *, held_out: bool) -> tuple[SceneSamples | None, EpisodeSamples | None]:
+        data = self.data
+        return (data.held_out_scenes, data.held_out_episodes) if held_out else (data.scenes, data.episodes)
 
-    def to_input(self, batch: Batch, generator: torch.Generator | None) -> ModelInput:
-        """Normalise, pad and move a batch; with a generator, also augment it (light, colour cast, noise, state)."""
+    def _input(self, batch: Batch, augmentation: Augmentation | None) -> ModelInput:
+        """Normalise, pad and move a batch."""
         device = self.device
         images = to_model_images(torch.from_numpy(batch.images).to(device))
-        state = self._padded(self.data.state.normalize(batch.state), self.model.config.state_dim)
-        if generator is not None:
-            b, cams = images.shape[:2]
-            # Per image: gain and offset of all channels, a small colour cast, pixel noise.
-            gain = 1 + 0.2 * (torch.rand((b, cams, 1, 1, 1), generator=generator, device=device) - 0.5)
-            cast = 0.1 * (torch.rand((b, cams, 3, 1, 1), generator=generator, device=device) - 0.5)
-            light = 0.3 * (torch.rand((b, cams, 1, 1, 1), generator=generator, device=device) - 0.5)
-            noise = 0.02 * torch.randn(images.shape[-2:], generator=generator, device=device)
-            images = (images * gain + cast + light + noise).clamp(-1, 1)
-            state = state + 0.02 * torch.randn(state.shape, generator=generator, device=device)
-        width = max(len(t) for t in batch.tokens)
+        state = _padded(self.data.state.normalize(batch.state), self.config.state_dim).to(device)
+        if augmentation is not None:
+            a = augmentation
+            gain, offset = a.gain.to(device), (a.cast + a.offset).to(device)
+            images = (images * gain).add_(offset).add_(a.pixels.to(device)).clamp_(-1, 1)
+            state = state + a.state.to(device)
+        # A compiled network is compiled again for each width.
+        width = self.config.text.max_tokens if self.options.compile else max(len(t) for t in batch.tokens)
         text = torch.zeros((len(batch.tokens), width), dtype=torch.long)
         present = torch.zeros((len(batch.tokens), width), dtype=torch.bool)
         for row, tokens in enumerate(batch.tokens):
@@ -273,81 +269,156 @@ class Trainer:
             present[row, : len(tokens)] = True
         return ModelInput(images, text.to(device), present.to(device), state)
 
-    def _padded(self, values: NDArray[np.floating[Any]], width: int) -> Tensor:
-        tensor = torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
-        return torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1]))
+    @torch.no_grad()
+    def _fit_standardizers(self) -> None:
+        """Take the reconstruction targets' statistics from the training data, alike in every process."""
+        auxiliary, episodes = self.objective.auxiliary, self.data.episodes
+        if auxiliary.reconstruct_4d is None or episodes is None:
+            return
+        rng = np.random.default_rng(self.options.seed)
+        frames = episodes.frames
+        if len(frames) > _STATISTICS_FRAMES:
+            frames = rng.choice(frames, _STATISTICS_FRAMES, replace=False)
+        vision = []
+        # As many at a time as in a step, which is known to fit.
+        for some in np.array_split(frames, math.ceil(len(frames) / self.options.batch)):
+            images = self._input(episodes.take(some), None).images
+            with self.accelerator.autocast():
+                vision.append(auxiliary.image_target(self.objective.policy.backbone.vision_features(images)).float())
+        cache_steps = rng.choice(np.array(self.options.cache_steps), len(frames))
+        geometry = torch.from_numpy(episodes.geometry(frames, cache_steps)).to(self.device)
+        for module in (auxiliary, None if self.average is None else self.average.auxiliary):
+            if module is not None:
+                module.standardize_2d.fit(torch.cat(vision))
+                module.standardize_4d.fit(geometry)
 
     @torch.no_grad()
-    def _validate(self, line: Report) -> Report:
+    def _validate(self, average: Objective) -> Validation:
         """Losses and gauges of the averaged network on held-out data, with noise that is the same every time."""
-        model = self.average.eval()
-        held_out = self.data.held_out_episodes
-        losses: list[tuple[float, float]] = []
-        for i in range(4):
-            rng = np.random.default_rng((1, i))
-            generator = torch.Generator(self.device).manual_seed(i)
-            batch = (held_out or self.data.held_out_scenes).draw(self.options.batch, rng)
-            action, trajectory = self._losses(model, batch, generator, augment=False)
-            losses.append((action.item(), trajectory.item()))
+        with self.accelerator.autocast():
+            losses = self._held_out_losses(average)
+            scenes = self.data.held_out_scenes
+            gauges = None if scenes is None or self.config.fusion is None else self._listening(average, scenes)
+        return Validation(losses, gauges)
+
+    def _held_out_losses(self, average: Objective) -> dict[str, float]:
+        data = self.data
+        episodes = data.held_out_episodes
+        sums = torch.zeros((2, len(LOSSES)), device=self.device)
+        for i in range(_VALIDATION_BATCHES):
+            drawn = draw_step(
+                data.held_out_scenes if episodes is None else None,
+                episodes,
+                self.config,
+                self.options,
+                (1, i),
+                augment=False,
+            )
+            for part in range(self.options.accumulate):
+                draws = drawn.share(part, self.options.accumulate)
+                found = average(self._sample(draws.masked(image=False, geometry=True), held_out=True))
+                sums += torch.stack([found.sums, found.counts])
+                if self.config.geometry is not None and self.config.geometry.reconstruct:
+                    found = average(self._sample(draws.masked(image=True, geometry=False), held_out=True))
+                    image = LOSSES.index("reconstruct_2d")
+                    sums[:, image] += torch.stack([found.sums[image], found.counts[image]])
+        return _means(sums[0], sums[1])
+
+    def _listening(self, average: Objective, scenes: SceneSamples) -> Listening:
+        policy, action, config = average.policy, self.data.action, self.config
 
         def goal_keypoint(batch: Batch) -> NDArray[np.float32]:
-            _, keypoints = model.condition(self.to_input(batch, None))
-            return keypoints.uv[:, 0].cpu().numpy()
+            inputs = self._input(batch, None)
+            prefix = policy.embed_prefix(inputs, policy.backbone.vision_features(inputs.images))
+            _, hidden = policy.condition(prefix)
+            return average.auxiliary.keypoints(prefix, hidden).uv[:, 0].float().cpu().numpy()
 
         def chunk(batch: Batch) -> NDArray[np.float32]:
-            shape = (len(batch.state), model.config.horizon, model.config.action_dim)
-            actions = model.sample_actions(self.to_input(batch, None), torch.zeros(shape, device=self.device))
-            assert self.data.action is not None
-            return self.data.action.denormalize(actions[..., : batch.state.shape[1]].cpu().numpy()).astype(np.float32)
+            shape = (len(batch.state), config.horizon, config.action_dim)
+            actions = policy.sample_actions(self._input(batch, None), torch.zeros(shape, device=self.device))
+            assert action is not None
+            return action.denormalize(actions[..., : batch.state.shape[1]].float().cpu().numpy()).astype(np.float32)
 
-        mean = np.mean(losses, axis=0)
-        return dataclasses.replace(
-            line,
-            validation_action_loss=None if self.grounding_only else float(mean[0]),
-            validation_trajectory_loss=float(mean[1]),
-            listening=listening(self.data.held_out_scenes, goal_keypoint, None if self.grounding_only else chunk),
-        )
+        return listening(scenes, goal_keypoint, None if action is None else chunk)
+
+
+def learning_rate(step: int, options: TrainOptions) -> float:
+    """Linear warm-up, then cosine decay to a fiftieth."""
+    if step < options.warmup_steps:
+        return options.learning_rate * (step + 1) / options.warmup_steps
+    progress = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
+    return options.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
+    """The losses that were counted, by name."""
+    means = (sums / counts.clamp(min=1)).tolist()
+    return {name: mean for name, mean, count in zip(LOSSES, means, counts.tolist(), strict=True) if count}
+
+
+def _padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:
+    tensor = torch.from_numpy(np.asarray(values, np.float32))
+    return nn.functional.pad(tensor, (0, width - tensor.shape[-1]))
+
+
+def _trained(objective: Objective) -> list[Tensor]:
+    return [p for p in objective.parameters() if p.requires_grad]
+
+
+def _freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool) -> None:
+    policy, frozen = objective.policy, []
+    if options.frozen == "vision":
+        frozen.append(policy.backbone.vision_model)
+    elif options.frozen == "backbone":
+        frozen.append(policy.backbone)
+    if grounding_only:
+        frozen += [policy.expert, policy.action_out_proj, *([policy.guide] if policy.guide is not None else [])]
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def _checkpoint_gradients(objective: Objective) -> None:
+    """Let every transformer layer compute its activations again in the backward pass."""
+    policy = objective.policy
+    policy.backbone.checkpoint_layers = True
+    policy.expert.checkpoint_layers = True
 
 
 def run_distributed(
-    make: Callable[[], tuple[SwiftVLA, Data]],
+    make: Callable[[], tuple[Objective, Data]],
     options: TrainOptions,
     state_folder: Path,
     report: Callable[[Report], None],
-    finish: Callable[[SwiftVLA], None],
+    finish: Callable[[Objective], None],
     processes: int,
     device: str,
 ) -> None:
-    """Train in one process on a GPU, or in forked ones on the CPU; ``report`` and ``finish`` run in rank 0.
+    """Train; ``report`` and ``finish`` run in the main process.
 
-    The data is loaded before forking, so that the processes share its memory.
+    With more than one of ``processes`` they are forked here, after the data was loaded, so that they share its memory;
+    with one, this process joins those that a launcher started, if any.
     """
-    if options.batch % processes:
-        raise ValueError(f"--batch {options.batch} can't be shared by {processes} processes; write a multiple")
-    model, data = make()
-    if processes == 1 or device != "cpu":
-        trainer = Trainer(model, data, options, torch.device(device))
-        finish(trainer.run(state_folder, report))
-        return
-    rendezvous = state_folder / f"rendezvous{os.getpid()}"
-    state_folder.mkdir(parents=True, exist_ok=True)
+    # OpenMP's threads would not survive the fork.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    objective, data = make()
 
-    def work(rank: int) -> None:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-        dist.init_process_group("gloo", init_method=f"file://{rendezvous.resolve()}", rank=rank, world_size=processes)
-        trainer = Trainer(model, data, options, torch.device("cpu"), rank, processes)
+    def work() -> None:
+        trainer = Trainer(objective, data, options, device)
         average = trainer.run(state_folder, report)
-        if rank == 0:
+        if average is not None:
             finish(average)
-        dist.destroy_process_group()
+        trainer.accelerator.wait_for_everyone()
 
-    try:
-        start_processes(work, nprocs=processes, start_method="fork")
-    finally:
-        rendezvous.unlink(missing_ok=True)
+    if processes == 1:
+        torch.set_num_threads(threads)
+        work()
+        return
+    fork_processes(work, processes, state_folder)
+    torch.set_num_threads(threads)
 
 
-def build(config: SwiftVLAConfig, seed: int) -> SwiftVLA:
+def build(config: SwiftVLAConfig, seed: int) -> Objective:
     """A network with random weights from ``seed``."""
     torch.manual_seed(seed)
-    return SwiftVLA(config)
+    return Objective(SwiftVLA(config), Auxiliary(config))

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that chance decides in one optimiser step, drawn for the whole batch from nothing but the seed and the step.
+
+Every process draws the same and takes its share: so a batch is the same for any number of processes and micro-batches,
+and a resumed run goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from swiftvla_ros.model import flow_matching
+from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.objective import draw_masks
+from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Light, colour and noise of b observations.
+
+    Attributes
+    ----------
+    gain, offset
+        Of all channels of an image.
+    cast
+        Offset of one channel: a small colour cast.
+    pixels
+        Noise of the pixels, the same in all images.
+    state
+        Offset of the normalised state.
+    """
+
+    gain: Float[Tensor, "b cams 1 1 1"]
+    offset: Float[Tensor, "b cams 1 1 1"]
+    cast: Float[Tensor, "b cams 3 1 1"]
+    pixels: Float[Tensor, "h w"]
+    state: Float[Tensor, "b s"]
+
+    @classmethod
+    def draw(cls, count: int, config: SwiftVLAConfig, generator: torch.Generator) -> Augmentation:
+        """Draw one for each of ``count`` samples."""
+        cams, side = config.num_cameras, config.vision.image_size
+
+        def uniform(width: float, *shape: int) -> Tensor:
+            return width * (torch.rand((count, cams, *shape), generator=generator) - 0.5)
+
+        return cls(
+            gain=1 + uniform(0.2, 1, 1, 1),
+            cast=uniform(0.1, 3, 1, 1),
+            offset=uniform(0.3, 1, 1, 1),
+            pixels=0.02 * torch.randn((side, side), generator=generator),
+            state=0.02 * torch.randn((count, config.state_dim), generator=generator),
+        )
+
+    def share(self, part: slice) -> Augmentation:
+        """Some samples' augmentation."""
+        return Augmentation(self.gain[part], self.offset[part], self.cast[part], self.pixels, self.state[part])
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The draws of b samples: the scenes among them first, then the demonstrations' frames.
+
+    Attributes
+    ----------
+    scenes, instructions
+        Number of each scene, and of its instruction [s].
+    frames, cache_steps
+        Number of each demonstration's frame, and the temporal cache of its 4D features [b - s].
+    mask_2d, mask_4d
+        Modalities that are masked [b].
+    noise, time
+        Noise and flow times of r noisy chunks per sample.
+    augmentation
+        None in validation.
+    """
+
+    scenes: NDArray[np.int64]
+    instructions: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    cache_steps: NDArray[np.int64]
+    mask_2d: NDArray[np.bool_]
+    mask_4d: NDArray[np.bool_]
+    noise: Float[Tensor, "b r h a"]
+    time: Float[Tensor, "b r"]
+    augmentation: Augmentation | None
+
+    def __len__(self) -> int:
+        return len(self.mask_2d)
+
+    def share(self, part: int, parts: int) -> Draws:
+        """Every ``parts``-th sample, so that shares hold equally many scenes."""
+        whole = slice(part, None, parts)
+        first_frame = (part - len(self.scenes)) % parts
+        return Draws(
+            scenes=self.scenes[whole],
+            instructions=self.instructions[whole],
+            frames=self.frames[first_frame::parts],
+            cache_steps=self.cache_steps[first_frame::parts],
+            mask_2d=self.mask_2d[whole],
+            mask_4d=self.mask_4d[whole],
+            noise=self.noise[whole],
+            time=self.time[whole],
+            augmentation=None if self.augmentation is None else self.augmentation.share(whole),
+        )
+
+    def masked(self, *, image: bool, geometry: bool) -> Draws:
+        """The same with a modality masked in all samples or in none."""
+        return dataclasses.replace(
+            self, mask_2d=np.full_like(self.mask_2d, image), mask_4d=np.full_like(self.mask_4d, geometry)
+        )
+
+
+def draw_step(
+    scenes: SceneSamples | None,
+    episodes: EpisodeSamples | None,
+    config: SwiftVLAConfig,
+    options: TrainOptions,
+    seed: tuple[int, ...],
+    *,
+    step: int = 0,
+    augment: bool = True,
+) -> Draws:
+    """Draw one batch of ``options.batch`` samples from ``seed``.
+
+    Parameters
+    ----------
+    scenes, episodes
+        What is drawn from; without episodes there are no actions, and so no noise.
+    config, options
+        Sizes, masking and shares.
+    seed
+        Decides everything.
+    step
+        Optimiser step: masking ramps up with it.
+    augment
+        Whether light, colour and noise of the observations are changed.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    count = options.batch
+    num_scenes = 0 if scenes is None else count if episodes is None else round(count * options.scene_share)
+    nothing = np.zeros(0, np.int64)
+    which, instructions = (nothing, nothing) if scenes is None else scenes.draw(num_scenes, rng)
+    frames = nothing if episodes is None else episodes.draw(count - num_scenes, rng)
+    unmasked = np.zeros(count, bool)
+    repeats = 0 if episodes is None else options.noise_samples
+    shape = (count, repeats, config.horizon, config.action_dim)
+    mask_2d, mask_4d = (unmasked, unmasked)
+    if config.geometry is not None:
+        mask_2d, mask_4d = draw_masks(config.geometry, count, rng, step)
+    return Draws(
+        scenes=which,
+        instructions=instructions,
+        frames=frames,
+        cache_steps=rng.choice(np.array(options.cache_steps), len(frames)),
+        mask_2d=mask_2d,
+        mask_4d=mask_4d,
+        noise=torch.randn(shape, generator=generator),
+        time=flow_matching.sample_time(shape[:2], generator, torch.device("cpu")),
+        augmentation=Augmentation.draw(count, config, generator) if augment else None,
+    )
