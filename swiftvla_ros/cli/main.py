@@ -31,6 +31,7 @@ COMMANDS = {
     "eval": "evaluate",
     "collect": "collect",
     "pretrain-grounding": "pretrain_grounding",
+    "teacher-targets": "teacher_targets",
     "train": "train",
     "model-info": "model_info",
 }

@@ -132,6 +132,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "policy": schema.PolicyTiming,
     "control": schema.Control,
     "kinematics": schema.Kinematics,
+    "lerobot": schema.LeRobot,
 }
 
 _LIMIT_UNITS = {
@@ -144,6 +145,8 @@ _LIMIT_UNITS = {
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    if location[:2] == ("lerobot", "joints"):  # below it stand names of joints, one of which may be 'gripper'
+        return list(schema.LeRobotJoint.model_fields)
     names = [p for p in location if p in _MODELS]
     model = _MODELS[str(names[-1])] if names else schema.ContractFile
     return list(model.model_fields)

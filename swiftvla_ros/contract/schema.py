@@ -54,23 +54,31 @@ class Joint(_Strict):
             )
         if not low <= self.rest <= high:
             raise ValueError(f"rest: {self.rest} lies outside position [{low}, {high}]; write a value inside")
-        if (self.unit == "percent") != (self.percent_of is not None):
-            raise ValueError("percent_of: write [position at 0 %, position at 100 %] if and only if unit is 'percent'")
-        if self.percent_of is not None and self.percent_of[0] == self.percent_of[1]:
-            raise ValueError("percent_of: both ends are equal; write two different positions")
+        _check_percent(self.unit, self.percent_of)
         return self
 
     @property
     def scale_and_offset(self) -> tuple[float, float]:
         """``(a, b)`` such that SI = a · driver + b."""
-        if self.unit == "deg":
-            return math.pi / 180, 0.0
-        if self.unit == "mm":
-            return 1e-3, 0.0
-        if self.percent_of is not None:
-            zero, full = self.percent_of
-            return (full - zero) / 100, zero
-        return 1.0, 0.0
+        return _scale_and_offset(self.unit, self.percent_of)
+
+
+def _scale_and_offset(unit: Unit, percent_of: tuple[float, float] | None) -> tuple[float, float]:
+    if unit == "deg":
+        return math.pi / 180, 0.0
+    if unit == "mm":
+        return 1e-3, 0.0
+    if percent_of is not None:
+        zero, full = percent_of
+        return (full - zero) / 100, zero
+    return 1.0, 0.0
+
+
+def _check_percent(unit: Unit, percent_of: tuple[float, float] | None) -> None:
+    if (unit == "percent") != (percent_of is not None):
+        raise ValueError("percent_of: write [position at 0 %, position at 100 %] if and only if unit is 'percent'")
+    if percent_of is not None and percent_of[0] == percent_of[1]:
+        raise ValueError("percent_of: both ends are equal; write two different positions")
 
 
 class CameraPose(_Strict):
@@ -183,6 +191,38 @@ class Kinematics(_Strict):
     end_effector: str
 
 
+class LeRobotJoint(_Strict):
+    """A joint in a LeRobot dataset: what it is called there, and its unit.
+
+    Any line through two points can be written as ``unit: percent``: what LeRobot normalises to -100 … 100 between two
+    stops has the middle between them at 0, and a stop at 100.
+    """
+
+    feature: Annotated[str, Field(min_length=1)]
+    unit: Unit
+    percent_of: tuple[Finite, Finite] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LeRobotJoint:
+        _check_percent(self.unit, self.percent_of)
+        return self
+
+    @property
+    def scale_and_offset(self) -> tuple[float, float]:
+        """``(a, b)`` such that SI = a · dataset + b."""
+        return _scale_and_offset(self.unit, self.percent_of)
+
+
+class LeRobot(_Strict):
+    """Where this robot's cameras and joints are in a LeRobot dataset.
+
+    A camera that is not named here is ``observation.images.<camera>``, a joint ``<joint>.pos`` in the driver's unit.
+    """
+
+    cameras: dict[str, str] = Field(default_factory=dict)
+    joints: dict[str, LeRobotJoint] = Field(default_factory=dict)
+
+
 class ContractFile(_Strict):
     """The whole file."""
 
@@ -195,6 +235,7 @@ class ContractFile(_Strict):
     joint_states: JointStates
     policy: PolicyTiming
     control: Control
+    lerobot: LeRobot = LeRobot()
 
     @model_validator(mode="after")
     def _consistent(self) -> ContractFile:
@@ -204,6 +245,10 @@ class ContractFile(_Strict):
                 raise ValueError(f"{what}: {sorted(twice)} stands more than once; give each its own name")
         if self.gripper is not None:
             self._check_gripper(self.gripper)
+        for key, names in (("cameras", [c.name for c in self.cameras]), ("joints", [j.name for j in self.joints])):
+            for name in getattr(self.lerobot, key):
+                if name not in names:
+                    raise ValueError(f"lerobot.{key}: '{name}' is not among the robot's {names}; write one of these")
         self._check_rates()
         return self
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations and grounding scenes on disk: one safetensors file each, metadata as JSON in its header.
+"""Demonstrations, grounding scenes and geometry sequences on disk: safetensors files, metadata as JSON in the header.
 
 Images are stored as the policy sees them (already conditioned by the contract), positions in SI units and in the order
 of the joint names that stand in the file, which are checked against the contract on reading.
@@ -23,6 +23,7 @@ from swiftvla_ros.contract import Contract
 Images = dict[str, NDArray[np.uint8]]
 
 _IMAGES = "images."
+_GEOMETRY = ("depth", "base_from_camera", "fov")
 
 
 class EpisodeError(ValueError):
@@ -85,6 +86,31 @@ class GroundingScenes:
     target_color: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class GeometrySequences:
+    """N short films of V cameras over S policy steps, with the true depth and the true camera poses.
+
+    Attributes
+    ----------
+    views
+        Camera names in the order of the 4D network: the cameras that move first, the front camera last.
+    images
+        RGB uint8 [N, S, V, h, w, 3] as the policy sees it.
+    depth
+        float16 [N, S, V, h, w], m along the optical axis.
+    base_from_camera
+        float32 [N, S, V, 4, 4]: optical frames (x right, y down, z forward) in the base frame, m.
+    fov
+        float32 [N, S, V, 2]: vertical and horizontal field of view, rad.
+    """
+
+    views: tuple[str, ...]
+    images: NDArray[np.uint8]
+    depth: NDArray[np.float16]
+    base_from_camera: NDArray[np.float32]
+    fov: NDArray[np.float32]
+
+
 def save_episode(path: Path, episode: Episode, contract: Contract) -> None:
     """Write one episode; the file appears under its name only when it is whole."""
     tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in episode.images.items()}
@@ -111,11 +137,23 @@ def load_episode(path: Path, contract: Contract) -> Episode:
     )
 
 
+def count_steps(path: Path) -> int:
+    """Read from an episode file's header how many steps it has; raises :class:`EpisodeError`."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int(file.get_slice("stamps_s").get_shape()[0])
+    except (OSError, SafetensorError) as error:
+        raise EpisodeError(f"{path}: can't be read ({error}); delete it and record it again") from error
+
+
 def list_episodes(folder: Path) -> list[Path]:
     """The episode files of a folder, in order; raises :class:`EpisodeError` when there is none."""
     found = sorted(folder.glob("episode_*.safetensors"))
     if not found:
-        raise EpisodeError(f"{folder}: holds no episode_*.safetensors; record some with `swiftvla collect {folder}`")
+        raise EpisodeError(
+            f"{folder}: holds no episode_*.safetensors; record some with `swiftvla collect {folder}`, or name "
+            "a LeRobotDataset v3 folder (one with meta/info.json)"
+        )
     return found
 
 
@@ -143,6 +181,31 @@ def list_scenes(folder: Path) -> list[Path]:
     found = sorted(folder.glob("scenes_*.safetensors"))
     if not found:
         raise EpisodeError(f"{folder}: holds no scenes_*.safetensors; `swiftvla pretrain-grounding` renders them")
+    return found
+
+
+def save_sequences(path: Path, sequences: GeometrySequences, contract: Contract) -> None:
+    """Write one shard of geometry sequences."""
+    tensors: dict[str, NDArray[Any]] = {
+        _IMAGES + name: sequences.images[:, :, index] for index, name in enumerate(sequences.views)
+    }
+    tensors |= {key: getattr(sequences, key) for key in _GEOMETRY}
+    _write(path, tensors, contract, {"views": sequences.views})
+
+
+def load_sequences(path: Path, contract: Contract) -> GeometrySequences:
+    """Read one shard of geometry sequences; raises :class:`EpisodeError`."""
+    tensors, header = _read(path, contract, _GEOMETRY)
+    views = tuple(header["views"])
+    images = np.stack([tensors[_IMAGES + name] for name in views], axis=2)
+    return GeometrySequences(views, images, *(tensors[key] for key in _GEOMETRY))
+
+
+def list_sequences(folder: Path) -> list[Path]:
+    """The shards of a folder, in order; raises :class:`EpisodeError` when there is none."""
+    found = sorted(folder.glob("sequences_*.safetensors"))
+    if not found:
+        raise EpisodeError(f"{folder}: holds no sequences_*.safetensors; `swiftvla train-geometry` renders them")
     return found
 
 
