@@ -3,6 +3,15 @@
 
 from swiftvla_ros.contract.contract import Contract, Limits
 from swiftvla_ros.contract.load import ContractError, contract_from_text, load_contract
-from swiftvla_ros.contract.schema import Camera, Joint
+from swiftvla_ros.contract.schema import Camera, CameraPose, Joint
 
-__all__ = ["Camera", "Contract", "ContractError", "Joint", "Limits", "contract_from_text", "load_contract"]
+__all__ = [
+    "Camera",
+    "CameraPose",
+    "Contract",
+    "ContractError",
+    "Joint",
+    "Limits",
+    "contract_from_text",
+    "load_contract",
+]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -84,6 +84,18 @@ class Contract:
             if camera.name == name:
                 return camera
         raise KeyError(f"camera '{name}' is not in {self.path}; it has {list(self.camera_names)}")
+
+    def with_camera_pose(self, name: str, pose: schema.CameraPose) -> Contract:
+        """The same contract with a camera that stands elsewhere; ``text`` stays that of the file.
+
+        Raises
+        ------
+        KeyError
+            No such camera; names the known ones.
+        """
+        moved = self.camera(name).model_copy(update={"pose": pose})
+        cameras = tuple(moved if camera.name == name else camera for camera in self.file.cameras)
+        return replace(self, file=self.file.model_copy(update={"cameras": cameras}))
 
     @property
     def joint_states(self) -> schema.JointStates:

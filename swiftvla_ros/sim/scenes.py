@@ -57,11 +57,13 @@ def render_scenes(
     return paths
 
 
-def sample_arm(contract: Contract, reach: Reach, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample_arm(
+    contract: Contract, reach: Reach, rng: np.random.Generator, height_m: tuple[float, float] = _HOVER_M
+) -> NDArray[np.float64]:
     """A random pose [J] of the arm above the table, rad: near rest, over a random spot, or a little of anything."""
     arm = contract.rest.copy()
     if rng.random() < 0.75:
-        arm[:5] = reach.solve(np.array([*sample_spot(rng), rng.uniform(*_HOVER_M)]))
+        arm[:5] = reach.solve(np.array([*sample_spot(rng), rng.uniform(*height_m)]))
         arm += rng.normal(0, 0.04, len(arm))
     else:
         arm += rng.normal(0, [0.4, 0.15, 0.15, 0.2, 0.3, 0.0])

@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.layout import BLOCK_HALF_M, Layout, sample_layout, sample_spot
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Depth = NDArray[np.float32]
+
+MAX_STAND_M = 0.06
+"""The highest stand: how much of it can look out of the table."""
 
 _SCENE = Path(__file__).with_name("so101_scene.xml")
 _DISTRACTORS = ("ball", "can", "slab")
@@ -26,6 +31,7 @@ _DISTRACTOR_RGB = np.array(
     [[0.5, 0.5, 0.52], [0.85, 0.75, 0.15], [0.15, 0.15, 0.15], [0.9, 0.9, 0.9], [0.45, 0.3, 0.2]]
 )
 _OUT_OF_SIGHT = np.array([0.0, 0.0, -1.0])
+_STAND_SHADE = (0.2, 0.8)
 _HAND_BODIES = ("gripper_body", "moving_jaw")
 
 
@@ -47,14 +53,23 @@ class SimWorld:
     seed
         Scene of the first :meth:`reset`.
 
+    Attributes
+    ----------
+    contract
+        The one given, but with the front camera where it stands in this scene.
+    layout
+        Where the blocks were put.
+    stands
+        Heights [3] of the stands that bear the blocks, m; 0 is no stand.
+
     Notes
     -----
     Free the OpenGL contexts with :meth:`close`, or use the world in a ``with`` statement.
     """
 
     def __init__(self, contract: Contract, seed: int = 0) -> None:
-        self.contract = contract
-        self._model = mujoco.MjModel.from_xml_path(str(_SCENE))
+        self._given_contract = self.contract = contract
+        self._model = self._load_model()
         self._data = mujoco.MjData(self._model)
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         missing = [name for name in contract.joint_names if not _has_joint(self._model, name)]
@@ -71,7 +86,6 @@ class SimWorld:
         self._low, self._high = contract.limits.min_position, contract.limits.max_position
         self._plain_rgba = self._model.geom_rgba.copy()
         self._plain_light = self._model.light_diffuse.copy()
-        self._place_front_camera()
         self.reset(seed)
 
     def __enter__(self) -> SimWorld:
@@ -96,6 +110,8 @@ class SimWorld:
         arm: Array | None = None,
         randomise: bool = True,
         distractors: int = 0,
+        stands: Array | None = None,
+        front_pose: CameraPose | None = None,
     ) -> None:
         """Start a new scene.
 
@@ -111,15 +127,33 @@ class SimWorld:
             Vary light, table shade and block hue a little.
         distractors
             Number (0…3) of other objects put on the table. They have no collision shape.
+        stands
+            Heights [3] (0…:data:`MAX_STAND_M`) of the grey stands that bear the blocks; all on the table by default.
+        front_pose
+            Where the front camera stands; where the contract says by default.
+
+        Raises
+        ------
+        ValueError
+            A stand is too high or of negative height.
         """
+        self.stands = np.zeros(len(COLORS)) if stands is None else np.asarray(stands, dtype=np.float64)
+        if self.stands.shape != (len(COLORS),) or (self.stands < 0).any() or (self.stands > MAX_STAND_M).any():
+            raise ValueError(f"stands {self.stands.tolist()}: give {len(COLORS)} heights between 0 and {MAX_STAND_M} m")
         layout_rng, look_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
         self.layout = sample_layout(layout_rng) if layout is None else layout
         mujoco.mj_resetData(self._model, self._data)
         pose = self.contract.rest if arm is None else np.asarray(arm, dtype=np.float64)
         self._data.qpos[self._qpos] = pose
-        for address, xy, yaw in zip(self._block_qpos, self.layout.xy, self.layout.yaw, strict=True):
-            self._data.qpos[address : address + 3] = [*xy, BLOCK_HALF_M]
-            self._data.qpos[address + 3 : address + 7] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        places = zip(COLORS, self._block_qpos, self.layout.xy, self.layout.yaw, self.stands, strict=True)
+        for color, address, xy, yaw, height in places:
+            turned = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+            self._data.qpos[address : address + 3] = [*xy, height + BLOCK_HALF_M]
+            self._data.qpos[address + 3 : address + 7] = turned
+            stand = self._model.body(f"stand_{color}")
+            stand.pos[:] = [*xy, height - MAX_STAND_M / 2] if height > 0 else _OUT_OF_SIGHT
+            stand.quat[:] = turned
+        self._place_front_camera(front_pose)
         self._place_distractors(look_rng, distractors)
         self._paint(look_rng if randomise else None)
         self.command(pose)
@@ -173,6 +207,37 @@ class SimWorld:
 
     def render(self, camera: str, width: int = 320, height: int = 240) -> Image:
         """What a camera sees: RGB uint8 [height, width, 3]; at most 640×480."""
+        renderer = self._renderer(width, height)
+        renderer.update_scene(self._data, camera=camera)
+        return np.asarray(renderer.render(), dtype=np.uint8)
+
+    def render_depth(self, camera: str, width: int = 320, height: int = 240) -> Depth:
+        """How far away a camera sees things: float32 [height, width], m along its optical axis; at most 640×480."""
+        renderer = self._renderer(width, height)
+        renderer.enable_depth_rendering()
+        try:
+            renderer.update_scene(self._data, camera=camera)
+            return np.asarray(renderer.render(), dtype=np.float32)
+        finally:
+            renderer.disable_depth_rendering()
+
+    def camera_pose(self, camera: str) -> Array:
+        """Pose [4, 4] of a camera's optical frame (x right, y down, z forward; m) in the base frame, as it is now."""
+        pose = np.eye(4)
+        # MuJoCo's cameras look along -z with y up.
+        pose[:3, :3] = self._data.camera(camera).xmat.reshape(3, 3) * [1, -1, -1]
+        pose[:3, 3] = self._data.camera(camera).xpos
+        return pose
+
+    def camera_fovy_rad(self, camera: str) -> float:
+        """Vertical field of view of a camera, rad."""
+        return float(np.radians(self._model.camera(camera).fovy[0]))
+
+    def _load_model(self) -> mujoco.MjModel:
+        return mujoco.MjModel.from_xml_path(str(_SCENE))
+
+    def _renderer(self, width: int, height: int) -> mujoco.Renderer:
+        """The renderer of one picture size; made when it is first needed."""
         renderer = self._renderers.get((width, height))
         if renderer is None:
             renderer = mujoco.Renderer(self._model, height=height, width=width)
@@ -183,11 +248,13 @@ class SimWorld:
             ):
                 renderer.scene.flags[flag] = 0
             self._renderers[(width, height)] = renderer
-        renderer.update_scene(self._data, camera=camera)
-        return np.asarray(renderer.render(), dtype=np.uint8)
+        return renderer
 
-    def _place_front_camera(self) -> None:
-        """Move the front camera to the contract's pose, so that the contract's projection is the simulation's."""
+    def _place_front_camera(self, pose: CameraPose | None) -> None:
+        """Move the front camera, so that the projection of :attr:`contract` is the simulation's."""
+        self.contract = self._given_contract
+        if pose is not None:
+            self.contract = self.contract.with_camera_pose("front", pose)
         pose = self.contract.camera("front").pose
         if pose is None:
             raise ValueError(
@@ -231,6 +298,9 @@ class SimWorld:
             for name in _DISTRACTORS:
                 geom = self._model.body(name).geomadr[0]
                 rgba[geom, :3] = _DISTRACTOR_RGB[rng.integers(len(_DISTRACTOR_RGB))]
+            # Last, so that scenes without stands look as they did before there were any.
+            for color in COLORS:
+                rgba[self._model.body(f"stand_{color}").geomadr[0], :3] = rng.uniform(*_STAND_SHADE)
         self._model.geom_rgba[:] = rgba
         self._model.light_diffuse[:] = light
 
