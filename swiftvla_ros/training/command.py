@@ -43,6 +43,7 @@ def command(
     ] = None,
     mask_4d: Annotated[float, typer.Option(min=0, max=1, help="Share of samples whose 4D input is masked.")] = 0.5,
     mask_2d: Annotated[float, typer.Option(min=0, max=1, help="Share of samples whose images are masked.")] = 0.2,
+    mask_2d_ramp_steps: Annotated[int, typer.Option(help="Steps until images are masked as often.")] = 200,
     reconstruct: Annotated[bool, typer.Option(help="Whether the action expert reconstructs what is masked.")] = True,
     cache_steps: Annotated[
         str, typer.Option(metavar="K,K…", help="Temporal caches of the 4D features, one drawn for each sample.")
@@ -130,7 +131,7 @@ def command(
     from swiftvla_ros.training.stages import PolicyStart, StageRun, train_policy
 
     def geometry(dim: int, tokens: int) -> GeometryBranchConfig:
-        return GeometryBranchConfig(dim, tokens, mask_4d, mask_2d, reconstruct=reconstruct)
+        return GeometryBranchConfig(dim, tokens, mask_4d, mask_2d, mask_2d_ramp_steps, reconstruct)
 
     progress = TrainingProgress(f"policy, stage {stage}")
     try:

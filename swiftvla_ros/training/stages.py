@@ -36,6 +36,8 @@ from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.state import STATE
 from swiftvla_ros.training.trainer import Data, Report, build, listens, run_distributed
 
+# A line of JSON for each step, in OUT/training.
+LOSSES_FILE = "losses.jsonl"
 # Share of the files that is held out for validation.
 _HELD_OUT = 0.05
 # Below this share of held-out scenes a policy would not listen.
@@ -184,11 +186,16 @@ def _run(
     result_file = run.out / "training" / "result.json"
     if result_file.is_file():
         raise CheckpointError(f"{run.out}: holds a finished checkpoint; choose another folder, or delete this one")
+    # A step that was run again after a kill is there twice.
+    losses_file = run.out / "training" / LOSSES_FILE
+    losses_file.parent.mkdir(parents=True, exist_ok=True)
     last: list[Report] = []
 
     def keep(line: Report) -> None:
         if line.validation is not None:
             last[:] = [line]
+        with losses_file.open("a") as file:
+            file.write(json.dumps(line.to_json()) + "\n")
         report(line)
 
     def done(objective: Objective) -> None:
