@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.smolvlm.configuration_smolvlm import SmolVLMConfig, SmolVLMVisionConfig
 from transformers.models.smolvlm.modeling_smolvlm import (
     SmolVLMConnector,
+    SmolVLMEncoderLayer,
     SmolVLMVisionAttention,
     SmolVLMVisionTransformer,
 )
@@ -17,6 +19,7 @@ from transformers.models.smolvlm.modeling_smolvlm import (
 from swiftvla_ros.model.attention import KeyValue, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.prefix import Prefix
+from swiftvla_ros.model.recompute import run_layer
 
 
 class Backbone(nn.Module):
@@ -51,6 +54,8 @@ class Backbone(nn.Module):
         whole = SmolVLMConfig(
             vision_config=vision_config, text_config=text_config, scale_factor=vision.scale_factor, pad_token_id=0
         )
+        # Gradient checkpointing of every layer.
+        self.checkpoint_layers = False
         self.text_config = text
         self.vision_config = vision
         self.vision_model = SmolVLMVisionTransformer(vision_config)
@@ -69,9 +74,12 @@ class Backbone(nn.Module):
         # Images are square and fill the tower, so a patch's position is its number.
         x = patches.flatten(2).transpose(1, 2) + tower.embeddings.position_embedding.weight
         for layer in tower.encoder.layers:
-            x = x + self._vision_attention(layer.self_attn, layer.layer_norm1(x))
-            x = x + layer.mlp(layer.layer_norm2(x))
+            x = run_layer(self._vision_layer, layer, x, recompute=self.checkpoint_layers)
         return tower.post_layernorm(x).view(*images.shape[:2], *x.shape[1:])
+
+    def _vision_layer(self, layer: SmolVLMEncoderLayer, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
+        x = x + self._vision_attention(layer.self_attn, layer.layer_norm1(x))
+        return x + layer.mlp(layer.layer_norm2(x))
 
     def _vision_attention(self, attention: SmolVLMVisionAttention, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
         n, p, _ = x.shape
@@ -120,15 +128,25 @@ class Backbone(nn.Module):
         hidden = prefix.embeddings
         key_values: list[KeyValue] = []
         b, n, _ = hidden.shape
-        for layer in self.text_model.layers:
-            attention = layer.self_attn
+
+        def project(layer: LlamaDecoderLayer, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             x = layer.input_layernorm(hidden)
-            k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), by)
-            v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
+            k = layer.self_attn.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
+            v = layer.self_attn.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
+            return x, rotate(k, by), v
+
+        def run(layer: LlamaDecoderLayer, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            x, k, v = project(layer, hidden)
+            q = rotate(layer.self_attn.q_proj(x).view(b, n, text.num_heads, text.head_dim), by)
+            hidden = hidden + layer.self_attn.o_proj(attend(q, k, v, mask))
+            return hidden + layer.mlp(layer.post_attention_layernorm(hidden)), k, v
+
+        *layers, last = self.text_model.layers
+        for layer in layers:
+            hidden, k, v = run_layer(run, layer, hidden, recompute=self.checkpoint_layers)
             key_values.append((k, v))
-            if len(key_values) == text.num_layers and not outputs:
-                break
-            q = rotate(attention.q_proj(x).view(b, n, text.num_heads, text.head_dim), by)
-            hidden = hidden + attention.o_proj(attend(q, k, v, mask))
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return hidden, key_values
+        if outputs:
+            hidden, k, v = run_layer(run, last, hidden, recompute=self.checkpoint_layers)
+        else:
+            _, k, v = project(last, hidden)
+        return hidden, [*key_values, (k, v)]

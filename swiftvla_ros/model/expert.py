@@ -19,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from swiftvla_ros.model.attention import KeyValue, Rotation, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.recompute import run_layer
 
 
 class ActionLayout(NamedTuple):
@@ -76,6 +77,8 @@ class ActionExpert(nn.Module):
     def __init__(self, config: SwiftVLAConfig) -> None:
         super().__init__()
         self.config = config
+        # Gradient checkpointing of every layer.
+        self.checkpoint_layers = False
         width = config.expert.hidden_size
         self.layers = nn.ModuleList(
             ExpertLayer(config, cross=i % config.expert.self_attention_every != 0)
@@ -159,24 +162,33 @@ class ActionExpert(nn.Module):
         guide
             Added to every action token: the Fusion Tokens' outputs, where the config says so.
         """
-        text = self.config.text
         b, repeats, horizon, _ = noisy.shape
-        n = repeats * horizon
         hidden = self.embed_actions(noisy, time, guide).to(prefix_key_values[0][0].dtype)
         for layer, (k, v) in zip(self._layers(), prefix_key_values, strict=True):
-            attention = layer.self_attn
-            x = layer.input_layernorm(hidden)
-            q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)
-            if attention.cross:
-                mixed = attend(rotate(q, layout.cross), k, v, layout.prefix_mask)
-            else:
-                own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), layout.joint)
-                own_v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
-                keys, values = torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1)
-                mixed = attend(rotate(q, layout.joint), keys, values, layout.joint_mask)
-            hidden = hidden + attention.o_proj(mixed)
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            hidden = run_layer(self._run_layer, layer, hidden, k, v, layout, recompute=self.checkpoint_layers)
         return self.norm(hidden).to(noisy.dtype).view(b, repeats, horizon, -1)
+
+    def _run_layer(
+        self,
+        layer: ExpertLayer,
+        hidden: Float[Tensor, "b n d"],
+        k: Float[Tensor, "b m kv hd"],
+        v: Float[Tensor, "b m kv hd"],
+        layout: ActionLayout,
+    ) -> Float[Tensor, "b n d"]:
+        text, attention = self.config.text, layer.self_attn
+        b, n, _ = hidden.shape
+        x = layer.input_layernorm(hidden)
+        q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)
+        if attention.cross:
+            mixed = attend(rotate(q, layout.cross), k, v, layout.prefix_mask)
+        else:
+            own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), layout.joint)
+            own_v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
+            k, v = torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1)
+            mixed = attend(rotate(q, layout.joint), k, v, layout.joint_mask)
+        hidden = hidden + attention.o_proj(mixed)
+        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
 def time_embedding(
