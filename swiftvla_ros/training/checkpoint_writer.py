@@ -163,4 +163,6 @@ def _save(path: Path, module: nn.Module, dtype: torch.dtype, wanted: Callable[[s
     partial = path.with_suffix(".partial")
     weights = module.state_dict().items()
     save_file({k: v.detach().cpu().to(dtype).contiguous() for k, v in weights if wanted(k)}, partial)
+    # safetensors makes files that only their owner reads.
+    partial.chmod((path.parent / files.CONFIG).stat().st_mode)
     partial.replace(path)

@@ -148,9 +148,11 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
         first, spent = int(facts["step"]), float(facts["seconds"])
         last, bar = self.options.steps, self.options.stop_when_listening
+        # The averaged copy is what is validated, so this stays as it is.
+        self.parallel.train()
         began = time.monotonic()
         for step in range(first, last):
-            losses = self._step(step)
+            losses = self.step(step)
             done = step + 1
             validates = done % self.options.validate_every == 0 or done == last
             stop = False
@@ -178,7 +180,8 @@ class Trainer:
         flag = torch.tensor([int(stop)], device=self.device)
         return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
-    def _step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> dict[str, float]:
+        """Run one optimiser step and return the whole batch's losses by name."""
         options, accelerator = self.options, self.accelerator
         draws = draw_step(self.data.scenes, self.data.episodes, self.config, options, (options.seed, step), step=step)
         # Of the whole batch, which the first micro-batch's gradients need already.
@@ -186,7 +189,6 @@ class Trainer:
         shares = accelerator.num_processes * options.accumulate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
-        self.parallel.train()
         sums = torch.zeros(len(LOSSES), device=self.device)
         for micro in range(options.accumulate):
             sample = self._sample(draws.share(accelerator.process_index + micro * accelerator.num_processes, shares))
