@@ -6,11 +6,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from swiftvla_ros.cli.figures import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.geometry.feature_stream import Precision
 
 
 def command(
@@ -28,6 +31,9 @@ def command(
     batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core on the CPU, one on a GPU.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Multiply in bfloat16: faster; features differ by 0.5 % of their spread.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Compute the 4D targets that a policy is trained with, once, and store them.
@@ -53,7 +59,9 @@ def command(
     try:
         contract = load_contract(robot)
         folder = out or episodes / "teacher_targets"
-        run = TeacherRun(episodes, folder, geometry, contract.path, front, _steps(cache_steps), batch, device)
+        windows = _steps(cache_steps)
+        precision: Precision = "bfloat16" if bf16 else "float32"
+        run = TeacherRun(episodes, folder, geometry, contract.path, front, windows, batch, device, precision)
         todo = plan(run, _part(shard))
         print(
             f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "

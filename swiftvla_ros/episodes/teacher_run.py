@@ -26,7 +26,7 @@ from swiftvla_ros.episodes.teacher_targets import (
 )
 
 if TYPE_CHECKING:
-    from swiftvla_ros.geometry.feature_stream import FeatureStream
+    from swiftvla_ros.geometry.feature_stream import FeatureStream, Precision
 
 _CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
@@ -53,6 +53,8 @@ class TeacherRun:
         Episodes that run side by side, and make up one shard.
     device
         cpu or cuda.
+    precision
+        What the transformer computes in.
     """
 
     episodes: Path
@@ -63,6 +65,7 @@ class TeacherRun:
     cache_steps: tuple[int, ...]
     batch: int
     device: str
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
     """
     contract = load_contract(run.contract)
     views = view_order(contract, run.front)
-    stream = _stream(run.geometry, run.device)
-    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim)
+    stream = _stream(run.geometry, run.device, run.precision)
+    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
     handles = open_episodes(run.episodes, contract)[part[0] - 1 :: part[1]]
     finished = prepare(run.out, config)
     pending = [(handle.steps(), handle.name) for handle in handles if handle.name not in finished]
@@ -114,8 +117,8 @@ def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
     handles, contract = _episodes(run.episodes, run.contract)
     views = view_order(contract, run.front)
-    stream = _stream(run.geometry, run.device)
-    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim)
+    stream = _stream(run.geometry, run.device, run.precision)
+    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
     episodes = {name: handles[name].load() for name in names}
     for name, episode in episodes.items():
         if (np.diff(episode.stamps_s) <= 0).any():
@@ -162,11 +165,11 @@ def _episodes(folder: Path, contract_path: Path) -> tuple[dict[str, EpisodeHandl
 
 
 @lru_cache(maxsize=1)
-def _stream(geometry: Path, device: str) -> FeatureStream:
+def _stream(geometry: Path, device: str, precision: Precision) -> FeatureStream:
     """A process loads the network once."""
     from swiftvla_ros.geometry.feature_stream import FeatureStream
 
-    return FeatureStream(geometry, device=device)
+    return FeatureStream(geometry, device=device, precision=precision)
 
 
 @lru_cache(maxsize=1)

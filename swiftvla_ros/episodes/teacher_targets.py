@@ -58,6 +58,8 @@ class TargetsConfig:
         Cameras in the order in which the transformer read them; the features are the last one's.
     tokens, dim
         A row is [tokens, dim].
+    precision
+        What the transformer computed in; stored is float16.
     stride_steps
         Policy steps between two steps of the stream.
     """
@@ -67,6 +69,7 @@ class TargetsConfig:
     views: tuple[str, ...]
     tokens: int
     dim: int
+    precision: str
     stride_steps: int = 1
 
     def row_bytes(self) -> int:

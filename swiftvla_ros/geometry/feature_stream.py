@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from jaxtyping import Float32, UInt8
 from .cache import StreamCache
 from .checkpoint import load_geometry
 from .transformer import pool_tokens
+
+Precision = Literal["float32", "bfloat16"]
 
 TOKENS = 64
 """Tokens of a step, as the policy reads them."""
@@ -27,6 +30,9 @@ class FeatureStream:
         The geometry checkpoint.
     device
         cpu or cuda.
+    precision
+        ``bfloat16`` multiplies matrices in it and keeps the rest: faster, and features differ by some 0.5 % of their
+        spread.
 
     Raises
     ------
@@ -34,9 +40,10 @@ class FeatureStream:
         The checkpoint can't be used.
     """
 
-    def __init__(self, folder: Path, *, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, *, device: str = "cpu", precision: Precision = "float32") -> None:
         self._net = load_geometry(folder, device)
         self._device = torch.device(device)
+        self._bfloat16 = precision == "bfloat16"
         self._windows = 0
         self._cache: StreamCache | None = None
 
@@ -67,7 +74,8 @@ class FeatureStream:
         """Take the next step of every episode, and return the features of the last view; :meth:`start` comes first."""
         assert self._cache is not None
         pixels = torch.from_numpy(images).to(self._device).movedim(-1, -3).float() / 255
-        out, self._cache = self._net.step(pixels, self._cache)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            out, self._cache = self._net.step(pixels, self._cache)
         pooled = pool_tokens(out.features[:, -1], self._net.config.grid, TOKENS)
         features: np.ndarray = pooled.float().unflatten(0, (-1, self._windows)).cpu().numpy()
         return features
