@@ -219,6 +219,8 @@ def _write(path: Path, tensors: dict[str, NDArray[Any]], contract: Contract, hea
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".partial{os.getpid()}")
     save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=metadata)
+    # safetensors makes files that only their owner can read: whoever may read the folder may read these.
+    partial.chmod(path.parent.stat().st_mode & 0o666)
     partial.replace(path)
 
 

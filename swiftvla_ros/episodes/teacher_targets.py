@@ -258,6 +258,8 @@ def write_shard(folder: Path, config: TargetsConfig, episodes: Sequence[EpisodeT
     path = folder / f"shard_{Path(episodes[0].name).stem}.safetensors"
     partial = path.with_suffix(f".partial{os.getpid()}")
     save_file(tensors, partial, metadata={"episodes": json.dumps(listed), "config": json.dumps(asdict(config))})
+    # safetensors makes files that only their owner can read: whoever may read the folder may read these.
+    partial.chmod(folder.stat().st_mode & 0o666)
     partial.replace(path)
     return path
 
