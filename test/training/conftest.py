@@ -37,7 +37,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Pa
     folder = tmp_path_factory.mktemp("recorded")
     collect(folder / "episodes", 6, workers=1, seed=3, contract=contract, progress=False)
     render_scenes(folder / "scenes", 12, workers=1, seed=3, contract=contract, progress=False)
-    config = teacher_targets.TargetsConfig("0" * 64, CACHES, ("wrist", "front"), tokens=4, dim=8)
+    config = teacher_targets.TargetsConfig("0" * 64, CACHES, ("wrist", "front"), tokens=4, dim=8, precision="float32")
     teacher_targets.prepare(folder / "targets", config)
     rng = np.random.default_rng(0)
     found = []

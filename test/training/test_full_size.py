@@ -41,7 +41,7 @@ def record(folder: Path, source: Path, contract: Contract) -> teacher_targets.Te
         episode.instruction, images, episode.state[:2], episode.action[:2], episode.expert[:2], episode.stamps_s[:2]
     )
     save_episode(folder / "episode_0.safetensors", short, contract)
-    config = teacher_targets.TargetsConfig("0" * 64, (3,), ("wrist", "front"), TOKENS, DIM)
+    config = teacher_targets.TargetsConfig("0" * 64, (3,), ("wrist", "front"), TOKENS, DIM, "float32")
     teacher_targets.prepare(folder, config)
     features = rng.standard_normal((2, TOKENS, DIM)).astype(np.float16)
     written = teacher_targets.EpisodeTargets("episode_0.safetensors", short.stamps_s, {3: features})
