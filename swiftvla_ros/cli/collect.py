@@ -18,6 +18,12 @@ def command(
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    stands: Annotated[
+        bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
+    ] = False,
+    pilot: Annotated[
+        Path | None, typer.Option(help="A checkpoint that drives first; the expert shows how to go on from there.")
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Record demonstrations of the scripted expert in simulation.
@@ -30,13 +36,18 @@ def command(
     from dataclasses import asdict
 
     from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.policy import CheckpointError
+    from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
     from swiftvla_ros.sim.collect import collect
 
     try:
         contract = load_contract(robot)
-    except ContractError as error:
+        if pilot is not None:
+            check_against_contract(open_checkpoint(pilot), contract)
+    except (ContractError, CheckpointError) as error:
         refuse(error)
-    report = collect(out, episodes, workers=workers or os.cpu_count() or 1, seed=seed, contract=contract)
+    processes = workers or os.cpu_count() or 1
+    report = collect(out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, stands=stands)
     share = report.recorded / report.attempts if report.attempts else float("nan")
     print(
         f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s "

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from swiftvla_ros.sim.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.reach import Reach
-from swiftvla_ros.sim.scenes import sample_arm
+from swiftvla_ros.sim.reach import OutOfReachError, Reach
+from swiftvla_ros.sim.scenes import HOVER_M, sample_arm
+from swiftvla_ros.sim.stands import TRAVEL_M, sample_stands
 from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
@@ -59,6 +61,7 @@ def collect(
     seed: int,
     contract: Contract,
     pilot: Path | None = None,
+    stands: bool = False,
     progress: bool = True,
 ) -> CollectReport:
     """Record ``episodes`` successful demonstrations; those in the folder already are kept.
@@ -83,6 +86,9 @@ def collect(
         A checkpoint folder: its policy drives the first seconds of every episode, and the recording starts where the
         expert takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger:
         S. Ross et al., AISTATS 2011).
+    stands
+        The blocks stand on stands of random heights and the front camera is a little out of place, another way in every
+        layout (:mod:`~swiftvla_ros.sim.stands`); the episodes' metadata tells how.
     progress
         Show a progress bar.
     """
@@ -92,7 +98,7 @@ def collect(
         path = out_dir / f"episode_{index:06d}.safetensors"
         if not path.exists():
             jobs.setdefault(index // len(TASKS), []).append((index, path))
-    calls = [(group, seed, contract.path, pilot) for group in jobs.values()]
+    calls = [(group, seed, contract.path, pilot, stands) for group in jobs.values()]
     counts = list(run_jobs(_record_layout, calls, workers=workers, title="recording layouts", progress=progress))
     recorded, attempts = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return CollectReport(len(list(out_dir.glob("episode_*.safetensors"))), recorded, attempts, time.monotonic() - begin)
@@ -101,8 +107,9 @@ def collect(
 class Recorder:
     """Records one worker's episodes: a world and an expert that are used again and again."""
 
-    def __init__(self, contract: Contract, pilot: Policy | None = None) -> None:
+    def __init__(self, contract: Contract, pilot: Policy | None = None, stands: bool = False) -> None:
         self.contract = contract
+        self._stands = stands
         self._pilot = pilot
         self.world = SimWorld(contract)
         self.expert = Expert(contract)
@@ -115,6 +122,12 @@ class Recorder:
 
     def record(self, task: Task, layout_seed: int, rng: np.random.Generator) -> Episode | None:
         """Show ``task`` once on the scene of ``layout_seed``; None when it did not succeed."""
+        try:
+            return self._record(task, layout_seed, rng)
+        except OutOfReachError:
+            return None  # a block was knocked away
+
+    def _record(self, task: Task, layout_seed: int, rng: np.random.Generator) -> Episode | None:
         start, watcher = self._start(task, layout_seed, rng)
         bump = sample_bump(rng, _LATEST_BUMP_S[task.verb]) if rng.random() < _BUMPED else None
         origin: NDArray[np.float64] | None = None
@@ -163,19 +176,30 @@ class Recorder:
                 "start": start,
                 "bump": bump is not None,
                 "block_positions": blocks.tolist(),
-                "target_uv": self.contract.project("front", target).tolist(),
+                "target_uv": self.world.contract.project("front", target).tolist(),
+                **self._stands_metadata(),
             },
         )
+
+    def _stands_metadata(self) -> dict[str, Any]:
+        if not self._stands:
+            return {}
+        pose = self.world.contract.camera("front").pose
+        assert pose is not None, "SimWorld refuses contracts without it"
+        return {"front_pose": pose.model_dump(mode="json"), "stands_m": self.world.stands.tolist()}
 
     def _start(self, task: Task, layout_seed: int, rng: np.random.Generator) -> tuple[str, TaskWatcher]:
         """Reset the world and bring the arm to where the demonstration starts; returns how, and the task's watcher."""
         world, expert = self.world, self.expert
         rest = self.contract.rest + rng.normal(0, 0.02, len(self.contract.joints))
         disturbed, posed = rng.random() < _DISTURBED_START, rng.random() < 0.5
-        if self._pilot is None and disturbed and posed:
-            world.reset(layout_seed, arm=sample_arm(self.contract, self._reach, rng))
+        posed_arm = self._pilot is None and disturbed and posed
+        height_m = TRAVEL_M if self._stands else HOVER_M
+        arm = sample_arm(self.contract, self._reach, rng, height_m) if posed_arm else rest
+        if self._stands:
+            world.reset(layout_seed, arm=arm, **sample_stands(self.contract, layout_seed))
         else:
-            world.reset(layout_seed, arm=rest)
+            world.reset(layout_seed, arm=arm)
         watcher = TaskWatcher(world, task)
         expert.start(task, world.commanded())
         if self._pilot is not None:
@@ -204,11 +228,11 @@ class Recorder:
 
 
 def _record_layout(
-    group: list[tuple[int, Path]], seed: int, contract_path: Path, pilot: Path | None
+    group: list[tuple[int, Path]], seed: int, contract_path: Path, pilot: Path | None, stands: bool
 ) -> tuple[int, int]:
     """Record the episodes of one layout; returns how many were kept, and the tries."""
     contract = load_contract(contract_path)
-    recorder = Recorder(contract, None if pilot is None else _loaded(pilot, contract_path))
+    recorder = Recorder(contract, None if pilot is None else _loaded(pilot, contract_path), stands)
     kept = attempts = 0
     try:
         for index, path in group:

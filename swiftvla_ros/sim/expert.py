@@ -12,7 +12,7 @@ from ruckig import InputParameter, OutputParameter, Ruckig
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.layout import BLOCK_HALF_M
-from swiftvla_ros.sim.reach import Reach
+from swiftvla_ros.sim.reach import OutOfReachError, Reach
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
@@ -31,6 +31,9 @@ _OVER_M = 0.015
 _ASTRAY_M = 0.025
 _DOWN_M = 0.004
 _SAFE_HEIGHT_M = 0.055
+# Points above the blocks are lowered by as many steps as the arm needs, at most.
+_LOWER_STEP_M, _LOWER_STEPS = 0.01, 3
+_FALLEN_M = 0.005
 _OPEN_ENOUGH = 0.75
 _GRIPPED_RAD = 0.1
 _STALLED_RAD_S = 0.15
@@ -49,7 +52,8 @@ class Expert:
     """Closed-loop demonstrator for one arm.
 
     It looks at the blocks' true positions, decides from the commanded hand what to do next, and follows jerk-limited
-    joint trajectories (ruckig) that are planned again from the current command whenever the target changes.
+    joint trajectories (ruckig) that are planned again from the current command whenever the target changes. Where
+    blocks stand on stands, it travels above the highest one and goes down to the block's own height.
 
     Parameters
     ----------
@@ -75,6 +79,7 @@ class Expert:
         self.phase = Phase.APPROACH
         self._task = Task("pick", COLORS[0])
         self._frozen: Array | None = None
+        self._support_m = self._highest_m = 0.0
 
     def start(
         self, task: Task, command: Array, velocity: Array | None = None, acceleration: Array | None = None
@@ -102,7 +107,12 @@ class Expert:
 
     def _decide(self, world: SimWorld) -> tuple[Array, float]:
         """Advance the phase and return its target: arm joints and gripper."""
-        block = world.block_positions()[COLORS.index(self._task.color)]
+        color = COLORS.index(self._task.color)
+        block = world.block_positions()[color]
+        self._highest_m = float(world.stands.max())
+        self._support_m = float(world.stands[color])
+        if block[2] < self._support_m + BLOCK_HALF_M - _FALLEN_M:
+            self._support_m = 0.0  # it was pushed off its stand
         command = np.array(self._plan.current_position)
         measured = world.state()
         if self._task.verb == "touch":
@@ -110,7 +120,7 @@ class Expert:
         return self._pick(block, command, measured[self._gripper], world.joint_velocity()[self._gripper])
 
     def _touch(self, block: Array, command: Array) -> Array:
-        top = np.array([block[0], block[1], 2 * BLOCK_HALF_M])
+        top = np.array([block[0], block[1], self._support_m + 2 * BLOCK_HALF_M])
         across, _ = self._offset(command, top, _FINGERTIP)
         closing = command[self._gripper] < self._closed + 0.1
         if self.phase is Phase.APPROACH and across < _OVER_M and closing:
@@ -118,7 +128,7 @@ class Expert:
         elif self.phase is Phase.DESCEND and across > _ASTRAY_M:
             self.phase = Phase.APPROACH
         if self.phase is Phase.APPROACH:
-            return self._over(top + _UP * (HOVER_M - BLOCK_HALF_M), command, _FINGERTIP)
+            return self._over(top + _UP * (self._hover_m() - BLOCK_HALF_M), command, _FINGERTIP)
         return self._still(top, _FINGERTIP)
 
     def _pick(self, block: Array, command: Array, opening: float, opening_speed: float) -> tuple[Array, float]:
@@ -143,27 +153,43 @@ class Expert:
             self._frozen = None
         if self.phase is Phase.APPROACH:
             self._frozen = None
-            return self._over(block + _UP * HOVER_M, command, _GRASP), self._open
-        low = np.array([block[0], block[1], BLOCK_HALF_M])
+            return self._over(block + _UP * self._hover_m(), command, _GRASP), self._open
+        low = np.array([block[0], block[1], self._support_m + BLOCK_HALF_M])
         if self.phase is Phase.LIFT:
             # The block sits against the fixed jaw now, so straight up is over the hand, not over the block.
             hand = self._contract.end_effector_position(command)
-            return self._still(np.array([hand[0], hand[1], BLOCK_HALF_M + LIFT_M]), _GRASP), self._closed
+            if self._frozen is None:
+                self._frozen = self._high(np.array([hand[0], hand[1], self._support_m + BLOCK_HALF_M + LIFT_M]), _GRASP)
+            return self._frozen, self._closed
         return self._still(low, _GRASP), self._closed if self.phase is Phase.CLOSE else self._open
 
     def _is_closed(self, command: Array) -> bool:
         return bool(command[self._gripper] < self._closed + 0.02)
 
+    def _hover_m(self) -> float:
+        """How far above the block's centre to travel: as far as above the highest block of the scene."""
+        return HOVER_M + (self._highest_m - self._support_m)
+
     def _over(self, target: Array, command: Array, tool: Array) -> Array:
         """Arm joints above a block; straight up first when the hand is among the blocks."""
         hand = self._contract.end_effector_position(command)
         self._frozen = None
-        if hand[2] < _SAFE_HEIGHT_M and np.hypot(*(hand[:2] - target[:2])) > _ASTRAY_M + 0.025:
-            up = np.array([hand[0], hand[1], _SAFE_HEIGHT_M + 0.03])
+        safe = _SAFE_HEIGHT_M + self._highest_m
+        if hand[2] < safe and np.hypot(*(hand[:2] - target[:2])) > _ASTRAY_M + 0.025:
+            up = np.array([hand[0], hand[1], safe + 0.03])
             try:
                 return self._reach.solve(up)
-            except ValueError:
+            except OutOfReachError:
                 pass  # outside the workspace nothing is in the way
+        return self._high(target, tool)
+
+    def _high(self, target: Array, tool: Array) -> Array:
+        """Arm joints for a target above the blocks, or as far below it as the arm needs."""
+        for _ in range(_LOWER_STEPS):
+            try:
+                return self._reach.solve(target, tool)
+            except OutOfReachError:  # noqa: PERF203 (a height that fails is why there is another)
+                target = target - _UP * _LOWER_STEP_M
         return self._reach.solve(target, tool)
 
     def _still(self, target: Array, tool: Array) -> Array:

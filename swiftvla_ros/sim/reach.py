@@ -13,9 +13,14 @@ Array = NDArray[np.float64]
 PITCH_RAD = np.radians(68.0)
 """The hand's approach angle below the horizontal: steep, and blocks can be lifted from the whole workspace with it."""
 _ARM = 5  # every joint but the gripper
-# A configuration near every solution, so that the iteration ends at the same branch from everywhere.
-_NOMINAL = np.array([0.0, -0.3, 0.5, 1.1, 1.62])
+# A configuration near most solutions, so that the iteration ends at the same branch from everywhere, and one with the
+# hand high and near the base: from the first, the iteration may turn the elbow over on its way there.
+_NOMINALS = np.array([[0.0, -0.3, 0.5, 1.1, 1.62], [0.0, -0.9, 0.6, 1.4, 1.62]])
 _DIFFERENCE = 1e-6
+
+
+class OutOfReachError(ValueError):
+    """No joint positions bring the hand there."""
 
 
 class Reach:
@@ -53,11 +58,19 @@ class Reach:
 
         Raises
         ------
-        ValueError
+        OutOfReachError
             No solution within the joint limits.
         """
         offset = np.zeros(3) if tool is None else np.asarray(tool, dtype=np.float64)
-        q = _NOMINAL.copy()
+        for nominal in _NOMINALS:
+            q = self._iterate(nominal, xyz, offset, pitch)
+            if q is not None:
+                return q
+        raise OutOfReachError(f"the hand cannot reach {np.round(xyz, 3).tolist()} m at {np.degrees(pitch):.0f}° pitch")
+
+    def _iterate(self, nominal: Array, xyz: Array, offset: Array, pitch: float) -> Array | None:
+        """Newton's iteration from ``nominal`` [5], turned to the target; None where it ends outside the limits."""
+        q = nominal.copy()
         q[0] = -np.arctan2(xyz[1], xyz[0] - 0.04)
         steps = np.concatenate([np.zeros((1, _ARM)), np.eye(_ARM) * _DIFFERENCE])
         for _ in range(30):
@@ -68,7 +81,7 @@ class Reach:
             jacobian = (residuals[1:] - residual).T / _DIFFERENCE
             q = q - np.clip(np.linalg.solve(jacobian + 1e-9 * np.eye(_ARM), residual), -0.3, 0.3)
         if np.abs(residual).max() > 1e-5 or (q < self._low).any() or (q > self._high).any():
-            raise ValueError(f"the hand cannot reach {np.round(xyz, 3).tolist()} m at {np.degrees(pitch):.0f}° pitch")
+            return None
         return q
 
     def _residual(self, q: Array, xyz: Array, offset: Array, pitch: float) -> Array:

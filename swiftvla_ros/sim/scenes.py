@@ -20,7 +20,8 @@ from swiftvla_ros.sim.world import SimWorld
 
 SHARD = 250
 """Scenes a file."""
-_HOVER_M = (0.055, 0.095)
+HOVER_M = (0.055, 0.095)
+"""Heights above the table at which the hand is among no blocks."""
 
 
 def render_scenes(
@@ -58,7 +59,7 @@ def render_scenes(
 
 
 def sample_arm(
-    contract: Contract, reach: Reach, rng: np.random.Generator, height_m: tuple[float, float] = _HOVER_M
+    contract: Contract, reach: Reach, rng: np.random.Generator, height_m: tuple[float, float] = HOVER_M
 ) -> NDArray[np.float64]:
     """A random pose [J] of the arm above the table, rad: near rest, over a random spot, or a little of anything."""
     arm = contract.rest.copy()

@@ -32,10 +32,10 @@ class Verdict(enum.Enum):
 class TaskWatcher:
     """Watches one task from the moment it is made.
 
-    Picking is done when the commanded block was more than 4 cm above the table for 0.3 s. Touching is done when the
-    closed gripper was on top of the commanded block for 0.3 s, the block having slid less than 2 cm. Another block
-    lifted by 2 cm, shoved by 3 cm or, when touching, touched first, is the wrong block; one that an earlier task still
-    touches counts only when it is touched anew. A verdict is final.
+    Picking is done when the commanded block was more than 4 cm above where it stood for 0.3 s. Touching is done when
+    the closed gripper was on top of the commanded block for 0.3 s, the block having slid less than 2 cm. Another block
+    lifted or dropped by 2 cm, shoved by 3 cm or, when touching, touched first, is the wrong block; one that an earlier
+    task still touches counts only when it is touched anew. A verdict is final.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class TaskWatcher:
         moved = self._world.block_positions() - self._start
         lift, shove = moved[:, 2], np.hypot(moved[:, 0], moved[:, 1])
         others = np.arange(len(COLORS)) != self._asked
-        if (lift[others] > WRONG_LIFT_M).any() or (shove[others] > WRONG_SHOVE_M).any():
+        if (np.abs(lift[others]) > WRONG_LIFT_M).any() or (shove[others] > WRONG_SHOVE_M).any():
             self.verdict = Verdict.WRONG_BLOCK
             return self.verdict
         if self.task.verb == "pick":
