@@ -31,8 +31,10 @@ COMMANDS = {
     "eval": "evaluate",
     "collect": "collect",
     "pretrain-grounding": "pretrain_grounding",
+    "train-geometry": "train_geometry",
     "teacher-targets": "teacher_targets",
     "train": "train",
+    "import-smolvla": "import_smolvla",
     "model-info": "model_info",
 }
 

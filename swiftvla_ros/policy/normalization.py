@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-STATISTICS = ("mean", "std", "min", "max", "q01", "q99")
+# What is used; training also writes min, max and quantiles, for reading.
+_NEEDED = ("mean", "std")
 
 # A joint that moved less than this in all of the data (rad or m) can't be normalised by its spread.
 _SMALLEST_STD = 1e-6
@@ -48,9 +49,9 @@ class Normalizer:
         mean, std = [], []
         for name in joint_names:
             row = table.get(name)
-            if not isinstance(row, dict) or any(key not in row for key in STATISTICS):
-                raise StatisticsError(f"'{what}' lacks statistics of joint '{name}' ({', '.join(STATISTICS)})")
-            if not all(np.isfinite(row[key]) for key in STATISTICS):
+            if not isinstance(row, dict) or any(key not in row for key in _NEEDED):
+                raise StatisticsError(f"'{what}' lacks statistics of joint '{name}' ({', '.join(_NEEDED)})")
+            if not all(np.isfinite(value) for value in row.values()):
                 raise StatisticsError(f"'{what}' statistics of joint '{name}' are not finite: {row}")
             if row["std"] < _SMALLEST_STD:
                 raise StatisticsError(

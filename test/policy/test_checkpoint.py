@@ -122,7 +122,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "config not JSON": (lambda f: (f / "config.json").write_text("{"), ["config.json", "not JSON"]),
     "unknown model field": (_edit_json("config.json", lambda d: d["model"].update(x=1)), ["config.json", "x"]),
     "statistic missing": (
-        _edit_json("stats.json", lambda d: d["state"]["gripper"].pop("q99")),
+        _edit_json("stats.json", lambda d: d["state"]["gripper"].pop("std")),
         ["stats.json", "state", "gripper"],
     ),
     "statistic of no joint": (
