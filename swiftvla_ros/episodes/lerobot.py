@@ -311,7 +311,8 @@ def _read(
     path: Path, columns: Sequence[str] | None = None, filters: list[tuple[str, str, int]] | None = None
 ) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns, filters=filters)
+        # Without partitioning: a folder may be called a=b.
+        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise EpisodeError(f"{path}: can't be read ({error}); copy the dataset again") from error
 
