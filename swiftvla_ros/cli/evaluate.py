@@ -29,6 +29,16 @@ def command(
         bool, typer.Option("--ros", help="Run over the ROS graph in real time, every node a process of its own.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the arm has for a task.")] = 12.0,
+    stands: Annotated[
+        bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
+    ] = False,
+    with_4d: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="For studies: feed the policy's 4D branch from this geometry checkpoint, live."
+        ),
+    ] = None,
+    cache_steps: Annotated[int, typer.Option(min=1, help="Steps that the geometry checkpoint looks at.")] = 6,
     json_file: JsonOption = None,
 ) -> None:
     """Measure how often a checkpoint does what it is told, in simulation.
@@ -38,9 +48,14 @@ def command(
     listening before the arm has moved: does it head to the commanded block, and does another colour word change that.
 
     Without --ros the policy drives the arm through the same executor as on ROS, with the latency that its inference
-    really took, but faster than real time.
+    really took, but faster than real time. With --with-4d it looks once per policy step, as its 4D features were
+    trained.
     """
+    if ros and (stands or with_4d is not None):
+        refuse("--ros: the live graph knows neither --stands nor --with-4d; leave --ros out")
     from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.geometry_stream import ViewError
+    from swiftvla_ros.geometry import GeometryCheckpointError
     from swiftvla_ros.policy import CheckpointError
 
     try:
@@ -48,7 +63,7 @@ def command(
         if ros:
             figures = _over_ros(contract, checkpoint, episodes, seed, device, timeout)
         else:
-            from swiftvla_ros.sim.rollout import evaluate_checkpoint
+            from swiftvla_ros.sim.rollout import Conditions, Geometry, evaluate_checkpoint
 
             report = evaluate_checkpoint(
                 checkpoint,
@@ -57,13 +72,17 @@ def command(
                 seed=seed,
                 workers=workers or os.cpu_count() or 1,
                 device=device,
-                timeout_s=timeout,
+                conditions=Conditions(timeout_s=timeout, stands=stands),
+                geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
             )
             _print_report(report)
             figures = report.to_json()
-    except (ContractError, CheckpointError) as error:
+    except (ContractError, CheckpointError, ViewError, GeometryCheckpointError) as error:
         refuse(error)
-    write_json(json_file, {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, **figures})
+    setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
+    if with_4d is not None:
+        setup |= {"with_4d": str(with_4d), "cache_steps": cache_steps}
+    write_json(json_file, {**setup, **figures})
 
 
 def _print_report(report: EvaluationReport) -> None:

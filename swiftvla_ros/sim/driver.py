@@ -13,6 +13,7 @@ from swiftvla_ros.motion.chunk import NS, Chunk
 from swiftvla_ros.motion.executor import ChunkExecutor, Command
 from swiftvla_ros.policy.observation import Observation
 from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.world import SimWorld
 
 MAX_LATENCY_S = 0.15
@@ -33,6 +34,9 @@ class Policy(Protocol):
 class PolicyDriver:
     """Pictures at the cameras' rate, inference on each that finds the policy free, one limited command a tick.
 
+    A :class:`~swiftvla_ros.sim.policy_with_4d.PolicyWith4D` begins a new episode; it gets pictures once per policy step
+    and watches all of them.
+
     Parameters
     ----------
     policy
@@ -45,7 +49,12 @@ class PolicyDriver:
         Time from an observation to its chunk, in simulation; None is what each inference really takes, at most
         :data:`MAX_LATENCY_S`.
     period_s
-        Time between observations; None is the cameras' rate.
+        Time between observations; None is the cameras' rate, or the policy's step where it watches.
+
+    Raises
+    ------
+    ValueError
+        The policy watches, and ``period_s`` is not its step.
 
     Attributes
     ----------
@@ -65,6 +74,12 @@ class PolicyDriver:
     ) -> None:
         contract = world.contract
         self._policy, self._world, self._instruction, self._latency_s = policy, world, instruction, latency_s
+        self._watching = policy if isinstance(policy, PolicyWith4D) else None
+        if self._watching is not None:
+            if period_s not in (None, policy.step_s):
+                raise ValueError(f"period_s {period_s}: geometry features are made for one look each {policy.step_s} s")
+            period_s = policy.step_s
+            self._watching.reset()
         self._tick_ns = round(NS / contract.control.rate_hz)
         slowest_hz = min(camera.rate_hz for camera in contract.cameras)
         self._frame_ns = round(NS * (1 / slowest_hz if period_s is None else period_s))
@@ -90,8 +105,12 @@ class PolicyDriver:
             self._waiting = None
         if now_ns >= self._next_frame_ns:
             self._next_frame_ns += self._frame_ns
-            if self._waiting is None:
-                self._waiting = self._infer(now_ns, state)
+            free = self._waiting is None
+            images = policy_images(world) if free or self._watching is not None else {}
+            if self._watching is not None:
+                self._watching.watch(images)
+            if free:
+                self._waiting = self._infer(now_ns, Observation(images, state, self._instruction))
         command = self.executor.tick(now_ns)
         if command is not None:
             self.command = command
@@ -99,10 +118,10 @@ class PolicyDriver:
         world.advance(self.tick_s)
         self._now_ns += self._tick_ns
 
-    def _infer(self, now_ns: int, state: NDArray[np.float64]) -> tuple[int, Chunk]:
+    def _infer(self, now_ns: int, observation: Observation) -> tuple[int, Chunk]:
         """The chunk for the world as it is now, and when it will be there."""
         begin = time.perf_counter()
-        positions = self._policy.infer(Observation(policy_images(self._world), state, self._instruction))
+        positions = self._policy.infer(observation)
         took_s = time.perf_counter() - begin
         latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
         chunk = Chunk(

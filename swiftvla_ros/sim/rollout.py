@@ -14,17 +14,51 @@ import numpy as np
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.episodes.geometry_stream import GeometryStream
 from swiftvla_ros.policy import load_policy
 from swiftvla_ros.sim.driver import Policy, PolicyDriver
 from swiftvla_ros.sim.first_step import choices, first_scene, task_of_episode
 from swiftvla_ros.sim.language import COLORS, VERBS, Task
 from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.policy_with_4d import PolicyWith4D
+from swiftvla_ros.sim.stands import sample_stands
 from swiftvla_ros.sim.statistics import Share, wilson
 from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
 TIMEOUT_S = 12.0
 _WATCH_TICKS = 2
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a policy is rolled out under.
+
+    Attributes
+    ----------
+    latency_s
+        Time from an observation to its chunk, in simulation; None: what each inference really took, at most
+        :data:`~swiftvla_ros.sim.driver.MAX_LATENCY_S`.
+    period_s
+        Time between observations; None: the cameras' rate, or the policy's step where geometry features are given.
+    timeout_s
+        Simulated seconds after which a task counts as not done.
+    stands
+        Blocks on stands and the front camera out of place (:mod:`~swiftvla_ros.sim.stands`), instead of the flat table.
+    """
+
+    latency_s: float | None = None
+    period_s: float | None = None
+    timeout_s: float = TIMEOUT_S
+    stands: bool = False
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The geometry checkpoint that the policy's 4D branch is fed from, and its temporal cache K in policy steps."""
+
+    folder: Path
+    cache_steps: int
 
 
 @dataclass(frozen=True)
@@ -97,8 +131,7 @@ def evaluate(
     *,
     episodes: int,
     seed: int,
-    latency_s: float | None = None,
-    timeout_s: float = TIMEOUT_S,
+    conditions: Conditions = Conditions(),
 ) -> EvaluationReport:
     """Roll a policy out on fresh scenes, all tasks in turn.
 
@@ -112,14 +145,11 @@ def evaluate(
         Number of rollouts.
     seed
         Seed of the first scene; the following ones count up.
-    latency_s
-        Time from an observation to its chunk, in simulation; by default what each inference really took, at most
-        :data:`~swiftvla_ros.sim.driver.MAX_LATENCY_S`.
-    timeout_s
-        Simulated seconds after which a task counts as not done.
+    conditions
+        What it is rolled out under.
     """
     begin = time.monotonic()
-    results = _roll_out(policy, contract, range(episodes), seed, latency_s, timeout_s)
+    results = _roll_out(policy, contract, range(episodes), seed, conditions)
     return summarise(results, time.monotonic() - begin)
 
 
@@ -131,16 +161,18 @@ def evaluate_checkpoint(
     seed: int,
     workers: int = 1,
     device: str = "auto",
-    latency_s: float | None = None,
-    timeout_s: float = TIMEOUT_S,
+    conditions: Conditions = Conditions(),
+    geometry: Geometry | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
-    """:func:`evaluate` for a checkpoint folder, shared out to ``workers`` processes of one thread each."""
+    """:func:`evaluate` for a checkpoint folder, shared out to ``workers`` processes of one thread each.
+
+    With ``geometry``, the policy's 4D branch is used, too.
+    """
     begin = time.monotonic()
     threads = None if workers <= 1 else 1
-    jobs = [
-        (folder, contract.path, device, threads, index, seed, latency_s, timeout_s) for index in range(episodes)
-    ]  # fmt: skip
+    loading = (folder, contract.path, device, threads, geometry)
+    jobs = [(loading, index, seed, conditions) for index in range(episodes)]
     results = list(run_jobs(_roll_out_one, jobs, workers=workers, title="rolling out", progress=progress))
     return summarise(sorted(results, key=lambda result: result.seed), time.monotonic() - begin)
 
@@ -172,19 +204,22 @@ def summarise(results: Sequence[EpisodeResult], wall_seconds: float) -> Evaluati
     )
 
 
-def roll_out(
-    policy: Policy, world: SimWorld, task: Task, seed: int, *, latency_s: float | None, timeout_s: float
-) -> EpisodeResult:
+def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions: Conditions) -> EpisodeResult:
     """One rollout of ``task`` in the scene of ``seed``."""
-    contract = world.contract
-    world.reset(seed)
+    if conditions.stands:
+        world.reset(seed, **sample_stands(world.nominal_contract, seed))
+    else:
+        world.reset(seed)
     scene = first_scene(world, task, np.random.default_rng([seed, 4]))
-    chosen = choices(policy, contract, scene)
+    if isinstance(policy, PolicyWith4D):
+        policy.reset()
+        policy.watch(scene.observation.images)
+    chosen = choices(policy, world.contract, scene)
     instruction = scene.observation.instruction
     watcher = TaskWatcher(world, task)
-    driver = PolicyDriver(policy, world, instruction, latency_s)
+    driver = PolicyDriver(policy, world, instruction, conditions.latency_s, conditions.period_s)
     ticks = 0
-    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < timeout_s:
+    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < conditions.timeout_s:
         driver.tick()
         ticks += 1
         if ticks % _WATCH_TICKS == 0:
@@ -203,31 +238,29 @@ def roll_out(
 
 
 def _roll_out(
-    policy: Policy, contract: Contract, indices: range, seed: int, latency_s: float | None, timeout_s: float
+    policy: Policy, contract: Contract, indices: range, seed: int, conditions: Conditions
 ) -> list[EpisodeResult]:
     with SimWorld(contract) as world:
-        return [
-            roll_out(policy, world, task_of_episode(i), seed + i, latency_s=latency_s, timeout_s=timeout_s)
-            for i in indices
-        ]
+        return [roll_out(policy, world, task_of_episode(i), seed + i, conditions) for i in indices]
 
 
-def _roll_out_one(
-    folder: Path,
-    contract_path: Path,
-    device: str,
-    threads: int | None,
-    index: int,
-    seed: int,
-    latency_s: float | None,
-    timeout_s: float,
-) -> EpisodeResult:
-    contract, policy = _loaded(folder, contract_path, device, threads)
-    return _roll_out(policy, contract, range(index, index + 1), seed, latency_s, timeout_s)[0]
+_Loading = tuple[Path, Path, str, int | None, Geometry | None]
+
+
+def _roll_out_one(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
+    contract, policy = _loaded(*loading)
+    return _roll_out(policy, contract, range(index, index + 1), seed, conditions)[0]
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, contract_path: Path, device: str, threads: int | None) -> tuple[Contract, Policy]:
+def _loaded(
+    folder: Path, contract_path: Path, device: str, threads: int | None, geometry: Geometry | None
+) -> tuple[Contract, Policy]:
     """A process loads its policy once."""
     contract = load_contract(contract_path)
-    return contract, load_policy(folder, contract=contract, device=device, threads=threads)
+    policy = load_policy(folder, contract=contract, device=device, threads=threads, with_4d=geometry is not None)
+    if geometry is None:
+        return contract, policy
+    stream_device = "cuda" if policy.device.startswith("cuda") else "cpu"
+    stream = GeometryStream(geometry.folder, contract, cache_steps=geometry.cache_steps, device=stream_device)
+    return contract, PolicyWith4D(policy, stream)

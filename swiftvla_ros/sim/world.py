@@ -55,8 +55,10 @@ class SimWorld:
 
     Attributes
     ----------
+    nominal_contract
+        The one given.
     contract
-        The one given, but with the front camera where it stands in this scene.
+        The same, but with the front camera where it stands in this scene.
     layout
         Where the blocks were put.
     stands
@@ -68,7 +70,7 @@ class SimWorld:
     """
 
     def __init__(self, contract: Contract, seed: int = 0) -> None:
-        self._given_contract = self.contract = contract
+        self.nominal_contract = self.contract = contract
         self._model = self._load_model()
         self._data = mujoco.MjData(self._model)
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
@@ -252,7 +254,7 @@ class SimWorld:
 
     def _place_front_camera(self, pose: CameraPose | None) -> None:
         """Move the front camera, so that the projection of :attr:`contract` is the simulation's."""
-        self.contract = self._given_contract
+        self.contract = self.nominal_contract
         if pose is not None:
             self.contract = self.contract.with_camera_pose("front", pose)
         pose = self.contract.camera("front").pose

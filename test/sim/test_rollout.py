@@ -15,7 +15,7 @@ from swiftvla_ros.policy.observation import Observation
 from swiftvla_ros.sim.expert import TICK_S, Expert
 from swiftvla_ros.sim.first_step import first_scenes, heads_to
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, parse
-from swiftvla_ros.sim.rollout import EpisodeResult, evaluate, roll_out, summarise
+from swiftvla_ros.sim.rollout import Conditions, EpisodeResult, evaluate, roll_out, summarise
 from swiftvla_ros.sim.statistics import wilson
 from swiftvla_ros.sim.world import SimWorld
 
@@ -79,7 +79,7 @@ def twin(contract: Contract) -> Iterator[SimWorld]:
 @pytest.mark.parametrize("latency_s", [0.0, 0.12])
 def test_demonstrated_commands_succeed_as_chunks(task: Task, latency_s: float, world: SimWorld, twin: SimWorld) -> None:
     """Chunks are paired with time as demonstrations are, whatever the latency: replayed commands do the task."""
-    result = roll_out(Replay(world, twin), world, task, SEED, latency_s=latency_s, timeout_s=5.0)
+    result = roll_out(Replay(world, twin), world, task, SEED, Conditions(latency_s, timeout_s=5.0))
     assert result.verdict == "DONE"
     assert result.refused == 0
     assert result.choices == (0, 1, 2), "each colour word leads to its block"
@@ -88,14 +88,14 @@ def test_demonstrated_commands_succeed_as_chunks(task: Task, latency_s: float, w
 def test_a_policy_that_takes_another_block_is_caught(world: SimWorld, twin: SimWorld) -> None:
     """The share of wrong blocks counts what it says."""
     policy = Replay(world, twin, swap={"red": "green"})
-    result = roll_out(policy, world, Task("pick", "red"), SEED, latency_s=0.05, timeout_s=5.0)
+    result = roll_out(policy, world, Task("pick", "red"), SEED, Conditions(0.05, timeout_s=5.0))
     assert result.verdict == "WRONG_BLOCK"
     assert result.choices == (1, 1, 2)
 
 
 def test_standing_still_is_no_success(contract: Contract) -> None:
     """Nothing done is counted as not done, for every task, and the report can be written as JSON."""
-    report = evaluate(Still(), contract, episodes=len(TASKS), seed=SEED, latency_s=0.03, timeout_s=0.5)
+    report = evaluate(Still(), contract, episodes=len(TASKS), seed=SEED, conditions=Conditions(0.03, timeout_s=0.5))
     assert {(episode.verb, episode.color) for episode in report.episodes} == {(t.verb, t.color) for t in TASKS}
     assert (report.done["all"].count, report.done["pick"].total) == (0, 3)
     assert report.wrong_block["all"].count == 0
