@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +69,17 @@ class Batch:
 
 
 class EpisodeSamples:
-    """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints."""
+    """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints.
+
+    Parameters
+    ----------
+    episodes, contract, config, tokenize
+        What is learned, and for which robot and network.
+    targets
+        The teacher's 4D features of these episodes.
+    scratch
+        Folder for a file of images where they are more than half of the memory holds; None keeps all in memory.
+    """
 
     def __init__(
         self,
@@ -76,12 +88,13 @@ class EpisodeSamples:
         config: SwiftVLAConfig,
         tokenize: Tokenize,
         targets: TeacherTargets | None = None,
+        scratch: Path | None = None,
     ) -> None:
         steps = [handle.steps() for handle in episodes]
         first = np.concatenate([[0], np.cumsum(steps)])
         width, height = contract.camera(contract.camera_names[0]).size
         # Filled in place: twice the images would not fit where the images do.
-        self.images = np.empty((first[-1], len(contract.camera_names), height, width, 3), np.uint8)
+        self.images = _room((int(first[-1]), len(contract.camera_names), height, width, 3), scratch)
         self.tokens: list[NDArray[np.int64]] = []
         states, stamps, labels, early = [], [], [], []
         for handle, start in zip(episodes, first[:-1], strict=True):
@@ -176,6 +189,16 @@ class SceneSamples:
         keypoint_valid[:, :1] = True
         actions = np.zeros((count, horizon, self.state.shape[1]), np.float32)
         return Labels(actions, np.zeros((count, horizon), bool), keypoint_uv, keypoint_valid)
+
+
+def _room(shape: tuple[int, ...], scratch: Path | None) -> NDArray[np.uint8]:
+    """An array to be filled; one that is too large for the memory is a file's, which ends with the process."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if scratch is None or np.prod(shape) < memory / 2:
+        return np.empty(shape, np.uint8)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _num_keypoints(config: SwiftVLAConfig) -> int:

@@ -148,8 +148,9 @@ def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], N
         tokenize = _tokenizer(run, tokenizer, config)
         # Files lie in the order of recording, where one layout is shown for several instructions: cut, don't shuffle.
         cut = max(1, round(len(episodes) * (1 - _HELD_OUT)))
-        train = EpisodeSamples(episodes[:cut], run.contract, config, tokenize, targets)
-        held_out = EpisodeSamples(episodes[cut:] or episodes[-1:], run.contract, config, tokenize, targets)
+        source = (run.contract, config, tokenize, targets, run.out / "training")
+        train = EpisodeSamples(episodes[:cut], *source)
+        held_out = EpisodeSamples(episodes[cut:] or episodes[-1:], *source)
         scenes, held_out_scenes = _scenes(run, config, tokenize)
         names = run.contract.joint_names
         states = [train.state] if scenes is None else [train.state, scenes.state]

@@ -97,6 +97,19 @@ def test_gauges_tell_listening_from_guessing(recorded: Path, contract: Contract)
     assert deaf.chunks_change == 0
 
 
+def test_images_beyond_the_memory_lie_in_a_file(
+    recorded: Path, contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects large datasets: images that memory has no room for are read from a file, which nobody has to delete."""
+    handles = open_episodes(recorded / "episodes", contract)[:1]
+    expected = EpisodeSamples(handles, contract, swiftvla_nano(), tokenize, scratch=tmp_path).images
+    monkeypatch.setattr("os.sysconf", lambda _: 1)
+    images = EpisodeSamples(handles, contract, swiftvla_nano(), tokenize, scratch=tmp_path).images
+    assert isinstance(images, np.memmap)
+    np.testing.assert_array_equal(images, expected)
+    assert list(tmp_path.iterdir()) == []
+
+
 class _KilledError(Exception):
     pass
 
