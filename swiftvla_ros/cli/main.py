@@ -35,6 +35,7 @@ COMMANDS = {
     "teacher-targets": "teacher_targets",
     "train": "train",
     "import-smolvla": "import_smolvla",
+    "import-geometry": "import_geometry",
     "model-info": "model_info",
 }
 
