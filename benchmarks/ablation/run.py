@@ -305,7 +305,7 @@ def main() -> None:
         ablation.run([known[name] for name in chosen], [int(seed) for seed in options.seeds.split(",")])
     except (AblationError, ContractError, CheckpointError, GeometryCheckpointError, OSError) as error:
         sys.exit(str(error))
-    Console(highlight=False).print(table(results.runs))
+    Console(highlight=False, width=100).print(table(results.runs))
 
 
 if __name__ == "__main__":

@@ -122,3 +122,19 @@ def test_an_image_of_another_shape_is_refused() -> None:
     camera = load_contract("so101_sim").camera("front")
     with pytest.raises(ValueError, match="source_size"):
         condition_image(np.zeros((480, 848, 3), np.uint8), camera)
+
+
+def test_a_moved_camera_changes_its_projection_alone() -> None:
+    """Protects labels of episodes whose camera was moved: a new contract with another pose, the file's text kept."""
+    contract = load_contract("so101_sim")
+    pose = contract.camera("front").pose
+    assert pose is not None
+    x, y, z = pose.position_m
+    moved = contract.with_camera_pose("front", pose.model_copy(update={"position_m": (x, y + 0.02, z)}))
+    point = np.array([0.22, 0.0, 0.02])
+    assert moved.project("front", point)[0] < contract.project("front", point)[0] - 0.01
+    assert contract.camera("front").pose == pose
+    assert moved.text == contract.text
+    assert moved.camera("wrist") == contract.camera("wrist")
+    with pytest.raises(KeyError, match="camera 'top'"):
+        contract.with_camera_pose("top", pose)
