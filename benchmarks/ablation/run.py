@@ -270,7 +270,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--episodes", type=int, default=100, help="rollouts of each measurement")
     p.add_argument("--scene-seed", type=int, default=20_000, help="seed of the first rollout's scene")
     p.add_argument("--timeout", type=float, default=8.0, help="simulated seconds that the arm has for a task")
-    p.add_argument("--latency", type=float, default=0.05, help="simulated seconds from an observation to its chunk")
+    # More than a policy step, so that there is an inference every second step: they are what rollouts cost.
+    p.add_argument("--latency", type=float, default=0.12, help="simulated seconds from an observation to its chunk")
     p.add_argument("--flat", action="store_true", help="roll out on the flat table instead of the stands task")
     p.add_argument("--robot", default="so101_sim", help="the simulated robot's contract")
     p.add_argument("--workers", type=int, default=2, help="processes, for training and rollouts")
