@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 KeyValue = tuple[Float[Tensor, "b n kv hd"], Float[Tensor, "b n kv hd"]]
 
@@ -38,11 +38,16 @@ def attend(
     v: Float[Tensor, "b m kv hd"],
     mask: Bool[Tensor, "b n m"],
 ) -> Float[Tensor, "b n h*hd"]:
-    """Grouped-query attention where ``mask`` is True.
+    """Grouped-query attention where ``mask`` is True; a query that sees nothing gets zeros or an average of values.
 
-    Query heads of one group are folded into rows, so that keys and values are never repeated; on CPUs this is
-    faster than the fused kernel's backward pass.
+    In training on CPUs, query heads of one group are folded into rows, so that keys and values are never repeated; that
+    is faster than the fused kernel's backward pass.
     """
+    if not (q.requires_grad and q.device.type == "cpu"):
+        out = nn.functional.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask[:, None], enable_gqa=True
+        )
+        return out.transpose(1, 2).flatten(2)
     b, n, heads, head_dim = q.shape
     kv = k.shape[2]
     groups = heads // kv

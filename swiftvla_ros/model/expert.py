@@ -68,7 +68,7 @@ class ExpertLayer(nn.Module):
         self.input_layernorm = LlamaRMSNorm(width, eps=1e-5)
         self.self_attn = ExpertAttention(config, cross=cross)
         self.post_attention_layernorm = LlamaRMSNorm(width, eps=1e-5)
-        self.mlp = GatedMLP(width, config.expert.intermediate_size)
+        self.mlp: nn.Module = GatedMLP(width, config.expert.intermediate_size)
 
 
 class ActionExpert(nn.Module):

@@ -16,6 +16,7 @@ from torch import nn
 
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary
+from swiftvla_ros.model.packed import can_pack, pack
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import PAD_TOP_LEFT, Checkpoint, CheckpointError
 
@@ -43,6 +44,9 @@ class TorchRuntime:
         self._checkpoint = checkpoint
         self.model = load_model(checkpoint, PRECISIONS[precision]).to(self._device)
         self.config = self.model.config
+        if self.device == "cpu" and can_pack():
+            pack(self.model)
+        self._captured: CapturedChunk | None = None
         self._with_4d = with_4d
         if with_4d and self._auxiliary.geometry_proj is None:
             raise CheckpointError(
@@ -70,7 +74,13 @@ class TorchRuntime:
         with torch.inference_mode():
             inputs = self._input(images, token_ids, state)
             start = torch.from_numpy(noise)[None].to(self._device)
-            return self.model.sample_actions(inputs, start, self._geometry(geometry))[0].cpu().numpy()
+            if self._device.type == "cuda" and geometry is None:
+                if self._captured is None:
+                    self._captured = CapturedChunk(self.model, inputs, start)
+                chunk = self._captured(inputs, start)
+            else:
+                chunk = self.model.sample_actions(inputs, start, self._geometry(geometry))
+            return chunk[0].cpu().numpy()
 
     def keypoints(
         self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
@@ -107,6 +117,11 @@ class TorchRuntime:
         self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
     ) -> ModelInput:
         text = torch.from_numpy(token_ids)[None].to(self._device)
+        present = torch.ones_like(text, dtype=torch.bool)
+        if self._device.type == "cuda":
+            # A captured graph has fixed shapes; padding is absent for everyone, so it changes nothing.
+            padding = (0, self.config.text.max_tokens - text.shape[1])
+            text, present = nn.functional.pad(text, padding), nn.functional.pad(present, padding)
         if self._checkpoint.image_fit == PAD_TOP_LEFT:
             side = self.config.vision.image_size
             pictures = torch.stack([pad_top_left(torch.from_numpy(x).to(self._device), side) for x in images])[None]
@@ -115,9 +130,42 @@ class TorchRuntime:
         return ModelInput(
             images=pictures,
             text=text,
-            text_present=torch.ones_like(text, dtype=torch.bool),
+            text_present=present,
             state=torch.from_numpy(state)[None].to(self._device),
         )
+
+
+class CapturedChunk:
+    """A network's chunk as a CUDA graph: one launch instead of thousands, which take longer than their work.
+
+    Parameters
+    ----------
+    model
+        On the GPU; its parameters must stay where they are.
+    inputs, noise
+        Of the shapes that all calls will have.
+    """
+
+    def __init__(self, model: SwiftVLA, inputs: ModelInput, noise: torch.Tensor) -> None:
+        self._inputs = ModelInput(*(tensor.clone() for tensor in inputs))
+        self._noise = noise.clone()
+        # Libraries choose their kernels and workspaces in the first calls, which must not be captured.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                model.sample_actions(self._inputs, self._noise)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._chunk = model.sample_actions(self._inputs, self._noise)
+
+    def __call__(self, inputs: ModelInput, noise: torch.Tensor) -> torch.Tensor:
+        """The chunk [b, h, a]; the next call writes over it."""
+        for fixed, tensor in zip((*self._inputs, self._noise), (*inputs, noise), strict=True):
+            fixed.copy_(tensor)
+        self._graph.replay()
+        return self._chunk
 
 
 def to_model_images(images: torch.Tensor) -> torch.Tensor:

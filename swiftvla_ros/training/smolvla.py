@@ -161,6 +161,13 @@ def import_smolvla(
     return Imported(config, cameras, (*notes, *camera_notes))
 
 
+def lerobot_name(name: str) -> str:
+    """What lerobot calls a tensor of ours that it has."""
+    # The longest of our prefixes: the expert's projections have their own.
+    theirs, ours = max((pair for pair in _RENAMED if name.startswith(pair[1])), key=lambda pair: len(pair[1]))
+    return theirs + name[len(ours) :]
+
+
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     for key, supported in _SUPPORTED.items():
         if settings.get(key, supported[0]) not in supported:
