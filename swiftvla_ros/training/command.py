@@ -75,7 +75,6 @@ def command(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more work.")
     ] = False,
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
     processes: Annotated[
         int, typer.Option(help="Processes that are started on a CPU; 0: one per core. GPUs: use accelerate launch.")
     ] = 0,
@@ -118,7 +117,6 @@ def command(
         validate_every=validate_every,
         precision=precision,
         gradient_checkpointing=gradient_checkpointing,
-        compile=compile_,
         seed=seed,
     )
     from swiftvla_ros.contract import ContractError, load_contract

@@ -55,8 +55,6 @@ class TrainOptions:
         Mixed precision of forward and backward pass; weights and their averages stay float32.
     gradient_checkpointing
         Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
-    compile
-        Compile the objective with ``torch.compile``; texts are then padded to one length.
     seed
         Draws samples, noise, masks and augmentation.
     """
@@ -79,5 +77,4 @@ class TrainOptions:
     stop_when_listening: float | None = None
     precision: Precision = "bf16"
     gradient_checkpointing: bool = False
-    compile: bool = False
     seed: int = 0

@@ -126,8 +126,6 @@ class Trainer:
         optimizer = torch.optim.AdamW(
             self.trained, lr=options.learning_rate, weight_decay=options.weight_decay, betas=options.betas, fused=True
         )
-        if options.compile:
-            self.objective.compile()
         self.parallel, self.optimizer = accelerator.prepare(objective, optimizer)
         weights = [getattr(options.weights, name) for name in LOSSES]
         self.weights = torch.tensor(weights, device=self.device)
@@ -262,8 +260,7 @@ class Trainer:
             gain, offset = a.gain.to(device), (a.cast + a.offset).to(device)
             images = (images * gain).add_(offset).add_(a.pixels.to(device)).clamp_(-1, 1)
             state = state + a.state.to(device)
-        # A compiled network is compiled again for each width.
-        width = self.config.text.max_tokens if self.options.compile else max(len(t) for t in batch.tokens)
+        width = max(len(t) for t in batch.tokens)
         text = torch.zeros((len(batch.tokens), width), dtype=torch.long)
         present = torch.zeros((len(batch.tokens), width), dtype=torch.bool)
         for row, tokens in enumerate(batch.tokens):

@@ -51,6 +51,7 @@ def record(folder: Path, source: Path, contract: Contract) -> teacher_targets.Te
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_full_size_trains_with_all_losses(recorded: Path, large: Contract, tmp_path: Path) -> None:
     """Protects the paper's model: batch 1, each loss finite, in bf16 with gradient checkpointing."""
     targets = record(tmp_path, recorded / "episodes" / "episode_000000.safetensors", large)
