@@ -18,7 +18,7 @@ from swiftvla_ros.sim.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, TASKS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
 from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.reach import Reach
+from swiftvla_ros.sim.reach import OutOfReachError, Reach
 from swiftvla_ros.sim.scenes import sample_arm
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
@@ -213,7 +213,10 @@ def _expert(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
     expert.start(TASKS[int(rng.integers(len(TASKS)))], world.commanded())
 
     def command() -> Array:
-        return expert.tick(world)
+        try:
+            return expert.tick(world)
+        except OutOfReachError:  # it pushed the block away: the arm stays where it is
+            return world.commanded()
 
     _advance(world, command, round(rng.uniform(*_EXPERT_BEFORE_S) / TICK_S))
     return command
