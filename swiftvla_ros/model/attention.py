@@ -13,23 +13,24 @@ KeyValue = tuple[Float[Tensor, "b n kv hd"], Float[Tensor, "b n kv hd"]]
 
 
 class Rotation(NamedTuple):
-    """RoPE's cosines and sines (arXiv 2104.09864), one pair per pair of channels; made once for all layers."""
+    """RoPE (arXiv 2104.09864) of each position, made once for all layers: x · cos + (x's halves swapped) · sin."""
 
-    cos: Float[Tensor, "b n 1 half"]
-    sin: Float[Tensor, "b n 1 half"]
+    cos: Float[Tensor, "b n 1 hd"]
+    sin: Float[Tensor, "b n 1 hd"]
 
 
 def rotation(positions: Int[Tensor, "b n"], head_dim: int, theta: float) -> Rotation:
     """The rotation of each position, float32 (lerobot's SmolVLA rounds alike)."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     angles = (positions[..., None].float() / theta**exponent)[:, :, None]
-    return Rotation(angles.cos(), angles.sin())
+    cos, sin = angles.cos(), angles.sin()
+    return Rotation(torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1))
 
 
 def rotate(x: Float[Tensor, "b n h hd"], by: Rotation) -> Float[Tensor, "b n h hd"]:
     """Apply RoPE in float32; channel i pairs with i + hd/2, as in transformers' llama."""
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * by.cos - second * by.sin, second * by.cos + first * by.sin], dim=-1).to(x.dtype)
+    swapped = x.roll(x.shape[-1] // 2, dims=-1)
+    return (x * by.cos + swapped * by.sin).to(x.dtype)
 
 
 def attend(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers for inference on a CPU: weights in the blocked layout of oneDNN's kernels, activations fused.
+"""Linear layers for inference on a CPU: weights in the blocked layout of the kernels, activations fused.
 
 A plain linear layer brings its weight into that layout at every call, which costs most where there are few rows: in the
 fifty of the action expert. The packed weight replaces the plain one, so memory stays the same.
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from swiftvla_ros.model.expert import ExpertLayer
 from swiftvla_ros.model.swiftvla import SwiftVLA
 
+# Rows that the vision tower's MLP takes at a time in bfloat16: what lies between its layers then stays in the cache.
+# float32 is slower than memory anyway.
+_MLP_ROWS = 256
+
 
 class PackedLinear(nn.Module):
-    """A linear layer, followed by ``activation`` where one is named ("gelu_tanh" or "silu").
+    """A linear layer with oneDNN's kernel, followed by ``activation`` where one is named ("gelu_tanh" or "silu").
 
     Parameters
     ----------
@@ -47,6 +51,25 @@ class PackedLinear(nn.Module):
         return y
 
 
+class FewRowsLinear(nn.Module):
+    """A float32 layer without bias for exactly ``rows`` rows, where MKL's packed product is faster than oneDNN's."""
+
+    def __init__(self, linear: nn.Linear, rows: int) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.rows = rows
+        self.packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        # The kernel reads the plain weight's shape alone.
+        self.shape = weight.new_empty(1, 1).expand(weight.shape)
+
+    def forward(self, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
+        """The layer's output; any other number of rows is refused, since the plain weight is gone."""
+        if x.numel() != self.rows * x.shape[-1]:
+            raise ValueError(f"packed for {self.rows} rows, called with {x.numel() // x.shape[-1]}")
+        y: Tensor = torch.ops.mkl._mkl_linear(x, self.packed, self.shape, None, self.rows)
+        return y
+
+
 class PackedGatedMLP(nn.Module):
     """SwiGLU with packed weights: three kernels."""
 
@@ -62,13 +85,32 @@ class PackedGatedMLP(nn.Module):
         return y
 
 
+class PackedVisionMLP(nn.Module):
+    """The vision tower's MLP with packed weights, a block of rows at a time."""
+
+    def __init__(self, mlp: nn.Module, rows: int) -> None:
+        super().__init__()
+        first = _linear(mlp, "fc1")
+        self.block = _MLP_ROWS if first.weight.dtype == torch.bfloat16 else rows
+        self.fc1 = PackedLinear(first, self.block, "gelu_tanh")
+        self.fc2 = PackedLinear(_linear(mlp, "fc2"), self.block)
+
+    def forward(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
+        """One patch at a time."""
+        blocks = x.flatten(0, 1).split(self.block)
+        return torch.cat([self.fc2(self.fc1(block)) for block in blocks]).view_as(x)
+
+
 def can_pack() -> bool:
-    """Whether this build of torch has oneDNN's kernels."""
+    """Whether this build of torch has the kernels: oneDNN's, and MKL's on Intel and AMD."""
     return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 def pack(model: SwiftVLA) -> None:
-    """Replace a network's linear layers by packed ones, one by one; it can't be trained or saved after that."""
+    """Replace a network's linear layers by packed ones, one by one, for batches of one observation.
+
+    The network can't be trained or saved after that.
+    """
     config, backbone, expert = model.config, model.backbone, model.expert
     tokens = config.num_cameras * config.vision.tokens
     # Instructions are short; the state and the Fusion Tokens come on top.
@@ -76,23 +118,38 @@ def pack(model: SwiftVLA) -> None:
     patches = tokens * config.vision.scale_factor**2
     for layer in backbone.vision_model.encoder.layers:
         _pack_all(layer.self_attn, ("q_proj", "k_proj", "v_proj", "out_proj"), patches)
-        layer.mlp.fc1 = PackedLinear(layer.mlp.fc1, patches, "gelu_tanh")
-        layer.mlp.activation_fn = nn.Identity()
-        layer.mlp.fc2 = PackedLinear(layer.mlp.fc2, patches)
+        layer.mlp = PackedVisionMLP(layer.mlp, patches)
     _pack_all(backbone.connector.modality_projection, ("proj",), tokens)
     for layer in backbone.text_model.layers:
         _pack_all(layer.self_attn, ("q_proj", "k_proj", "v_proj", "o_proj"), prefix)
         layer.mlp = PackedGatedMLP(layer.mlp, prefix)
     for layer in expert.layers:
         assert isinstance(layer, ExpertLayer)
-        _pack_all(layer.self_attn, ("q_proj", "o_proj"), config.horizon)
-        _pack_all(layer.self_attn, ("k_proj", "v_proj"), prefix if layer.self_attn.cross else config.horizon)
-        layer.mlp = PackedGatedMLP(layer.mlp, config.horizon)
+        attention, rows = layer.self_attn, config.horizon
+        _pack_few(attention, ("q_proj", "o_proj"), rows)
+        if attention.cross:
+            _pack_all(attention, ("k_proj", "v_proj"), prefix)
+        else:
+            _pack_few(attention, ("k_proj", "v_proj"), rows)
+        if _mkl_is_better(_linear(layer.mlp, "gate_proj")):
+            _pack_few(layer.mlp, ("gate_proj", "up_proj", "down_proj"), rows)
+        else:
+            layer.mlp = PackedGatedMLP(layer.mlp, rows)
+
+
+def _mkl_is_better(linear: nn.Linear) -> bool:
+    return linear.weight.dtype == torch.float32 and torch.backends.mkl.is_available()
 
 
 def _pack_all(module: nn.Module, names: tuple[str, ...], rows: int) -> None:
     for name in names:
         setattr(module, name, PackedLinear(_linear(module, name), rows))
+
+
+def _pack_few(module: nn.Module, names: tuple[str, ...], rows: int) -> None:
+    for name in names:
+        linear = _linear(module, name)
+        setattr(module, name, (FewRowsLinear if _mkl_is_better(linear) else PackedLinear)(linear, rows))
 
 
 def _linear(module: nn.Module, name: str) -> nn.Linear:

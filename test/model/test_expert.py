@@ -17,8 +17,9 @@ def test_layout_counts_on_after_the_present_prefix(nano: SwiftVLA) -> None:
     present = torch.tensor([[True] * 5, [True, True, False, False, True]])
     layout = nano.expert.layout(present, repeats=2)
     horizon = nano.config.horizon
-    # The first frequency is 1, so the first sine is the position's.
-    joint, cross = layout.joint.sin[:, :, 0, 0], layout.cross.sin[:, :, 0, 0]
+    # The first frequency is 1, so the first sine of the second half is the position's.
+    half = nano.config.text.head_dim // 2
+    joint, cross = layout.joint.sin[:, :, 0, half], layout.cross.sin[:, :, 0, half]
     steps = torch.arange(horizon).repeat(2)
     torch.testing.assert_close(joint[0], (steps + 5).float().sin())
     torch.testing.assert_close(joint[1], (steps + 3).float().sin())
