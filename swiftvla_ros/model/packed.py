@@ -90,10 +90,10 @@ class PackedVisionMLP(nn.Module):
 
     def __init__(self, mlp: nn.Module, rows: int) -> None:
         super().__init__()
-        first = _linear(mlp, "fc1")
+        first, second = _linear(mlp, "fc1"), _linear(mlp, "fc2")
         self.block = _MLP_ROWS if first.weight.dtype == torch.bfloat16 else rows
         self.fc1 = PackedLinear(first, self.block, "gelu_tanh")
-        self.fc2 = PackedLinear(_linear(mlp, "fc2"), self.block)
+        self.fc2 = second if _mkl_is_better(second) else PackedLinear(second, self.block)
 
     def forward(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
         """One patch at a time."""
@@ -117,7 +117,9 @@ def pack(model: SwiftVLA) -> None:
     prefix = tokens + 16
     patches = tokens * config.vision.scale_factor**2
     for layer in backbone.vision_model.encoder.layers:
-        _pack_all(layer.self_attn, ("q_proj", "k_proj", "v_proj", "out_proj"), patches)
+        # With thousands of float32 rows, bringing the weight into MKL's layout is nothing beside the product.
+        if not _mkl_is_better(layer.self_attn.q_proj):
+            _pack_all(layer.self_attn, ("q_proj", "k_proj", "v_proj", "out_proj"), patches)
         layer.mlp = PackedVisionMLP(layer.mlp, patches)
     _pack_all(backbone.connector.modality_projection, ("proj",), tokens)
     for layer in backbone.text_model.layers:
