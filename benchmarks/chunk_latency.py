@@ -227,18 +227,20 @@ def compare(folder: Path, config: SwiftVLAConfig, options: argparse.Namespace, p
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table."""
-    table = Table("cameras", "precision", "ours s", "floor s", "share", "peak MB", title="one chunk: median")
-    for column in ("lerobot s", "times faster", "lerobot peak MB", "memory ratio", "largest difference"):
+    table = Table("cameras", "", "ours s", "lerobot s", "faster", "floor s", "share", title="one chunk, medians")
+    for column in ("MB", "lerobot MB", "ratio", "difference"):
         table.add_column(column)
     for row in rows:
         ours, peer = row["ours"], row.get("lerobot")
-        cells = [str(row["cameras"]), row["precision"], f"{ours['median_s']:.2f}", f"{row['floor_s']:.2f}"]
-        cells += [f"{row['share_of_floor']:.0%}", f"{ours['peak_mb']:.0f}"]
-        if peer is not None:
-            cells += [f"{peer['median_s']:.2f}", f"{row['times_faster']:.2f}", f"{peer['peak_mb']:.0f}"]
-            cells += [f"{row['memory_ratio']:.2f}", f"{row['largest_difference']:.1e}"]
+        floor = [f"{row['floor_s']:.2f}", f"{row['share_of_floor']:.0%}"]
+        cells = [str(row["cameras"]), row["precision"], f"{ours['median_s']:.2f}"]
+        if peer is None:
+            cells += ["–", "–", *floor, f"{ours['peak_mb']:.0f}"]
+        else:
+            cells += [f"{peer['median_s']:.2f}", f"{row['times_faster']:.2f}", *floor, f"{ours['peak_mb']:.0f}"]
+            cells += [f"{peer['peak_mb']:.0f}", f"{row['memory_ratio']:.2f}", f"{row['largest_difference']:.1e}"]
         table.add_row(*cells)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 def main() -> None:

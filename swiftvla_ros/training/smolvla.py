@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """lerobot SmolVLA checkpoints (format of lerobot 0.1 to 0.4) as SwiftVLA checkpoints that compute the same chunks.
 
-A lerobot folder holds ``config.json``, ``model.safetensors``, and statistics: in ``policy_preprocessor.json`` and
-``policy_postprocessor.json`` with the safetensors files that they name, or (older) as buffers among the weights.
+A lerobot folder holds ``config.json``, ``model.safetensors`` and statistics (:mod:`.smolvla_statistics`).
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +23,7 @@ from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.training.checkpoint_writer import write_description
+from swiftvla_ros.training.smolvla_statistics import read_json, vector_statistics
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -72,7 +70,6 @@ _NEEDED = (
     "tokenizer_max_length",
     "resize_imgs_with_padding",
 )
-_MEAN_STD = "MEAN_STD"
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def import_smolvla(
     if out.resolve() == folder.resolve():
         raise CheckpointError(f"{out}: is the lerobot checkpoint itself; name another folder to write")
     path = folder / "config.json"
-    settings = _read_json(path)
+    settings = read_json(path)
     _check_settings(path, settings)
     weights_path = folder / "model.safetensors"
     try:
@@ -141,9 +138,9 @@ def import_smolvla(
     order = _joint_order(path, settings, contract, joint_order)
     if joint_order is None:
         notes.append(f"state and action are taken to be {', '.join(order)}, in this order (--joints says otherwise)")
-    given = None if statistics is None else _read_json(statistics)
+    given = None if statistics is None else read_json(statistics)
     table = {
-        what: _statistics(folder, settings, feature, buffers, given, contract, order)
+        what: vector_statistics(folder, settings, feature, buffers, given, contract, order)
         for what, feature in (("state", "observation.state"), ("action", "action"))
     }
     write_description(
@@ -157,6 +154,8 @@ def import_smolvla(
     (out / files.STATS).write_text(json.dumps(table, indent=1) + "\n")
     partial = out / "model.partial"
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
+    # safetensors makes files that only their owner reads.
+    partial.chmod((out / files.CONFIG).stat().st_mode)
     partial.replace(out / files.WEIGHTS)
     return Imported(config, cameras, (*notes, *camera_notes))
 
@@ -344,84 +343,6 @@ def _joint_order(
                 "policies whose state and action are the robot's joint positions can be imported"
             )
     return order
-
-
-def _statistics(
-    folder: Path,
-    settings: dict[str, Any],
-    feature: str,
-    buffers: dict[str, torch.Tensor],
-    given: dict[str, Any] | None,
-    contract: Contract,
-    order: tuple[str, ...],
-) -> dict[str, dict[str, float]]:
-    """Mean and width of a vector by joint name, in SI units."""
-    fix = "give the training dataset's statistics: --stats DATASET/meta/stats.json"
-    if given is not None:
-        mean, std = (
-            _vector(given.get(feature, {}).get(key), order, f"--stats: {feature}.{key}") for key in ("mean", "std")
-        )
-    else:
-        kind = "STATE" if feature == "observation.state" else "ACTION"
-        mode = settings.get("normalization_mapping", {}).get(kind, _MEAN_STD)
-        if mode != _MEAN_STD:
-            raise CheckpointError(
-                f"{folder / 'config.json'}: normalization_mapping.{kind} is {mode}, so {feature} has no mean and std; "
-                f"{fix}"
-            )
-        where, found = _own_statistics(folder, feature, buffers)
-        if "mean" not in found or "std" not in found:
-            raise CheckpointError(f"{where}: no statistics of {feature} (mean and std); {fix}")
-        if not all(bool(torch.isfinite(found[key]).all()) for key in ("mean", "std")):
-            raise CheckpointError(f"{where}: {feature}: mean or std is infinite: normalisation was never set; {fix}")
-        mean, std = (_vector(found[key].tolist(), order, f"{where}: {feature}.{key}") for key in ("mean", "std"))
-    table = {}
-    for j, name in enumerate(order):
-        mapped = contract.file.lerobot.joints.get(name)
-        joint = next(joint for joint in contract.joints if joint.name == name)
-        scale, offset = mapped.scale_and_offset if mapped else joint.scale_and_offset
-        if scale < 0:
-            raise CheckpointError(f"{contract.path}: joint {name}: percent_of falls; an import needs it to rise")
-        table[name] = {"mean": scale * float(mean[j]) + offset, "std": scale * float(std[j])}
-    return table
-
-
-def _own_statistics(
-    folder: Path, feature: str, buffers: dict[str, torch.Tensor]
-) -> tuple[Path, dict[str, torch.Tensor]]:
-    """The statistics that the folder itself has of a feature, and the file where they are or should be."""
-    state = feature == "observation.state"
-    name, step = ("policy_preprocessor", "normalizer") if state else ("policy_postprocessor", "unnormalizer")
-    path = folder / f"{name}.json"
-    if path.is_file():
-        for entry in _read_json(path).get("steps", []):
-            if entry.get("registry_name") == f"{step}_processor":
-                file = folder / str(entry.get("state_file"))
-                if not file.is_file():
-                    return path, {}
-                prefix = f"{feature}."
-                return file, {k[len(prefix) :]: v for k, v in load_file(file).items() if k.startswith(prefix)}
-        return path, {}
-    group = "normalize_inputs" if state else "unnormalize_outputs"
-    prefix = f"{group}.buffer_{feature.replace('.', '_')}."
-    return folder / "model.safetensors", {k[len(prefix) :]: v for k, v in buffers.items() if k.startswith(prefix)}
-
-
-def _vector(values: Any, order: tuple[str, ...], where: str) -> NDArray[np.float64]:
-    vector = np.asarray([] if values is None else values, np.float64).reshape(-1)
-    if len(vector) != len(order) or not np.isfinite(vector).all():
-        raise CheckpointError(f"{where}: expected {len(order)} finite numbers, got {values}")
-    return vector
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: can't be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return data
 
 
 def _card(folder: Path, notes: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
-from swiftvla_ros.model.config import swiftvla_nano
+from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
+from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import CheckpointError, InstructionError, Observation, load_policy
 from swiftvla_ros.policy.tokenizer import trim_tokenizer
@@ -206,3 +208,61 @@ def test_refused_observations(written: Path, contract: Contract, spoil: Callable
     spoil(broken)
     with pytest.raises(ValueError, match="expected"):
         policy.infer(broken)
+
+
+@pytest.fixture(scope="module")
+def with_auxiliary(written: Path, contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint that was trained with a 4D branch, its auxiliary weights beside it."""
+    torch.manual_seed(1)
+    config = dataclasses.replace(swiftvla_nano(), geometry=GeometryBranchConfig(dim=16, tokens=4))
+    folder = tmp_path_factory.mktemp("checkpoint") / "with_4d"
+    statistics = json.loads((written / "stats.json").read_text())
+    tokenizer = (written / "tokenizer.json").read_text()
+    write_policy(folder, SwiftVLA(config), statistics, tokenizer, contract, "# random\n", Auxiliary(config))
+    return folder
+
+
+def test_deployed_policy_needs_no_auxiliary_file(with_auxiliary: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects deployment: chunks come from the deployed weights alone, and keypoints say what they lack."""
+    alone = Path(shutil.copytree(with_auxiliary, tmp_path / "alone"))
+    (alone / "auxiliary.safetensors").unlink()
+    both = [load_policy(folder, contract=contract, device="cpu") for folder in (with_auxiliary, alone)]
+    chunks = [policy.infer(observation(contract)) for policy in both]
+    np.testing.assert_array_equal(*chunks)
+    assert both[0].checkpoint_sha256 == both[1].checkpoint_sha256
+    assert both[0].keypoints(observation(contract)).shape == (7, 2)
+    with pytest.raises(CheckpointError, match=r"auxiliary\.safetensors: missing"):
+        both[1].keypoints(observation(contract))
+    with pytest.raises(CheckpointError, match=r"auxiliary\.safetensors: missing"):
+        load_policy(alone, contract=contract, device="cpu", with_4d=True)
+
+
+def test_4d_input_is_for_studies(with_auxiliary: Path, contract: Contract) -> None:
+    """Protects the comparison with and without 4D: features change the chunk, and only where they were asked for."""
+    policy = load_policy(with_auxiliary, contract=contract, device="cpu", with_4d=True)
+    features = np.random.default_rng(0).standard_normal((4, 16), dtype=np.float32)
+    chunks = [policy.infer(observation(contract), geometry=geometry) for geometry in (None, features)]
+    assert np.abs(chunks[0] - chunks[1]).max() > 1e-6
+    with pytest.raises(ValueError, match=r"expected \[4, 16\], got \[4, 8\]"):
+        policy.infer(observation(contract), geometry=features[:, :8])
+    deployed = load_policy(with_auxiliary, contract=contract, device="cpu")
+    np.testing.assert_allclose(deployed.infer(observation(contract)), chunks[0], atol=1e-6)
+    with pytest.raises(ValueError, match="with_4d"):
+        deployed.infer(observation(contract), geometry=features)
+
+
+def test_a_checkpoint_without_4d_is_not_run_with_it(written: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects studies from a branch that was never trained."""
+    folder = Path(shutil.copytree(written, tmp_path / "flat"))
+    save_file(Auxiliary(swiftvla_nano()).state_dict(), folder / "auxiliary.safetensors")
+    with pytest.raises(CheckpointError, match="without a 4D branch"):
+        load_policy(folder, contract=contract, device="cpu", with_4d=True)
+
+
+def test_bfloat16_is_nearly_the_same(written: Path, contract: Contract) -> None:
+    """Protects the small precision: the same motion to within its rounding, and an unknown one is refused."""
+    exact = load_policy(written, contract=contract, device="cpu").infer(observation(contract))
+    rounded = load_policy(written, contract=contract, device="cpu", precision="bfloat16").infer(observation(contract))
+    assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact - contract.rest).max()
+    with pytest.raises(CheckpointError, match="float32 or bfloat16"):
+        load_policy(written, contract=contract, device="cpu", precision="float16")
