@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from ruckig import RuckigError
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
@@ -40,6 +41,7 @@ _TEXTURE_PX = 64
 _TEXTURED = 0.6
 _TEXTURE_TILES = (2.0, 12.0)
 _STRANGE_BLOCKS = 0.3
+_ATTEMPTS = 5
 
 Array = NDArray[np.float64]
 
@@ -148,13 +150,23 @@ def sample_front_pose(contract: Contract, rng: np.random.Generator) -> CameraPos
 def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: Path) -> None:
     contract = load_contract(contract_path)
     views = (*(name for name in contract.camera_names if name != FRONT), FRONT)
-    films = []
     with RandomLookWorld(contract) as world:
-        for index in range(first, first + count):
-            scene_seed = int(np.random.default_rng([seed, index]).integers(2**62))
-            films.append(_film(world, contract, views, scene_seed))
+        films = [_film_some_scene(world, contract, views, [seed, index]) for index in range(first, first + count)]
     stacks = (np.stack(parts) for parts in zip(*films, strict=True))
     save_sequences(path, GeometrySequences(views, *stacks), contract)
+
+
+def _film_some_scene(
+    world: SimWorld, contract: Contract, views: tuple[str, ...], seed: list[int]
+) -> tuple[NDArray[np.generic], ...]:
+    """The first scene of a seed in which the demonstrator's trajectory generator finds a way (all but one of 2,000)."""
+    for attempt in range(_ATTEMPTS):
+        scene_seed = int(np.random.default_rng([*seed, *([attempt] if attempt else [])]).integers(2**62))
+        try:
+            return _film(world, contract, views, scene_seed)
+        except RuckigError:
+            continue
+    raise RuntimeError(f"no film of scene {seed} in {_ATTEMPTS} attempts")
 
 
 def _film(
