@@ -15,11 +15,11 @@ from swiftvla_ros.cli.figures import JsonOption, refuse, write_json
 def command(
     out: Annotated[Path, typer.Argument(help="Folder of the geometry checkpoint to write.")],
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
-    sequences: Annotated[int, typer.Option(help="Sequences to render, some 5 a second.")] = 1500,
+    sequences: Annotated[int, typer.Option(help="Sequences to render, some 5 a second.")] = 2125,
     sequences_dir: Annotated[
         Path | None, typer.Option(help="Where sequences lie or are rendered to; default: OUT/training/sequences.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1400,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
     batch: Annotated[int, typer.Option(help="Policy steps (of all cameras) per step.")] = 24,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
     eval_only: Annotated[

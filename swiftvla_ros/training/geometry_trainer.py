@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from swiftvla_ros.contract import Contract
@@ -163,8 +164,12 @@ class GeometryTrainer:
         # A policy's stream has no anchor, so half of the steps train without: what frames say after step 0 has left
         # the cache. With one, poses and points keep their reference for as long as the stream runs.
         anchor = bool(rng.random() < 0.5)
+        # Every sequence in colours of its own, lest the network know a scene, and so its cameras, by its colours.
+        channels = rng.permuted(np.tile(np.arange(3), (len(rows), 1)), axis=1)
+        light = rng.uniform((0.6, -0.15), (1.4, 0.15), (len(rows), 3, 2)).astype(np.float32)
         mine = slice(self.accelerator.process_index, None, world)
         sample = self.train.take(rows[mine], starts[mine], length)
+        sample = sample._replace(images=_recolor(sample.images, channels[mine], light[mine]))
         return sample.to(self.device), torch.from_numpy(window[mine]), anchor
 
     @torch.no_grad()
@@ -317,6 +322,13 @@ def _whiten(net: GeometryTransformer, frames: Tensor) -> None:
     project.weight.copy_(weight.view_as(project.weight))
     assert project.bias is not None
     project.bias.copy_(-weight @ mean)
+
+
+def _recolor(images: Tensor, channels: NDArray[np.integer], light: NDArray[np.float32]) -> Tensor:
+    """Images [b, t, v, 3, h, w] with each sequence's channels [b, 3] in another order, times + light [b, 3, 2]."""
+    mixed = torch.stack([frames[:, :, order] for frames, order in zip(images, channels, strict=True)])
+    gain, offset = torch.from_numpy(light)[:, None, None, :, None, None].unbind(-1)
+    return (mixed * gain + offset).clamp(0, 1)
 
 
 def _optimizers(objective: GeometryObjective, options: TrainOptions) -> tuple[torch.optim.Muon, torch.optim.AdamW]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruckig import RuckigError
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.episodes.store import GeometrySequences, list_sequences, load_sequences
@@ -105,6 +106,25 @@ def test_a_block_out_of_reach_ends_no_rendering(
     monkeypatch.setattr("swiftvla_ros.sim.sequences.Expert.tick", fail)
     monkeypatch.setattr("swiftvla_ros.sim.sequences._EXPERT", 1.0)
     render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
+    assert list_sequences(tmp_path)
+
+
+def test_a_scene_without_a_trajectory_is_replaced(
+    tmp_path: Path, contract: Contract, monkeypatch: pytest.MonkeyPatch, sequences: GeometrySequences
+) -> None:
+    """Protect long renderings from the one motion that the demonstrator's generator can't compute."""
+    seeds: list[int] = []
+
+    def film(_world: object, _contract: object, _views: object, scene_seed: int) -> tuple[np.ndarray, ...]:
+        seeds.append(scene_seed)
+        if len(seeds) == 1:
+            raise RuckigError("no way")
+        parts = (sequences.images, sequences.depth, sequences.base_from_camera, sequences.fov)
+        return tuple(part[0] for part in parts)
+
+    monkeypatch.setattr("swiftvla_ros.sim.sequences._film", film)
+    render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
+    assert len(set(seeds)) == 2
     assert list_sequences(tmp_path)
 
 
