@@ -119,7 +119,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         raise CheckpointError(
             f"checkpoint '{folder}': lacks {missing}; copy the whole folder that `swiftvla train` wrote"
         )
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG}: format '{config.get('format')}' is not '{FORMAT}'")
     try:
@@ -136,7 +136,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
     ):
         if value not in known:
             raise CheckpointError(f"{folder / CONFIG}: {key} '{value}' is unknown; this version knows {list(known)}")
-    statistics = _read_json(folder / STATS)
+    statistics = read_json(folder / STATS)
     try:
         state = Normalizer.from_statistics(statistics, "state", joint_names)
         action = Normalizer.from_statistics(statistics, "action", joint_names)
@@ -191,7 +191,8 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
         )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises :class:`CheckpointError` where there is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -306,7 +306,7 @@ def _build(config: GeometryConfig, seed: int, train: SequenceSamples) -> Geometr
     """A network with random weights from ``seed``, whose tokens say from the first step on what is where.
 
     As DINOv2 starts, position embeddings are thirty times smaller than what pixels give, and of that nine tenths is
-    brightness: hundreds of steps go by before anything else is seen. So rows and columns start as sines and cosines (as
+    brightness, which a short run hardly gets past. So rows and columns start as sines and cosines (as
     in MAE), and patches as the whitened principal components of the training images' patches, which then stay as they
     are (MoCo v3 keeps the projection, too: training is steadier).
     """

@@ -21,9 +21,9 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
-from swiftvla_ros.policy.checkpoint import CheckpointError
+from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
 from swiftvla_ros.training.checkpoint_writer import write_description
-from swiftvla_ros.training.smolvla_statistics import read_json, vector_statistics
+from swiftvla_ros.training.smolvla_statistics import vector_statistics
 
 Shapes = dict[str, tuple[int, ...]]
 

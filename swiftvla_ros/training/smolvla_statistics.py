@@ -7,7 +7,6 @@ or (before lerobot 0.4) as buffers among the weights, where infinity means that 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.policy.checkpoint import CheckpointError
+from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
 
 _MEAN_STD = "MEAN_STD"
 
@@ -107,14 +106,3 @@ def _vector(values: Any, order: tuple[str, ...], where: str) -> NDArray[np.float
     if len(vector) != len(order) or not np.isfinite(vector).all():
         raise CheckpointError(f"{where}: expected {len(order)} finite numbers, got {values}")
     return vector
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; raises CheckpointError where there is none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: can't be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return data
