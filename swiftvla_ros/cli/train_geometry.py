@@ -15,11 +15,11 @@ from swiftvla_ros.cli.figures import JsonOption, refuse, write_json
 def command(
     out: Annotated[Path, typer.Argument(help="Folder of the geometry checkpoint to write.")],
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
-    sequences: Annotated[int, typer.Option(help="Sequences to render, some 5 a second.")] = 2125,
+    sequences: Annotated[int, typer.Option(help="Sequences to render, some 10 a second.")] = 5000,
     sequences_dir: Annotated[
         Path | None, typer.Option(help="Where sequences lie or are rendered to; default: OUT/training/sequences.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2800,
     batch: Annotated[int, typer.Option(help="Policy steps (of all cameras) per step.")] = 24,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
     eval_only: Annotated[
@@ -45,14 +45,8 @@ def command(
     from swiftvla_ros.episodes.store import EpisodeError
     from swiftvla_ros.geometry import GeometryCheckpointError
     from swiftvla_ros.sim.sequences import render_sequences
-    from swiftvla_ros.training.geometry_trainer import (
-        GeometryRun,
-        margins,
-        margins_line,
-        measure_checkpoint,
-        table_lines,
-        train_geometry,
-    )
+    from swiftvla_ros.training.geometry_gauges import margins, margins_line, table_lines
+    from swiftvla_ros.training.geometry_trainer import GeometryRun, measure_checkpoint, train_geometry
     from swiftvla_ros.training.options import TrainOptions
     from swiftvla_ros.training.progress import TrainingProgress
 

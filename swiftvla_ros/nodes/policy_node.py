@@ -35,6 +35,7 @@ class PolicyNode(ManagedNode):
         super().__init__("policy")
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
         self.describe("device", "auto", "auto, cpu or cuda")
+        self.describe("precision", "float32", "float32, or bfloat16: half the memory, faster on GPUs and recent CPUs")
         self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
         self.describe("max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from")
@@ -57,6 +58,7 @@ class PolicyNode(ManagedNode):
             contract=self.contract,
             device=str(self.value("device")),
             threads=int(self.value("threads")) or None,
+            precision=str(self.value("precision")),
         )
         self._warm_up()
         self._min_period_s = 1.0 / rate_hz

@@ -18,6 +18,10 @@ from swiftvla_ros.training.geometry_samples import SequenceSamples
 _BATCH = 5
 # Pixel-wise means and medians settle long before this.
 _TRIVIAL_SEQUENCES = 400
+_ALL_VIEWS = "all views"
+TRIVIAL = "training set's "
+"""What the names of trivial predictors begin with."""
+UNTRAINED, TRAINED = "geometry network, random weights", "geometry network, trained"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class GeometryGauges:
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return dataclasses.asdict(self)
+
+
+Table = dict[str, GeometryGauges]
+"""Gauges by predictor: the trivial ones, the network with random weights and the trained one."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +147,39 @@ def _by_view(views: tuple[str, ...], errors: list[Tensor]) -> dict[str, float]:
 def _median(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Over a part of the frames: a median costs a sort."""
     return np.median(depth[:: max(1, len(depth) // _TRIVIAL_SEQUENCES)], axis=0).astype(np.float32)
+
+
+def margins(table: Table) -> dict[str, float]:
+    """How many times smaller than the best trivial predictor's the trained network's depth error is.
+
+    For each view, and over all views together.
+    """
+    views = list(table[TRAINED].depth_abs_rel)
+    errors = {
+        name: {**gauges.depth_abs_rel, _ALL_VIEWS: float(np.mean(list(gauges.depth_abs_rel.values())))}
+        for name, gauges in table.items()
+    }
+    trivial = [error for name, error in errors.items() if name.startswith(TRIVIAL)]
+    return {view: min(t[view] for t in trivial) / errors[TRAINED][view] for view in [*views, _ALL_VIEWS]}
+
+
+def margins_line(table: Table) -> str:
+    """The margins as a sentence."""
+    parts = [f"{times:.2f} ({view})" for view, times in margins(table).items()]
+    return f"Times that the depth error is smaller than the best trivial predictor's: {', '.join(parts)}"
+
+
+def table_lines(table: Table) -> list[str]:
+    """The gauges as a Markdown table, a column for each view and gauge."""
+    views = list(table[TRAINED].depth_abs_rel)
+    names = {
+        "depth_abs_rel": ("depth abs-rel", 3), "translation_cm": ("position, cm", 1),
+        "rotation_deg": ("rotation, °", 1), "fov_deg": ("field of view, °", 1), "points_cm": ("points, cm", 1),
+    }  # fmt: skip
+    head = ["held-out scenes", *(f"{title} ({view})" for title, _ in names.values() for view in views)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, gauges in table.items():
+        found = [(getattr(gauges, key)[view], digits) for key, (_, digits) in names.items() for view in views]
+        cells = ["–" if np.isnan(value) else f"{value:.{digits}f}" for value, digits in found]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return lines

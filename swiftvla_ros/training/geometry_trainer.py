@@ -23,12 +23,22 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.store import list_sequences
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryTransformer, load_geometry, save_geometry
 from swiftvla_ros.training.distributed import fork_processes, join_processes
-from swiftvla_ros.training.geometry_gauges import GeometryGauges, TrivialPredictor, measure
+from swiftvla_ros.training.geometry_gauges import (
+    TRAINED,
+    TRIVIAL,
+    UNTRAINED,
+    Table,
+    TrivialPredictor,
+    margins_line,
+    measure,
+    table_lines,
+)
 from swiftvla_ros.training.geometry_objective import LOSSES, WEIGHTS, GeometryObjective
 from swiftvla_ros.training.geometry_samples import GeometrySample, SequenceSamples
 from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.report import Report, Validation
 from swiftvla_ros.training.state import STATE, load_state, save_state
-from swiftvla_ros.training.trainer import Report, Validation, learning_rate
+from swiftvla_ros.training.trainer import learning_rate
 
 LOSSES_FILE = "losses.jsonl"
 # Share of the shards, hence of the scenes, that is held out.
@@ -41,9 +51,6 @@ _MATRIX = 32
 _WHITENING_SEQUENCES = 200
 # Variance below which a component is left as faint as it is.
 _WHITENING_FLOOR = 0.01
-_BEFORE, _AFTER = "geometry network, random weights", "geometry network, trained"
-_TRIVIAL = "training set's "
-_ALL_VIEWS = "all views"
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,6 @@ class GeometryRun:
     lengths: tuple[int, ...] = (1, 2, 6)
     processes: int = 0
     device: str = "auto"
-
-
-Table = dict[str, GeometryGauges]
-"""Gauges by predictor: the trivial ones, the network with random weights and the trained one."""
 
 
 class GeometryTrainer:
@@ -248,10 +251,10 @@ def measure_checkpoint(
         train, held_out = load_samples(run)
     device, cache_steps = _device(run), max(run.options.cache_steps)
     table = {
-        _TRIVIAL + name: gauges for name, gauges in TrivialPredictor.fit(train).measure(held_out, cache_steps).items()
+        TRIVIAL + name: gauges for name, gauges in TrivialPredictor.fit(train).measure(held_out, cache_steps).items()
     }
     untrained = _build(net.config, run.options.seed, train).eval()
-    for name, network in ((_BEFORE, untrained), (_AFTER, net)):
+    for name, network in ((UNTRAINED, untrained), (TRAINED, net)):
         table[name] = measure(network.to(device), held_out, cache_steps)
     return table
 
@@ -264,42 +267,6 @@ def load_samples(run: GeometryRun) -> tuple[SequenceSamples, SequenceSamples]:
         SequenceSamples(paths[:cut], run.contract),
         SequenceSamples(paths[cut:] or paths[-1:], run.contract),
     )
-
-
-def margins(table: Table) -> dict[str, float]:
-    """How many times smaller than the best trivial predictor's the trained network's depth error is.
-
-    For each view, and over all views together.
-    """
-    views = list(table[_AFTER].depth_abs_rel)
-    errors = {
-        name: {**gauges.depth_abs_rel, _ALL_VIEWS: float(np.mean(list(gauges.depth_abs_rel.values())))}
-        for name, gauges in table.items()
-    }
-    trivial = [error for name, error in errors.items() if name.startswith(_TRIVIAL)]
-    return {view: min(t[view] for t in trivial) / errors[_AFTER][view] for view in [*views, _ALL_VIEWS]}
-
-
-def margins_line(table: Table) -> str:
-    """The margins as a sentence."""
-    parts = [f"{times:.2f} ({view})" for view, times in margins(table).items()]
-    return f"Times that the depth error is smaller than the best trivial predictor's: {', '.join(parts)}"
-
-
-def table_lines(table: Table) -> list[str]:
-    """The gauges as a Markdown table, a column for each view and gauge."""
-    views = list(table[_AFTER].depth_abs_rel)
-    names = {
-        "depth_abs_rel": ("depth abs-rel", 3), "translation_cm": ("position, cm", 1),
-        "rotation_deg": ("rotation, °", 1), "fov_deg": ("field of view, °", 1), "points_cm": ("points, cm", 1),
-    }  # fmt: skip
-    head = ["held-out scenes", *(f"{title} ({view})" for title, _ in names.values() for view in views)]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, gauges in table.items():
-        found = [(getattr(gauges, key)[view], digits) for key, (_, digits) in names.items() for view in views]
-        cells = ["–" if np.isnan(value) else f"{value:.{digits}f}" for value, digits in found]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    return lines
 
 
 def _build(config: GeometryConfig, seed: int, train: SequenceSamples) -> GeometryTransformer:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from swiftvla_ros.training.trainer import Report
+    from swiftvla_ros.training.report import Report
 
 
 class TrainingProgress:

@@ -32,9 +32,10 @@ from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.report import Report, listens
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.state import STATE
-from swiftvla_ros.training.trainer import Data, Report, build, listens, run_distributed
+from swiftvla_ros.training.trainer import Data, build, run_distributed
 
 # A line of JSON for each step, in OUT/training.
 LOSSES_FILE = "losses.jsonl"

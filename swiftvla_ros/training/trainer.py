@@ -27,6 +27,7 @@ from swiftvla_ros.training.distributed import fork_processes, join_processes
 from swiftvla_ros.training.draws import Augmentation, Draws, draw_step
 from swiftvla_ros.training.gauges import Listening, listening
 from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.report import Report, Validation, listens
 from swiftvla_ros.training.samples import Batch, EpisodeSamples, Labels, SceneSamples
 from swiftvla_ros.training.state import load_state, save_state
 
@@ -45,58 +46,6 @@ class Data:
     held_out_scenes: SceneSamples | None
     state: Normalizer
     action: Normalizer | None
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The averaged network on held-out data.
-
-    Attributes
-    ----------
-    losses
-        As the network is deployed, without 4D features (what is reconstructed from it included); of
-        :data:`swiftvla_ros.model.objective.LOSSES`, those that were counted.
-    listening
-        None where there are no scenes.
-    """
-
-    losses: dict[str, float]
-    listening: Listening | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """One line of progress; ``losses`` are those of the step, ``validation`` is None between validations."""
-
-    step: int
-    steps: int
-    seconds: float
-    samples_per_s: float
-    losses: dict[str, float]
-    validation: Validation | None = None
-    final: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Report:
-        """The inverse of :meth:`to_json`."""
-        validation = data["validation"]
-        if validation is not None:
-            gauges = validation["listening"]
-            validation = Validation(validation["losses"], None if gauges is None else Listening(**gauges))
-        return cls(**{**data, "validation": validation})
-
-
-def listens(line: Report, bar: float) -> bool:
-    """Whether both gauges of a validation reach ``bar``: the right block, and an answer that changes with the word."""
-    gauges = None if line.validation is None else line.validation.listening
-    if gauges is None:
-        return False
-    change = gauges.answers_change if math.isnan(gauges.chunks_change) else gauges.chunks_change
-    return gauges.first_step_accuracy >= bar and change >= bar
 
 
 class Trainer:

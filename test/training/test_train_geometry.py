@@ -22,7 +22,7 @@ from swiftvla_ros.training.geometry_objective import LOSSES, WEIGHTS, GeometryOb
 from swiftvla_ros.training.geometry_samples import SequenceSamples
 from swiftvla_ros.training.geometry_trainer import GeometryRun, GeometryTrainer, train_geometry
 from swiftvla_ros.training.options import TrainOptions
-from swiftvla_ros.training.trainer import Report
+from swiftvla_ros.training.report import Report
 
 SHIPPED = Path(__file__).parents[2] / "models" / "geometry-nano"
 # Far from the seed of the shipped weights' scenes.

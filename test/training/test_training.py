@@ -19,9 +19,10 @@ from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.training.checkpoint_writer import load_start
 from swiftvla_ros.training.gauges import listening
 from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.report import Report
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.stages import PolicyStart, StageRun, pretrain_grounding, train_policy
-from swiftvla_ros.training.trainer import Report, build
+from swiftvla_ros.training.trainer import build
 
 FULL = Path(__file__).parents[2] / "models" / "smollm2-tokenizer" / "tokenizer.json"
 TOKENIZER = InstructionTokenizer(FULL, 96)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run says while it runs: losses, and what validation finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from swiftvla_ros.training.gauges import Listening
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The averaged network on held-out data.
+
+    Attributes
+    ----------
+    losses
+        As the network is deployed, without 4D features (what is reconstructed from it included); of
+        :data:`swiftvla_ros.model.objective.LOSSES`, those that were counted.
+    listening
+        None where there are no scenes.
+    """
+
+    losses: dict[str, float]
+    listening: Listening | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """One line of progress; ``losses`` are those of the step, ``validation`` is None between validations."""
+
+    step: int
+    steps: int
+    seconds: float
+    samples_per_s: float
+    losses: dict[str, float]
+    validation: Validation | None = None
+    final: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Report:
+        """The inverse of :meth:`to_json`."""
+        validation = data["validation"]
+        if validation is not None:
+            gauges = validation["listening"]
+            validation = Validation(validation["losses"], None if gauges is None else Listening(**gauges))
+        return cls(**{**data, "validation": validation})
+
+
+def listens(line: Report, bar: float) -> bool:
+    """Whether both gauges of a validation reach ``bar``: the right block, and an answer that changes with the word."""
+    gauges = None if line.validation is None else line.validation.listening
+    if gauges is None:
+        return False
+    change = gauges.answers_change if math.isnan(gauges.chunks_change) else gauges.chunks_change
+    return gauges.first_step_accuracy >= bar and change >= bar
