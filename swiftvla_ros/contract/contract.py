@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import images, schema
+from swiftvla_ros.contract.control import Control, Gripper
 from swiftvla_ros.contract.kinematics import KinematicChain
 
 Array = NDArray[np.float64]
@@ -108,14 +109,19 @@ class Contract:
         return self.file.policy
 
     @property
-    def control(self) -> schema.Control:
+    def control(self) -> Control:
         """Where commands go and how often."""
         return self.file.control
 
     @property
-    def gripper(self) -> schema.Gripper | None:
+    def gripper(self) -> Gripper | None:
         """The gripper, where there is one."""
         return self.file.gripper
+
+    @cached_property
+    def gripper_index(self) -> int | None:
+        """The gripper's place among the joints, where there is one."""
+        return None if self.gripper is None else self.joint_names.index(self.gripper.joint)
 
     @cached_property
     def limits(self) -> Limits:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from swiftvla_ros.contract import schema
+from swiftvla_ros.contract import control, schema
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.kinematics import KinematicChain
 
@@ -128,9 +128,13 @@ _MODELS: dict[str, type[BaseModel]] = {
     "cameras": schema.Camera,
     "pose": schema.CameraPose,
     "joint_states": schema.JointStates,
-    "gripper": schema.Gripper,
+    "gripper": control.Gripper,
+    "binary": control.GripperBinary,
     "policy": schema.PolicyTiming,
-    "control": schema.Control,
+    "control": control.Control,
+    "blend": control.Blend,
+    "tracking": control.Tracking,
+    "frozen_joint": control.FrozenJoint,
     "kinematics": schema.Kinematics,
     "lerobot": schema.LeRobot,
 }

@@ -10,7 +10,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from swiftvla_ros.contract.actions import ActionKind
+from swiftvla_ros.contract.control import Control, Gripper
+from swiftvla_ros.contract.keys import Finite, Positive, Strict, Topic
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -18,15 +22,8 @@ UNITS: tuple[str, ...] = get_args(Unit)
 # Two turns. No joint of an arm that this package drives turns further, so a larger limit was written in degrees.
 _LARGEST_ANGLE_RAD = 4 * math.pi
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Joint(_Strict):
+class Joint(Strict):
     """One joint: its name in ``/joint_states``, the unit of the driver's messages, and its limits.
 
     ``position`` in rad (or m); ``velocity``, ``acceleration`` and ``jerk`` are the largest magnitudes in rad/s,
@@ -81,7 +78,7 @@ def _check_percent(unit: Unit, percent_of: tuple[float, float] | None) -> None:
         raise ValueError("percent_of: both ends are equal; write two different positions")
 
 
-class CameraPose(_Strict):
+class CameraPose(Strict):
     """Where a camera is in the base frame: its optical frame (z forward, x right, y down; REP 103) and field of view.
 
     ``fovy_deg`` is the vertical field of view of the unrotated, uncropped source image.
@@ -100,7 +97,7 @@ class CameraPose(_Strict):
         return value
 
 
-class Camera(_Strict):
+class Camera(Strict):
     """One camera: where its images come from and what the policy sees of them.
 
     The image is rotated by ``rotate_deg`` (clockwise), cropped to ``crop`` (x, y, width, height in px of the rotated
@@ -108,7 +105,7 @@ class Camera(_Strict):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")]
+    topic: Topic
     transport: Literal["raw", "compressed"] = "raw"
     rate_hz: Positive
     source_size: tuple[Annotated[int, Field(ge=8, le=8192)], Annotated[int, Field(ge=8, le=8192)]]
@@ -144,54 +141,36 @@ class Camera(_Strict):
         return self
 
 
-class JointStates(_Strict):
+class JointStates(Strict):
     """The driver's ``sensor_msgs/JointState`` topic and its rate."""
 
-    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")] = "/joint_states"
+    topic: Topic = "/joint_states"
     rate_hz: Positive
 
 
-class Gripper(_Strict):
-    """Which joint is the gripper, and its open and closed positions (SI)."""
+class PolicyTiming(Strict):
+    """What a row of the policy means, how observations are paired and how old they may be for a chunk, s.
 
-    joint: str
-    open: Finite
-    closed: Finite
-
-
-class PolicyTiming(_Strict):
-    """How observations are paired and how old they may be when a chunk is computed from them, s."""
+    ``actions``: rows are positions (``absolute``), relative to the observation's joint state (``delta_to_state``), each
+    relative to the row before and the first to the state (``delta_per_step``), or the mean velocities on the way there
+    (``velocity``). The gripper's are positions in all of them.
+    """
 
     step_s: Positive
+    actions: ActionKind = "absolute"
     max_image_age_s: Positive = 0.5
     max_state_age_s: Positive = 0.3
     pair_slop_s: Positive = 0.06
 
 
-class Control(_Strict):
-    """Where commands go, how often, and the executor's patience.
-
-    ``start_tolerance_rad``: how far a first target may be from the measured pose. ``tail_timeout_s``: how long the rows
-    of a chunk may be followed without a newer one. ``max_chunk_s``: the longest chunk that is accepted.
-    """
-
-    rate_hz: Annotated[float, Field(ge=100, le=1000)]
-    output: Literal["joint_trajectory", "forward_position"]
-    topic: Annotated[str, Field(pattern=r"^[~/a-zA-Z]")]
-    start_tolerance_rad: Positive = 0.35
-    tail_timeout_s: Positive = 1.0
-    hold_timeout_s: Positive | None = None
-    max_chunk_s: Positive = 10.0
-
-
-class Kinematics(_Strict):
+class Kinematics(Strict):
     """The URDF (path relative to the contract file) and the link whose origin is the tool centre point."""
 
     urdf: str
     end_effector: str
 
 
-class LeRobotJoint(_Strict):
+class LeRobotJoint(Strict):
     """A joint in a LeRobot dataset: what it is called there, and its unit.
 
     Any line through two points can be written as ``unit: percent``: what LeRobot normalises to -100 … 100 between two
@@ -213,7 +192,7 @@ class LeRobotJoint(_Strict):
         return _scale_and_offset(self.unit, self.percent_of)
 
 
-class LeRobot(_Strict):
+class LeRobot(Strict):
     """Where this robot's cameras and joints are in a LeRobot dataset.
 
     A camera that is not named here is ``observation.images.<camera>``, a joint ``<joint>.pos`` in the driver's unit.
@@ -223,7 +202,7 @@ class LeRobot(_Strict):
     joints: dict[str, LeRobotJoint] = Field(default_factory=dict)
 
 
-class ContractFile(_Strict):
+class ContractFile(Strict):
     """The whole file."""
 
     robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -262,6 +241,8 @@ class ContractFile(_Strict):
             value = getattr(gripper, key)
             if not joint.position[0] <= value <= joint.position[1]:
                 raise ValueError(f"gripper.{key}: {value} lies outside {joint.name}'s position {list(joint.position)}")
+        if gripper.topic is not None and gripper.topic == self.control.topic:
+            raise ValueError(f"gripper.topic: '{gripper.topic}' is control.topic too; write another, or null")
 
     def _check_rates(self) -> None:
         for camera in self.cameras:

@@ -36,6 +36,9 @@ class Reason(IntEnum):
     TRACKING_ERROR = 12
     HOLD_TIMEOUT = 13
     RESET = 14
+    JOINT_FROZEN = 15
+    PAUSED = 16
+    NOT_ARMED = 17
 
 
 class Refusal(IntEnum):
@@ -53,3 +56,5 @@ class Refusal(IntEnum):
     BAD_STEP = 9
     TOO_LONG = 10
     NOT_READY = 11
+    OTHER_CHECKPOINT = 12
+    NOT_MONOTONIC = 13

@@ -59,6 +59,30 @@ BREAKS = {
     "slow control": (lambda d: d["control"].update(rate_hz=10), ["control.rate_hz", "100"]),
     "step below tick": (lambda d: d["policy"].update(step_s=0.001), ["policy.step_s"]),
     "unknown gripper": (lambda d: d["gripper"].update(joint="hand"), ["gripper.joint", "hand"]),
+    "unknown actions": (lambda d: d["policy"].update(actions="delta"), ["policy.actions", "'delta_per_step'"]),
+    "unknown output": (lambda d: d["control"].update(output="servo"), ["control.output", "'forward_velocity'"]),
+    "unknown blend": (lambda d: d["control"].update(blend={"kind": "ema"}), ["control.blend.kind", "'cosine'"]),
+    "misspelt blend": (lambda d: d["control"].update(blend={"over": 1}), ["control.blend.over", "'over_s'"]),
+    "negative decay": (lambda d: d["control"].update(blend={"decay": -1}), ["control.blend.decay", "equal to 0"]),
+    "no time to blend": (lambda d: d["control"].update(blend={"over_s": 0}), ["control.blend.over_s", "than 0"]),
+    "far start": (lambda d: d["control"].update(far_start="jump"), ["control.far_start", "'approach'"]),
+    "approach at once": (lambda d: d["control"].update(approach_s=0), ["control.approach_s"]),
+    "soft start NaN": (lambda d: d["control"].update(soft_start_s=math.nan), ["control.soft_start_s", "finite"]),
+    "never fresh": (lambda d: d["control"].update(fresh_s=-1), ["control.fresh_s"]),
+    "tracking": (lambda d: d["control"].update(tracking={"for_s": 0}), ["control.tracking.for_s"]),
+    "misspelt tracking": (lambda d: d["control"].update(tracking={"tol": 1}), ["control.tracking.tol", "unknown key"]),
+    "frozen joint": (lambda d: d["control"].update(frozen_joint={"moved_rad": -1}), ["control.frozen_joint.moved_rad"]),
+    "rest at the end": (lambda d: d["control"].update(trajectory_ends_at_rest=7), ["control.trajectory_ends_at_rest"]),
+    "thresholds crossed": (
+        lambda d: d["gripper"].update(binary={"close_below": 0.4, "open_above": 0.3}),
+        ["gripper", "close_below 0.4 < open_above 0.3", "in this order"],
+    ),
+    "half a binary": (lambda d: d["gripper"].update(binary={"close_below": 0.2}), ["gripper.binary.open_above"]),
+    "gripper topic": (lambda d: d["gripper"].update(topic="9"), ["gripper.topic"]),
+    "one topic for two": (
+        lambda d: d["gripper"].update(topic=d["control"]["topic"]),
+        ["gripper.topic", "is control.topic too"],
+    ),
     "crop outside": (lambda d: d["cameras"][0].update(crop=[600, 0, 100, 100]), ["front", "crop", "640"]),
     "missing URDF": (lambda d: d["kinematics"].update(urdf="nowhere.urdf"), ["kinematics", "nowhere.urdf"]),
     "unknown link": (lambda d: d["kinematics"].update(end_effector="nose"), ["kinematics", "nose"]),
@@ -73,6 +97,43 @@ def test_a_broken_contract_is_refused_with_file_key_and_fix(repository: Path, da
     message = refusal(repository, data)
     for part in ["broken.yaml", *expected]:
         assert part in message, message
+
+
+def test_keys_that_are_left_out_mean_the_plain_robot(data: dict, repository: Path) -> None:
+    """Protects contracts inside older checkpoints: without the newer keys they load, and mean what they meant."""
+    contract = contract_from_text(yaml.safe_dump(data), repository / "config" / "robots" / "plain.yaml")
+    assert contract.policy.actions == "absolute"
+    control, gripper = contract.control, contract.gripper
+    assert (control.blend.kind, control.far_start, control.trajectory_ends_at_rest) == ("smooth", "refuse", True)
+    assert gripper is not None
+    assert gripper.binary is None
+    assert gripper.topic is None
+
+
+def test_every_key_of_motion_is_read(data: dict, repository: Path) -> None:
+    """Protects what an operator writes: each key of control and gripper arrives with its value, null included."""
+    written = {
+        "blend": {"kind": "ensemble", "over_s": 0.2, "decay": 0.05},
+        "soft_start_s": 0.6,
+        "far_start": "approach",
+        "approach_s": 5.0,
+        "fresh_s": 0.3,
+        "tracking": None,
+        "frozen_joint": {"moved_rad": 0.1, "for_s": 0.25},
+        "trajectory_ends_at_rest": False,
+        "output": "follow_joint_trajectory",
+    }
+    binary = {"close_below": 0.2, "open_above": 0.35}
+    data["control"].update(written)
+    data["gripper"].update(binary=binary, topic="/gripper/commands")
+    data["policy"].update(actions="velocity")
+    contract = contract_from_text(yaml.safe_dump(data), repository / "config" / "robots" / "full.yaml")
+    read = contract.control.model_dump()
+    assert {key: read[key] for key in written} == written
+    assert contract.gripper is not None
+    assert contract.gripper.model_dump() == {**data["gripper"], "binary": binary, "topic": "/gripper/commands"}
+    assert contract.policy.actions == "velocity"
+    assert contract.gripper_index == 5
 
 
 @given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))
