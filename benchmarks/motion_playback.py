@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let a story happen to an executor, note every command, and look for whatever breaks the promise.
+
+The promise: inside the position, velocity, acceleration and jerk limits, and each command the continuation of the one
+before in position, velocity and acceleration. Only where commanding begins anew from a measured pose a new segment
+begins, and that has to begin at that pose, at rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motion_strategies import Event, Story
+from swiftvla_ros.contract import Limits
+from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, brake_trajectory, check_limits
+from swiftvla_ros.motion.executor import LATE_TICK_S
+
+Array = NDArray[np.float64]
+
+NS = 1_000_000_000
+MS = 1_000_000
+TOLERANCE = 1e-5
+"""How far, as a share of it, a published derivative may pass its limit and still be rounding."""
+_ROUNDING = 1e-9  # rad: of a position, in a Taylor step
+_MARGIN = 1e-6  # rad: how far inside the position limits a measured pose beyond them is drawn
+_LAG_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken promise: which, how badly (1 is the limit), at which joint and when (of the first such one)."""
+
+    kind: str
+    text: str
+
+
+@dataclass
+class Record:
+    """What an executor commanded and answered.
+
+    Attributes
+    ----------
+    commands, segments
+        Every command, and the number of the segment it belongs to; a new one begins where commanding began anew.
+    begins
+        The measured pose [J] that each segment began from, by its number.
+    modes, refusals
+        How many ticks ended in each mode, and how many chunks were refused for each reason.
+    accepted, ticks
+        Chunks that were taken, and all ticks.
+    wrong
+        Broken promises that are no matter of the commands: a refused chunk that changed something.
+    """
+
+    commands: list[Command] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    begins: dict[int, Array] = field(default_factory=dict)
+    modes: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    accepted: int = 0
+    ticks: int = 0
+    wrong: list[Violation] = field(default_factory=list)
+
+
+def make_executor(story: Story) -> ChunkExecutor:
+    """The executor that a story happens to."""
+    return ChunkExecutor(story.limits, story.joint_names, story.config)
+
+
+def play(executor: ChunkExecutor, story: Story) -> Record:
+    """Let everything in the story happen to an executor."""
+    return _Player(executor, story).play()
+
+
+def rest_after_s(story: Story) -> float:
+    """How long after the last chunk an executor that is left alone may still move."""
+    limits = story.limits
+    stop_s = (limits.max_velocity / limits.max_acceleration + 2 * limits.max_acceleration / limits.max_jerk).max()
+    return float(story.config.tail_timeout_s + 0.25 + max(0.5, stop_s + 0.25))
+
+
+class _Player:
+    """One story under way: the clock, the arm and its driver."""
+
+    def __init__(self, executor: ChunkExecutor, story: Story) -> None:
+        self._executor, self._story = executor, story
+        self._record = Record()
+        self._tick_s = 1.0 / story.config.rate_hz
+        self._now_ns = story.begin_ns
+        self._arm = self._pose = self._anchor = story.start
+        self._known: Array | None = None
+        self._commanding = False
+        self._chunk: Chunk | None = None
+        self._rng = np.random.default_rng(len(story.events))
+
+    def play(self) -> Record:
+        """All of it."""
+        self._measure("follows")
+        for number, event in enumerate(self._story.events, start=1):
+            self._happen(number, event)
+            for _ in range(event.ticks):
+                spacing = self._story.spacing[self._record.ticks % len(self._story.spacing)]
+                self._now_ns += round(self._tick_s * NS * spacing)
+                self._measure(event.measured)
+                self._tick()
+        return self._record
+
+    def _happen(self, number: int, event: Event) -> None:
+        executor = self._executor
+        self._now_ns += round(event.jump_ms * MS)
+        if event.sets_anchor:
+            self._anchor = self._pose
+        if event.kind == "chunk":
+            self._offer(number, event)
+        elif event.kind == "stop":
+            executor.stop(self._now_ns)
+        elif event.kind == "start":
+            executor.start()
+        elif event.kind == "emergency":
+            executor.emergency_stop()
+        elif event.kind == "speed" and hasattr(executor, "set_speed_scale"):
+            executor.set_speed_scale(event.scale)
+        elif event.kind == "reset":
+            if executor.reset():
+                self._commanding, self._known = False, None
+        elif event.kind == "seed":
+            executor.seed(self._arm, self._now_ns)
+            self._commanding, self._known = False, self._arm
+
+    def _offer(self, number: int, event: Event) -> None:
+        chunk = self._made(number, event)
+        executor = self._executor
+        before = executor.mode, executor.reason, executor.reason_text, executor.chunk, executor.accepted
+        verdict = executor.offer(chunk, self._now_ns)
+        if not verdict.accepted:
+            self._record.refusals[verdict.code.name] += 1
+            after = executor.mode, executor.reason, executor.reason_text, executor.chunk, executor.accepted
+            if after[3] is not before[3] or after[:3] != before[:3] or after[4] != before[4]:
+                self._record.wrong.append(Violation("refused chunk", f"{verdict.text}: {before} became {after}"))
+            return
+        self._chunk = chunk
+        self._record.accepted += 1
+        if not self._commanding:
+            self._commanding = True
+            self._record.begins[len(self._record.begins)] = self._pose if self._known is None else self._known
+            self._note(executor.tick(self._now_ns))
+
+    def _made(self, number: int, event: Event) -> Chunk:
+        """The chunk of an event, with what is wrong with it."""
+        if event.fault == "again" and self._chunk is not None:
+            return self._chunk
+        base = {"absolute": 0.0, "pose": self._pose, "anchor": self._anchor}[event.frame]
+        rows = np.asarray(event.rows) + base
+        names: tuple[str, ...] | None = None
+        joints = self._story.joint_names
+        if event.fault == "permuted":
+            order = self._rng.permutation(len(joints))
+            rows, names = rows[:, order], tuple(joints[j] for j in order)
+        elif event.fault == "repeated joint":
+            names = (joints[-1],) * len(joints)
+        elif event.fault == "unknown joint":
+            names = (*joints[:-1], "tail")
+        elif event.fault == "too few columns":
+            rows = rows[:, 1:]
+        elif event.fault == "flat":
+            rows = rows.reshape(-1)
+        elif event.fault == "no rows":
+            rows = rows[:0]
+        stamp_ns = self._now_ns + round(event.stamp_ms * MS)
+        chunk_id = max(number - 3, 0) if event.fault == "ids backwards" else number
+        return Chunk(stamp_ns, event.step_ns, rows, chunk_id, event.instruction, event.checkpoint, names)
+
+    def _measure(self, kind: str) -> None:
+        """A joint state, as good as ``kind`` says."""
+        seen, stamp_ns = self._pose, self._now_ns
+        if kind == "silent":
+            return
+        if kind == "lags":
+            commands = self._record.commands
+            seen = commands[-_LAG_TICKS].position if len(commands) >= _LAG_TICKS and self._commanding else self._arm
+        elif kind == "deaf":
+            seen = self._arm
+        elif kind == "frozen":
+            seen = np.concatenate([self._arm[:1], seen[1:]])
+        self._arm = seen
+        if kind == "noisy":
+            seen = seen + 1e-3 * self._rng.standard_normal(len(seen))
+        elif kind == "offset":
+            seen = seen + 0.2
+        elif kind == "outside":
+            seen = self._story.limits.max_position + 0.1
+        elif kind == "nan":
+            seen = np.full(len(seen), np.nan)
+        elif kind == "short":
+            seen = seen[1:]
+        elif kind == "old":
+            stamp_ns -= 10 * NS
+        if self._executor.measured(seen, stamp_ns):
+            self._known = seen
+            if not self._commanding:
+                self._pose = seen
+
+    def _tick(self) -> None:
+        command = self._executor.tick(self._now_ns)
+        self._record.ticks += 1
+        self._record.modes[self._executor.mode.name] += 1
+        self._note(command)
+
+    def _note(self, command: Command | None) -> None:
+        record = self._record
+        if command is None:
+            self._commanding = False
+        elif not record.commands or command is not record.commands[-1]:
+            record.commands.append(command)
+            record.segments.append(len(record.begins) - 1)
+            self._pose = command.position
+
+
+def left_alone(executor: ChunkExecutor, story: Story, record: Record) -> list[Violation]:
+    """Tick on without chunks for as long as coming to rest may take; the commands are added to the record."""
+    if not record.commands:
+        return []
+    now_ns = max(record.commands[-1].stamp_ns, executor._ticked_ns)
+    tick_ns = round(NS / story.config.rate_hz)
+    for _ in range(round(rest_after_s(story) * story.config.rate_hz) + 2):
+        now_ns += tick_ns
+        executor.measured(record.commands[-1].position, now_ns)
+        command = executor.tick(now_ns)
+        record.ticks += 1
+        record.modes[executor.mode.name] += 1
+        if command is None:
+            return []
+        record.commands.append(command)
+        record.segments.append(record.segments[-1])
+    last = record.commands[-1]
+    if not (last.velocity.any() or last.acceleration.any()):
+        return []
+    return [
+        Violation("no rest", f"{rest_after_s(story):.2f} s after the last chunk at {np.abs(last.velocity).max():.3g}")
+    ]
+
+
+def violations(record: Record, story: Story, worst: dict[str, float] | None = None) -> list[Violation]:
+    """Everything that is wrong with a record; ``worst`` takes up how much of each limit was used at most."""
+    found = list(record.wrong)
+    worst = {} if worst is None else worst
+    if not record.commands:
+        return found
+    limits = story.limits
+    p, v, a = (np.array([getattr(c, n) for c in record.commands]) for n in ("position", "velocity", "acceleration"))
+    if not (np.isfinite(p).all() and np.isfinite(v).all() and np.isfinite(a).all()):
+        return [*found, Violation("not finite", "a command holds a number that is not finite")]
+    stamps = np.array([c.stamp_ns for c in record.commands])
+    segments = np.array(record.segments)
+    half = (limits.max_position - limits.min_position) / 2
+    ratios = {
+        "position": np.abs(p - limits.min_position - half) / half,
+        "velocity": np.abs(v) / limits.max_velocity,
+        "acceleration": np.abs(a) / limits.max_acceleration,
+        **_steps(p, v, a, stamps, segments, limits, 1.0 / story.config.rate_hz),
+    }
+    for kind, ratio in ratios.items():
+        worst[kind] = max(worst.get(kind, 0.0), float(ratio.max(initial=0.0)))
+        found += _excess(kind, ratio, stamps[len(stamps) - len(ratio) :])
+    found += _begins(record, p, v, a, segments, limits)
+    names = story.joint_names
+    report = check_limits(stamps, p, limits, names, tick_s=1.0 / story.config.rate_hz, segments=segments)
+    return found + [Violation("divided differences", line) for line in report.violations()[:3]]
+
+
+def stops_outside(record: Record, limits: Limits, every: int = 50) -> list[Violation]:
+    """Whether from each ``every``-th command the fastest stop leaves the position limits or does not end at rest."""
+    for command in record.commands[::every]:
+        stop = brake_trajectory(command, limits)
+        inside = (stop.positions >= limits.min_position).all() and (stop.positions <= limits.max_position).all()
+        if not inside or stop.velocities[-1].any() or not (np.diff(stop.times_s, prepend=0.0) > 0).all():
+            return [
+                Violation("no stop", f"the fastest stop from the command at {command.stamp_ns} ns leaves the limits")
+            ]
+    return []
+
+
+def _steps(
+    p: Array, v: Array, a: Array, stamps: NDArray[np.int64], segments: NDArray[np.int64], limits: Limits, tick_s: float
+) -> dict[str, Array]:
+    """Each command against the Taylor series of the one before: what a jerk inside its limit can make of it at most."""
+    dt = np.diff(stamps) / NS
+    dt = np.where((dt > 0.0) & (dt <= LATE_TICK_S), dt, tick_s)[:, None]
+    same = (segments[1:] == segments[:-1])[:, None]
+    jerk = limits.max_jerk
+    missed = {
+        "jerk": (np.diff(a, axis=0), jerk * dt),
+        "velocity step": (np.diff(v, axis=0) - a[:-1] * dt, jerk * dt**2 / 2),
+        "position step": (np.diff(p, axis=0) - v[:-1] * dt - a[:-1] * dt**2 / 2, jerk * dt**3 / 6),
+    }
+    rounding = {"jerk": _ROUNDING, "velocity step": _ROUNDING, "position step": _ROUNDING}
+    return {
+        kind: np.where(same, np.maximum(np.abs(miss) - rounding[kind], 0.0) / allowed, 0.0)
+        for kind, (miss, allowed) in missed.items()
+    }
+
+
+def _begins(
+    record: Record, p: Array, v: Array, a: Array, segments: NDArray[np.int64], limits: Limits
+) -> list[Violation]:
+    """Each segment has to begin at the measured pose, drawn inside the limits, at rest."""
+    for number, pose in record.begins.items():
+        k = int(np.searchsorted(segments, number))
+        inside = np.clip(pose, limits.min_position + _MARGIN, limits.max_position - _MARGIN)
+        if np.abs(p[k] - inside).max() > _ROUNDING or v[k].any() or a[k].any():
+            return [
+                Violation("begin", f"segment {number} begins {np.abs(p[k] - inside).max():.3g} from the arm's pose")
+            ]
+    return []
+
+
+def _excess(kind: str, ratio: Array, stamps: NDArray[np.int64], tolerance: float = TOLERANCE) -> list[Violation]:
+    over = ratio > 1.0 + tolerance
+    if not over.any():
+        return []
+    k, j = np.argwhere(over)[0]
+    text = f"{over.sum()} times, first joint_{j} at {stamps[k]} ns; worst {ratio.max():.6g} of what is allowed"
+    return [Violation(kind, text)]
