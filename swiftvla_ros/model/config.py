@@ -146,6 +146,9 @@ class SwiftVLAConfig:
     # images and text don't see (SmolVLA).
     state_block: Literal["prefix", "own"] = "prefix"
     geometry: GeometryBranchConfig | None = None
+    # Rows at the start of a chunk that it may have been given clean in training: as many as the network can be told
+    # will have been executed before its chunk arrives (arXiv 2512.05964). 0: it was trained without.
+    max_delay_steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""

@@ -128,18 +128,18 @@ class ActionExpert(nn.Module):
         return nn.functional.linear(embedded, layer.weight[:, layer.out_features :], layer.bias)
 
     def embed_actions(
-        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r d"], guide: Float[Tensor, "b d"] | None
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r #h d"], guide: Float[Tensor, "b d"] | None
     ) -> Float[Tensor, "b r*h d"]:
         """Noisy chunks, their embedded flow times and the guide → action tokens; r chunks lie one after the other."""
         layer = self.action_time_mlp_in
-        x = nn.functional.linear(self.action_in_proj(noisy), layer.weight[:, : layer.out_features]) + time[:, :, None]
+        x = nn.functional.linear(self.action_in_proj(noisy), layer.weight[:, : layer.out_features]) + time
         tokens = self.action_time_mlp_out(nn.functional.silu(x)).flatten(1, 2)
         return tokens if guide is None else tokens + guide[:, None]
 
     def forward(
         self,
         noisy: Float[Tensor, "b r h a"],
-        time: Float[Tensor, "b r d"],
+        time: Float[Tensor, "b r #h d"],
         prefix_key_values: list[KeyValue],
         layout: ActionLayout,
         guide: Float[Tensor, "b d"] | None = None,
@@ -154,7 +154,8 @@ class ActionExpert(nn.Module):
         noisy
             Noisy actions.
         time
-            From :meth:`embed_time`, for each chunk.
+            From :meth:`embed_time`: one for each chunk, or one for each of its rows, which may differ in how much noise
+            they hold.
         prefix_key_values
             From :meth:`project_prefix`.
         layout

@@ -24,10 +24,10 @@ def sample_time(shape: tuple[int, ...], generator: torch.Generator | None, devic
 
 
 def interpolate(
-    actions: Float[Tensor, "b r h a"], noise: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"]
+    actions: Float[Tensor, "b r h a"], noise: Float[Tensor, "b r h a"], time: Float[Tensor, "b r #h"]
 ) -> tuple[Float[Tensor, "b r h a"], Float[Tensor, "b r h a"]]:
-    """Noisy actions x_t = t·ε + (1 − t)·a and the velocity u = ε − a that the network learns."""
-    t = time[..., None, None]
+    """Noisy actions x_t = t·ε + (1 − t)·a and the velocity u = ε − a that the network learns; t of chunks or rows."""
+    t = time[..., None]
     return t * noise + (1 - t) * actions, noise - actions
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -34,6 +34,9 @@ class TrainingSample(NamedTuple):
         The end effector's keypoints in the front image, 0…1, and which are known.
     noise, time
         r noise samples and flow times for each observation; they share its prefix.
+    delay
+        Rows at the start of each noisy chunk that are given clean, as if they had been executed already
+        (:attr:`~swiftvla_ros.model.config.SwiftVLAConfig.max_delay_steps`); they are not in the loss.
     geometry, has_geometry
         Pooled 4D features of the front view, and the samples that have them; None trains without the 4D branch.
     mask_2d, mask_4d
@@ -47,10 +50,17 @@ class TrainingSample(NamedTuple):
     keypoint_valid: Bool[Tensor, "b f"]
     noise: Float[Tensor, "b r h a"]
     time: Float[Tensor, "b r"]
+    delay: Int[Tensor, "b r"]
     geometry: Float[Tensor, "b k g"] | None
     has_geometry: Bool[Tensor, " b"]
     mask_2d: Bool[Tensor, " b"]
     mask_4d: Bool[Tensor, " b"]
+
+    @property
+    def executed(self) -> Bool[Tensor, "b r h"]:
+        """The rows that ``delay`` means."""
+        rows = torch.arange(self.actions.shape[1], device=self.delay.device)
+        return rows < self.delay[..., None]
 
 
 class Losses(NamedTuple):
@@ -137,7 +147,7 @@ class Objective(nn.Module):
         reconstructs = self.auxiliary.reconstruct_4d is not None and sample.geometry is not None
         repeats = sample.noise.shape[1]
         counts = (
-            sample.row_valid.sum() * repeats,
+            (sample.row_valid[:, None] & ~sample.executed).sum(),
             countable(sample.keypoint_uv, sample.keypoint_valid).sum() * (self.auxiliary.trajectory_head is not None),
             (sample.mask_2d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
             (sample.mask_4d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
@@ -169,10 +179,12 @@ class Objective(nn.Module):
                 keypoints, sample.keypoint_uv, sample.keypoint_valid, ~sample.mask_2d
             ).sum()
         if sample.noise.shape[1]:
-            noisy, target = flow_matching.interpolate(sample.actions[:, None], sample.noise, sample.time)
-            latent = policy.action_latent(noisy, sample.time, condition)
+            # One time for all rows, but clean rows have none of the noise.
+            time = sample.time[..., None].masked_fill(sample.executed, 0.0)
+            noisy, target = flow_matching.interpolate(sample.actions[:, None], sample.noise, time)
+            latent = policy.action_latent(noisy, time, condition)
             error = (policy.velocity(latent) - target).square().mean(dim=-1)
-            action = (error * sample.row_valid[:, None]).sum()
+            action = (error * (sample.row_valid[:, None] & ~sample.executed)).sum()
             # Only what is masked is reconstructed (eq. 7); one noise sample is enough to do it from.
             if auxiliary.reconstruct_2d is not None:
                 loss = auxiliary.reconstruct_2d.loss(latent[:, 0], auxiliary.standardized_images(features))

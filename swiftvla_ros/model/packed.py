@@ -106,12 +106,13 @@ def can_pack() -> bool:
     return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
-def pack(model: SwiftVLA) -> None:
+def pack(model: SwiftVLA, *, expert: bool = True) -> None:
     """Replace a network's linear layers by packed ones, one by one, for batches of one observation.
 
-    The network can't be trained or saved after that.
+    The network can't be trained or saved after that. Packed layers have no backward pass: where the expert's Jacobian
+    is needed, ``expert`` False leaves it as it is.
     """
-    config, backbone, expert = model.config, model.backbone, model.expert
+    config, backbone = model.config, model.backbone
     tokens = config.num_cameras * config.vision.tokens
     # Instructions are short; the state and the Fusion Tokens come on top.
     prefix = tokens + 16
@@ -125,7 +126,7 @@ def pack(model: SwiftVLA) -> None:
     for layer in backbone.text_model.layers:
         _pack_all(layer.self_attn, ("q_proj", "k_proj", "v_proj", "o_proj"), prefix)
         layer.mlp = PackedGatedMLP(layer.mlp, prefix)
-    for layer in expert.layers:
+    for layer in model.expert.layers if expert else ():
         assert isinstance(layer, ExpertLayer)
         attention, rows = layer.self_attn, config.horizon
         _pack_few(attention, ("q_proj", "o_proj"), rows)

@@ -15,6 +15,7 @@ from swiftvla_ros.model.backbone import Backbone
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.expert import ActionExpert
 from swiftvla_ros.model.fusion import FusionTokens
+from swiftvla_ros.model.guidance import Guidance
 from swiftvla_ros.model.prefix import Modality, Prefix, concatenate
 
 
@@ -93,9 +94,9 @@ class SwiftVLA(nn.Module):
         return Condition(self.expert.project_prefix(key_values), prefix.present, guide), hidden
 
     def action_latent(
-        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r"], condition: Condition
+        self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r #h"], condition: Condition
     ) -> Float[Tensor, "b r h d"]:
-        """The action expert's latent Z_A (paper, eq. 2) of r noisy chunks per prefix."""
+        """The action expert's latent Z_A (paper, eq. 2) of r noisy chunks per prefix; ``time`` of chunks or of rows."""
         expert = self.expert
         layout = expert.layout(condition.present, noisy.shape[1])
         return expert(noisy, expert.embed_time(time), condition.key_values, layout, condition.guide)
@@ -106,11 +107,15 @@ class SwiftVLA(nn.Module):
 
     @torch.no_grad()
     def sample_actions(
-        self, inputs: ModelInput, noise: Float[Tensor, "b h a"], geometry: GeometryTokens | None = None
+        self,
+        inputs: ModelInput,
+        noise: Float[Tensor, "b h a"],
+        geometry: GeometryTokens | None = None,
+        guidance: Guidance | None = None,
     ) -> Float[Tensor, "b h a"]:
         """Denoise a chunk: the prefix is computed once, its keys and values serve every step.
 
-        ``geometry`` is for study: a deployed policy has no 4D tokens.
+        ``geometry`` is for study: a deployed policy has no 4D tokens. ``guidance`` makes the chunk continue a plan.
         """
         prefix = self.embed_prefix(inputs, self.backbone.vision_features(inputs.images), geometry)
         if self.guide is None:
@@ -121,10 +126,14 @@ class SwiftVLA(nn.Module):
             condition, _ = self.condition(prefix)
         steps, expert = self.config.denoise_steps, self.expert
         layout = expert.layout(condition.present, repeats=1)
-        times = expert.embed_time(flow_matching.denoising_times(steps, noise.device))
+        flow_times = flow_matching.denoising_times(steps, noise.device)
+        times = expert.embed_time(flow_times[:, None] if guidance is None else guidance.row_times(flow_times))
 
         def velocity(x: Tensor, step: int) -> Tensor:
-            time = times[step].expand(len(x), 1, -1)
+            time = times[step].expand(len(x), 1, -1, -1)
             return self.velocity(expert(x, time, condition.key_values, layout, condition.guide))
 
-        return flow_matching.integrate(velocity, noise[:, None], steps)[:, 0]
+        start = noise[:, None]
+        if guidance is None:
+            return flow_matching.integrate(velocity, start, steps)[:, 0]
+        return flow_matching.integrate(guidance.steer(velocity, flow_times), guidance.start(start), steps)[:, 0]

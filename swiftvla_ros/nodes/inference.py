@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.policy.observation import Observation
+from swiftvla_ros.policy.ahead import Following, RowsToCome
+from swiftvla_ros.policy.delay import MeasuredDelay
+from swiftvla_ros.policy.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.policy.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
 
 if TYPE_CHECKING:
@@ -34,7 +36,10 @@ class Instruction:
 
 @dataclass(frozen=True)
 class InferredChunk:
-    """Rows [H, J] (SI, contract order) and where they come from; times in ns on the caller's clock."""
+    """Rows [H, J] (SI, contract order) and where they come from; times in ns on the caller's clock.
+
+    ``frozen_rows`` of them were given as executed to ``guidance``; both are empty where none was at work.
+    """
 
     positions: NDArray[np.float64]
     chunk_id: int
@@ -42,6 +47,8 @@ class InferredChunk:
     observation: PairedObservation
     inference_start_ns: int
     inference_end_ns: int
+    frozen_rows: int = 0
+    guidance: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,9 @@ class InferenceStatus:
 class InferenceThread:
     """Owns the pairing and the policy's thread, which starts at once and runs until :meth:`end`.
 
-    ``add_image``, ``add_state``, ``instruct``, ``clear``, ``status`` and ``drop_invalid`` are called by the node's
-    executor thread; ``now_ns`` and ``publish`` are called by the inference thread. One condition guards all shared
-    fields; it is never held during inference.
+    ``add_image``, ``add_state``, ``instruct``, ``follow``, ``clear``, ``status`` and ``drop_invalid`` are called by the
+    node's executor thread; ``now_ns`` and ``publish`` are called by the inference thread. One condition guards all
+    shared fields; it is never held during inference.
 
     Parameters
     ----------
@@ -111,6 +118,9 @@ class InferenceThread:
         self._used_ns: int | None = None
         self._dropped_ns: int | None = None
         self._status = InferenceStatus()
+        self._to_come = RowsToCome(policy.step_s)
+        self._delay = MeasuredDelay()
+        self._delay_of = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -140,6 +150,14 @@ class InferenceThread:
             self._epoch += 1
             self._condition.notify()
 
+    def follow(self, following: Following, delay_s: float | None) -> None:
+        """Take note of what the executor does, and how long the chunk that it follows took to get there."""
+        with self._condition:
+            self._to_come.following(following)
+            if delay_s is not None and following.chunk_id != self._delay_of:
+                self._delay_of = following.chunk_id
+                self._delay.add(delay_s)
+
     def drop_invalid(self) -> None:
         """Count a message that could not be used."""
         with self._condition:
@@ -149,6 +167,7 @@ class InferenceThread:
         """Forget all observations, as after a clock jump."""
         with self._condition:
             self._pairing.clear()
+            self._to_come.clear()
             self._used_ns = self._dropped_ns = None
             self._epoch += 1
 
@@ -162,12 +181,16 @@ class InferenceThread:
             with self._condition:
                 observation = self._await_observation()
                 instruction, epoch = self._instruction, self._epoch
-            if observation is None or instruction is None:
-                return
+                if observation is None or instruction is None:
+                    return
+                executed, planned = self._rows_ahead(observation, instruction)
             start_ns = self._now_ns()
             try:
                 positions = self._policy.infer(
-                    Observation(observation.images, observation.state, instruction.text), noise=self._noise
+                    Observation(observation.images, observation.state, instruction.text),
+                    noise=self._noise,
+                    executed=executed,
+                    planned=planned,
                 )
             except Exception as error:  # noqa: BLE001  (a failing policy must not end the thread that reports it)
                 self._fail(f"inference failed: {error}")
@@ -176,16 +199,39 @@ class InferenceThread:
                 self._fail("the policy computed positions that are not finite; the chunk is not published")
                 continue
             end_ns = self._now_ns()
-            chunk = InferredChunk(positions, next(self._chunk_ids), instruction, observation, start_ns, end_ns)
+            chunk = InferredChunk(
+                positions,
+                next(self._chunk_ids),
+                instruction,
+                observation,
+                start_ns,
+                end_ns,
+                frozen_rows=0 if executed is None else len(executed),
+                guidance="" if executed is None else self._policy.guidance,
+            )
             with self._condition:
                 if self._ending:
                     return
                 current = self._epoch == epoch
                 if current:
+                    self._to_come.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
                     chunks = self._status.chunks + 1
                     self._status = replace(self._status, reason="", chunks=chunks, latency_s=_stages(chunk))
             if current:
                 self._publish(chunk)
+
+    def _rows_ahead(
+        self, observation: PairedObservation, instruction: Instruction
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """What will have been executed when the next chunk arrives, and what is planned after it; the condition is held.
+
+        None where nothing is known, and for a policy without guidance.
+        """
+        if self._policy.guidance == NO_GUIDANCE:
+            return None, None
+        count = min(self._delay.rows(self._policy.step_s), self._policy.max_executed_rows)
+        executed, planned = self._to_come.at(observation.stamp_ns, instruction.id, count)
+        return (executed, planned) if len(executed) else (None, None)
 
     def _await_observation(self) -> PairedObservation | None:
         """The next observation to infer from; None when the thread shall end. The condition is held."""

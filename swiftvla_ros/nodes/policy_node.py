@@ -17,6 +17,8 @@ from swiftvla_ros.nodes.instructions import InstructionServer
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.messages import ImageMessageError, header, rgb_image, stamp_ns, to_duration, to_time
 from swiftvla_ros.policy import Observation, load_policy
+from swiftvla_ros.policy.ahead import Following
+from swiftvla_ros.policy.observation import NO_GUIDANCE
 from swiftvla_ros.policy.pairing import ObservationPairing
 
 _REPEAT_S = 5.0
@@ -39,6 +41,9 @@ class PolicyNode(ManagedNode):
         self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
         self.describe("max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from")
+        self.describe(
+            "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
+        )
         self._inference: InferenceThread | None = None
         self._instructions: InstructionServer
 
@@ -59,6 +64,7 @@ class PolicyNode(ManagedNode):
             device=str(self.value("device")),
             threads=int(self.value("threads")) or None,
             precision=str(self.value("precision")),
+            guidance=str(self.value("guidance")),
         )
         self._warm_up()
         self._min_period_s = 1.0 / rate_hz
@@ -72,7 +78,7 @@ class PolicyNode(ManagedNode):
             self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
         self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
         self.subscribe(TaskVerdict, "task_verdict", self._instructions.judge, qos.LATCHED)
-        self.subscribe(ExecutorState, "executor_state", self._instructions.watch, qos.STATE_INPUT)
+        self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
         self.timer(_TICK_S, self._tick)
         self.get_logger().info(f"policy {self._policy.checkpoint_sha256[:12]} of {checkpoint} is ready")
 
@@ -115,7 +121,8 @@ class PolicyNode(ManagedNode):
     def _warm_up(self) -> None:
         """Infer once from nothing, so that the first real chunk is as fast as the others."""
         images = {name: np.zeros((*self._image_shape(name), 3), np.uint8) for name in self._policy.camera_names}
-        self._policy.infer(Observation(images, self.contract.rest, "warm up"))
+        ahead = np.tile(self.contract.rest, (self._policy.max_executed_rows, 1))
+        self._policy.infer(Observation(images, self.contract.rest, "warm up"), executed=ahead)
 
     def _image_shape(self, camera: str) -> tuple[int, int]:
         width, height = self.contract.camera(camera).size
@@ -155,6 +162,17 @@ class PolicyNode(ManagedNode):
             self._refuse(f"observation/state: positions {state.tolist()} are not finite, or too few")
             return
         self._inference.add_state(stamp_ns(message.header.stamp), state, now_ns)
+
+    def _watch_executor(self, state: ExecutorState) -> None:
+        self._instructions.watch(state)
+        if self._inference is None:
+            return
+        moving = state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
+        first_ns, stamp = stamp_ns(state.chunk_first_command), stamp_ns(state.chunk_stamp)
+        self._inference.follow(
+            Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale),
+            delay_s=(first_ns - stamp) / 1e9 if first_ns and stamp else None,
+        )
 
     def _refuse(self, problem: str) -> None:
         if self._inference is not None:
@@ -216,6 +234,8 @@ class PolicyNode(ManagedNode):
                 observation_ready=to_time(observation.ready_ns),
                 inference_start=to_time(chunk.inference_start_ns),
                 inference_end=to_time(chunk.inference_end_ns),
+                frozen_rows=chunk.frozen_rows,
+                guidance=chunk.guidance,
             )
         )
 

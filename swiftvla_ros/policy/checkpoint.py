@@ -24,7 +24,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import ACTION_KINDS, Contract
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
 
 FORMAT = "swiftvla_ros/1"
@@ -39,7 +39,8 @@ CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD, AUXILIARY = (
 )
 _REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
 
-# What a chunk's rows are: config.json, key "action".
+# What the network's rows are: config.json, key "action". A policy whose contract says `policy.actions: absolute` may
+# learn positions in two ways (ours: relative to the state); any other kind stands there as the contract names it.
 RELATIVE, ABSOLUTE = "positions relative to the observation's state", "absolute positions"
 # How an image comes to the network's size: config.json, key "image_fit". "exact" is the contract's business; "pad top
 # and left" is lerobot's: the aspect ratio is kept and the image lies in the lower right corner.
@@ -66,8 +67,10 @@ class Checkpoint:
         Time between two rows of a chunk, s.
     state, action
         Normalisers in ``joint_names`` order.
+    actions
+        The contract's ``policy.actions`` that it was trained for.
     relative_actions
-        Whether actions are relative to the observation's state.
+        Whether rows of an "absolute" policy are relative to the observation's state, the gripper's too.
     image_fit
         "exact": images have the network's size. "pad top and left": the runtime fits them, as lerobot does.
     sha256
@@ -81,6 +84,7 @@ class Checkpoint:
     step_s: float
     state: Normalizer
     action: Normalizer
+    actions: str
     relative_actions: bool
     image_fit: str
     sha256: str
@@ -131,7 +135,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         raise CheckpointError(f"{folder / CONFIG}: key {error} is missing or of the wrong type") from error
     action_kind, image_fit = config.get("action"), config.get("image_fit", EXACT)
     for key, value, known in (
-        ("action", action_kind, (RELATIVE, ABSOLUTE)),
+        ("action", action_kind, (RELATIVE, ABSOLUTE, *(kind for kind in ACTION_KINDS if kind != "absolute"))),
         ("image_fit", image_fit, (EXACT, PAD_TOP_LEFT)),
     ):
         if value not in known:
@@ -155,6 +159,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         step_s,
         state,
         action,
+        actions="absolute" if action_kind in (RELATIVE, ABSOLUTE) else str(action_kind),
         relative_actions=action_kind == RELATIVE,
         image_fit=image_fit,
         sha256=_sha256(folder),
@@ -162,7 +167,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
 
 
 def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
-    """Refuse a checkpoint for other joints, cameras, image sizes or another step than the contract's.
+    """Refuse a checkpoint for other joints, cameras, image sizes, actions or another step than the contract's.
 
     Raises
     ------
@@ -188,6 +193,11 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
     if abs(checkpoint.step_s - contract.policy.step_s) > 1e-9:
         raise CheckpointError(
             f"{where}: has steps of {checkpoint.step_s} s, {contract.path} policy.step_s is {contract.policy.step_s}"
+        )
+    if checkpoint.actions != contract.policy.actions:
+        raise CheckpointError(
+            f"{where}: was trained for actions '{checkpoint.actions}', but {contract.path} policy.actions is "
+            f"'{contract.policy.actions}'; write '{checkpoint.actions}' there, or train it again"
         )
 
 

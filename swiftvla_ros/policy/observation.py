@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_INSTRUCTION_CHARACTERS = 256
+NO_GUIDANCE = "none"
+"""Chunk guidance that is none: every chunk is computed from its observation alone."""
 
 
 class InstructionError(ValueError):
@@ -32,6 +34,22 @@ class Observation:
     images: dict[str, NDArray[np.uint8]]
     state: NDArray[np.float64]
     instruction: str
+
+
+@dataclass(frozen=True)
+class RowsAhead:
+    """What a chunk shall continue, as the network's normalised rows.
+
+    Attributes
+    ----------
+    rows
+        float32 [n, J] in the checkpoint's order, from the chunk's row 0 on.
+    executed
+        How many of them will have been executed when the chunk arrives; the others are only planned.
+    """
+
+    rows: NDArray[np.float32]
+    executed: int
 
 
 def validate_instruction(text: str) -> str:

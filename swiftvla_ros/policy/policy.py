@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import Contract, absolute_rows, relative_rows
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
-from swiftvla_ros.policy.observation import Observation, validate_instruction
+from swiftvla_ros.policy.observation import NO_GUIDANCE, Observation, RowsAhead, validate_instruction
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def load_policy(
     threads: int | None = None,
     precision: str = "float32",
     with_4d: bool = False,
+    guidance: str = NO_GUIDANCE,
 ) -> Policy:
     """Load a checkpoint folder for the robot of ``contract``.
 
@@ -45,17 +46,22 @@ def load_policy(
     with_4d
         For studies: also load the 4D branch, from the auxiliary file beside the weights, so that :meth:`Policy.infer`
         takes geometry features. A deployed policy runs without it.
+    guidance
+        How chunks are made to continue what will have been executed when they arrive (docs/guidance.md): "none",
+        "vjp", "identity" or "trained".
 
     Raises
     ------
     CheckpointError
-        Names the file, tensor, joint or camera that doesn't fit, or the device that isn't there.
+        Names the file, tensor, joint or camera that doesn't fit, the device that isn't there, or the guidance that the
+        checkpoint wasn't trained for.
     """
     checkpoint = open_checkpoint(folder)
     check_against_contract(checkpoint, contract)
     from swiftvla_ros.policy.torch_runtime import TorchRuntime
 
-    return Policy(checkpoint, contract, TorchRuntime(checkpoint, device, threads, precision, with_4d=with_4d))
+    runtime = TorchRuntime(checkpoint, device, threads, precision, with_4d=with_4d, guidance=guidance)
+    return Policy(checkpoint, contract, runtime)
 
 
 class Policy:
@@ -74,6 +80,8 @@ class Policy:
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
         self._to_contract = np.argsort(self._to_policy)
+        gripper = contract.gripper_index
+        self._gripper = None if gripper is None else int(self._to_contract[gripper])
 
     @property
     def checkpoint_sha256(self) -> str:
@@ -105,6 +113,18 @@ class Policy:
         """Where the network runs."""
         return self._runtime.device
 
+    @property
+    def guidance(self) -> str:
+        """How chunks continue what will have been executed: "none", "vjp", "identity" or "trained"."""
+        return self._runtime.guidance
+
+    @property
+    def max_executed_rows(self) -> int:
+        """Most rows of a chunk that :meth:`infer` takes as executed; one row at least is left to predict."""
+        if self.guidance == "trained":
+            return self._runtime.config.max_delay_steps
+        return 0 if self.guidance == NO_GUIDANCE else self.horizon - 1
+
     def sample_noise(self, seed: int) -> NDArray[np.float32]:
         """The initial noise of a chunk, float32 [H, A], the same for the same seed."""
         config = self._runtime.config
@@ -122,8 +142,10 @@ class Policy:
         *,
         noise: NDArray[np.float32] | None = None,
         geometry: NDArray[np.float32] | None = None,
+        executed: NDArray[np.float64] | None = None,
+        planned: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """Compute a chunk; the same observation and noise give the same chunk.
+        """Compute a chunk; the same observation, noise and rows give the same chunk.
 
         Parameters
         ----------
@@ -133,6 +155,12 @@ class Policy:
             From :meth:`sample_noise`; None is seed 0.
         geometry
             For studies: the front view's pooled 4D features [64, dim]; the policy must be loaded ``with_4d``.
+        executed
+            What will have been commanded by the time that the chunk arrives: its rows 0 to d-1 as absolute positions
+            [d, J], rad (or m), contract order; at most :attr:`max_executed_rows`. None: nothing is known.
+        planned
+            What would be commanded next, without this chunk: the rows from d on [n, J]. "vjp" and "identity" lead over
+            from it softly; "trained" doesn't read it.
 
         Returns
         -------
@@ -142,15 +170,22 @@ class Policy:
         Raises
         ------
         ValueError
-            An image is missing or of the wrong size, the state is not finite, or geometry doesn't fit.
+            An image is missing or of the wrong size, the state is not finite, geometry doesn't fit, or rows are given
+            to a policy without guidance, or too many of them.
         InstructionError
             The instruction is refused.
         """
         images, token_ids, state, normalized = self._prepare(observation)
         start = self.sample_noise(0) if noise is None else noise
-        chunk = self._runtime.infer(images, token_ids, normalized, start, geometry)
-        actions = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
-        return (state + actions if self._checkpoint.relative_actions else actions)[:, self._to_contract]
+        ahead = self._rows_ahead(executed, planned, state)
+        chunk = self._runtime.infer(images, token_ids, normalized, start, geometry, ahead)
+        rows = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
+        checkpoint = self._checkpoint
+        if checkpoint.relative_actions:
+            positions = state + rows
+        else:
+            positions = absolute_rows(checkpoint.actions, rows, state, self.step_s, gripper=self._gripper)
+        return positions[:, self._to_contract]
 
     def keypoints(self, observation: Observation) -> NDArray[np.float32]:
         """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first.
@@ -159,6 +194,33 @@ class Policy:
         """
         images, token_ids, _, normalized = self._prepare(observation)
         return self._runtime.keypoints(images, token_ids, normalized)
+
+    def _rows_ahead(
+        self, executed: NDArray[np.float64] | None, planned: NDArray[np.float64] | None, state: NDArray[np.float64]
+    ) -> RowsAhead | None:
+        """What is executed and planned as the network's own normalised rows."""
+        joints = len(self.joint_names)
+        first = np.zeros((0, joints)) if executed is None else np.asarray(executed, dtype=np.float64)
+        then = np.zeros((0, joints)) if planned is None else np.asarray(planned, dtype=np.float64)
+        for name, rows in (("executed", first), ("planned", then)):
+            if rows.ndim != 2 or rows.shape[1] != joints or not np.isfinite(rows).all():
+                raise ValueError(f"{name}: expected finite rows of {joints} positions, got {list(rows.shape)}")
+        if not len(first) + len(then):
+            return None
+        if self.guidance == NO_GUIDANCE:
+            raise ValueError("executed, planned: the policy was loaded without guidance; load it with one")
+        if len(first) > self.max_executed_rows:
+            raise ValueError(
+                f"executed: {len(first)} rows, but with guidance '{self.guidance}' this policy takes at most "
+                f"{self.max_executed_rows}"
+            )
+        positions = np.concatenate([first, then])[: self.horizon, self._to_policy]
+        checkpoint = self._checkpoint
+        if checkpoint.relative_actions:
+            rows = positions - state
+        else:
+            rows = relative_rows(checkpoint.actions, positions, state, self.step_s, gripper=self._gripper)
+        return RowsAhead(checkpoint.action.normalize(rows).astype(np.float32), len(first))
 
     def _prepare(
         self, observation: Observation

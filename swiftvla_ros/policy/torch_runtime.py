@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.packed import can_pack, pack
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import PAD_TOP_LEFT, Checkpoint, CheckpointError
+from swiftvla_ros.policy.observation import NO_GUIDANCE, RowsAhead
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -34,18 +36,34 @@ class TorchRuntime:
     """The network on one device, in evaluation mode."""
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str, threads: int | None, precision: str = "float32", *, with_4d: bool
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        threads: int | None,
+        precision: str = "float32",
+        *,
+        with_4d: bool,
+        guidance: str = NO_GUIDANCE,
     ) -> None:
         self._device = _device(device)
         if precision not in PRECISIONS:
             raise CheckpointError(f"precision '{precision}' is unknown; write {' or '.join(PRECISIONS)}")
+        if guidance not in (NO_GUIDANCE, *METHODS):
+            raise CheckpointError(f"guidance '{guidance}' is unknown; write one of {[NO_GUIDANCE, *METHODS]}")
+        self.guidance = guidance
         if threads is not None:
             torch.set_num_threads(threads)
         self._checkpoint = checkpoint
         self.model = load_model(checkpoint, PRECISIONS[precision]).to(self._device)
         self.config = self.model.config
+        if guidance == "trained" and not self.config.max_delay_steps:
+            raise CheckpointError(
+                f"checkpoint '{checkpoint.folder}': was not trained to continue executed rows (config.json: "
+                "model.max_delay_steps is 0), so guidance 'trained' can't be used; write vjp or identity, or train it "
+                "on with `swiftvla train --max-delay-steps`"
+            )
         if self.device == "cpu" and can_pack():
-            pack(self.model)
+            pack(self.model, expert=guidance != "vjp")
         self._captured: CapturedChunk | None = None
         self._with_4d = with_4d
         if with_4d and self._auxiliary.geometry_proj is None:
@@ -66,20 +84,23 @@ class TorchRuntime:
         state: NDArray[np.float32],
         noise: NDArray[np.float32],
         geometry: NDArray[np.float32] | None = None,
+        ahead: RowsAhead | None = None,
     ) -> NDArray[np.float32]:
         """Images [h, w, 3] in camera order, ids [n], normalised state [J], noise [H, A] → normalised chunk [H, A].
 
-        ``geometry`` are pooled 4D features [64, dim], for a study of what the 4D branch adds.
+        ``geometry`` are pooled 4D features [64, dim], for a study of what the 4D branch adds. ``ahead`` is what the
+        chunk shall continue.
         """
-        with torch.inference_mode():
+        # A vector-Jacobian product needs autograd, which inference_mode takes away from all that is made in it.
+        with torch.no_grad() if self.guidance == "vjp" else torch.inference_mode():
             inputs = self._input(images, token_ids, state)
             start = torch.from_numpy(noise)[None].to(self._device)
-            if self._device.type == "cuda" and geometry is None:
+            if self._device.type == "cuda" and geometry is None and ahead is None:
                 if self._captured is None:
                     self._captured = CapturedChunk(self.model, inputs, start)
                 chunk = self._captured(inputs, start)
             else:
-                chunk = self.model.sample_actions(inputs, start, self._geometry(geometry))
+                chunk = self.model.sample_actions(inputs, start, self._geometry(geometry), self._guidance(ahead))
             return chunk[0].cpu().numpy()
 
     def keypoints(
@@ -102,6 +123,15 @@ class TorchRuntime:
                 "from where the checkpoint was trained"
             )
         return _fill(Auxiliary(self.config), path, torch.float32).to(self._device)
+
+    def _guidance(self, ahead: RowsAhead | None) -> Guidance | None:
+        if ahead is None:
+            return None
+        overlap, joints = ahead.rows.shape
+        # The network's padding is zero in training, too.
+        rows = torch.zeros((1, self.config.horizon, self.config.action_dim), device=self._device)
+        rows[0, :overlap, :joints] = torch.from_numpy(ahead.rows).to(self._device)
+        return Guidance(cast(Method, self.guidance), rows, ahead.executed, overlap)
 
     def _geometry(self, features: NDArray[np.float32] | None) -> GeometryTokens | None:
         if features is None:

@@ -146,7 +146,7 @@ def write_description(
         "joint_names": contract.joint_names,
         "camera_names": contract.camera_names,
         "step_s": contract.policy.step_s,
-        "action": "positions relative to the observation's state",
+        "action": files.RELATIVE if contract.policy.actions == "absolute" else contract.policy.actions,
         "model": config.to_json(),
         **(extra or {}),
     }

@@ -63,6 +63,14 @@ def command(
     batch: Annotated[int, typer.Option(help="Samples per step, over all processes.")] = 64,
     accumulate: Annotated[int, typer.Option(min=1, help="Micro-batches per step and process, to save memory.")] = 1,
     noise_samples: Annotated[int, typer.Option(min=1, help="Noisy chunks per observation.")] = 4,
+    max_delay_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Train for delays: in half of the noisy chunks, up to so many first rows are given as executed, which "
+            "is what chunk guidance 'trained' needs (docs/guidance.md); default: as --init was trained.",
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate; default: 1e-3 in stage 1, 5e-4 in stage 2.")
     ] = None,
@@ -135,7 +143,7 @@ def command(
     try:
         folder = scenes_folder(out, scenes, scenes_dir)
         run = StageRun(out, folder, load_contract(robot), options, processes, device)
-        start = PolicyStart(episodes, init, preset, teacher_targets, geometry)
+        start = PolicyStart(episodes, init, preset, teacher_targets, geometry, max_delay_steps)
         result = train_policy(run, start, progress.report)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
         _refuse(error)

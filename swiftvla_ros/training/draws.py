@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +21,11 @@ from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import draw_masks
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
+
+DELAYED_SHARE = 0.5
+"""Share of noisy chunks whose first rows are given clean, where a network is trained for delays. The other half stays
+as it was: a first chunk, and every chunk of a policy that is run without chunk guidance, has no such rows."""
+_DELAY_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ class Draws:
         Number of each demonstration's frame, and the temporal cache of its 4D features [b - s].
     mask_2d, mask_4d
         Modalities that are masked [b].
-    noise, time
-        Noise and flow times of r noisy chunks per sample.
+    noise, time, delay
+        Noise and flow times of r noisy chunks per sample, and how many of each chunk's first rows are given clean.
     augmentation
         None in validation.
     """
@@ -92,6 +97,7 @@ class Draws:
     mask_4d: NDArray[np.bool_]
     noise: Float[Tensor, "b r h a"]
     time: Float[Tensor, "b r"]
+    delay: Int[Tensor, "b r"]
     augmentation: Augmentation | None
 
     def __len__(self) -> int:
@@ -110,6 +116,7 @@ class Draws:
             mask_4d=self.mask_4d[whole],
             noise=self.noise[whole],
             time=self.time[whole],
+            delay=self.delay[whole],
             augmentation=None if self.augmentation is None else self.augmentation.share(whole),
         )
 
@@ -167,5 +174,20 @@ def draw_step(
         mask_4d=mask_4d,
         noise=torch.randn(shape, generator=generator),
         time=flow_matching.sample_time(shape[:2], generator, torch.device("cpu")),
+        delay=draw_delay(shape[:2], config.max_delay_steps, seed)
+        if augment
+        else torch.zeros(shape[:2], dtype=torch.long),
         augmentation=Augmentation.draw(count, config, generator) if augment else None,
     )
+
+
+def draw_delay(shape: tuple[int, int], most: int, seed: tuple[int, ...]) -> Int[Tensor, "b r"]:
+    """How many of a noisy chunk's first rows are given clean: none in most chunks, else 1 to ``most``, each as often.
+
+    From a generator of its own, so that a training without is the very same as before there was such a thing.
+    """
+    if not most:
+        return torch.zeros(shape, dtype=torch.long)
+    rng = np.random.default_rng((*seed, _DELAY_STREAM))
+    delay = rng.integers(1, most + 1, shape)
+    return torch.from_numpy(np.where(rng.random(shape) < DELAYED_SHARE, delay, 0))

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import CameraPose, Contract
+from swiftvla_ros.contract import CameraPose, Contract, relative_rows
 from swiftvla_ros.episodes.sources import EpisodeHandle
 from swiftvla_ros.episodes.store import Episode, GroundingScenes, load_scenes
 from swiftvla_ros.episodes.teacher_targets import TeacherTargets
@@ -30,8 +31,8 @@ Tokenize = Callable[[str], NDArray[np.int64]]
 class Labels:
     """What the losses of b samples are judged by: all but the observation.
 
-    ``actions`` [b, H, J] (relative to the state) in SI, ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2],
-    ``keypoint_valid`` [b, f].
+    ``actions`` [b, H, J] in SI (as the contract's ``policy.actions`` says; "absolute" ones relative to the state),
+    ``row_valid`` [b, H], ``keypoint_uv`` [b, f, 2], ``keypoint_valid`` [b, f].
     """
 
     actions: NDArray[np.float32]
@@ -213,7 +214,7 @@ def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tupl
     rows = times[:, None] + np.arange(config.horizon)
     # After the demonstration's end the arm stays where it was commanded last.
     inside = np.minimum(rows, steps - 1)
-    actions = episode.action[inside] - episode.state[:, None]
+    actions = _rows(episode.action[inside], episode.state, contract)
     row_valid = rows < np.where(ends == steps, steps + config.horizon, ends)[:, None]
     keypoint_uv, keypoint_valid = _keypoints(episode, contract, config, ends)
     starts = episode.expert & ~np.concatenate([[False], episode.expert[:-1]])
@@ -221,6 +222,23 @@ def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tupl
     for start in np.flatnonzero(starts):
         early[start : start + EARLY_FRAMES] = True
     return Labels(actions.astype(np.float32), row_valid, keypoint_uv, keypoint_valid), early & episode.expert
+
+
+def _rows(
+    positions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]], contract: Contract
+) -> NDArray[np.floating[Any]]:
+    """What the network learns of positions [T, H, J] commanded after states [T, J]; policy.infer turns it back."""
+    kind = contract.policy.actions
+    if kind == "absolute":
+        # Around the state they vary little, so that is how they are learned (checkpoint.RELATIVE).
+        return positions - state[:, None]
+    step_s, gripper = contract.policy.step_s, contract.gripper_index
+    return np.stack(
+        [
+            relative_rows(kind, p.astype(np.float64), s.astype(np.float64), step_s, gripper=gripper)
+            for p, s in zip(positions, state, strict=True)
+        ]
+    )
 
 
 def _keypoints(

@@ -31,6 +31,7 @@ from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
+from swiftvla_ros.training.draws import DELAYED_SHARE
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report, listens
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
@@ -89,6 +90,9 @@ class PolicyStart:
         Folder of the teacher's 4D features (``swiftvla teacher-targets``): the 4D branch. None trains without it.
     geometry
         How 4D features are masked and reconstructed, given their width and number.
+    max_delay_steps
+        Most rows of a chunk that are given clean in training, so that the policy can continue what will have been
+        executed when its chunk arrives; None: as the start was trained.
     """
 
     episodes: Path
@@ -96,6 +100,7 @@ class PolicyStart:
     preset: str | None = None
     targets: Path | None = None
     geometry: Callable[[int, int], GeometryBranchConfig] = GeometryBranchConfig
+    max_delay_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], N
         facts["temporal cache, steps"] = list(run.options.cache_steps)
         facts["masked"] = f"4D {config.geometry.p_mask_4d:.0%}, 2D {config.geometry.p_mask_2d:.0%} of the samples"
         facts["reconstruction"] = config.geometry.reconstruct
+    if config.max_delay_steps:
+        facts["executed rows given, at most"] = f"{config.max_delay_steps}, in {DELAYED_SHARE:.0%} of the noisy chunks"
 
     def make() -> tuple[Objective, Data]:
         tokenize = _tokenizer(run, tokenizer, config)
@@ -234,7 +241,14 @@ def _config(run: StageRun, start: PolicyStart, targets: TeacherTargets | None) -
                 f"{start.checkpoint}: reads images of {side}×{side} px, but {contract.path} cameras.{camera.name}.size "
                 f"is {list(camera.size)}; write [{side}, {side}] and record or convert the demonstrations with it"
             )
-    return replace(config, geometry=None if targets is None else start.geometry(targets.dim, targets.tokens))
+    delay = config.max_delay_steps if start.max_delay_steps is None else start.max_delay_steps
+    if not 0 <= delay < config.horizon:
+        raise CheckpointError(
+            f"--max-delay-steps {delay}: a chunk has {config.horizon} rows, and one at least must be left to predict; "
+            f"write 0 to {config.horizon - 1}"
+        )
+    geometry = None if targets is None else start.geometry(targets.dim, targets.tokens)
+    return replace(config, geometry=geometry, max_delay_steps=delay)
 
 
 def _check_targets(targets: TeacherTargets, run: StageRun) -> None:

@@ -189,6 +189,7 @@ class Trainer:
             keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
             noise=draws.noise.to(device),
             time=draws.time.to(device),
+            delay=draws.delay.to(device),
             geometry=nothing if self.config.geometry is not None else None,
             has_geometry=has_geometry.to(device),
             mask_2d=torch.from_numpy(draws.mask_2d).to(device),

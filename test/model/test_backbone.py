@@ -56,7 +56,7 @@ def test_recomputed_layers_give_the_same_gradients(nano: SwiftVLA, inputs: Draw)
         nano.zero_grad()
         observation = inputs()
         condition, _ = nano.condition(nano.embed_prefix(observation, nano.backbone.vision_features(observation.images)))
-        latent = nano.action_latent(torch.ones(2, 1, 10, 6), torch.full((2, 1), 0.5), condition)
+        latent = nano.action_latent(torch.ones(2, 1, 10, 6), torch.full((2, 1, 1), 0.5), condition)
         nano.velocity(latent).square().mean().backward()
         return [p.grad.clone() for p in nano.parameters() if p.grad is not None]
 

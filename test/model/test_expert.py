@@ -45,12 +45,28 @@ def test_time_is_a_part_of_the_first_layer(nano: SwiftVLA) -> None:
     expert = nano.expert
     noisy, time = torch.randn(2, 3, 10, 6), torch.rand(2, 3)
     with torch.no_grad():
-        ours = expert.embed_actions(noisy, expert.embed_time(time), guide=None)
+        ours = expert.embed_actions(noisy, expert.embed_time(time[..., None]), guide=None)
         actions = expert.action_in_proj(noisy)
         embedded = time_embedding(time, actions.shape[-1])[:, :, None].expand_as(actions)
         together = expert.action_time_mlp_in(torch.cat([actions, embedded], dim=-1))
         theirs = expert.action_time_mlp_out(torch.nn.functional.silu(together)).flatten(1, 2)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_rows_may_have_times_of_their_own(nano: SwiftVLA) -> None:
+    """Protects conditioning on executed rows: equal times of rows are one time, and a row's own reaches only it."""
+    expert = nano.expert
+    noisy, time = torch.randn(2, 3, 10, 6), torch.rand(2, 3, 1)
+    with torch.no_grad():
+        scalar = expert.embed_actions(noisy, expert.embed_time(time), guide=None)
+        per_row = expert.embed_actions(noisy, expert.embed_time(time.expand(2, 3, 10)), guide=None)
+        torch.testing.assert_close(scalar, per_row, atol=1e-6, rtol=1e-5)
+        times = time.expand(2, 3, 10).clone()
+        times[..., 4] = 0.0
+        other = expert.embed_actions(noisy, expert.embed_time(times), guide=None)
+    changed = ((other - scalar).abs() > 1e-4).any(dim=-1).view(2, 3, 10)
+    assert changed[..., 4].all()
+    assert not changed[..., [0, 1, 2, 3, 5, 6, 7, 8, 9]].any()
 
 
 def test_denoising_times_are_those_of_the_euler_steps() -> None:

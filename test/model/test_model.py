@@ -122,7 +122,7 @@ def test_chunks_that_share_a_prefix_do_not_see_each_other(nano: SwiftVLA, inputs
     prefix = nano.embed_prefix(observation, nano.backbone.vision_features(observation.images))
     condition, _ = nano.condition(prefix)
     noisy = torch.randn((2, 3, 10, 6), generator=torch.Generator().manual_seed(4))
-    time = torch.tensor([[0.2, 0.5, 0.9]]).expand(2, 3)
+    time = torch.tensor([[0.2, 0.5, 0.9]]).expand(2, 3)[..., None]
     together = nano.velocity(nano.action_latent(noisy, time, condition))
     for r in range(3):
         alone = nano.velocity(nano.action_latent(noisy[:, r : r + 1], time[:, r : r + 1], condition))

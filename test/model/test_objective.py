@@ -39,6 +39,7 @@ def sample(inputs: Draw) -> TrainingSample:
         keypoint_valid=torch.ones((4, 7), dtype=torch.bool),
         noise=torch.randn((4, 2, 10, 6), generator=g),
         time=torch.rand((4, 2), generator=g),
+        delay=torch.zeros((4, 2), dtype=torch.long),
         geometry=torch.randn((4, 16, FEATURES), generator=g),
         has_geometry=torch.tensor([True, True, True, False]),
         mask_2d=torch.tensor([True, False, False, False]),
@@ -191,6 +192,24 @@ def test_rows_that_are_not_valid_do_not_count(objective: Objective, sample: Trai
     # Causal action tokens: rows after the valid ones can't reach them.
     losses = [objective(sample._replace(row_valid=valid, actions=a)) for a in (sample.actions, actions)]
     torch.testing.assert_close(losses[0].sums[0], losses[1].sums[0])
+
+
+def test_executed_rows_are_seen_clean_and_not_learned(objective: Objective, sample: TrainingSample) -> None:
+    """Protects the training for delays: executed rows reach the network without noise, and no loss asks for them."""
+    quiet = sample._replace(mask_2d=torch.zeros(4, dtype=torch.bool))
+    delayed = quiet._replace(delay=torch.tensor([[3, 0]]).expand(4, 2))
+    noise = delayed.noise.clone()
+    noise[:, 0, :3] += 10.0
+    losses = [objective(delayed._replace(noise=n)).sums[0] for n in (delayed.noise, noise)]
+    torch.testing.assert_close(losses[0], losses[1])
+    assert objective.count(delayed)[0] == 4 * (10 + 7)
+    # What was executed is read: other rows, another continuation.
+    actions = delayed.actions.clone()
+    actions[:, :3] += 1.0
+    undelayed = torch.zeros((4, 10), dtype=torch.bool)
+    undelayed[:, 3:] = True
+    changed = [objective(delayed._replace(actions=a, row_valid=undelayed)).sums[0] for a in (delayed.actions, actions)]
+    assert (changed[0] - changed[1]).detach().abs() > 1e-3
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from swiftvla_ros.contract import Contract, contract_from_text, load_contract
+from swiftvla_ros.contract import Contract, absolute_rows, contract_from_text, load_contract
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -266,3 +266,64 @@ def test_bfloat16_is_nearly_the_same(written: Path, contract: Contract) -> None:
     assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact - contract.rest).max()
     with pytest.raises(CheckpointError, match="float32 or bfloat16"):
         load_policy(written, contract=contract, device="cpu", precision="float16")
+
+
+def trained_for(folder: Path, rows: int) -> Path:
+    """Let a checkpoint say that it was trained with so many executed rows."""
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["max_delay_steps"] = rows
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("guidance", ["vjp", "identity", "trained"])
+def test_a_chunk_goes_on_from_executed_rows(folder: Path, contract: Contract, guidance: str) -> None:
+    """Protects chunk guidance end to end: positions in, positions out, in the robot's joint order and units."""
+    policy = load_policy(trained_for(folder, 4), contract=contract, device="cpu", threads=1, guidance=guidance)
+    plain = policy.infer(observation(contract))
+    executed = plain[:3] + 0.1
+    guided = policy.infer(observation(contract), executed=executed, planned=plain[3:8] + 0.1)
+    missed = np.abs(guided[:3] - executed).max()
+    assert missed < (1e-6 if guidance == "trained" else 0.05)
+    assert np.abs(guided[3:] - plain[3:]).max() > 1e-3
+    # Nothing known is the policy as it is.
+    np.testing.assert_allclose(policy.infer(observation(contract), executed=executed[:0]), plain, atol=1e-6)
+
+
+def test_refused_executed_rows(folder: Path, contract: Contract) -> None:
+    """Protects against rows that nobody could have meant: without guidance, too many, NaN, another arm's."""
+    rows = np.tile(contract.rest, (10, 1))
+    with pytest.raises(ValueError, match="without guidance"):
+        load_policy(folder, contract=contract, device="cpu").infer(observation(contract), executed=rows[:1])
+    with pytest.raises(CheckpointError, match="max-delay-steps"):
+        load_policy(folder, contract=contract, device="cpu", guidance="trained")
+    with pytest.raises(CheckpointError, match="'rtc' is unknown"):
+        load_policy(folder, contract=contract, device="cpu", guidance="rtc")
+    policy = load_policy(trained_for(folder, 4), contract=contract, device="cpu", guidance="trained")
+    assert policy.max_executed_rows == 4
+    for bad in (rows[:5], np.full((2, 6), np.nan), rows[:2, :5]):
+        with pytest.raises(ValueError, match="executed"):
+            policy.infer(observation(contract), executed=bad)
+
+
+@pytest.mark.parametrize("kind", ["delta_to_state", "delta_per_step", "velocity"])
+def test_other_kinds_of_actions_become_positions(folder: Path, contract: Contract, repository: Path, kind: str) -> None:
+    """Protects the topic: whatever the network's rows mean, positions come out, and executed rows come back."""
+    data = yaml.safe_load(contract.text)
+    data["policy"]["actions"] = kind
+    moving = contract_from_text(yaml.safe_dump(data), repository / "config/robots/moving.yaml")
+    with pytest.raises(CheckpointError, match=f"trained for actions 'absolute'.*'{kind}'"):
+        load_policy(folder, contract=moving, device="cpu")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "action": kind}))
+    with pytest.raises(CheckpointError, match=f"trained for actions '{kind}'.*'absolute'"):
+        load_policy(folder, contract=contract, device="cpu")
+    policy = load_policy(trained_for(folder, 4), contract=moving, device="cpu", threads=1, guidance="trained")
+    plain = policy.infer(observation(moving))
+    executed = moving.rest + 0.01 * np.arange(1, 4)[:, None]
+    np.testing.assert_allclose(policy.infer(observation(moving), executed=executed)[:3], executed, atol=1e-6)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "action": "absolute positions"}))
+    rows = load_policy(folder, contract=contract, device="cpu", threads=1).infer(observation(contract))
+    expected = absolute_rows(kind, rows, contract.rest, policy.step_s, gripper=contract.gripper_index)
+    np.testing.assert_allclose(plain, expected, atol=1e-6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swiftvla_ros.contract import CameraPose, Contract
+from swiftvla_ros.contract import CameraPose, Contract, absolute_rows
 from swiftvla_ros.episodes.sources import open_episodes
 from swiftvla_ros.episodes.store import EpisodeError, list_episodes, load_episode, save_episode
 from swiftvla_ros.model.config import swiftvla_nano
@@ -120,7 +120,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     """Protects long trainings: a run that was killed ends in the very weights of one that wasn't."""
     options = TrainOptions(steps=4, batch=4, validate_every=2, warmup_steps=2, noise_samples=2)
-    source = PolicyStart(recorded / "episodes", start)
+    source = PolicyStart(recorded / "episodes", start, max_delay_steps=4)
 
     def kill_at_two(line: Report) -> None:
         if line.step == 2:
@@ -175,3 +175,17 @@ def test_no_grounded_backbone_says_how_to_make_one(recorded: Path, contract: Con
     run = StageRun(tmp_path / "out", recorded / "scenes", contract, TrainOptions(steps=1))
     with pytest.raises(CheckpointError, match="pretrain-grounding"):
         train_policy(run, PolicyStart(recorded / "episodes", tmp_path / "nothing"), lambda _: None)
+
+
+@pytest.mark.parametrize("kind", ["delta_to_state", "delta_per_step", "velocity"])
+def test_rows_are_learned_as_the_contract_says(recorded: Path, contract: Contract, kind: str) -> None:
+    """Protects other kinds of actions: what training reads is what inference turns back into the commands."""
+    timing = contract.file.policy.model_copy(update={"actions": kind})
+    moving = dataclasses.replace(contract, file=contract.file.model_copy(update={"policy": timing}))
+    handles = open_episodes(recorded / "episodes", moving)[:1]
+    episode = handles[0].load()
+    rows = EpisodeSamples(handles, moving, swiftvla_nano(), tokenize).labels(np.array([3])).actions[0]
+    gripper = moving.gripper_index
+    found = absolute_rows(kind, rows, episode.state[3], moving.policy.step_s, gripper=gripper)
+    np.testing.assert_allclose(found, episode.action[3:13], atol=1e-5)
+    np.testing.assert_allclose(rows[:, gripper], episode.action[3:13, gripper], atol=1e-6)
