@@ -223,7 +223,7 @@ class InferenceThread:
     def _rows_ahead(
         self, observation: PairedObservation, instruction: Instruction
     ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """What will have been executed when the next chunk arrives, and what is planned after it; the condition is held.
+        """What will have been executed when the chunk arrives, and what is planned after it; the condition is held.
 
         None where nothing is known, and for a policy without guidance.
         """

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How chunks are joined, against how late they come: success, path, jerk and jumps at seams, in simulation.
+
+``python benchmarks/chunk_guidance.py [CHECKPOINT] [--modes queue,splice,trained] [--delays 0,300] [--episodes 20]
+[--stands] [--workers 2] [--json FILE]``. Time from an observation to its chunk is injected: 0, 60, 120, 300 and
+600 ms, which are 0, 2, 4, 10 and 20 steps of 30 ms (about the 30 Hz that most arms are recorded at); the policy's own
+rows are 100 ms apart. The next observation is taken as soon as the chunk is there. Every mode sees the same scenes and
+words.
+
+Commands are judged at the control rate, by themselves: the jerk is their third divided difference, and a seam's jump is
+how far the first command that follows a newer chunk lies from where the two before it led. The arm is judged, too: the
+path of its end effector, and the third divided difference of its measured joints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.policy import Policy, load_policy
+from swiftvla_ros.sim.driver import Follower, PolicyDriver
+from swiftvla_ros.sim.first_step import first_scene, task_of_episode
+from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.plain_queue import PlainQueue
+from swiftvla_ros.sim.rollout import TIMEOUT_S
+from swiftvla_ros.sim.stands import sample_stands
+from swiftvla_ros.sim.statistics import Share, wilson
+from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
+from swiftvla_ros.sim.world import SimWorld
+
+Array = NDArray[np.float64]
+
+STEP_MS = 30
+DELAYS_MS = (0, 60, 120, 300, 600)
+SEED = 20_000
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to follow chunks: a queue, or the executor with one of the contract's blends; and the policy's guidance."""
+
+    what: str
+    queue: str | None = None
+    blend: str = "smooth"
+    guidance: str = "none"
+
+
+MODES = {
+    "queue": Mode("newer chunk replaces the queue, a row a step", queue="hold"),
+    "queue_line": Mode("the same, a line between rows", queue="line"),
+    "splice": Mode("stamped splice inside limits (default)"),
+    "replace": Mode("splice, shortest join", blend="replace"),
+    "linear": Mode("splice, rows cross-faded", blend="linear"),
+    "cosine": Mode("splice, rows cross-faded", blend="cosine"),
+    "ensemble": Mode("splice, all chunks averaged", blend="ensemble"),
+    "vjp": Mode("splice, real-time chunking", guidance="vjp"),
+    "identity": Mode("splice, identity for the Jacobian", guidance="identity"),
+    "trained": Mode("splice, trained on executed rows", guidance="trained"),
+}
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One rollout; lengths in m, jumps in rad, jerk in rad/s³, each the largest over joints and time."""
+
+    mode: str
+    delay_ms: int
+    seed: int
+    verdict: str
+    seconds: float
+    path_m: float
+    command_jerk: float
+    arm_jerk: float
+    seam_jump: float
+    chunks: int
+
+
+def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: int, seed: int, stands: bool) -> Episode:
+    """One episode of the index-th task."""
+    world.reset(seed, **(sample_stands(world.nominal_contract, seed) if stands else {}))
+    task = task_of_episode(index)
+    instruction = first_scene(world, task, np.random.default_rng([seed, 4])).observation.instruction
+    queue = MODES[mode].queue
+    follower: Follower | None = None if queue is None else PlainQueue("hold" if queue == "hold" else "line")
+    driver = PolicyDriver(policy, world, instruction, delay_ms / 1000, follower=follower)
+    watcher = TaskWatcher(world, task)
+    commands: list[Array] = []
+    arm: list[Array] = []
+    seams: list[int] = []
+    ticks = accepted = 0
+    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < TIMEOUT_S:
+        driver.tick()
+        ticks += 1
+        if ticks % 2 == 0:
+            watcher.update(2 * driver.tick_s)
+        arm.append(world.state())
+        if driver.command is None:
+            continue
+        commands.append(driver.command.position)
+        if driver.executor.accepted > max(accepted, 1):
+            seams.append(len(commands) - 1)
+        accepted = driver.executor.accepted
+    return Episode(
+        mode,
+        delay_ms,
+        seed,
+        watcher.verdict.name,
+        ticks * driver.tick_s,
+        path_length(world.contract, np.array(arm)),
+        peak_jerk(np.array(commands), driver.tick_s),
+        peak_jerk(np.array(arm), driver.tick_s),
+        seam_jump(np.array(commands), seams),
+        accepted,
+    )
+
+
+def path_length(contract: Contract, arm: Array) -> float:
+    """How far the end effector went, m, over joint positions [T, J]."""
+    return float(np.linalg.norm(np.diff(contract.end_effector_position(arm), axis=0), axis=1).sum())
+
+
+def peak_jerk(positions: Array, tick_s: float) -> float:
+    """Largest third divided difference of [T, J]; 0 where there are too few."""
+    return float(np.abs(np.diff(positions, 3, axis=0)).max(initial=0.0)) / tick_s**3 if len(positions) > 3 else 0.0
+
+
+def seam_jump(commands: Array, seams: list[int]) -> float:
+    """Largest distance, over the seams' ticks, of a command from the line through the two before it."""
+    jumps = [np.abs(commands[k] - 2 * commands[k - 1] + commands[k - 2]).max() for k in seams if k >= 2]
+    return float(max(jumps, default=0.0))
+
+
+def _job(checkpoint: Path, robot: str, mode: str, delay_ms: int, index: int, seed: int, stands: bool) -> Episode:
+    contract = _contract(robot, MODES[mode].blend)
+    policy = _policy(checkpoint, robot, MODES[mode].guidance)
+    with SimWorld(contract) as world:
+        return roll_out(policy, world, mode, delay_ms, index, seed, stands)
+
+
+@lru_cache(maxsize=8)
+def _contract(robot: str, blend: str) -> Contract:
+    contract = load_contract(robot)
+    control = contract.file.control
+    joined = control.model_copy(update={"blend": control.blend.model_copy(update={"kind": blend})})
+    return dataclasses.replace(contract, file=contract.file.model_copy(update={"control": joined}))
+
+
+@lru_cache(maxsize=4)
+def _policy(checkpoint: Path, robot: str, guidance: str) -> Policy:
+    return load_policy(checkpoint, contract=load_contract(robot), device="cpu", threads=1, guidance=guidance)
+
+
+@dataclass(frozen=True)
+class Row:
+    """All episodes of one mode and delay; figures are medians over episodes, jerk and jump also the largest."""
+
+    mode: str
+    delay_ms: int
+    done: Share
+    wrong_block: Share
+    seconds: float
+    path_m: float
+    command_jerk: float
+    command_jerk_max: float
+    arm_jerk: float
+    seam_jump: float
+    seam_jump_max: float
+
+
+def summarise(mode: str, delay_ms: int, episodes: list[Episode]) -> Row:
+    """Put a cell's episodes together."""
+
+    def column(name: str) -> Array:
+        return np.array([getattr(episode, name) for episode in episodes])
+
+    done = [episode for episode in episodes if episode.verdict == Verdict.DONE.name]
+    return Row(
+        mode,
+        delay_ms,
+        wilson(len(done), len(episodes)),
+        wilson(sum(episode.verdict == Verdict.WRONG_BLOCK.name for episode in episodes), len(episodes)),
+        float(np.median([episode.seconds for episode in done])) if done else float("nan"),
+        float(np.median([episode.path_m for episode in done])) if done else float("nan"),
+        float(np.median(column("command_jerk"))),
+        float(column("command_jerk").max()),
+        float(np.median(column("arm_jerk"))),
+        float(np.median(column("seam_jump"))),
+        float(column("seam_jump").max()),
+    )
+
+
+def table(rows: list[Row]) -> Table:
+    """The same for people; jumps in mrad."""
+    columns = (
+        "delay",
+        "mode",
+        "done (95 %)",
+        "s",
+        "path m",
+        "jerk rad/s³",
+        "arm's jerk",
+        "jump mrad",
+        "max",
+        "÷ queue",
+    )
+    out = Table(*columns, title=f"delay in ms (steps of {STEP_MS} ms)")
+    for row in rows:
+        queue = next((r for r in rows if r.mode == "queue" and r.delay_ms == row.delay_ms), None)
+        less = ""
+        if queue is not None and row.seam_jump > 0 and row.command_jerk > 0:
+            jerk, jump = queue.command_jerk / row.command_jerk, queue.seam_jump / row.seam_jump
+            less = f"jerk {jerk:.0f}, jump {jump:.0f}"
+        out.add_row(
+            f"{row.delay_ms} ({row.delay_ms // STEP_MS})",
+            row.mode,
+            str(row.done),
+            f"{row.seconds:.1f}",
+            f"{row.path_m:.2f}",
+            f"{row.command_jerk:.0f}",
+            f"{row.arm_jerk:.0f}",
+            f"{row.seam_jump * 1e3:.2f}",
+            f"{row.seam_jump_max * 1e3:.2f}",
+            less,
+        )
+    return out
+
+
+def main() -> None:
+    """Roll out, print the table, and write the same figures where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=Path("models/swiftvla-nano-so101"))
+    parser.add_argument("--robot", default="so101_sim")
+    parser.add_argument("--modes", default=",".join(MODES), help=f"default: {','.join(MODES)}")
+    parser.add_argument("--delays", default=",".join(map(str, DELAYS_MS)), help="ms")
+    parser.add_argument("--episodes", type=int, default=20, help="per mode and delay")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the first scene")
+    parser.add_argument("--stands", action="store_true", help="blocks on stands instead of the flat table")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    modes, delays = options.modes.split(","), [int(text) for text in options.delays.split(",")]
+    unknown = sorted(set(modes) - set(MODES))
+    if unknown:
+        parser.error(f"--modes: {unknown} is unknown; write some of {sorted(MODES)}")
+    jobs = [
+        (options.checkpoint, options.robot, mode, delay, index, options.seed + index, options.stands)
+        for delay in delays
+        for mode in modes
+        for index in range(options.episodes)
+    ]
+    episodes = list(run_jobs(_job, jobs, workers=options.workers, title="rolling out"))
+    rows = [
+        summarise(mode, delay, [e for e in episodes if (e.mode, e.delay_ms) == (mode, delay)])
+        for delay in delays
+        for mode in modes
+    ]
+    Console(width=140).print(table(rows))
+    if options.json is not None:
+        figures: dict[str, Any] = {
+            "checkpoint": load_policy(options.checkpoint, contract=load_contract(options.robot)).checkpoint_sha256,
+            "stands": options.stands,
+            "step_ms": STEP_MS,
+            "modes": {name: MODES[name].what for name in modes},
+            "rows": [asdict(row) for row in rows],
+            "episodes": [asdict(episode) for episode in sorted(episodes, key=lambda e: (e.delay_ms, e.mode, e.seed))],
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
