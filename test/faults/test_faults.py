@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the running system does when a part of it fails: one test a fault, one row each of ``docs/faults.md``."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.motion import check_limits
+from swiftvla_ros.msg import ExecutorState
+from swiftvla_ros.nodes.messages import stamp_ns
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+CONTRACT = load_contract("so101_sim")
+HERE = Path(__file__).parent
+FRESH, TAIL, HOLD = ExecutorState.FRESH, ExecutorState.TAIL, ExecutorState.HOLD
+
+# What a message's way through the graph may add to a time that the contract gives.
+TRANSPORT_S = 0.15
+# The last chunk's last row is 0.9 s after its observation; rest follows within 0.5 s of it.
+ROWS_END_S = 0.9 + 0.5 + TRANSPORT_S
+# Joint states older than this slow the arm down, which takes 0.5 s.
+STATE_END_S = CONTRACT.policy.max_state_age_s + 0.5 + TRANSPORT_S
+NO_CHUNKS = (ExecutorState.REASON_ROWS_EXHAUSTED, ExecutorState.REASON_CHUNK_LATE)
+
+
+@contextmanager
+def beside(*arguments: object) -> Iterator[Callable[[], str]]:
+    """Run a script of this folder; gives a function that returns what it printed so far."""
+    lines: list[str] = []
+    command = [sys.executable, "-u", str(HERE / str(arguments[0])), *map(str, arguments[1:])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+        reader.start()
+        try:
+            yield lambda: "".join(lines)
+        finally:
+            process.terminate()
+            process.wait(10)
+            reader.join(10)
+
+
+# -- cameras -----------------------------------------------------------------------------------------------------------
+
+
+def test_camera_dead(system: Any, fault: Any) -> None:
+    """A camera driver that ends: the rows that are left, then hold; the policy names the camera."""
+    row = fault("camera dead", "the driver publishes no more wrist images")
+    system.driver.dead.add("wrist")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="camera 'wrist' stopped")
+    system.driver.heal()
+    row.recovers("images are back")
+
+
+def test_camera_frozen(system: Any, fault: Any) -> None:
+    """A driver that repeats its last image, stamp and all: the same as a dead one."""
+    row = fault("camera frozen", "the driver repeats its last front image")
+    system.driver.frozen.add("front")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="camera 'front' stopped")
+    system.driver.heal()
+    row.recovers("new images")
+
+
+def test_cameras_late(system: Any, fault: Any) -> None:
+    """Images that show the scene of 0.7 s ago are not acted on."""
+    row = fault("cameras late", "all images arrive 0.7 s after their stamps")
+    system.driver.late_s = 0.7
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="stopped: its newest stamp is 0.")
+    system.driver.heal()
+    row.recovers("images in time")
+
+
+def test_camera_of_wrong_size(system: Any, fault: Any) -> None:
+    """A driver that starts again at another resolution: refused with both sizes named, never a distorted view."""
+    row = fault("camera at wrong size", "images of 320×240 px instead of 640×480")
+    system.driver.size = (320, 240)
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="stopped: its newest stamp is")
+    assert "got 320×240 px, expected 640×480" in system.nodes["camera_front"].output()
+    system.driver.heal()
+    row.recovers("right size")
+
+
+def test_camera_node_hung(system: Any, fault: Any) -> None:
+    """A camera process that stops computing: the same as a dead camera."""
+    row = fault("camera process hung", "SIGSTOP to camera_node")
+    system.send(signal.SIGSTOP, "camera_front")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="camera 'front' stopped")
+    system.send(signal.SIGCONT, "camera_front")
+    row.recovers("SIGCONT")
+
+
+# -- joint states ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "injected"),
+    [
+        ("dead", "joint states dead", "the driver publishes no more joint states"),
+        ("nan", "joint states NaN", "one position of each joint state is NaN"),
+    ],
+)
+def test_joint_states_fail(system: Any, fault: Any, kind: str, name: str, injected: str) -> None:
+    """Without a measured pose the arm does not run on: it slows down at once and holds."""
+    row = fault(name, injected)
+    system.driver.joints = kind
+    row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE, policy="the joint state stopped")
+    if kind == "nan":
+        assert f"{CONTRACT.joint_names[1]} = nan" in system.nodes["joint_state"].output()
+    system.driver.heal()
+    row.recovers("joint states are back")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "injected"),
+    [
+        ("permuted", "joint states permuted", "names and positions in reverse order"),
+        ("disorder", "joint states out of order", "each second joint state after its successor"),
+    ],
+)
+def test_joint_states_in_another_order(system: Any, fault: Any, kind: str, name: str, injected: str) -> None:
+    """Joints are taken by name and states by stamp: the arm goes on, and never sees itself elsewhere."""
+    row = fault(name, injected)
+    system.driver.joints = kind
+    chunk = system.states.last.chunk_id
+    row.goes_on(lambda: system.states.last.chunk_id > chunk + 8, "chunks are followed")
+    errors = np.array([state.tracking_error for _, state in row.states()])
+    assert np.abs(errors).max() < 0.3
+    system.driver.heal()
+    row.recovers()
+
+
+# -- policy ------------------------------------------------------------------------------------------------------------
+
+
+def test_policy_hung(system: Any, fault: Any) -> None:
+    """A policy that hangs: the rows that are left, then hold; its first chunk afterwards is too old to be followed."""
+    row = fault("policy hung", "SIGSTOP to policy_node")
+    system.send(signal.SIGSTOP, "policy")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS)
+    system.send(signal.SIGCONT, "policy")
+    row.recovers("SIGCONT")
+
+
+def test_policy_killed(system: Any, fault: Any) -> None:
+    """A policy that is killed: the rows that are left, then hold; a new process takes over without a jump."""
+    row = fault("policy killed", "SIGKILL to policy_node")
+    system.send(signal.SIGKILL, "policy")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS)
+    held = np.array(system.states.last.commanded_position)
+    system.nodes["policy"].wait()
+    system.start_policy()
+    system.wait(lambda: system.policy_states.messages, "a new policy is active", 120)
+    np.testing.assert_array_equal(system.states.last.commanded_position, held)
+    assert system.instruct("pick up the red block").success
+    row.recovers("a new process and an instruction")
+
+
+def test_policy_slow(system: Any, fault: Any) -> None:
+    """Inference that takes several times as long: chunks are joined at their stamps, and the arm goes on."""
+    row = fault("policy slow", "policy_node gets the processor for 20 ms of every 80 ms")
+    chunk = system.states.last.chunk_id
+    with system.slowed("policy", run_s=0.02, stop_s=0.06):
+        row.goes_on(lambda: system.states.last.chunk_id > chunk + 6, "chunks are followed")
+    latency_s = dict(zip(system.policy_states.last.latency_stages, system.policy_states.last.latency_s, strict=True))
+    row.safe += f", chunks take {latency_s['inference']:.1f} s"
+    row.recovers()
+
+
+def test_policy_floods(system: Any, fault: Any) -> None:
+    """Chunks as fast as a processor can send them: the arm follows them inside its limits, and no tick is missed."""
+    system.ready()
+    with beside("flooding_policy.py", 0.3, "same") as printed:
+        system.wait(lambda: "flooding" in printed(), "the flood begins", 60)
+        system.send(signal.SIGSTOP, "policy")
+        row = fault("policy flooding", "chunks as fast as a process can send them")
+        accepted = system.states.last.chunks_accepted
+        row.goes_on(lambda: system.states.last.chunks_accepted > accepted + 200, "the flood is followed")
+        row.safe += f", ticks at most {row.longest_tick_s():.2f} s apart"
+        # The sender and the executor take a processor each; what else runs may cost a tick, never a pause.
+        assert row.longest_tick_s() < 0.3
+    system.wait(lambda: system.states.last.mode == HOLD, "the arm holds")
+    system.send(signal.SIGCONT, "policy")
+    row.recovers("the flood ends, the policy goes on")
+
+
+# -- executor and driver -----------------------------------------------------------------------------------------------
+
+
+def test_executor_killed_in_motion(system: Any, fault: Any) -> None:
+    """The last trajectory's own tail brings the arm to rest inside the limits; a new executor starts from there."""
+    system.nodes["trajectory_executor"].end()
+    system.states.clear()
+    system.start_executor(str(system.trajectory_contract))
+    system.wait(lambda: system.states.messages, "the executor is there", 60)
+    row = fault("executor killed in motion", "SIGKILL to trajectory_executor_node (joint_trajectory)")
+    system.send(signal.SIGKILL, "trajectory_executor")
+    system.nodes["trajectory_executor"].wait()
+    begin_ns = round(row.begin_s * 1e9)
+    system.wait(lambda: system.driver.track[-1][0] - system.driver.rests_since_ns() > 300_000_000, "the arm rests")
+    row.safe, row.bound_s, row.codes = "the driver rests", 0.7, "no executor_state"
+    row.safe_s = max(0, system.driver.rests_since_ns() - begin_ns) / 1e9
+    assert row.safe_s <= row.bound_s
+    track = [(ns, q) for ns, q in system.driver.track if ns > begin_ns - 200_000_000]
+    report = check_limits(
+        np.array([ns for ns, _ in track]),
+        np.array([q for _, q in track]),
+        CONTRACT.limits,
+        CONTRACT.joint_names,
+        tick_s=0.02,
+    )
+    # Between the points of a trajectory a driver interpolates, so what it does is known to its velocity.
+    assert report.ratios[:2].max() <= 1.0, report.as_dict()
+    system.states.clear()
+    row.first = 0
+    system.start_executor()
+    system.wait(lambda: system.states.messages, "a new executor is there", 60)
+    row.recovers("a new process, from the measured pose")
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+def test_discovery_lost(system: Any, fault: Any) -> None:
+    """All that feeds the executor drops out of the graph and comes back: found again, and the arm goes on."""
+    feeding = [name for name in system.nodes if name != "trajectory_executor"]
+    row = fault("DDS discovery lost", "SIGSTOP to all other nodes for longer than their lease of 3 s")
+    system.send(signal.SIGSTOP, *feeding)
+    row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE)
+    node = system.graph.node
+    system.wait(
+        lambda: node.count_publishers("action_chunk") == node.count_publishers("observation/state") == 0,
+        "the graph has lost them",
+    )
+    system.send(signal.SIGCONT, *feeding)
+    row.recovers("SIGCONT", within_s=6.0)
+
+
+# -- operator ----------------------------------------------------------------------------------------------------------
+
+
+def test_instruction_of_a_megabyte(system: Any, fault: Any) -> None:
+    """A text that no tokenizer was made for is refused, with its size, while the arm moves on."""
+    row = fault("1 MB instruction", "set_instruction with 1 000 000 characters")
+    before = system.policy_states.last.instruction_id
+    answer = system.instruct("pick " * 200_000)
+    assert not answer.success
+    assert len(answer.message) < 500
+    chunk = system.states.last.chunk_id
+    row.goes_on(lambda: system.states.last.chunk_id > chunk + 2, "chunks are followed", "refused in the answer")
+    assert system.policy_states.last.instruction_id == before
+    row.recovers()
+
+
+def test_instruction_flood(system: Any, fault: Any) -> None:
+    """Words that change faster than a chunk is computed: no chunk of outdated words is followed, so the arm holds."""
+    row = fault("instruction flood", "set_instruction without pause, 20 calls at a time")
+    with beside("flooding_operator.py") as printed:
+        system.wait(lambda: "flooding" in printed(), "the flood begins", 60)
+        row.begins()
+        row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS)
+    answer = system.instruct("pick up the red block")
+    assert answer.success
+    row.recovers("one instruction")
+    assert system.policy_states.last.instruction_id == answer.instruction_id
+
+
+# -- clock (last: from here on the nodes read /clock) ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "jump_s"), [("clock jumps forward", 30)], ids=["forward"])
+def test_clock_jumps(system: Any, fault: Any, name: str, jump_s: int) -> None:
+    """A time that is another: the plan of the old one is not followed; with chunks of the new time the arm goes on."""
+    system.use_clock(True)
+    row = fault(name, f"/clock and all stamps by {jump_s:+d} s")
+    before_ns = stamp_ns(system.states.last.header.stamp)
+    system.driver.jumped_ns += jump_s * 1_000_000_000
+    stopped = (ExecutorState.DECELERATING, HOLD)
+    system.wait(lambda: any(s.mode in stopped for _, s in row.states()), "the arm brakes")
+    at_s, state = next((at_s, s) for at_s, s in row.states() if s.mode in stopped)
+    assert state.reason == ExecutorState.REASON_CLOCK_JUMP, row.trace()
+    row.safe, row.safe_s, row.bound_s, row.codes = "brakes", at_s - row.begin_s, TRANSPORT_S, "CLOCK_JUMP"
+    assert row.safe_s <= row.bound_s
+    assert abs(stamp_ns(state.header.stamp) - before_ns) > (abs(jump_s) - 5) * 1e9
+    row.recovers("chunks of the new time")
