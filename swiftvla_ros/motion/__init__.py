@@ -2,10 +2,10 @@
 """Action chunks → joint commands: spliced by stamp, limited, watched, stopped."""
 
 from swiftvla_ros.motion.brake import Stop, brake_trajectory
-from swiftvla_ros.motion.chunk import Chunk, Verdict
+from swiftvla_ros.motion.chunk import Chunk, Command, Verdict
 from swiftvla_ros.motion.codes import Mode, Reason, Refusal
 from swiftvla_ros.motion.config import ExecutorConfig
-from swiftvla_ros.motion.executor import ChunkExecutor, Command
+from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.motion.limit_check import LimitReport, check_limits
 
 __all__ = [

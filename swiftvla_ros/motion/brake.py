@@ -11,7 +11,7 @@ import ruckig
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.motion.executor import Command
+from swiftvla_ros.motion.chunk import Command
 
 Array = NDArray[np.float64]
 

@@ -54,3 +54,13 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether the chunk is being followed from now on."""
         return self.code is Refusal.NONE
+
+
+@dataclass(frozen=True)
+class Command:
+    """What every joint is commanded at one tick: arrays [J], rad or m, per s, per s²."""
+
+    stamp_ns: int
+    position: Array
+    velocity: Array
+    acceleration: Array

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.control import BlendKind
+from swiftvla_ros.motion.gripper import BinaryGripper
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,18 @@ class ExecutorConfig:
         How old the measured state may be while moving; None never looks.
     max_chunk_s
         The longest chunk that is accepted.
+    approach_s
+        The shortest time for going from rest to a first target that is farther; None refuses it.
+    blend, blend_over_s, blend_decay
+        How the rows of chunks join: see :mod:`swiftvla_ros.motion.blend`.
+    tracking_tolerance, tracking_for_s
+        A joint that was farther, rad or m, from its command for so long stops the arm until reset; None never looks.
+    frozen_moved, frozen_for_s
+        A measured position that was the very same for so long, while its command moved by so much, does too.
+    unwatched_joints
+        Names of joints that neither watch looks at.
+    gripper
+        A gripper that is either open or closed.
     """
 
     rate_hz: float = 100.0
@@ -43,17 +57,45 @@ class ExecutorConfig:
     hold_timeout_s: float | None = None
     state_timeout_s: float | None = None
     max_chunk_s: float = 10.0
+    approach_s: float | None = None
+    blend: BlendKind = "smooth"
+    blend_over_s: float = 0.3
+    blend_decay: float = 0.1
+    tracking_tolerance: float | None = None
+    tracking_for_s: float = 0.5
+    frozen_moved: float | None = None
+    frozen_for_s: float = 0.5
+    unwatched_joints: tuple[str, ...] = ()
+    gripper: BinaryGripper | None = None
 
     @classmethod
     def from_contract(cls, contract: Contract) -> ExecutorConfig:
         """Take what the contract says."""
-        control = contract.control
+        control, gripper = contract.control, contract.gripper
+        tracking, frozen = control.tracking, control.frozen_joint
+        binary = None
+        if gripper is not None and gripper.binary is not None:
+            thresholds = gripper.binary.close_below, gripper.binary.open_above
+            binary = BinaryGripper(gripper.joint, gripper.open, gripper.closed, *thresholds)
         return cls(
             rate_hz=control.rate_hz,
             step_s=contract.policy.step_s,
             start_tolerance=control.start_tolerance_rad,
+            soft_start_s=control.soft_start_s,
+            fresh_s=control.fresh_s,
             tail_timeout_s=control.tail_timeout_s,
             hold_timeout_s=control.hold_timeout_s,
             state_timeout_s=contract.policy.max_state_age_s,
             max_chunk_s=control.max_chunk_s,
+            approach_s=control.approach_s if control.far_start == "approach" else None,
+            blend=control.blend.kind,
+            blend_over_s=control.blend.over_s,
+            blend_decay=control.blend.decay,
+            tracking_tolerance=None if tracking is None else tracking.tolerance_rad,
+            tracking_for_s=cls.tracking_for_s if tracking is None else tracking.for_s,
+            frozen_moved=None if frozen is None else frozen.moved_rad,
+            frozen_for_s=cls.frozen_for_s if frozen is None else frozen.for_s,
+            # a gripper that holds something is neither where its command is nor does it move
+            unwatched_joints=() if gripper is None else (gripper.joint,),
+            gripper=binary,
         )

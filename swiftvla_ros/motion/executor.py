@@ -6,23 +6,24 @@ It reads no clock: times are integer nanoseconds that the caller gives, all from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.motion.chunk import NS, Chunk, Verdict
+from swiftvla_ros.motion.chunk import NS, Chunk, Command, Verdict
 from swiftvla_ros.motion.codes import Mode, Reason, Refusal
 from swiftvla_ros.motion.config import ExecutorConfig
-from swiftvla_ros.motion.judge import judge_times, ordered_positions
-from swiftvla_ros.motion.limiter import MARGIN, Limiter
-from swiftvla_ros.motion.splice import SEAM_S, Plan, Reference, Rows, join_rows, rows_from_rest
+from swiftvla_ros.motion.follower import Follower
+from swiftvla_ros.motion.history import History
+from swiftvla_ros.motion.judge import FUTURE_TOLERANCE_S, judge_source, judge_times, ordered_positions
+from swiftvla_ros.motion.ladder import Ladder
+from swiftvla_ros.motion.layout import Layout
+from swiftvla_ros.motion.splice import SEAM_S, Plan, Rows
+from swiftvla_ros.motion.watch import Watch
+
+__all__ = ["ChunkExecutor", "Command"]
 
 Array = NDArray[np.float64]
-
-REST_AFTER_LAST_ROW_S = 0.5
-"""After the last usable row, what would not rest by then by itself is braked so that it does, where limits allow."""
 
 LATE_TICK_S = 0.1
 """A tick that comes later than this is not made up for: the arm has stood still, so time on the path has too."""
@@ -31,23 +32,11 @@ CLOCK_JUMP_S = 1.0
 """A tick that comes later than this follows a jump of the clock; the plan is of another time."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """What every joint is commanded at one tick: arrays [J], rad or m, per s, per s²."""
-
-    stamp_ns: int
-    position: Array
-    velocity: Array
-    acceleration: Array
-
-
 class ChunkExecutor:
     """Follows action chunks inside the limits, smoothly across their seams, and comes to rest when they stop.
 
     Attributes
     ----------
-    mode, reason, reason_text
-        Where on the ladder it is, and why.
     accepted, refused, last_refusal
         Counts of chunks, and the verdict on the last refused one.
     tracking_error
@@ -61,18 +50,19 @@ class ChunkExecutor:
         self.config = config or ExecutorConfig()
         self._limits = limits
         self._tick_s = 1.0 / self.config.rate_hz
-        self._limiter = Limiter(limits, self._tick_s)
+        self._follower = Follower(limits, self._tick_s)
         self.accepted = 0
         self.refused = 0
         self.last_refusal = Verdict()
-        self.mode, self.reason, self.reason_text = Mode.IDLE, Reason.NONE, ""
+        self._ladder = Ladder(self.config.fresh_s, self.config.tail_timeout_s, self.config.hold_timeout_s)
+        self._watch = Watch(self.joint_names, self.config)
+        self._history = History(len(self.joint_names), self.config.rate_hz)
+        self._layout = Layout(limits, self.joint_names, self.config)
         self.tracking_error: Array
         self.first_command_ns: int | None
-        self._reference: Reference | None
         self._rows: Rows | None
         self._measured: Array | None
         self._command: Command | None
-        self._slow_reason = Reason.NONE, ""
         self.reset()
 
     @classmethod
@@ -84,17 +74,30 @@ class ChunkExecutor:
 
     def start(self) -> None:
         """Accept chunks again after :meth:`stop`. An executor is started when made."""
-        self._started = True
+        self._ladder.start()
 
     def stop(self, now_ns: int, reason: Reason = Reason.STOP_REQUESTED) -> None:
         """Slow down along the path to rest, hold, and refuse chunks until :meth:`start`."""
-        self._started = False
+        self._ladder.stop()
         self._slow_down(now_ns, reason, "stopped on request")
 
     def emergency_stop(self) -> None:
         """Brake as fast as the limits allow and refuse everything until :meth:`reset`."""
-        self._reference = None
-        self._enter(Mode.STOPPED, Reason.EMERGENCY_STOP, "emergency stop; ~/reset leads out once the arm rests")
+        self._follower.drop()
+        self._ladder.emergency_stop()
+
+    def set_speed_scale(self, scale: float) -> bool:
+        """Run along the path at a share of the planned speed, 0 … 1, gone to smoothly; 0 stands on the path.
+
+        Returns
+        -------
+        bool
+            False, and nothing changes, where it is not a number from 0 to 1.
+        """
+        if not 0.0 <= scale <= 1.0:
+            return False
+        self._follower.scale = float(scale)
+        return True
 
     def reset(self) -> bool:
         """Go back to the beginning: nothing is commanded, the next chunk starts from the measured state.
@@ -104,48 +107,53 @@ class ChunkExecutor:
         bool
             False, and nothing changes, while the arm moves.
         """
-        if not self._limiter.at_rest:
+        if not self._follower.limiter.at_rest:
             return False
-        self._started = True
-        self._reference = None
-        self._rows = None
-        self._measured = None
-        self._measured_ns = 0
+        self._follower.drop()
+        self._measured_ns = self._ticked_ns = self._approach_until_ns = 0
         self._measured_invalid = False
         self._command = None
-        self._ticked_ns = 0
-        self._accepted_ns = 0
-        self._held_since_ns = 0
         self.first_command_ns = None
         self.tracking_error = np.full(len(self.joint_names), np.nan)
-        self._enter(Mode.IDLE, Reason.NO_MEASURED_STATE, "no joint state was received yet")
+        self._forget_time()
+        self._ladder.reset()
         return True
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def seed(self, position: Array, now_ns: int) -> None:
         """Begin anew, at rest at a measured position [J], for a robot that was put there."""
-        self._limiter.rest_at(self._limiter.state[0])
+        self._follower.limiter.rest_at(self._follower.state[0])
         self.reset()
         self.measured(position, now_ns)
 
-    def measured(self, position: Array, now_ns: int) -> bool:
-        """Take note of the measured positions [J], contract order, rad or m.
+    def measured(self, position: Array, stamp_ns: int, now_ns: int | None = None) -> bool:
+        """Take note of positions [J] measured at ``stamp_ns``, contract order, rad or m. ``now_ns``: where it is known.
 
         Returns
         -------
         bool
-            False where they are not finite numbers, one a joint; the last good ones stay, and grow old.
+            False where they are not finite numbers, one a joint: the last good ones stay, and grow old. Also where
+            they are older than the last, or of the future: a state of another time changes nothing.
         """
         q = np.asarray(position, dtype=np.float64)
         self._measured_invalid = q.shape != (len(self.joint_names),) or not bool(np.isfinite(q).all())
         if self._measured_invalid:
             return False
-        self._measured, self._measured_ns = q, now_ns
-        if self.mode is Mode.IDLE and self.reason is Reason.NO_MEASURED_STATE:
-            self._enter(Mode.IDLE, Reason.NO_CHUNK, "waiting for a first chunk")
-        reference = self._command.position if self._command is not None else q
-        self.tracking_error = reference - q
+        overtaken = self._measured is not None and stamp_ns < self._measured_ns
+        if overtaken or (now_ns is not None and stamp_ns > now_ns + FUTURE_TOLERANCE_S * NS):
+            return False
+        self._measured, self._measured_ns = q, stamp_ns
+        self._ladder.measured()
+        if self._command is None:
+            self.tracking_error = np.zeros_like(q)
+            return True
+        self.tracking_error = self._command.position - q
+        if self.mode is not Mode.STOPPED and not self._ladder.latched:
+            wrong = self._watch.look(q, self._command.position, stamp_ns)
+            if wrong is not None:
+                self._ladder.latch(wrong[1])
+                self._slow_down(self._ticked_ns, *wrong)
         return True
 
     def offer(self, chunk: Chunk, now_ns: int) -> Verdict:
@@ -162,24 +170,80 @@ class ChunkExecutor:
         Call it at ``config.rate_hz``. A little earlier or later is made up for; later than ``LATE_TICK_S``, time on the
         path has stood still; a clock that jumped ends the plan, and the arm brakes and holds.
         """
-        last, self._ticked_ns = self._ticked_ns, now_ns
-        if self._command is None or now_ns == last:
+        last_ns, self._ticked_ns = self._ticked_ns, now_ns
+        if self._command is None:
+            if now_ns < last_ns:
+                self._forget_time()
+            self._ladder.wait(self._state_problem()[1] if self._state_is_stale(now_ns) else "")
+            return None
+        if now_ns == last_ns:
             return self._command
-        dt = (now_ns - last) / NS
+        dt = (now_ns - last_ns) / NS
         if not 0.0 < dt <= LATE_TICK_S:
             self._bridge(now_ns, dt)
             dt = self._tick_s
-        if self._reference is not None and self._state_is_stale(now_ns):
+            last_ns = now_ns - round(dt * NS)
+        follower = self._follower
+        follower.run_clock(last_ns, slowing=self.mode is Mode.DECELERATING)
+        if follower.reference is not None and self._state_is_stale(now_ns):
             self._slow_down(now_ns, *self._state_problem())
-        self._advance(now_ns, dt)
+        if not follower.advance(now_ns, dt):
+            self._ladder.off_the_path()
+        elif follower.reference is not None and self.first_command_ns is None:
+            self.first_command_ns = now_ns
         self._descend(now_ns)
         if self.mode is Mode.RELEASED:
             self._command = None
         else:
-            self._command = Command(now_ns, *self._limiter.state.copy())
+            self._command = Command(now_ns, *follower.state.copy())
+            self._history.note(follower.clock.at(now_ns).ns, self._command.position)
         return self._command
 
+    def plan_rows(self, stamp_ns: int, step_ns: int, rows: int) -> Array:
+        """Positions [rows, J] that are commanded at ``stamp_ns + i * step_ns`` as things stand, without newer chunks.
+
+        What is past was commanded; what lies ahead is the motion that is followed, with steps of path time: where a
+        chunk of that stamp has its rows. An arm that follows nothing stays where it is.
+
+        Raises
+        ------
+        ValueError
+            Nothing was commanded and no joint state received: there is nothing to tell.
+        """
+        clock, reference = self._follower.clock, self._follower.reference
+        if self._command is None or not clock.running:
+            if self._measured is None:
+                raise ValueError("plan_rows: no command was given and no joint state received yet")
+            return np.tile(self._follower.limiter.inside(self._measured), (rows, 1))
+        times = clock.at(stamp_ns).ns + step_ns * np.arange(rows, dtype=np.int64)
+        positions = self._history.at(times, self._command.position)
+        if reference is not None:
+            for i in np.flatnonzero(times > clock.at(self._ticked_ns).ns).tolist():
+                positions[i] = reference.sample(int(times[i]))[0]
+        return positions
+
     # -- what it says --------------------------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """Where on the ladder it is."""
+        return self._ladder.mode
+
+    @property
+    def reason(self) -> Reason:
+        """Why it is there."""
+        return self._ladder.reason
+
+    @property
+    def reason_text(self) -> str:
+        """The same for people, with names and numbers."""
+        return self._ladder.text
+
+    @property
+    def speed_scale(self) -> float:
+        """Rate of path time at the last tick, 0 … 1: on its way to what :meth:`set_speed_scale` was told."""
+        follower = self._follower
+        return follower.scale if follower.reference is None else follower.clock.at(self._ticked_ns).rate
 
     @property
     def chunk(self) -> Chunk | None:
@@ -194,11 +258,12 @@ class ChunkExecutor:
     @property
     def row(self) -> float:
         """Place between its rows at the last tick; -1 when there is none."""
-        if self._reference is None or self._rows is None:
+        reference = self._follower.reference
+        if reference is None or self._rows is None:
             return -1.0
-        chunk, plan = self._rows.chunk, self._reference.plan
-        along_ns = plan.path.origin_ns + float(plan.path_time_s(np.array([self._ticked_ns]))[0]) * NS
-        return (along_ns - self._rows.delay_ns - chunk.stamp_ns) / chunk.step_ns
+        plan, path_ns = reference.plan, self._follower.clock.at(self._ticked_ns).ns
+        along_ns = plan.path.origin_ns + float(plan.path_time_s(np.array([path_ns]))[0]) * NS
+        return (along_ns - self._rows.first_ns) / self._rows.chunk.step_ns
 
     def age_s(self, now_ns: int) -> float:
         """Age of its observation; -1 when there is none."""
@@ -207,149 +272,118 @@ class ChunkExecutor:
     @property
     def position_clamps(self) -> NDArray[np.int64]:
         """Rows [J] of accepted chunks outside the position limits, and ticks at which the reference led out of them."""
-        return self._limiter.position_clamps
+        return self._follower.limiter.position_clamps
 
     @property
     def velocity_clamps(self) -> NDArray[np.int64]:
         """Ticks [J] at which the velocity limit kept the joint from the reference."""
-        return self._limiter.velocity_clamps
+        return self._follower.limiter.velocity_clamps
 
     @property
     def acceleration_clamps(self) -> NDArray[np.int64]:
         """Ticks [J] at which the acceleration or jerk limit kept the joint from the reference."""
-        return self._limiter.acceleration_clamps
+        return self._follower.limiter.acceleration_clamps
+
+    @property
+    def limit_excess(self) -> Array:
+        """How far [J], rad or m, the limits have bent the motion away from the plan, at worst."""
+        return self._follower.limiter.limit_excess
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _judge(self, chunk: Chunk, now_ns: int) -> Verdict:
-        if self.mode is Mode.STOPPED:
-            return Verdict(Refusal.NOT_READY, "emergency stop is latched; call ~/reset")
-        if not self._started:
-            return Verdict(Refusal.NOT_READY, "the executor is stopped; call ~/start")
+        if self._ladder.closed:
+            return Verdict(Refusal.NOT_READY, self._ladder.closed)
         if self._measured is None or self._state_is_stale(now_ns):
             return Verdict(Refusal.NOT_READY, self._state_problem()[1])
+        following, clock, path_age_s = self._follower.reference is not None, self._follower.clock, None
+        if following:
+            path_ns = clock.at(now_ns).ns
+            if path_ns < self._approach_until_ns:
+                return Verdict(Refusal.NOT_READY, f"the arm still approaches where chunk {self.chunk_id} begins")
+            path_age_s = (path_ns - clock.at(chunk.stamp_ns).ns) / NS
         positions = ordered_positions(chunk, self.joint_names)
         if isinstance(positions, Verdict):
             return positions
-        verdict = judge_times(chunk, len(positions), self.chunk, self.config, now_ns)
-        if not verdict.accepted:
-            return verdict
-        return self._splice(chunk, positions, self._measured, now_ns)
+        verdict = judge_times(chunk, len(positions), self.chunk, self.config, now_ns, path_age_s)
+        if verdict.accepted and following and self._rows is not None:
+            verdict = judge_source(chunk, self._rows.chunk)
+        return self._splice(chunk, positions, self._measured, now_ns) if verdict.accepted else verdict
 
     def _splice(self, chunk: Chunk, positions: Array, measured: Array, now_ns: int) -> Verdict:
         """Plan the motion from the last commanded state; from a standing arm, only where the chunk begins near it."""
-        commanding = self._command is not None
+        follower, commanding = self._follower, self._command is not None
         standing = not commanding or self.mode is Mode.HOLD
-        if commanding:
-            state, state_ns, pose = self._limiter.state, self._ticked_ns, self._limiter.state[0]
-        else:
-            state, state_ns, pose = self._limiter.at_rest_at(measured), now_ns, measured
-        inside = self._limiter.inside(positions)
-        rows = rows_from_rest(chunk, inside, now_ns) if standing else join_rows(chunk, inside, self._rows, now_ns)
-        until_ns = now_ns + round(self.config.tail_timeout_s * NS)
-        plan = Plan.through(rows, self._limits, now_ns=state_ns, until_ns=until_ns)
-        if standing:
-            target = inside[0]
-            gap = np.abs(target - pose)
-            j = int(gap.argmax())
-            if gap[j] > self.config.start_tolerance:
-                return Verdict(
-                    Refusal.FAR_FROM_MEASURED,
-                    f"chunk {chunk.chunk_id}: its first target for joint '{self.joint_names[j]}', {target[j]:.3f}, is "
-                    f"{gap[j]:.3f} from where the joint is, {pose[j]:.3f}; start_tolerance is "
-                    f"{self.config.start_tolerance:g}",
-                )
-        if self._reference is None:
-            shortest_s = self.config.soft_start_s if standing else SEAM_S
-            reference = Reference.entered(plan, state, state_ns, self._limits, shortest_s)
-        else:
-            reference = self._reference.replaced(plan, state, state_ns, self._limits)
+        state, state_ns, pose = follower.state, self._ticked_ns, follower.state[0]
         if not commanding:
-            self._limiter.rest_at(measured)
+            state, state_ns, pose = follower.limiter.at_rest_at(measured), now_ns, measured
+        follower.wind(state_ns)
+        clock, inside = follower.clock, follower.limiter.inside(positions)
+        path_ns = clock.at(now_ns).ns
+        laid = (
+            self._layout.from_rest(chunk, inside, state[0], pose, path_ns)
+            if standing
+            else self._layout.behind(chunk, inside, self._rows, path_ns, clock.at(chunk.stamp_ns).ns)
+        )
+        if isinstance(laid, Verdict):
+            return laid
+        until_ns = path_ns + round((self.config.tail_timeout_s + laid.approach_s) * NS)
+        plan = Plan.through(laid.rows, self._limits, now_ns=clock.at(state_ns).ns, until_ns=until_ns)
+        shortest_s = laid.approach_s or (self.config.soft_start_s if standing else SEAM_S)
+        follower.go_over(plan, state, state_ns, fade=self._layout.fades_paths, shortest_s=shortest_s)
+        if not commanding:
+            follower.limiter.rest_at(measured)
             self._command, self._ticked_ns = Command(now_ns, *state), now_ns
-        self._limiter.rejoin()
-        self._limiter.position_clamps += (np.abs(inside - positions) > 2 * MARGIN).sum(axis=0)
-        self._rows, self._reference = rows, reference
-        self._accepted_ns, self.first_command_ns = now_ns, None
+            self._watch.forget()
+        self._layout.take(laid, path_ns, standing=standing)
+        follower.limiter.note_outside(positions)
+        self._rows, self._approach_until_ns = laid.rows, path_ns + round(laid.approach_s * NS)
+        self.first_command_ns = None
         self.accepted += 1
-        if plan.path_end_ns >= rows.end_ns:
-            self._slow_reason = Reason.ROWS_EXHAUSTED, f"the rows of chunk {chunk.chunk_id} end and no newer chunk came"
-        else:
-            self._slow_reason = Reason.CHUNK_LATE, f"no chunk came for {self.config.tail_timeout_s:g} s"
-        self._enter(Mode.FRESH, Reason.CHUNK, f"following chunk {chunk.chunk_id}")
+        ends = plan.path_end_ns >= laid.rows.end_ns
+        at_the_end = laid.at_the_end if ends else (Reason.CHUNK_LATE, self._late_text())
+        self._ladder.follow(now_ns, chunk.chunk_id, at_the_end, laid.approach_s / max(follower.scale, 0.01))
         return Verdict()
 
-    def _advance(self, now_ns: int, dt_s: float) -> None:
-        reference = self._reference
-        if reference is not None:
-            rest_by_ns = reference.plan.path_end_ns + round(REST_AFTER_LAST_ROW_S * NS)
-            last_chance_ns = max(rest_by_ns - round(self._limiter.longest_stop_s * NS), reference.plan.slow_ns)
-            in_time = now_ns < last_chance_ns
-            if in_time or reference.rest_ns <= rest_by_ns:
-                self._limiter.follow(reference, now_ns, dt_s, catch_up=in_time)
-                self.first_command_ns = now_ns if self.first_command_ns is None else self.first_command_ns
-                return
-            self._reference = None
-            self._enter(Mode.DECELERATING, *self._slow_reason)
-        self._limiter.brake(dt_s)
-
     def _slow_down(self, now_ns: int, reason: Reason, text: str) -> None:
-        if self.mode is Mode.STOPPED:
-            return
-        self._slow_reason = reason, text
-        if self._reference is None:
-            self._enter(self.mode, reason, text)
-            return
-        slowed = self._reference.slowed_from(now_ns, self._limits)
-        if slowed is not self._reference:
-            self._reference = slowed
-            self._limiter.rejoin()
-        self._enter(Mode.DECELERATING, reason, text)
+        self._ladder.slow_down(reason, text, following=self._follower.reference is not None)
+        self._follower.slow_down(now_ns, self._ticked_ns)
 
     def _bridge(self, now_ns: int, dt_s: float) -> None:
         """Go on after a tick that came late, or end the plan after a jump of the clock."""
-        if self._reference is not None and 0.0 < dt_s <= CLOCK_JUMP_S and self._reference.rest_ns > now_ns:
-            state_ns = now_ns - round(self._tick_s * NS)
-            self._reference = self._reference.replaced(
-                self._reference.plan, self._limiter.state, state_ns, self._limits
-            )
-            self._limiter.rejoin()
-            return
         jumped = not 0.0 < dt_s <= CLOCK_JUMP_S
-        if jumped:
-            self._rows = self._measured = None
-        if self._reference is not None or jumped:
-            self._reference = None
+        if not jumped and self._follower.stalled(now_ns):
+            return
+        if self._follower.reference is not None or jumped:
+            self._follower.drop()
             text = f"the clock jumped by {dt_s:.3f} s" if jumped else f"a tick came {dt_s:.3f} s late"
-            if self.mode is not Mode.STOPPED:
-                self._enter(Mode.HOLD if self._limiter.at_rest else Mode.DECELERATING, Reason.CLOCK_JUMP, text)
-                self._held_since_ns = now_ns
+            self._ladder.clock_jumped(now_ns, text, resting=self._follower.limiter.at_rest)
+        if jumped:
+            self._forget_time()
+
+    def _forget_time(self) -> None:
+        """What was noted by a clock that jumped, or before a reset, says nothing any more."""
+        self._rows = self._measured = None
+        self._follower.forget_time()
+        self._watch.forget()
+        self._history.forget()
+        self._layout.forget()
 
     def _descend(self, now_ns: int) -> None:
         """Take the step down the ladder that is due."""
-        if self._reference is not None:
-            if now_ns >= self._reference.rest_ns and self._limiter.at_rest:
-                self._reference = None
-                self._hold(now_ns, *self._slow_reason)
-            elif now_ns >= self._reference.plan.slow_ns:
-                self._enter(Mode.DECELERATING, *self._slow_reason)
-            elif now_ns - self._accepted_ns > self.config.fresh_s * NS:
-                late_s = (now_ns - self._accepted_ns) / NS
-                self._enter(
-                    Mode.TAIL, Reason.CHUNK_LATE, f"following what is left of chunk {self.chunk_id}, {late_s:.1f} s"
-                )
-        elif self.mode is Mode.DECELERATING and self._limiter.at_rest:
-            self._hold(now_ns, self.reason, self.reason_text)
-        timeout = self.config.hold_timeout_s
-        if self.mode is Mode.HOLD and timeout is not None and now_ns - self._held_since_ns > timeout * NS:
-            self._enter(Mode.RELEASED, Reason.HOLD_TIMEOUT, f"held for {timeout:g} s without a chunk")
+        follower = self._follower
+        if follower.reference is not None and self._ladder.overdue(now_ns):
+            now = follower.clock.at(now_ns)
+            # at full speed the plan has its own slow-down in it
+            if now.rate < 1.0 and now.ns >= self._approach_until_ns:
+                self._slow_down(now_ns, Reason.CHUNK_LATE, self._late_text())
+        facts = follower.facts(now_ns)
+        self._ladder.tick(now_ns, facts)
+        if facts.arrived:
+            follower.drop()
 
-    def _hold(self, now_ns: int, reason: Reason, text: str) -> None:
-        self._held_since_ns = now_ns
-        self._enter(Mode.HOLD, reason, text)
-
-    def _enter(self, mode: Mode, reason: Reason, text: str) -> None:
-        self.mode, self.reason, self.reason_text = mode, reason, text
+    def _late_text(self) -> str:
+        return f"no chunk came for {self.config.tail_timeout_s:g} s"
 
     def _state_is_stale(self, now_ns: int) -> bool:
         timeout = self.config.state_timeout_s

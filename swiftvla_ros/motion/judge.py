@@ -47,7 +47,44 @@ def ordered_positions(chunk: Chunk, joint_names: tuple[str, ...]) -> Array | Ver
     return positions
 
 
-def judge_times(chunk: Chunk, rows: int, current: Chunk | None, config: ExecutorConfig, now_ns: int) -> Verdict:
+def judge_source(chunk: Chunk, followed: Chunk) -> Verdict:
+    """Whether a chunk comes from the policy whose chunk is being followed, rather than from one beside it.
+
+    Two policies, or a bag that is played into a live system, would pull the arm back and forth. The one that is
+    followed goes on; another may take over once the arm rests.
+    """
+    name = f"chunk {chunk.chunk_id}"
+    if chunk.checkpoint != followed.checkpoint:
+        return Verdict(
+            Refusal.OTHER_CHECKPOINT,
+            f"{name} is of checkpoint '{chunk.checkpoint[:12]}' while one of '{followed.checkpoint[:12]}' is followed; "
+            "it may take over once the arm rests",
+        )
+    if chunk.chunk_id < followed.chunk_id and chunk.stamp_ns > followed.stamp_ns:
+        return Verdict(
+            Refusal.NOT_MONOTONIC,
+            f"{name} has a newer observation than chunk {followed.chunk_id}, the current one, but an older id: "
+            "a second policy, or a bag played into a live system? It may take over once the arm rests",
+        )
+    return Verdict()
+
+
+def judge_start(chunk: Chunk, target: Array, pose: Array, joint_names: tuple[str, ...], tolerance: float) -> Verdict:
+    """Whether the first target [J] of a chunk is near the pose [J] of a standing arm."""
+    gap = np.abs(target - pose)
+    j = int(gap.argmax())
+    if gap[j] <= tolerance:
+        return Verdict()
+    return Verdict(
+        Refusal.FAR_FROM_MEASURED,
+        f"chunk {chunk.chunk_id}: its first target for joint '{joint_names[j]}', {target[j]:.3f}, is {gap[j]:.3f} from "
+        f"where the joint is, {pose[j]:.3f}; start_tolerance is {tolerance:g}",
+    )
+
+
+def judge_times(
+    chunk: Chunk, rows: int, current: Chunk | None, config: ExecutorConfig, now_ns: int, path_age_s: float | None = None
+) -> Verdict:
     """Whether a chunk of so many rows fits in time: its step, its length, its stamp and its place in the stream."""
     name, step_s = f"chunk {chunk.chunk_id}", chunk.step_ns / NS
     wanted = config.step_s
@@ -62,7 +99,10 @@ def judge_times(chunk: Chunk, rows: int, current: Chunk | None, config: Executor
     age_s = (now_ns - chunk.stamp_ns) / NS
     if age_s < -FUTURE_TOLERANCE_S:
         return Verdict(Refusal.FUTURE_STAMP, f"{name}: its observation lies {-age_s:.3f} s in the future")
-    if age_s >= (rows - 1) * step_s:
+    # at a lower speed scale rows last longer, but not an old look at the world
+    path_age_s = age_s if path_age_s is None else path_age_s
+    rows_s = (rows - 1) * step_s
+    if path_age_s >= rows_s or age_s >= max(rows_s, config.tail_timeout_s):
         return Verdict(Refusal.STALE, f"{name}: all {rows} rows are past; its observation is {age_s:.3f} s old")
     if current is not None and chunk.stamp_ns < current.stamp_ns:
         late_s = (current.stamp_ns - chunk.stamp_ns) / NS

@@ -13,6 +13,7 @@ begun instead, and all states along a stop keep the invariant.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import ruckig
@@ -20,11 +21,22 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion.chunk import NS
-from swiftvla_ros.motion.splice import Reference
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
+
+
+class Motion(Protocol):
+    """What is to be followed, over real time."""
+
+    @property
+    def rest_ns(self) -> int:
+        """From when on it rests."""
+
+    def sample(self, t_ns: int) -> Array:
+        """Position, velocity and acceleration [3, J] at a time."""
+
 
 MARGIN = 1e-6
 """Distance kept from the position limits, rad or m, so that rounding never crosses them."""
@@ -73,6 +85,8 @@ class Limiter:
         Last commanded position, velocity and acceleration [3, J].
     position_clamps, velocity_clamps, acceleration_clamps
         int64 [J]: ticks at which the limit kept the joint from the reference. Jerk counts as acceleration.
+    limit_excess
+        [J], rad or m: how far the limits have bent the path away from the reference, at worst.
     """
 
     def __init__(self, limits: Limits, tick_s: float) -> None:
@@ -94,6 +108,7 @@ class Limiter:
         self._motions: list[_Motion | None] = [None] * joints
         self._caught: list[Counts] = [np.zeros(joints, dtype=np.int64) for _ in range(3)]
         self.position_clamps, self.velocity_clamps, self.acceleration_clamps = self._caught
+        self.limit_excess: Array = np.zeros(joints)
         self.state: Array = np.zeros((3, joints))
 
     @property
@@ -116,6 +131,13 @@ class Limiter:
         """Positions [..., J] drawn inside the position limits."""
         return np.clip(positions, self._low, self._high)
 
+    def note_outside(self, positions: Array) -> None:
+        """Count rows [K, J] that lie outside the position limits, and how far."""
+        outside = np.abs(self.inside(positions) - positions)
+        outside[outside <= 2 * MARGIN] = 0.0
+        self.position_clamps += (outside > 0.0).sum(axis=0)
+        np.maximum(self.limit_excess, outside.max(axis=0), out=self.limit_excess)
+
     def rest_at(self, position: Array) -> None:
         """Start from rest at a position [J], drawn inside the limits where it lies outside."""
         self.state = self.at_rest_at(position)
@@ -125,7 +147,7 @@ class Limiter:
         """Forget ruckig trajectories under way: the reference was changed."""
         self._motions = [None] * len(self._motions)
 
-    def follow(self, reference: Reference, now_ns: int, dt_s: float, *, catch_up: bool = True) -> None:
+    def follow(self, reference: Motion, now_ns: int, dt_s: float, *, catch_up: bool = True) -> None:
         """Advance the state by ``dt_s`` to the reference at ``now_ns``, or as near as the limits allow.
 
         With ``catch_up`` False, joints off the reference brake.
@@ -146,6 +168,7 @@ class Limiter:
             cause = 0 if leaves[j] else 1 if fast[j] else 2
             self._caught[cause][j] += 1
             new[:, j] = self._off_reference(j, reference, now_ns, dt_s, target, catch_up)
+        np.maximum(self.limit_excess, np.abs(target[0] - new[0]), out=self.limit_excess)
         self.state = new
 
     def brake(self, dt_s: float) -> None:
@@ -156,7 +179,7 @@ class Limiter:
             self.state[:, j] = self._brake(j, dt_s)
 
     def _off_reference(
-        self, j: int, reference: Reference, now_ns: int, dt_s: float, target: Array, catch_up: bool
+        self, j: int, reference: Motion, now_ns: int, dt_s: float, target: Array, catch_up: bool
     ) -> tuple[float, float, float]:
         motion = self._motions[j]
         if motion is not None and motion.braking and motion.elapsed >= motion.duration:
@@ -180,7 +203,7 @@ class Limiter:
             return self._brake(j, dt_s)
         return state
 
-    def _arrived(self, j: int, reference: Reference, now_ns: int, late: float, target: Array) -> bool:
+    def _arrived(self, j: int, reference: Motion, now_ns: int, late: float, target: Array) -> bool:
         """Whether the rest of the tick, after a catching-up ended inside it, can be spent on the reference."""
         if self._stop_leaves(j, *target[:, j].tolist()):
             return False
@@ -201,7 +224,7 @@ class Limiter:
             return _at(motion.trajectory, motion.elapsed)
         return _at(motion.trajectory, motion.duration)[0], 0.0, 0.0
 
-    def _plan(self, j: int, reference: Reference, now_ns: int, dt_s: float) -> _Motion | None:
+    def _plan(self, j: int, reference: Motion, now_ns: int, dt_s: float) -> _Motion | None:
         """The soonest way back to the reference that is inside the limits, else to where it comes to rest."""
         limits, move = self._limits, self._moves[j]
         v_max, a_max = limits.max_velocity[j], limits.max_acceleration[j]

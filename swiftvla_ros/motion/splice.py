@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,14 +50,14 @@ _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class Rows:
     """Rows at absolute times, of one chunk or of a chunk and the tail of an older one.
 
-    ``positions`` [K, J] lie inside the limits, ``times_ns`` [K] rise strictly. ``delay_ns`` is how much later than its
-    stamp the chunk is executed.
+    ``positions`` [K, J] lie inside the limits, ``times_ns`` [K] rise strictly. ``first_ns`` is the time of the chunk's
+    row 0, past or not.
     """
 
     times_ns: NDArray[np.int64]
     positions: Array
     chunk: Chunk
-    delay_ns: int = 0
+    first_ns: int
 
     @property
     def end_ns(self) -> int:
@@ -64,31 +65,63 @@ class Rows:
         return int(self.times_ns[-1])
 
 
-def join_rows(chunk: Chunk, positions: Array, older: Rows | None, now_ns: int) -> Rows:
+def same_source(one: Chunk, other: Chunk) -> bool:
+    """Whether rows of both belong to one intention: the same instruction, and the same checkpoint."""
+    return (one.instruction_id, one.checkpoint) == (other.instruction_id, other.checkpoint)
+
+
+def join_rows(
+    chunk: Chunk,
+    positions: Array,
+    older: Rows | None,
+    now_ns: int,
+    *,
+    first_ns: int | None = None,
+    blend: Callable[[NDArray[np.int64], Array], Array] | None = None,
+) -> Rows:
     """Put a chunk's rows where their stamps say, and behind them what an older chunk knows beyond their end.
 
     Rows that are past are dropped but for the last few, which shape the curve at the seam. The older tail stays only
-    where it belongs to the same instruction and checkpoint.
+    where it belongs to the same instruction and checkpoint. ``first_ns`` is the time of row 0 where that is not the
+    stamp; ``blend`` has the rows [K, J] at times [K] that remain before they are joined.
     """
-    first_usable = (now_ns - chunk.stamp_ns) // chunk.step_ns + 1
+    first_ns = chunk.stamp_ns if first_ns is None else first_ns
+    first_usable = (now_ns - first_ns) // chunk.step_ns + 1
     first = min(max(first_usable - PAST_ROWS, 0), len(positions) - 1)
-    times = chunk.stamp_ns + np.arange(first, len(positions), dtype=np.int64) * chunk.step_ns
+    times = first_ns + np.arange(first, len(positions), dtype=np.int64) * chunk.step_ns
     positions = positions[first:]
-    if older is not None and (older.chunk.instruction_id, older.chunk.checkpoint) == (
-        chunk.instruction_id,
-        chunk.checkpoint,
-    ):
+    if blend is not None:
+        positions = blend(times, positions)
+    if older is not None and same_source(older.chunk, chunk):
         # half a step of distance: two rows next to each other in time would be a spike in the velocity
         tail = older.times_ns > times[-1] + chunk.step_ns // 2
         times = np.concatenate([times, older.times_ns[tail]])
         positions = np.concatenate([positions, older.positions[tail]])
-    return Rows(times, positions, chunk)
+    return Rows(times, positions, chunk, first_ns)
 
 
 def rows_from_rest(chunk: Chunk, positions: Array, now_ns: int) -> Rows:
     """All rows of a chunk, from now on: an arm that stood still has nothing of the plan behind it."""
-    delay_ns = now_ns - chunk.stamp_ns
-    return Rows(now_ns + np.arange(len(positions), dtype=np.int64) * chunk.step_ns, positions, chunk, delay_ns)
+    return Rows(now_ns + np.arange(len(positions), dtype=np.int64) * chunk.step_ns, positions, chunk, now_ns)
+
+
+def rows_to_approach(chunk: Chunk, target: Array, now_ns: int, duration_s: float) -> Rows:
+    """Stay at ``target`` [J] for a time in which the way there fades out."""
+    times = now_ns + np.array([0, round(duration_s * NS)], dtype=np.int64)
+    return Rows(times, np.stack([target, target]), chunk, now_ns)
+
+
+def approach_duration_s(gap: Array, limits: Limits, shortest_s: float) -> float:
+    """How long the way over a distance [J] from rest to rest takes with a share of the limits."""
+    share = SEAM_SHARE[:, 0]
+    peaks = _OF_A_STATE[:, 0]
+    v, a, j = (
+        float((peak * np.abs(gap) / (part * limit)).max())
+        for peak, part, limit in zip(
+            peaks, share, (limits.max_velocity, limits.max_acceleration, limits.max_jerk), strict=True
+        )
+    )
+    return max(shortest_s, v, math.sqrt(a), j ** (1 / 3))
 
 
 @dataclass(frozen=True)
@@ -222,23 +255,24 @@ class Reference:
         gap = state - plan.sample(np.array([now_ns]))[0]
         return cls(plan, _absorb(now_ns, gap, limits, shortest_s))
 
-    def sample(self, t_ns: int) -> Array:
-        """Position, velocity and acceleration [3, J] at a time."""
-        return self._motion.sample(t_ns)
+    def sample(self, t_ns: int, fraction: float = 0.0) -> Array:
+        """Position, velocity and acceleration [3, J] at a time, in ns and a fraction."""
+        return self._motion.sample(t_ns, fraction)
 
-    def replaced(self, plan: Plan, state: Array, state_ns: int, limits: Limits) -> Reference:
+    def replaced(self, plan: Plan, state: Array, state_ns: int, limits: Limits, *, fade: bool = True) -> Reference:
         """Go over to another plan from the last commanded ``state`` [3, J] at ``state_ns``.
 
         The old path fades into the new one, both read at the same time, so that chunks which agree join without a lag
         and noise between them is averaged. Where the old path ends too soon for that, or the last command was not on
         it, the difference at this moment is what fades. What was fading before goes on fading as it was: were it taken
-        up into a fade that begins anew with each chunk, a fast stream of chunks would never get there.
+        up into a fade that begins anew with each chunk, a fast stream of chunks would never get there. With ``fade``
+        False nothing of the old path stays: only the difference at this moment fades.
         """
         left_s = self.plan.path.end - (state_ns - self.plan.path.origin_ns) / NS
         end_ns = max(self._fading.end_ns, state_ns + round(max(left_s, 0.0) * NS))
         times = _times(state_ns, end_ns)
         fading = self._fading.sample_from(state_ns, len(times))
-        if state_ns <= self.plan.slow_ns and left_s > SEAM_S:
+        if fade and state_ns <= self.plan.slow_ns and left_s > SEAM_S:
             apart = self.plan.path.sample_at(times) - plan.path.sample_at(times)
             duration = _fade_s(apart[(times - state_ns) < left_s * NS], limits, SEAM_S)
             fading += np.where(duration <= left_s, _fade((times - state_ns) / NS, duration, apart), 0.0)
@@ -290,7 +324,7 @@ def _fade_s(apart: Array, limits: Limits, shortest_s: float) -> Array:
 
 def _duration_s(gap: Array, limits: Limits, shortest_s: float, peaks: Array) -> Array:
     """How long [J] fading out a difference ``gap`` [3, J] takes with a share of the limits."""
-    t = np.geomspace(shortest_s, LONGEST_SEAM_S, 20)[:, None, None]
+    t = np.geomspace(shortest_s, max(LONGEST_SEAM_S, shortest_s), 20)[:, None, None]
     by_derivative = np.stack([limits.max_velocity, limits.max_acceleration, limits.max_jerk])
     needed = sum(peaks[:, k : k + 1] * gap[k] / t ** (np.arange(1, 4)[:, None] - k) for k in range(3))
     fits = (needed <= SEAM_SHARE * by_derivative).all(axis=1)

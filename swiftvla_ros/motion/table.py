@@ -50,12 +50,12 @@ class Table:
         self._last = states[-1]
         self._scaled = states * _SCALE
 
-    def sample(self, t_ns: int) -> Array:
-        """State [3, J] at a time."""
+    def sample(self, t_ns: int, fraction: float = 0.0) -> Array:
+        """State [3, J] at a time, in ns and a fraction of one."""
         if t_ns >= self.end_ns:
             return self._last
         k, rest = divmod(t_ns - self.begin_ns, INTERVAL_NS)
-        return np.asarray(_weights(rest / INTERVAL_NS) @ self._scaled[k : k + 2].reshape(6, -1))
+        return np.asarray(_weights((rest + fraction) / INTERVAL_NS) @ self._scaled[k : k + 2].reshape(6, -1))
 
     def plus(self, states: Array) -> Table:
         """The sum with ``states`` [N, 3, J] that begin at the same time; the shorter of both stays at its end."""

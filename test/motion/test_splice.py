@@ -135,6 +135,6 @@ def test_long_streams_cost_no_more_than_short_ones(make_bench):
     """What fades out is folded into one table, not chained: a reference does not grow with the chunks before it."""
     bench = make_bench()
     bench.stream(wave, 1.0)
-    early = len(bench.executor._reference._fading._scaled)
+    early = len(bench.executor._follower.reference._fading._scaled)
     bench.stream(wave, 6.0)
-    assert len(bench.executor._reference._fading._scaled) <= early + 5
+    assert len(bench.executor._follower.reference._fading._scaled) <= early + 5
