@@ -42,6 +42,7 @@ POLICY_FAULTS: dict[str, tuple[Callable[[Path, Path], dict[str, Any]], str]] = {
     "checkpoint for other joints": (other_joints, "hand_roll"),
     "cuda without a GPU": (lambda c, _f: {"checkpoint": str(c), "device": "cuda"}, "cuda"),
     "unknown precision": (lambda c, _f: {"checkpoint": str(c), "precision": "int3"}, "float32 or bfloat16"),
+    "unknown guidance": (lambda c, _f: {"checkpoint": str(c), "guidance": "rtc"}, "'vjp', 'identity', 'trained'"),
     "rate of zero": (lambda c, _f: {"checkpoint": str(c), "max_rate_hz": 0.0}, "max_rate_hz"),
 }
 

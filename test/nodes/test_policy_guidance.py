@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""policy_node with chunk guidance: it learns from executor_state what its next chunk shall continue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.messages import stamp_ns, to_time
+from swiftvla_ros.srv import SetInstruction
+
+pytestmark = pytest.mark.ros
+CONTRACT = load_contract("so101_sim")
+
+
+def follow(chunk: ActionChunk, now_ns: int) -> ExecutorState:
+    """Return what an executor says that has followed ``chunk`` since it came."""
+    state = ExecutorState(mode=ExecutorState.FRESH, chunk_id=chunk.chunk_id, speed_scale=1.0)
+    state.header.stamp = to_time(now_ns)
+    state.chunk_stamp = chunk.header.stamp
+    state.chunk_first_command = chunk.inference_end
+    step_ns = chunk.step.sec * 1_000_000_000 + chunk.step.nanosec
+    state.row = (now_ns - stamp_ns(chunk.header.stamp)) / step_ns
+    return state
+
+
+@pytest.mark.usefixtures("sensors")
+def test_chunks_continue_what_the_executor_follows(graph: Any, checkpoint: Any) -> None:
+    """Protects the wiring: once delays are measured, chunks tell their frozen rows, and begin like the older one."""
+    for name in CONTRACT.camera_names:
+        graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
+    graph.start("joint_state_node", robot="so101_sim")
+    options = {"robot": "so101_sim", "checkpoint": str(checkpoint), "threads": 1, "guidance": "identity"}
+    graph.start("policy_node", max_rate_hz=5.0, **options)
+    chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
+    states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
+    executor = graph.node.create_publisher(ExecutorState, "executor_state", qos.STATE)
+    graph.wait_until(lambda: states.messages, "policy_node is active", 90)
+    assert graph.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction="touch red")).success
+
+    def guided() -> list[ActionChunk]:
+        if chunks.messages:
+            executor.publish(follow(chunks.last, graph.node.get_clock().now().nanoseconds))
+        return [chunk for chunk in chunks.messages if chunk.guidance]
+
+    graph.wait_until(lambda: len(guided()) >= 2, "chunks are guided", 60)
+    plain = [chunk for chunk in chunks.messages if not chunk.guidance]
+    # The first three delays: two of a warm-up, and one to know.
+    assert len(plain) >= 3
+    assert all(chunk.frozen_rows == 0 for chunk in plain)
+    chunk = guided()[0]
+    assert chunk.guidance == "identity"
+    assert 1 <= chunk.frozen_rows < chunk.rows
+    before = next(c for c in chunks.messages if c.chunk_id == chunk.chunk_id - 1)
+    rows, older = (np.array(c.positions).reshape(c.rows, -1) for c in (chunk, before))
+    ahead = (stamp_ns(chunk.header.stamp) - stamp_ns(before.header.stamp)) / 1e9 / CONTRACT.policy.step_s
+    expected = [np.interp(ahead, np.arange(len(older)), column) for column in older.T]
+    np.testing.assert_allclose(rows[0], expected, atol=0.1)
