@@ -45,7 +45,7 @@ class JointStateNode(ManagedNode):
         if warning := self._stamps.take_warning():
             self.get_logger().warning(warning)
         try:
-            state = self._merger.update(message.name, message.position, ns)
+            state = self._merger.update(message.name, message.position, ns, now_ns)
         except JointStateError as error:
             self.get_logger().error(
                 f"joint states on {self._topic} are dropped: {error}", throttle_duration_sec=_REPEAT_S

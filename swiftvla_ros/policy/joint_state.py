@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# How far ahead of the clock a driver's stamps may be and still be taken for its own.
+_FUTURE_NS = 500_000_000
+
 
 class JointStateError(ValueError):
     """A joint state message that must not be used; the text names the joint and what is wrong."""
@@ -50,7 +53,9 @@ class JointStateMerger:
         self._known.clear()
         self._last_stamp_ns = None
 
-    def update(self, names: Sequence[str], positions: Sequence[float], stamp_ns: int) -> JointState | None:
+    def update(
+        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int | None = None
+    ) -> JointState | None:
         """Take in a message.
 
         Parameters
@@ -59,6 +64,9 @@ class JointStateMerger:
             As in ``sensor_msgs/JointState``; units are the caller's.
         stamp_ns
             The message's time.
+        now_ns
+            Present time. Where it is given, a joint known from a time that has yet to come (its message was on its way
+            while the clock went back) is replaced by any newer message.
 
         Returns
         -------
@@ -80,13 +88,14 @@ class JointStateMerger:
         bad = [f"{name} = {value}" for name, value in ours.items() if not math.isfinite(value)]
         if bad:
             raise JointStateError(f"position is not finite: {', '.join(bad)}")
+        future_ns = math.inf if now_ns is None else now_ns + _FUTURE_NS
         for name, value in ours.items():
-            if name not in self._known or stamp_ns >= self._known[name][1]:
+            if name not in self._known or stamp_ns >= self._known[name][1] or self._known[name][1] > future_ns:
                 self._known[name] = (value, stamp_ns)
         if self.missing:
             return None
         oldest_ns = min(stamp for _, stamp in self._known.values())
-        if self._last_stamp_ns is not None and oldest_ns <= self._last_stamp_ns:
+        if self._last_stamp_ns is not None and oldest_ns <= self._last_stamp_ns <= future_ns:
             return None
         self._last_stamp_ns = oldest_ns
         return JointState(np.array([self._known[name][0] for name in self._names]), oldest_ns)

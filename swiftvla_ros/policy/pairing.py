@@ -101,11 +101,21 @@ class ObservationPairing:
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8], received_ns: int) -> bool:
         """Remember a frame; False when it is not newer than the camera's last one (a frozen or reordering driver)."""
-        return _append(self._images[camera], _Part(stamp_ns, received_ns, image))
+        return self._append(self._images[camera], _Part(stamp_ns, received_ns, image))
 
     def add_state(self, stamp_ns: int, state: NDArray[np.float64], received_ns: int) -> bool:
         """Remember a state [J]; False when it is not newer than the last one."""
-        return _append(self._states, _Part(stamp_ns, received_ns, state))
+        return self._append(self._states, _Part(stamp_ns, received_ns, state))
+
+    def _append(self, parts: deque[_Part], part: _Part) -> bool:
+        # A message that was on its way while the clock went back is of a time that has yet to come: it must not make
+        # all that follow look old until then.
+        while parts and parts[-1].stamp_ns > max(part.stamp_ns, part.received_ns + self._slop_ns):
+            parts.pop()
+        if parts and part.stamp_ns <= parts[-1].stamp_ns:
+            return False
+        parts.append(part)
+        return True
 
     def clear(self) -> None:
         """Forget everything, as after a clock jump."""
@@ -165,13 +175,6 @@ class ObservationPairing:
             ready_ns=max(part.received_ns for part in [*images.values(), state]),
         )
         return Pairing(PairingStatus.READY, "", observation, anchor_ns)
-
-
-def _append(parts: deque[_Part], part: _Part) -> bool:
-    if parts and part.stamp_ns <= parts[-1].stamp_ns:
-        return False
-    parts.append(part)
-    return True
 
 
 def _nearest(parts: deque[_Part], stamp_ns: int) -> _Part:

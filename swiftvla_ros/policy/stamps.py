@@ -12,7 +12,9 @@ _FOREIGN_CLOCK_NS = 10 * _NS
 class StampClock:
     """Decides once, from a topic's first message, whether its stamps can be used, and says so once.
 
-    Deciding once matters: a camera that freezes on an old stamp later must look old, not foreign.
+    Deciding once matters: a camera that freezes on an old stamp later must look old, not foreign. The other way is
+    open: a stamp near the present is no accident, so a topic whose first message misled is trusted from its first good
+    one on.
 
     Parameters
     ----------
@@ -36,6 +38,10 @@ class StampClock:
             self._foreign = abs(stamp_ns - received_ns) > _FOREIGN_CLOCK_NS
             if self._foreign:
                 self._warn(f"is stamped {abs(offset_s):.0f} s {'ahead of' if offset_s > 0 else 'behind'} this clock")
+        elif self._foreign and abs(stamp_ns - received_ns) <= _FOREIGN_CLOCK_NS:
+            # The first message was of another time, not of another clock: it was on its way while the clock jumped, or
+            # came before the first /clock.
+            self._foreign = False
         if not self._foreign:
             return stamp_ns
         # The same foreign stamp again is the same moment again, however late it arrives.

@@ -77,3 +77,15 @@ def test_malformed_messages_are_refused() -> None:
         merger.update(NAMES, [0.0] * 3, 1)
     with pytest.raises(JointStateError, match="joint pan is named twice"):
         merger.update(["pan", "pan"], [0.0, 0.0], 1)
+
+
+def test_a_state_of_a_time_before_the_clock_went_back_blocks_nothing() -> None:
+    """One late message of the old time, after everything was forgotten: the next ones of the new time are taken."""
+    merger, second = JointStateMerger(NAMES), 1_000_000_000
+    merger.update(NAMES, [1.0] * 4, 21 * second, second)
+    for k in (1, 2):
+        state = merger.update(NAMES, [2.0 + k] * 4, k * second, k * second)
+        assert state is not None
+        assert state.stamp_ns == k * second
+        np.testing.assert_array_equal(state.positions, [2.0 + k] * 4)
+    assert merger.update(NAMES, [9.0] * 4, second, 2 * second) is None

@@ -151,3 +151,18 @@ def test_an_unknown_camera_is_an_error() -> None:
     """A wrong name is a programming error, not silence."""
     with pytest.raises(KeyError):
         new_pairing().add_image("side", 1, IMAGE, 1)
+
+
+def test_a_message_of_a_time_before_the_clock_went_back_blocks_nothing() -> None:
+    """One late message of the old time, after everything was forgotten: observations of the new time are paired."""
+    pairing = filled(1000, 1000, 1000)
+    pairing.clear()
+    pairing.add_image("front", 21_000 * MS, IMAGE, 1010 * MS)
+    pairing.add_state(21_000 * MS, STATE, 1010 * MS)
+    for ms in (1020, 1086):
+        assert pairing.add_image("front", ms * MS, IMAGE, (ms + 5) * MS)
+        assert pairing.add_image("wrist", ms * MS, IMAGE, (ms + 5) * MS)
+        assert pairing.add_state(ms * MS, STATE, (ms + 5) * MS)
+        result = pairing.pair((ms + 10) * MS)
+        assert result.observation is not None, result.reason
+        assert result.observation.stamp_ns == ms * MS

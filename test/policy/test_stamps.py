@@ -51,3 +51,11 @@ def test_clear_decides_anew() -> None:
     clock.resolve(NOW, NOW)
     clock.clear()
     assert clock.resolve(5 * S, NOW) == NOW
+
+
+def test_a_first_message_of_another_time_does_not_mark_the_topic_for_ever() -> None:
+    """A message on its way while the clock jumped back, or before the first /clock: the next good stamp is believed."""
+    clock = StampClock("/camera")
+    assert clock.resolve(NOW + 20 * S, NOW) == NOW
+    assert clock.resolve(NOW + S // 2, NOW + S) == NOW + S // 2
+    assert clock.resolve(NOW + S // 2, NOW + 3600 * S) == NOW + S // 2
