@@ -7,9 +7,10 @@
 rows are 100 ms apart. The next observation is taken as soon as the chunk is there. Every mode sees the same scenes and
 words.
 
-Commands are judged at the control rate, by themselves: the jerk is their third divided difference, and a seam's jump is
-how far the first command that follows a newer chunk lies from where the two before it led. The arm is judged, too: the
-path of its end effector, and the third divided difference of its measured joints.
+Chunks are judged by how much a newer one disagrees: how far its row for now lies from where the commands led (median
+over seams; what guidance is for). Commands are judged at the control rate, by themselves: the jerk is their third
+divided difference, and a seam's jump is how far the first command that follows a newer chunk lies from where the two
+before it led (what the executor is for). And the arm: the path of its end effector, and its joints' jerk.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.motion.chunk import Chunk
 from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.driver import Follower, PolicyDriver
 from swiftvla_ros.sim.first_step import first_scene, task_of_episode
@@ -73,7 +75,7 @@ MODES = {
 
 @dataclass(frozen=True)
 class Episode:
-    """One rollout; lengths in m, jumps in rad, jerk in rad/s³, each the largest over joints and time."""
+    """One rollout; lengths in m, disagreement and jumps in rad, jerk in rad/s³, each of the joint with the largest."""
 
     mode: str
     delay_ms: int
@@ -83,6 +85,7 @@ class Episode:
     path_m: float
     command_jerk: float
     arm_jerk: float
+    disagreement: float
     seam_jump: float
     chunks: int
 
@@ -99,6 +102,7 @@ def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: i
     commands: list[Array] = []
     arm: list[Array] = []
     seams: list[int] = []
+    disagreements: list[float] = []
     ticks = accepted = 0
     while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < TIMEOUT_S:
         driver.tick()
@@ -111,6 +115,8 @@ def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: i
         commands.append(driver.command.position)
         if driver.executor.accepted > max(accepted, 1):
             seams.append(len(commands) - 1)
+            assert driver.chunk is not None
+            disagreements.append(disagreement(driver.chunk, driver.command.stamp_ns, commands[:-1]))
         accepted = driver.executor.accepted
     return Episode(
         mode,
@@ -121,6 +127,7 @@ def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: i
         path_length(world.contract, np.array(arm)),
         peak_jerk(np.array(commands), driver.tick_s),
         peak_jerk(np.array(arm), driver.tick_s),
+        float(np.median(disagreements)) if disagreements else 0.0,
         seam_jump(np.array(commands), seams),
         accepted,
     )
@@ -134,6 +141,13 @@ def path_length(contract: Contract, arm: Array) -> float:
 def peak_jerk(positions: Array, tick_s: float) -> float:
     """Largest third divided difference of [T, J]; 0 where there are too few."""
     return float(np.abs(np.diff(positions, 3, axis=0)).max(initial=0.0)) / tick_s**3 if len(positions) > 3 else 0.0
+
+
+def disagreement(chunk: Chunk, now_ns: int, before: list[Array]) -> float:
+    """How far a chunk's position for now lies from where the last two commands led, rad."""
+    place = np.clip((now_ns - chunk.stamp_ns) / chunk.step_ns, 0, len(chunk.positions) - 1)
+    now = [np.interp(place, np.arange(len(chunk.positions)), column) for column in chunk.positions.T]
+    return float(np.abs(np.array(now) - 2 * before[-1] + before[-2]).max()) if len(before) >= 2 else 0.0
 
 
 def seam_jump(commands: Array, seams: list[int]) -> float:
@@ -175,6 +189,7 @@ class Row:
     command_jerk: float
     command_jerk_max: float
     arm_jerk: float
+    disagreement: float
     seam_jump: float
     seam_jump_max: float
 
@@ -196,26 +211,16 @@ def summarise(mode: str, delay_ms: int, episodes: list[Episode]) -> Row:
         float(np.median(column("command_jerk"))),
         float(column("command_jerk").max()),
         float(np.median(column("arm_jerk"))),
+        float(np.median(column("disagreement"))),
         float(np.median(column("seam_jump"))),
         float(column("seam_jump").max()),
     )
 
 
 def table(rows: list[Row]) -> Table:
-    """The same for people; jumps in mrad."""
-    columns = (
-        "delay",
-        "mode",
-        "done (95 %)",
-        "s",
-        "path m",
-        "jerk rad/s³",
-        "arm's jerk",
-        "jump mrad",
-        "max",
-        "÷ queue",
-    )
-    out = Table(*columns, title=f"delay in ms (steps of {STEP_MS} ms)")
+    """The same for people; disagreement and jumps in mrad, jerk in rad/s³."""
+    columns = ("delay", "mode", "done (95 %)", "s", "path m", "disagree", "jump", "most", "jerk", "arm's", "÷ queue")
+    out = Table(*columns, title=f"delay in ms (steps of {STEP_MS} ms), disagreement and jumps in mrad, jerk in rad/s³")
     for row in rows:
         queue = next((r for r in rows if r.mode == "queue" and r.delay_ms == row.delay_ms), None)
         less = ""
@@ -228,10 +233,11 @@ def table(rows: list[Row]) -> Table:
             str(row.done),
             f"{row.seconds:.1f}",
             f"{row.path_m:.2f}",
-            f"{row.command_jerk:.0f}",
-            f"{row.arm_jerk:.0f}",
+            f"{row.disagreement * 1e3:.0f}",
             f"{row.seam_jump * 1e3:.2f}",
             f"{row.seam_jump_max * 1e3:.2f}",
+            f"{row.command_jerk:.0f}",
+            f"{row.arm_jerk:.0f}",
             less,
         )
     return out

@@ -122,6 +122,8 @@ class PolicyDriver:
         What follows the chunks.
     command
         The last command; None before the first chunk.
+    chunk
+        The last chunk that was taken over; None before the first.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class PolicyDriver:
         else:
             self.executor = follower
         self.command: Command | None = None
+        self.chunk: Chunk | None = None
         guided = isinstance(policy, GuidedPolicy) and policy.guidance != NO_GUIDANCE
         self._guided = policy if isinstance(policy, GuidedPolicy) and guided else None
         self._to_come = RowsToCome(policy.step_s)
@@ -195,6 +198,7 @@ class PolicyDriver:
 
     def _hand_over(self, chunk: Chunk, now_ns: int) -> None:
         if self.executor.offer(chunk, now_ns).accepted:
+            self.chunk = chunk
             self._delay.add((now_ns - chunk.stamp_ns) / NS)
             self._to_come.published(chunk.chunk_id, chunk.stamp_ns, chunk.positions, chunk.instruction_id, now_ns)
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chunk_guidance import Episode, peak_jerk, seam_jump, summarise, table
+from chunk_guidance import Episode, disagreement, peak_jerk, seam_jump, summarise, table
+from swiftvla_ros.motion.chunk import Chunk
 
 DT = 0.01
 
@@ -31,11 +32,19 @@ def test_jump_is_judged_at_seams_alone() -> None:
     assert seam_jump(commands, []) == 0.0
 
 
+def test_disagreement_is_the_chunks_not_the_commands() -> None:
+    """Protects the figure of guidance itself: a chunk's position for now against where the commands led."""
+    chunk = Chunk(0, 100_000_000, 0.5 * 0.1 * np.arange(10)[:, None])
+    led = [np.array([0.5 * (0.25 - k * DT)]) for k in (2, 1)]
+    assert disagreement(chunk, 250_000_000, led) == pytest.approx(0.0, abs=1e-12)
+    assert disagreement(chunk, 250_000_000, [q + 0.2 for q in led]) == pytest.approx(0.2)
+
+
 def test_rows_are_compared_with_the_queue() -> None:
     """Protects the printed ratios: the same delay's queue over the mode's own figure."""
 
     def episodes(mode: str, jerk: float, jump: float) -> list[Episode]:
-        return [Episode(mode, 300, k, v, 2.0, 0.4, jerk, 1.0, jump, 9) for k, v in enumerate(("DONE", "PENDING"))]
+        return [Episode(mode, 300, k, v, 2.0, 0.4, jerk, 1.0, 0.1, jump, 9) for k, v in enumerate(("DONE", "PENDING"))]
 
     rows = [summarise("queue", 300, episodes("queue", 50_000.0, 0.02))]
     rows.append(summarise("splice", 300, episodes("splice", 100.0, 0.001)))
