@@ -220,7 +220,7 @@ class ChunkExecutor:
         if reference is not None:
             for i in np.flatnonzero(times > clock.at(self._ticked_ns).ns).tolist():
                 positions[i] = reference.sample(int(times[i]))[0]
-        return positions
+        return self._follower.limiter.inside(positions)
 
     # -- what it says --------------------------------------------------------------------------------------------------
 

@@ -111,11 +111,15 @@ class PathClock:
         speed = np.maximum(speed, 1e-9)
         by_acceleration = float((_SHARE * limits.max_acceleration / speed).min())
         by_jerk = float((_SHARE * limits.max_jerk / speed).min())
+        # What bends the slope to 0 before the rate leaves 0 … 1: the change under way needed no more, so it is inside the
+        # limits. With less, path time would run backwards.
+        room = now.rate if now.slope < 0.0 else 1.0 - now.rate
+        needed = 1.001 * now.slope**2 / (2.0 * max(room, 1e-9))
         wanted = self._wanted
         wanted.current_position, wanted.current_velocity, wanted.current_acceleration = [0.0], [now.rate], [now.slope]
         wanted.target_velocity, wanted.target_acceleration = [rate], [0.0]
         wanted.max_acceleration = [float(np.clip(by_acceleration, SLOWEST_CHANGE, FASTEST_CHANGE))]
-        wanted.max_jerk = [float(np.clip(by_jerk, SLOWEST_BEND, FASTEST_BEND))]
+        wanted.max_jerk = [max(float(np.clip(by_jerk, SLOWEST_BEND, FASTEST_BEND)), needed)]
         profile = ruckig.Trajectory(1)
         self._solver.calculate(wanted, profile)
         duration_s = profile.duration
