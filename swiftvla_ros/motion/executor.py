@@ -372,7 +372,7 @@ class ChunkExecutor:
     def _descend(self, now_ns: int) -> None:
         """Take the step down the ladder that is due."""
         follower = self._follower
-        if follower.reference is not None and self._ladder.overdue(now_ns):
+        if follower.reference is not None and not follower.halting and self._ladder.overdue(now_ns):
             now = follower.clock.at(now_ns)
             # at full speed the plan has its own slow-down in it
             if now.rate < 1.0 and now.ns >= self._approach_until_ns:

@@ -50,6 +50,11 @@ class Follower:
         """Last commanded position, velocity and acceleration [3, J]."""
         return self.limiter.state
 
+    @property
+    def halting(self) -> bool:
+        """Whether path time is on its way to a halt, to bring the arm to rest."""
+        return self._braked_ns is not None
+
     def drop(self) -> None:
         """Follow nothing: the next advance brakes."""
         self.reference = self._braked_ns = None

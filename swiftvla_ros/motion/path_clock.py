@@ -111,8 +111,8 @@ class PathClock:
         speed = np.maximum(speed, 1e-9)
         by_acceleration = float((_SHARE * limits.max_acceleration / speed).min())
         by_jerk = float((_SHARE * limits.max_jerk / speed).min())
-        # What bends the slope to 0 before the rate leaves 0 … 1: the change under way needed no more, so it is inside the
-        # limits. With less, path time would run backwards.
+        # What bends the slope to 0 before the rate leaves 0 … 1: the change under way needed no more, so it is inside
+        # the limits. With less, path time would run backwards.
         room = now.rate if now.slope < 0.0 else 1.0 - now.rate
         needed = 1.001 * now.slope**2 / (2.0 * max(room, 1e-9))
         wanted = self._wanted

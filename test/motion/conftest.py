@@ -93,16 +93,23 @@ def arm_limits(joints: int = 3) -> Limits:
     return Limits(-1.7 * one, 1.7 * one, 2.5 * one, 12.0 * one, 150.0 * one)
 
 
+def bench(joints: int = 3, at: float = 0.0, **config: object) -> Bench:
+    """Make a bench; keywords go to the executor's configuration."""
+    limits = arm_limits(joints)
+    names = tuple(f"joint_{i}" for i in range(joints))
+    settings = {"step_s": 0.1, "state_timeout_s": 0.3, **config}
+    made = Bench(ChunkExecutor(limits, names, ExecutorConfig(**settings)), limits)
+    made.seed(np.full(joints, at))
+    return made
+
+
 @pytest.fixture
 def make_bench() -> Callable[..., Bench]:
     """Make a bench with three joints; keywords go to the executor's configuration."""
+    return bench
 
-    def make(joints: int = 3, at: float = 0.0, **config: float) -> Bench:
-        limits = arm_limits(joints)
-        names = tuple(f"joint_{i}" for i in range(joints))
-        settings = {"step_s": 0.1, "state_timeout_s": 0.3, **config}
-        bench = Bench(ChunkExecutor(limits, names, ExecutorConfig(**settings)), limits)
-        bench.seed(np.full(joints, at))
-        return bench
 
-    return make
+@pytest.fixture(scope="session")
+def make_bench_once() -> Callable[..., Bench]:
+    """The same for tests that make one for each of many examples."""
+    return bench
