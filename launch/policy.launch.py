@@ -14,13 +14,18 @@ def _start(context: LaunchContext) -> list[Action]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    def is_true(name: str) -> bool:
+        return value(name).lower() in ("true", "1")
+
     return launch_actions(
         describe(
             value("robot"),
             value("checkpoint"),
             device=value("device"),
             namespace=value("namespace"),
-            sim=value("sim").lower() in ("true", "1"),
+            sim=is_true("sim"),
+            loopback=is_true("loopback"),
+            shadow=is_true("shadow"),
             seed=int(value("seed")),
         )
     )
@@ -37,6 +42,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("device", default_value="auto", choices=["auto", "cpu", "cuda"]),
             DeclareLaunchArgument("namespace", default_value="", description="ROS namespace of all nodes"),
             DeclareLaunchArgument("sim", default_value="false", description="start the simulated robot, too"),
+            DeclareLaunchArgument(
+                "loopback", default_value="false", description="start an arm that is where it is told to be, too"
+            ),
+            DeclareLaunchArgument(
+                "shadow", default_value="false", description="command nothing; publish what would be"
+            ),
             DeclareLaunchArgument("seed", default_value="0", description="the simulated robot's first scene"),
             OpaqueFunction(function=_start),
         ]

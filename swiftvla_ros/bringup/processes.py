@@ -30,6 +30,10 @@ EXIT_CONFIGURATION = 2
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+# A camera driver that hangs may go on publishing its last picture with new stamps.
+_REPEATED_FOR_S = 1.0
+
+
 @dataclass(frozen=True)
 class ProcessDescription:
     """One process of the system: a node, its parameters, and what to do when it dies.
@@ -83,6 +87,8 @@ def describe(
     device: str = "auto",
     namespace: str = "",
     sim: bool = False,
+    loopback: bool = False,
+    shadow: bool = False,
     seed: int = 0,
 ) -> list[ProcessDescription]:
     """Describe all processes that make the arm do what it is told.
@@ -99,20 +105,31 @@ def describe(
         ROS namespace of all nodes.
     sim, seed
         With ``sim`` the simulated robot is started too; ``seed`` chooses its first scene.
+    loopback
+        The loop-back robot is started too: an arm that is where it is told to be, and grey pictures.
+    shadow
+        Nothing is commanded; what would be is published.
 
     Raises
     ------
     ContractError
         The contract can't be used.
+    ValueError
+        ``sim`` and ``loopback`` together: two drivers for one arm.
     """
+    if sim and loopback:
+        raise ValueError("sim and loopback are both the robot's driver; choose one")
     contract = load_contract(robot)
     robot_parameter = {"robot": _robot_parameter(robot)}
     processes = describe_simulated_robot(robot, namespace=namespace, seed=seed) if sim else []
+    if loopback:
+        processes.append(describe_loopback_robot(robot, namespace=namespace))
     processes += [
         ProcessDescription(
             name=f"camera_{camera}",
             executable="camera_node",
-            parameters={**robot_parameter, "camera": camera},
+            # A simulated camera's pictures of a scene at rest are alike; a real one's never are.
+            parameters={**robot_parameter, "camera": camera, "repeated_for_s": 0.0 if sim else _REPEATED_FOR_S},
             respawn=True,
             environment=_ONE_THREAD,
             namespace=namespace,
@@ -150,7 +167,7 @@ def describe(
         ProcessDescription(
             name="trajectory_executor",
             executable="trajectory_executor_node",
-            parameters=robot_parameter,
+            parameters={**robot_parameter, "shadow": shadow},
             environment=_ONE_THREAD,
             # It brings the arm to rest before it ends, so it is asked to, even when nothing else is left.
             signal_when_orphaned=signal.SIGTERM,
@@ -177,6 +194,17 @@ def describe_simulated_robot(
             namespace=namespace,
         )
     ]
+
+
+def describe_loopback_robot(robot: str | Path = DEFAULT_ROBOT, *, namespace: str = "") -> ProcessDescription:
+    """Describe the loop-back robot alone; as a driver's, its death ends the system."""
+    return ProcessDescription(
+        name="loopback_robot",
+        executable="loopback_robot_node",
+        parameters={"robot": _robot_parameter(robot)},
+        environment=_ONE_THREAD,
+        namespace=namespace,
+    )
 
 
 def describe_recorder(bag: Path, robot: str | Path = DEFAULT_ROBOT, *, namespace: str = "") -> ProcessDescription:

@@ -19,6 +19,10 @@ def command(
     device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
     namespace: Annotated[str, typer.Option(help="ROS namespace of all nodes, for two arms on one network.")] = "",
     sim: Annotated[bool, typer.Option("--sim", help="Start the simulated robot, too.")] = False,
+    loopback: Annotated[
+        bool, typer.Option("--loopback", help="Start an arm that is where it is told to be, with grey pictures.")
+    ] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Command nothing; publish what would be.")] = False,
     seed: Annotated[int, typer.Option(help="The simulated robot's first scene.")] = 0,
 ) -> None:
     """Start the system on your robot and keep it running.
@@ -31,11 +35,19 @@ def command(
     Then, from another terminal: swiftvla tell "pick up the red block"
     """
     from swiftvla_ros.bringup import Supervisor, describe, transport_environment
-    from swiftvla_ros.contract import ContractError
 
     try:
-        processes = describe(robot, checkpoint, device=device, namespace=namespace, sim=sim, seed=seed)
-    except ContractError as error:
+        processes = describe(
+            robot,
+            checkpoint,
+            device=device,
+            namespace=namespace,
+            sim=sim,
+            loopback=loopback,
+            shadow=shadow,
+            seed=seed,
+        )
+    except ValueError as error:
         refuse(error)
     supervisor = Supervisor(processes, environment=transport_environment())
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -45,10 +45,16 @@ class RecordedTopic:
 
 def recorded_topics(contract: Contract) -> list[RecordedTopic]:
     """List what a recording holds: what the policy saw and wanted, what was commanded and what was measured."""
-    commands = {
+    # Goals of an action are no topic: what they command is in executor_state, as for every output.
+    kinds = {
         "forward_position": "std_msgs/msg/Float64MultiArray",
+        "forward_velocity": "std_msgs/msg/Float64MultiArray",
         "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
     }
+    control, gripper = contract.control, contract.gripper
+    commands = [RecordedTopic(control.topic, kinds[control.output])] if control.output in kinds else []
+    if gripper is not None and gripper.topic is not None:
+        commands.append(RecordedTopic(gripper.topic, kinds["forward_position"]))
     return [
         *(RecordedTopic(f"observation/{name}", "sensor_msgs/msg/Image") for name in contract.camera_names),
         RecordedTopic("observation/state", "sensor_msgs/msg/JointState"),
@@ -57,7 +63,10 @@ def recorded_topics(contract: Contract) -> list[RecordedTopic]:
         RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
         RecordedTopic("policy_state", "swiftvla_ros/msg/PolicyState"),
         RecordedTopic("task_verdict", "swiftvla_ros/msg/TaskVerdict"),
-        RecordedTopic(contract.control.topic, commands[contract.control.output]),
+        RecordedTopic("speed_scale", "std_msgs/msg/Float64"),
+        RecordedTopic("shadow/predicted", "trajectory_msgs/msg/JointTrajectory"),
+        RecordedTopic("shadow/error", "sensor_msgs/msg/JointState"),
+        *commands,
     ]
 
 

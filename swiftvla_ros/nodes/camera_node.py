@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -22,6 +23,7 @@ class CameraNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("camera")
         self.describe("camera", "", "name of the camera in the contract")
+        self.describe("repeated_for_s", 0.0, "refuse a picture that comes byte for byte for longer, s; 0: never")
 
     def setup(self) -> None:
         """Find the camera in the contract."""
@@ -32,6 +34,9 @@ class CameraNode(ManagedNode):
             )
         self._camera = self.contract.camera(name)
         self._stamps = StampClock(self._camera.topic)
+        self._repeated_for_ns = round(float(self.value("repeated_for_s")) * 1e9)
+        if self._repeated_for_ns < 0:
+            raise ValueError("parameter repeated_for_s is negative; write 0 (never) or more")
         self._max_age_ns = round(self.contract.policy.max_image_age_s * 1e9)
         self._output = self.publisher(Image, f"observation/{name}", qos.IMAGE)
         self.subscribe(
@@ -45,15 +50,21 @@ class CameraNode(ManagedNode):
     def start(self) -> None:
         """Count silence from now on."""
         self._last_received_ns = self.now_ns()
+        self._picture: tuple[int, int] | None = None
 
     def _condition(self, message: Image | CompressedImage) -> None:
         now_ns = self.now_ns()
         if self.clock_jumped_back(now_ns):
             self._stamps.clear()
+            self._picture = None
         self._last_received_ns = now_ns
         ns = self._stamps.resolve(stamp_ns(message.header.stamp), now_ns)
         if warning := self._stamps.take_warning():
             self.get_logger().warning(warning)
+        repeated_ns = self._repeated_ns(message, now_ns)
+        if 0 < self._repeated_for_ns < repeated_ns:
+            self._refuse(f"the same picture has come for {repeated_ns / 1e9:.1f} s: the driver repeats its last one")
+            return
         try:
             image = rgb_image(message)
         except ImageMessageError as error:
@@ -67,6 +78,15 @@ class CameraNode(ManagedNode):
             )
             return
         self._output.publish(rgb_message(condition_image(image, self._camera), ns, message.header.frame_id))
+
+    def _repeated_ns(self, message: Image | CompressedImage, now_ns: int) -> int:
+        """For how long this very picture has come; no sensor's noise gives the same bytes twice."""
+        if not self._repeated_for_ns:
+            return 0
+        digest = zlib.crc32(message.data)
+        if self._picture is None or self._picture[0] != digest:
+            self._picture = digest, now_ns
+        return now_ns - self._picture[1]
 
     def _refuse(self, problem: str) -> None:
         self.get_logger().error(

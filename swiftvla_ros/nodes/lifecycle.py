@@ -15,7 +15,7 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -48,6 +48,9 @@ class ManagedNode(LifecycleNode):
     name
         Default node name.
     """
+
+    prompt = False
+    """Whether callbacks are called with the least overhead, where rclpy can: a tick is dearer than a wake-up."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -84,22 +87,26 @@ class ManagedNode(LifecycleNode):
 
     def publisher(self, kind: type, topic: str, qos: Any) -> Any:
         """Create a publisher that cleanup destroys."""
-        return self._own(self.create_publisher(kind, topic, qos), self.destroy_publisher)
+        return self.own(self.create_publisher(kind, topic, qos), self.destroy_publisher)
 
-    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
-        """Create a subscription that cleanup destroys; it calls back only while the node is active."""
-        return self._own(
-            self.create_subscription(kind, topic, lambda m: callback(m) if self.active else None, qos),
-            self.destroy_subscription,
-        )
+    def subscribe(
+        self, kind: type, topic: str, callback: Callable[[Any], object], qos: Any, *, always: bool = False
+    ) -> Any:
+        """Create a subscription that cleanup destroys; it calls back while the node is active, or ``always``."""
+
+        def deliver(message: Any) -> None:
+            if self.active or always:
+                callback(message)
+
+        return self.own(self.create_subscription(kind, topic, deliver, qos), self.destroy_subscription)
 
     def service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> Any:
         """Create a service that cleanup destroys."""
-        return self._own(self.create_service(kind, name, callback), self.destroy_service)
+        return self.own(self.create_service(kind, name, callback), self.destroy_service)
 
-    def timer(self, period_s: float, callback: Callable[[], None]) -> Any:
+    def timer(self, period_s: float, callback: Callable[[], object]) -> Any:
         """Create a timer on the ROS clock that cleanup destroys."""
-        return self._own(self.create_timer(period_s, callback), self.destroy_timer)
+        return self.own(self.create_timer(period_s, callback), self.destroy_timer)
 
     def now_ns(self) -> int:
         """Present time of the node's ROS clock, ns."""
@@ -160,7 +167,8 @@ class ManagedNode(LifecycleNode):
             entity, destroy = self._owned.pop()
             destroy(entity)
 
-    def _own(self, entity: Any, destroy: Callable[[Any], bool]) -> Any:
+    def own(self, entity: Any, destroy: Callable[[Any], bool]) -> Any:
+        """Have cleanup give ``entity`` back with ``destroy``."""
         self._owned.append((entity, destroy))
         return entity
 
@@ -198,6 +206,21 @@ class _Ending:
             raise SystemExit(0)
 
 
+def _make_executor(prompt: bool) -> Executor:
+    """Make rclpy's event-driven executor where that is wanted and there (since Kilted).
+
+    The other one builds its wait set anew for each callback, which takes longer than a control tick itself.
+    """
+    if prompt:
+        try:
+            from rclpy.experimental import EventsExecutor
+        except ImportError:
+            pass
+        else:
+            return EventsExecutor()
+    return SingleThreadedExecutor()
+
+
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Run one node in this process until SIGINT or SIGTERM.
 
@@ -211,13 +234,14 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
     node: ManagedNode | None = None
-    executor = SingleThreadedExecutor()
+    executor: Executor | None = None
     try:
         try:
             node = make_node()
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"can't start: {error}", file=sys.stderr)
             return EXIT_CONFIGURATION
+        executor = _make_executor(node.prompt)
         executor.add_node(node)
         if node.value("autostart"):
             if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
@@ -240,7 +264,8 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
             # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
             # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
             faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
-            executor.shutdown()
+            if executor is not None:
+                executor.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()
         faulthandler.cancel_dump_traceback_later()

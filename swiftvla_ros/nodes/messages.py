@@ -49,6 +49,16 @@ def header(ns: int, frame_id: str = "") -> Header:
     return Header(stamp=to_time(ns), frame_id=frame_id)
 
 
+def doubles(values: NDArray[np.float64]) -> array.array[float]:
+    """Numbers for a float64[] field, which takes an array.array over as it is and a list number by number."""
+    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+
+def counts(values: NDArray[np.int64]) -> array.array[int]:
+    """Numbers >= 0 for a uint64[] field."""
+    return array.array("Q", np.ascontiguousarray(values, dtype=np.uint64).tobytes())
+
+
 def rgb_message(rgb: NDArray[np.uint8], ns: int, frame_id: str) -> Image:
     """RGB uint8 [H, W, 3] as an image message."""
     message = Image(header=header(ns, frame_id), height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8")

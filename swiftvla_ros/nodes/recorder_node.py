@@ -51,7 +51,7 @@ class RecorderNode(ManagedNode):
             for camera in self.contract.cameras:
                 kind = Image if camera.transport == "raw" else CompressedImage
                 # Not self.subscribe, which gives no message info.
-                self._own(
+                self.own(
                     self.create_subscription(kind, camera.topic, self._film_callback(camera), qos.CAMERA_INPUT),
                     self.destroy_subscription,
                 )
@@ -81,7 +81,7 @@ class RecorderNode(ManagedNode):
             )
             package, kind = topic.msgtype.split("/msg/")
             message_class = getattr(importlib.import_module(f"{package}.msg"), kind)
-            self._own(
+            self.own(
                 self.create_subscription(message_class, topic.name, partial(self._store, topic), profile, raw=True),
                 self.destroy_subscription,
             )

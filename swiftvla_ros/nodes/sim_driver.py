@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.nodes.setpoints import Setpoints, Waypoint
+from swiftvla_ros.nodes.setpoints import RobotSetpoints, Setpoints
 from swiftvla_ros.sim.language import parse
 from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
@@ -77,13 +77,15 @@ class SimDriver:
         First scene; each reset takes the next.
     outputs
         Called by the thread.
+    parts
+        Which joints are commanded together: indices, as :class:`~swiftvla_ros.nodes.setpoints.RobotSetpoints` takes.
     """
 
-    def __init__(self, contract: Contract, seed: int, outputs: Outputs) -> None:
+    def __init__(self, contract: Contract, seed: int, outputs: Outputs, parts: tuple[NDArray[np.intp], ...]) -> None:
         self._contract = contract
         self._outputs = outputs
         self._world = SimWorld(contract, seed)
-        self._setpoints = Setpoints(self._world.state())
+        self._setpoints = RobotSetpoints(self._world.state(), parts)
         self._lock = threading.Lock()
         self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
         self._origin_ns = 0
@@ -103,23 +105,9 @@ class SimDriver:
         self._ending.set()
         self._thread.join()
 
-    def forward(self, position: Array) -> None:
-        """Command a position [J], SI, at once."""
-        self._enqueue(lambda ns: self._setpoints.forward(ns, position))
-
-    def follow(self, start_ns: int | None, offsets_ns: list[int], positions: Array, velocities: Array | None) -> None:
-        """Command a trajectory [N, J] that starts at a simulated time; None: on arrival."""
-
-        def take(ns: int) -> None:
-            begin_ns = ns if start_ns is None else start_ns
-            rows = velocities if velocities is not None else [None] * len(positions)
-            points = [
-                Waypoint(begin_ns + offset, position, velocity)
-                for offset, position, velocity in zip(offsets_ns, positions, rows, strict=True)
-            ]
-            self._setpoints.follow(ns, points)
-
-        self._enqueue(take)
+    def command(self, part: int, change: Callable[[Setpoints, int], None]) -> None:
+        """Take a command to a part of the joints: what it does to its set-points from a simulated time on."""
+        self._enqueue(lambda ns: change(self._setpoints.parts[part], ns))
 
     def instruct(self, text: str, number: int) -> None:
         """Watch another instruction; an empty text: none."""
@@ -181,7 +169,7 @@ class SimDriver:
                     self._origin_ns += behind_ns
                 self._outputs.lagging(behind_ns / _NS)
             self._take_commands(sim_ns)
-            self._world.command(self._setpoints.at(sim_ns))
+            self._world.command(self._setpoints.state(sim_ns)[0])
             self._world.advance(_SLICE_NS / _NS)
             sim_ns += _SLICE_NS
             self._outputs.clock(sim_ns)

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.msg import PolicyState, TaskVerdict
 from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.command_inputs import Change, CommandInputs
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import header, rgb_message, stamp_ns, to_time
+from swiftvla_ros.nodes.messages import header, rgb_message, to_time
 from swiftvla_ros.nodes.sim_driver import Judgement, SimDriver
 from swiftvla_ros.sim.tasks import Verdict
 
@@ -58,10 +57,7 @@ class SimRobotNode(ManagedNode):
         self._joints = self.publisher(JointState, self.contract.joint_states.topic, qos.STATE)
         self._verdicts = self.publisher(TaskVerdict, "task_verdict", qos.LATCHED)
         self._clock_output = self.publisher(Clock, "/clock", qos.CLOCK) if self.value("publish_clock") else None
-        if self.contract.control.output == "forward_position":
-            self.subscribe(Float64MultiArray, self.contract.control.topic, self._forward, qos.COMMAND)
-        else:
-            self.subscribe(JointTrajectory, self.contract.control.topic, self._follow, qos.COMMAND)
+        self._inputs = CommandInputs(self, self._take, lambda: self._epoch_ns)
         self.subscribe(PolicyState, "policy_state", self._instruct, qos.LATCHED)
         self.service(Trigger, "~/reset", self._reset)
         self.timer(0.2, self._check)
@@ -69,7 +65,7 @@ class SimRobotNode(ManagedNode):
     def start(self) -> None:
         """Build the scene and let time run."""
         self._instruction: tuple[int, str] = (0, "")
-        self._driver = SimDriver(self.contract, self._seed, self)
+        self._driver = SimDriver(self.contract, self._seed, self, self._inputs.joints)
         self._driver.start()
 
     def stop(self) -> None:
@@ -137,40 +133,9 @@ class SimRobotNode(ManagedNode):
         if self._failure is not None:
             raise RuntimeError("the simulation failed") from self._failure
 
-    def _forward(self, message: Float64MultiArray) -> None:
-        position = np.array(message.data)
-        if position.shape != (len(self.contract.joints),) or not np.isfinite(position).all():
-            self._refuse(f"{position.tolist()} is not {len(self.contract.joints)} finite positions")
-        elif self._driver is not None:
-            self._driver.forward(self.contract.to_si(position))
-
-    def _follow(self, message: JointTrajectory) -> None:
-        if sorted(message.joint_names) != sorted(self.contract.joint_names):
-            self._refuse(f"joints {list(message.joint_names)}, expected {list(self.contract.joint_names)}")
-            return
-        order = [list(message.joint_names).index(name) for name in self.contract.joint_names]
-        try:
-            positions = np.array([point.positions for point in message.points])[:, order]
-            given = all(len(point.velocities) == len(order) for point in message.points)
-            velocities = np.array([point.velocities for point in message.points])[:, order] if given else None
-        except (ValueError, IndexError):
-            self._refuse("points are missing, or do not have one position a joint")
-            return
-        if not np.isfinite(positions).all() or (velocities is not None and not np.isfinite(velocities).all()):
-            self._refuse("a point is not finite")
-            return
-        offsets_ns = [p.time_from_start.sec * _NS + p.time_from_start.nanosec for p in message.points]
-        begins_ns = stamp_ns(message.header.stamp)
-        if velocities is not None:
-            velocities = velocities / self.contract.velocity_from_si(np.ones(len(order)))
+    def _take(self, part: int, change: Change) -> None:
         if self._driver is not None:
-            start_ns = begins_ns - self._epoch_ns if begins_ns else None
-            self._driver.follow(start_ns, offsets_ns, self.contract.to_si(positions), velocities)
-
-    def _refuse(self, problem: str) -> None:
-        self.get_logger().error(
-            f"command on {self.contract.control.topic} refused: {problem}", throttle_duration_sec=_REPEAT_S
-        )
+            self._driver.command(part, change)
 
     def _instruct(self, message: PolicyState) -> None:
         told = (message.instruction_id, message.instruction)

@@ -6,21 +6,28 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from numpy.typing import NDArray
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason, brake_trajectory
+from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.messages import counts, doubles, stamp_ns
+from swiftvla_ros.nodes.outputs import CommandOutput, Outputs
+from swiftvla_ros.nodes.shadow import ShadowOutput, shadow_contract
 
 _REPEAT_S = 2.0
-# At rest, executor_state comes this often; while the arm moves, at every tick.
+# At rest, executor_state comes this often.
 _STATE_PERIOD_NS = 50_000_000
+_UNWELL = {
+    **dict.fromkeys((Mode.TAIL, Mode.DECELERATING, Mode.HOLD, Mode.RELEASED), Level.WARN),
+    Mode.STOPPED: Level.ERROR,
+}
+_FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
 
 
 class TrajectoryExecutorNode(ManagedNode):
@@ -30,27 +37,46 @@ class TrajectoryExecutorNode(ManagedNode):
     commands no more.
     """
 
+    prompt = True
+
     def __init__(self) -> None:
         super().__init__("trajectory_executor")
+        self.describe("shadow", False, "command nothing: publish what would be, beside what the arm does")
+        self.describe("state_rate_hz", 0.0, "most executor_state messages a second in motion; 0: one a tick")
         self._core: ChunkExecutor | None = None
+        self._shadow: ShadowOutput | None = None
         self._resting = True
 
     def setup(self) -> None:
         """Open the topics; nothing is commanded yet."""
-        control = self.contract.control
-        self._core = ChunkExecutor.from_contract(self.contract)
+        control, state_rate_hz = self.contract.control, float(self.value("state_rate_hz"))
+        if not 0.0 <= state_rate_hz < float("inf"):
+            raise ValueError(f"parameter state_rate_hz is {state_rate_hz}; write 0 (one message a tick) or more")
+        self._state_gap_ns = round(1e9 / state_rate_hz) if state_rate_hz else 0
+        contract = shadow_contract(self.contract) if self.value("shadow") else self.contract
+        self._core = ChunkExecutor.from_contract(contract)
+        self._output: CommandOutput
+        if self.value("shadow"):
+            self._output = self._shadow = ShadowOutput(self, self._core.plan_rows)
+            self.get_logger().warning("shadow mode: nothing is commanded")
+        else:
+            self._output = Outputs(self)
         self._command: Command | None = None
         self._told: tuple[Mode, Reason, int, int] | None = None
         self._told_ns = 0
-        kind = Float64MultiArray if control.output == "forward_position" else JointTrajectory
-        self._commands = self.publisher(kind, control.topic, qos.COMMAND)
+        self._ticked_ns = self._longest_ns = 0
+        self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
+        self._message.header.frame_id = self.contract.base_frame
         self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.subscribe(ActionChunk, "action_chunk", self._offer, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
+        # A scale that was set while nobody listened, or this node was inactive, holds all the same.
+        self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
         self.service(Trigger, "~/start", self._serve_start)
         self.service(Trigger, "~/stop", self._serve_stop)
         self.service(Trigger, "~/emergency_stop", self._serve_emergency_stop)
         self.service(Trigger, "~/reset", self._serve_reset)
+        publish_diagnostics(self, self._health)
         self.timer(1.0 / control.rate_hz, self._tick)
 
     def start(self) -> None:
@@ -70,7 +96,7 @@ class TrajectoryExecutorNode(ManagedNode):
 
     def teardown(self) -> None:
         """Forget the motion."""
-        self._core = self._command = None
+        self._core = self._command = self._shadow = None
         self._resting = True
 
     def _offer(self, message: ActionChunk) -> None:
@@ -99,78 +125,82 @@ class TrajectoryExecutorNode(ManagedNode):
                 throttle_duration_sec=_REPEAT_S,
             )
             return
-        self._core.measured(np.array(message.position), stamp_ns(message.header.stamp))
+        position, ns = np.array(message.position), stamp_ns(message.header.stamp)
+        self._core.measured(position, ns, self.now_ns())
+        if self._shadow is not None:
+            self._shadow.measured(position, ns)
+
+    def _scale(self, message: Float64) -> None:
+        assert self._core is not None
+        if self._core.set_speed_scale(message.data / 100.0):
+            self.get_logger().info(f"speed scale: {message.data:g} %")
+        else:
+            self.get_logger().warning(f"speed_scale: {message.data} is not a number from 0 to 100 (%); nothing changes")
 
     def _tick(self) -> None:
         assert self._core is not None
         now_ns = self.now_ns()
+        if self._ticked_ns:
+            self._longest_ns = max(self._longest_ns, now_ns - self._ticked_ns)
+        self._ticked_ns = now_ns
         moved = not self._resting
         self._command = command = self._core.tick(now_ns)
         self._resting = command is None or not (command.velocity.any() or command.acceleration.any())
         if command is not None and (self.active or moved):
-            self._send(command, now_ns)
+            self._output.send(command, now_ns)
         core = self._core
         told = (core.mode, core.reason, core.accepted, core.refused)
-        due = not 0 <= now_ns - self._told_ns < _STATE_PERIOD_NS
-        if due or told != self._told or moved or not self._resting:
+        gap_ns = _STATE_PERIOD_NS if self._resting and not moved else self._state_gap_ns
+        if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
             if self._told is None or told[:2] != self._told[:2]:
                 self.get_logger().info(f"{core.mode.name}: {core.reason_text}")
             self._told, self._told_ns = told, now_ns
             self._publish_state(now_ns)
 
-    def _send(self, command: Command, now_ns: int) -> None:
-        if self.contract.control.output == "forward_position":
-            self._commands.publish(Float64MultiArray(data=self.contract.from_si(command.position).tolist()))
-            return
-        # The command is reached one tick from now, when the next message takes over. Should this be the last one that
-        # the driver gets, the tail brings the arm to rest inside the limits.
-        tick_s = 1.0 / self.contract.control.rate_hz
-        stop = brake_trajectory(command, self.contract.limits)
-        points = [self._point(tick_s, command.position, command.velocity)]
-        for after_s, position, velocity in zip(stop.times_s, stop.positions, stop.velocities, strict=True):
-            points.append(self._point(tick_s + after_s, position, velocity))
-        self._commands.publish(
-            JointTrajectory(header=header(now_ns), joint_names=list(self.contract.joint_names), points=points)
-        )
-
-    def _point(
-        self, from_start_s: float, position: NDArray[np.float64], velocity: NDArray[np.float64]
-    ) -> JointTrajectoryPoint:
-        return JointTrajectoryPoint(
-            positions=self.contract.from_si(position).tolist(),
-            velocities=self.contract.velocity_from_si(velocity).tolist(),
-            time_from_start=to_duration(round(from_start_s * 1e9)),
-        )
-
     def _publish_state(self, now_ns: int) -> None:
-        core, command = self._core, self._command
+        core, command, message = self._core, self._command, self._message
         assert core is not None
+        # One message for all ticks: making one anew costs more than filling it in.
+        _set(message.header.stamp, now_ns)
         # Deactivated and at rest, the core still holds, but nothing is sent any more.
-        mode = core.mode if self.active or not self._resting or core.mode is Mode.STOPPED else Mode.RELEASED
-        self._state.publish(
-            ExecutorState(
-                header=header(now_ns, self.contract.base_frame),
-                mode=mode,
-                reason=core.reason,
-                reason_text=core.reason_text,
-                chunk_id=core.chunk_id,
-                row=core.row,
-                chunk_age_s=core.age_s(now_ns),
-                chunk_stamp=to_time(core.chunk.stamp_ns if core.chunk is not None else 0),
-                chunk_first_command=to_time(core.first_command_ns or 0),
-                chunks_accepted=core.accepted,
-                chunks_refused=core.refused,
-                last_refusal=core.last_refusal.code,
-                last_refusal_text=core.last_refusal.text,
-                joint_names=list(self.contract.joint_names),
-                position_clamps=core.position_clamps.tolist(),
-                velocity_clamps=core.velocity_clamps.tolist(),
-                acceleration_clamps=core.acceleration_clamps.tolist(),
-                speed_scale=1.0,
-                commanded_position=[] if command is None else command.position.tolist(),
-                tracking_error=core.tracking_error.tolist(),
-            )
-        )
+        let_go = not self.active and self._resting and core.mode is not Mode.STOPPED
+        message.mode = Mode.RELEASED if let_go else core.mode
+        message.reason, message.reason_text = core.reason, core.reason_text
+        message.chunk_id, message.row = core.chunk_id, core.row
+        message.chunk_age_s = core.age_s(now_ns)
+        _set(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
+        _set(message.chunk_first_command, core.first_command_ns or 0)
+        message.chunks_accepted, message.chunks_refused = core.accepted, core.refused
+        message.last_refusal, message.last_refusal_text = core.last_refusal.code, core.last_refusal.text
+        message.position_clamps = counts(core.position_clamps)
+        message.velocity_clamps = counts(core.velocity_clamps)
+        message.acceleration_clamps = counts(core.acceleration_clamps)
+        message.limit_excess = doubles(core.limit_excess)
+        message.speed_scale = float(core.speed_scale)
+        message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
+        message.tracking_error = doubles(core.tracking_error)
+        self._state.publish(message)
+
+    def _health(self) -> Health:
+        core = self._core
+        assert core is not None
+        longest_ns, self._longest_ns = self._longest_ns, 0
+        values = {
+            "mode": core.mode.name,
+            "reason": core.reason.name,
+            "chunks accepted": core.accepted,
+            "chunks refused": core.refused,
+            "last refusal": core.last_refusal.text,
+            "speed scale, %": f"{100 * core.speed_scale:.0f}",
+            "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
+            "shadow": self._shadow is not None,
+        }
+        if rivals := self._output.rivals():
+            text = f"somebody else publishes on {', '.join(rivals)}, too: nothing limits what the arm is told"
+            self.get_logger().error(text, throttle_duration_sec=_REPEAT_S)
+            return Health(Level.ERROR, text, values)
+        level = Level.ERROR if core.reason in _FAULTS else _UNWELL.get(core.mode, Level.OK)
+        return Health(level, f"{core.mode.name}: {core.reason_text}", values)
 
     def _serve_start(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._core is not None
@@ -192,6 +222,10 @@ class TrajectoryExecutorNode(ManagedNode):
         if self._core.reset():
             return _answer(response, True, "nothing is commanded; the next chunk starts from the measured pose")
         return _answer(response, False, "the arm still moves; call ~/stop and wait for HOLD first")
+
+
+def _set(stamp: Time, ns: int) -> None:
+    stamp.sec, stamp.nanosec = divmod(ns, 1_000_000_000)
 
 
 def _answer(response: Trigger.Response, success: bool, message: str) -> Trigger.Response:

@@ -39,12 +39,27 @@ def test_only_what_can_come_back_safely_is_respawned() -> None:
     """Protects: an executor or a robot that comes back without its past never moves the arm."""
     processes = by_name(describe(sim=True))
     assert {n for n, p in processes.items() if not p.respawn} == {"trajectory_executor", "sim_robot"}
+    assert not by_name(describe(loopback=True))["loopback_robot"].respawn
+
+
+def test_two_drivers_for_one_arm_are_refused() -> None:
+    """Protects: the simulated and the loop-back robot never answer for the same joints."""
+    with pytest.raises(ValueError, match="choose one"):
+        describe(sim=True, loopback=True)
+
+
+def test_shadow_mode_reaches_the_executor_and_nobody_else() -> None:
+    """Protects: a dry run that was asked for is one."""
+    given = {n: p.parameters.get("shadow") for n, p in by_name(describe("so101", "nowhere", shadow=True)).items()}
+    assert given.pop("trajectory_executor") is True
+    assert set(given.values()) == {None}
+    assert by_name(describe())["trajectory_executor"].parameters["shadow"] is False
 
 
 def test_every_process_is_a_module_that_exists() -> None:
     """Protects: a renamed node is found here and not on the robot."""
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    for process in [*describe(sim=True), describe_recorder(Path("bag"))]:
+    for process in [*describe(sim=True), *describe(loopback=True), describe_recorder(Path("bag"))]:
         assert importlib.util.find_spec(process.module) is not None, process.module
 
 

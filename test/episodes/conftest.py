@@ -53,7 +53,9 @@ class Messages:
             position_clamps=counts,
             velocity_clamps=counts,
             acceleration_clamps=counts,
+            limit_excess=np.zeros(len(self.names)),
             speed_scale=1.0,
+            shadow=False,
             commanded_position=np.asarray(position, np.float64),
             tracking_error=np.zeros(len(self.names)),
         )
@@ -89,6 +91,7 @@ class Messages:
             inference_start=self.stamp(start),
             inference_end=self.stamp(end),
             frozen_rows=0,
+            guidance="",
         )
 
 

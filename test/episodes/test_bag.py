@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,17 @@ def test_everything_that_explains_a_motion_is_recorded(contract: Contract) -> No
     names = {t.name for t in recorded_topics(contract)}
     assert {"observation/front", "observation/wrist", "observation/state", "action_chunk", "executor_state"} <= names
     assert {contract.control.topic, contract.joint_states.topic, "policy_state", "task_verdict"} <= names
+
+
+def test_what_is_commanded_is_recorded_for_every_output(contract: Contract) -> None:
+    """Protects: a gripper on a topic of its own is in the bag; an action's goals are no topic to wait for."""
+
+    def topics(output: str, gripper: str | None) -> set[str]:
+        control = contract.control.model_copy(update={"output": output})
+        assert contract.gripper is not None
+        hand = contract.gripper.model_copy(update={"topic": gripper})
+        file = contract.file.model_copy(update={"control": control, "gripper": hand})
+        return {t.name for t in recorded_topics(replace(contract, file=file))}
+
+    assert {contract.control.topic, "/hand/commands"} <= topics("forward_velocity", "/hand/commands")
+    assert contract.control.topic not in topics("follow_joint_trajectory", None)

@@ -46,6 +46,7 @@ def expected(processes: list[ProcessDescription]) -> dict[str, str]:
 def test_policy_launch_starts_the_described_processes(repository: Path) -> None:
     """Protects: `ros2 launch` and `swiftvla up` run the same system."""
     assert summary(nodes(repository, "policy.launch.py", sim="true")) == expected(describe(sim=True))
+    assert summary(nodes(repository, "policy.launch.py", loopback="true")) == expected(describe(loopback=True))
     assert summary(nodes(repository, "policy.launch.py", robot="so101")) == expected(describe("so101"))
 
 

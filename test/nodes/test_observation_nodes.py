@@ -183,3 +183,29 @@ def test_a_managed_node_follows_its_manager(graph: Any) -> None:
         assert change(Transition.TRANSITION_CLEANUP)
         assert state() == State.PRIMARY_STATE_UNCONFIGURED
     assert process.end() == 0
+
+
+def test_a_driver_that_repeats_its_last_picture_is_refused(graph: Any) -> None:
+    """A hung camera with fresh stamps does not keep the policy going blind; the next true picture goes on."""
+    driver = graph.node.create_publisher(Image, FRONT.topic, qos.IMAGE)
+    output = graph.listen(Image, "/hung/observation/front", qos.STATE_INPUT)
+    process = graph.start(
+        "camera_node", "camera_hung", namespace="hung", robot="so101_sim", camera="front", repeated_for_s=0.3
+    )
+
+    def show(picture: Any) -> None:
+        driver.publish(rgb_message(picture, graph.node.get_clock().now().nanoseconds, "front_optical_frame"))
+
+    def refused() -> bool:
+        show(PICTURE)
+        return "repeats its last one" in process.output()
+
+    graph.wait_until(refused, "the picture is refused", 90)
+    assert output.messages
+    # Only what was under way when the third of a second had passed may still come out.
+    first_ns = stamp_ns(output.messages[0].header.stamp)
+    assert stamp_ns(output.last.header.stamp) - first_ns < 600_000_000
+    noise = PICTURE.copy()
+    noise[0, 0] ^= 1
+    send_until_received(graph, driver, rgb_message(noise, graph.node.get_clock().now().nanoseconds, ""), output)
+    assert process.end() == 0, process.output()

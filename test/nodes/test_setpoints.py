@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swiftvla_ros.nodes.setpoints import Setpoints, Waypoint
+from swiftvla_ros.nodes.setpoints import RobotSetpoints, Setpoints, Waypoint
 
 MS = 1_000_000
 
@@ -58,3 +58,27 @@ def test_without_velocities_points_are_joined_by_lines() -> None:
     setpoints.follow(0, [point(100, 1.0), point(200, 0.0)])
     assert setpoints.at(50 * MS)[0] == pytest.approx(0.5)
     assert setpoints.at(150 * MS)[0] == pytest.approx(0.5)
+
+
+def test_a_velocity_moves_on_until_the_next_command() -> None:
+    """A velocity command is integrated for as long as no other comes: what a robot does when its commander dies."""
+    setpoints = Setpoints(np.zeros(1))
+    setpoints.drive(100 * MS, np.array([0.5]))
+    assert setpoints.at(300 * MS)[0] == pytest.approx(0.1)
+    setpoints.drive(300 * MS, np.array([-1.0]))
+    position, velocity = setpoints.state(400 * MS)
+    assert (position[0], velocity[0]) == (pytest.approx(0.0), -1.0)
+    setpoints.forward(400 * MS, np.array([0.2]))
+    assert setpoints.at(900 * MS)[0] == 0.2
+
+
+def test_parts_are_commanded_apart() -> None:
+    """A gripper's command leaves the arm where it is, and the other way round."""
+    robot = RobotSetpoints(np.array([0.1, 0.2, 0.3]), (np.array([0, 2]), np.array([1])))
+    robot.parts[0].forward(10 * MS, np.array([1.0, 3.0]))
+    robot.parts[1].follow(10 * MS, [point(110, 1.2)])
+    position, velocity = robot.state(60 * MS)
+    np.testing.assert_allclose(position, [1.0, 0.7, 3.0])
+    np.testing.assert_allclose(velocity, [0.0, 10.0, 0.0])
+    robot.forward(60 * MS, np.zeros(3))
+    np.testing.assert_array_equal(robot.state(90 * MS)[0], np.zeros(3))

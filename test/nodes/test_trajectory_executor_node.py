@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.contract import load_contract
@@ -41,6 +41,7 @@ class Arm:
         self.sending = threading.Event()
         self.nan = False
         self.broken_state = False
+        self.follows = True
         self.chunk_id = 0
         self.begin_ns: int | None = None
         self.process = graph.start("trajectory_executor_node", namespace=namespace, robot=robot, **parameters)
@@ -62,7 +63,7 @@ class Arm:
         return int(self.graph.node.get_clock().now().nanoseconds)
 
     def _measure(self) -> None:
-        if self.states.messages and len(self.states.last.commanded_position):
+        if self.follows and self.states.messages and len(self.states.last.commanded_position):
             self.position = np.array(self.states.last.commanded_position)
         names = list(CONTRACT.joint_names)
         position = (self.position * math.nan if self.broken_state else self.position).tolist()
@@ -287,6 +288,77 @@ def test_deactivating_in_motion_slows_the_arm_down_and_lets_go(graph: Any) -> No
     assert change(Transition.TRANSITION_ACTIVATE)
     arm.settle(ExecutorState.FRESH)
     arm.close()
+
+
+def test_speed_scale_slows_pauses_and_goes_on(arm: Arm) -> None:
+    """Percent on a latched topic, along the path and inside the limits; what is no such number changes nothing."""
+    scale = arm.graph.node.create_publisher(Float64, "speed_scale", qos.LATCHED)
+
+    def reaches(percent: float, expected: float) -> None:
+        scale.publish(Float64(data=percent))
+        arm.graph.wait_until(lambda: abs(arm.states.last.speed_scale - expected) < 1e-3, f"speed scale {percent}")
+
+    arm.move()
+    reaches(50.0, 0.5)
+    for nonsense in (math.nan, -1.0, 150.0):
+        scale.publish(Float64(data=nonsense))
+    arm.graph.wait_until(lambda: arm.process.output().count("nothing changes") >= 1, "it is refused")
+    assert arm.states.last.speed_scale == pytest.approx(0.5, abs=1e-3)
+    reaches(0.0, 0.0)
+    arm.graph.wait_until(lambda: not arm.moves(), "it stands on its path")
+    arm.graph.wait_until(lambda: arm.states.last.reason == ExecutorState.REASON_PAUSED, "it says that it is paused")
+    reaches(100.0, 1.0)
+    arm.graph.wait_until(arm.moves, "it goes on")
+    arm.check_limits()
+
+
+def test_in_shadow_mode_nothing_can_be_commanded(graph: Any) -> None:
+    """No publisher of commands exists; what would be sent, and how far the arm is from it, is published instead."""
+    predicted = graph.listen(JointTrajectory, "/shadow/shadow/predicted", qos.STATE)
+    errors = graph.listen(JointState, "/shadow/shadow/error", qos.STATE)
+    others = graph.node.count_publishers(CONTRACT.control.topic)
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic, namespace="shadow", shadow=True)
+    arm.follows = False
+    arm.move()
+    assert graph.node.count_publishers(CONTRACT.control.topic) == others
+    assert all(s.shadow for s in arm.states.messages)
+    graph.wait_until(lambda: len(errors.messages) > 60 and len(predicted.messages) > 5, "predictions come")
+    assert tuple(predicted.last.joint_names) == CONTRACT.joint_names
+    commanded = {stamp_ns(s.header.stamp): s.commanded_position for s in arm.states.messages if s.commanded_position}
+    named = [m for m in predicted.messages if stamp_ns(m.header.stamp) in commanded]
+    assert named
+    assert all(list(m.points[0].positions) == list(commanded[stamp_ns(m.header.stamp)]) for m in named)
+    # The arm stands at rest, so the error is the prediction's distance from there, at the state's own stamp.
+    ns = np.array(sorted(commanded))
+    path = np.array([commanded[k][0] for k in ns.tolist()])
+    for message in errors.messages[-30:]:
+        expected = np.interp(stamp_ns(message.header.stamp), ns, path) - CONTRACT.rest[0]
+        assert message.position[0] == pytest.approx(expected, abs=2e-3)
+    # When the plan has ended the next one begins where the arm is, with nobody calling ~/reset.
+    arm.sending.clear()
+    arm.settle(ExecutorState.RELEASED)
+    arm.begin_ns = None
+    arm.move()
+    assert not arm.commands.messages
+    arm.close()
+
+
+def test_its_health_is_on_diagnostics(arm: Arm) -> None:
+    """An aggregator sees OK while chunks are followed, and an error with its reason once the arm is stopped."""
+    diagnostics = pytest.importorskip("diagnostic_msgs.msg", reason="diagnostic_msgs is not installed")
+    inbox = arm.graph.listen(diagnostics.DiagnosticArray, "/diagnostics", 10)
+
+    def newest(text: str, level: bytes) -> bool:
+        mine = [s for m in inbox.messages for s in m.status if s.name == "/trajectory_executor"]
+        return bool(mine) and text in mine[-1].message and mine[-1].level == level
+
+    arm.move()
+    arm.graph.wait_until(lambda: newest("FRESH", b"\x00"), "it is well")
+    assert arm.graph.trigger("trajectory_executor/emergency_stop").success
+    arm.graph.wait_until(lambda: newest("STOPPED", b"\x02"), "it is not")
+    values = {v.key: v.value for v in inbox.last.status[0].values}
+    assert values["reason"] == "EMERGENCY_STOP"
+    assert float(values["longest time between ticks, ms"]) > 0
 
 
 def test_a_trajectory_ends_at_rest(graph: Any, tmp_path: Path) -> None:

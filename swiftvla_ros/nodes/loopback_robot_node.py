@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A robot driver without a robot: commands become joint states, with faults to order; grey pictures for cameras."""
+
+from __future__ import annotations
+
+import array
+import sys
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import cv2
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_srvs.srv import Trigger
+
+from swiftvla_ros.contract import Camera
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.command_inputs import Change, CommandInputs
+from swiftvla_ros.nodes.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.loopback import Faults, LoopbackArm, MovingPicture
+from swiftvla_ros.nodes.messages import header, rgb_message
+
+_FAULTS = {
+    "delay_s": "time from a command to the state that shows it, s",
+    "noise_rad": "standard deviation of measured positions, rad",
+    "dropout": "share of commands, and of states, that are lost",
+    "deaf": "ignore all commands",
+}
+
+
+class LoopbackRobotNode(ManagedNode):
+    """Publishes what the contract's driver would; everything runs in the executor's thread.
+
+    The faults can be changed while it runs: ``ros2 param set /loopback_robot deaf true``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("loopback_robot")
+        self.describe("seed", 0, "seed of noise and losses")
+        self.describe("cameras", True, "publish moving grey pictures for the contract's cameras")
+        for fault in fields(Faults):
+            self.declare_parameter(fault.name, fault.default, ParameterDescriptor(description=_FAULTS[fault.name]))
+        self._arm: LoopbackArm | None = None
+        self.add_on_set_parameters_callback(self._set)
+
+    def setup(self) -> None:
+        """Open the topics of commands, joints and cameras."""
+        inputs = CommandInputs(self, self._take)
+        self._arm = LoopbackArm(self.contract, inputs.joints, int(self.value("seed")))
+        self._arm.faults = Faults(**{fault.name: self.value(fault.name) for fault in fields(Faults)})
+        self._joints = self.publisher(JointState, self.contract.joint_states.topic, qos.STATE)
+        self.timer(1.0 / self.contract.joint_states.rate_hz, self._measure)
+        for camera in self.contract.cameras if self.value("cameras") else ():
+            kind = Image if camera.transport == "raw" else CompressedImage
+            publisher = self.publisher(kind, camera.topic, qos.IMAGE)
+            self.timer(1.0 / camera.rate_hz, partial(self._film, camera, publisher, MovingPicture(*camera.source_size)))
+        self.service(Trigger, "~/reset", self._reset)
+
+    def teardown(self) -> None:
+        """Forget the arm."""
+        self._arm = None
+
+    def _take(self, part: int, change: Change) -> None:
+        assert self._arm is not None
+        self._arm.command(part, change, self.now_ns())
+
+    def _measure(self) -> None:
+        if not self.active or self._arm is None:
+            return
+        now_ns = self.now_ns()
+        if self.clock_jumped_back(now_ns):
+            self._arm.reset(now_ns)
+        state = self._arm.state(now_ns)
+        if state is not None:
+            self._joints.publish(
+                JointState(
+                    header=header(now_ns, self.contract.base_frame),
+                    name=list(self.contract.joint_names),
+                    position=self.contract.from_si(state[0]).tolist(),
+                    velocity=self.contract.velocity_from_si(state[1]).tolist(),
+                )
+            )
+
+    def _film(self, camera: Camera, publisher: Any, picture: MovingPicture) -> None:
+        if not self.active:
+            return
+        frame_id = f"{camera.name}_optical_frame"
+        if camera.transport == "raw":
+            publisher.publish(rgb_message(picture.next(), self.now_ns(), frame_id))
+            return
+        _, jpeg = cv2.imencode(".jpg", picture.next())
+        data = array.array("B", jpeg.tobytes())
+        publisher.publish(CompressedImage(header=header(self.now_ns(), frame_id), format="jpeg", data=data))
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {p.name: p.value for p in parameters if p.name in _FAULTS}
+        if self._arm is None or not changes:
+            return SetParametersResult(successful=True)
+        try:
+            self._arm.faults = Faults(**{**vars(self._arm.faults), **changes})
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._arm is None:
+            response.message = "the loop-back robot is not active"
+            return response
+        self._arm.reset(self.now_ns())
+        response.success, response.message = True, "the arm is in the rest pose"
+        return response
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    sys.exit(run(LoopbackRobotNode, args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""loopback_robot_node and trajectory_executor_node as processes, joined by an output; the test is the policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image, JointState
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.msg import ActionChunk, ExecutorState
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.messages import header, rgb_image, to_duration
+
+pytestmark = pytest.mark.ros
+BASE = load_contract("so101_sim")
+ROWS = 10
+STEP_NS = round(BASE.policy.step_s * 1e9)
+
+
+class Loop:
+    """Both nodes on topics of their own, joint states handed on to the executor, and a sweep of the first joint."""
+
+    def __init__(self, graph: Any, folder: Path, space: str, *replaced: tuple[str, str]) -> None:
+        self.graph, self.space = graph, space
+        text = BASE.text.replace("/forward_position_controller", f"/{space}/controller")
+        text = text.replace("topic: /joint_states", f"topic: /{space}/joint_states")
+        for old, new in replaced:
+            assert old in text, old
+            text = text.replace(old, new)
+        for urdf in BASE.path.parent.glob("*.urdf"):
+            (folder / urdf.name).write_text(urdf.read_text())
+        (folder / "robot.yaml").write_text(text)
+        self.contract: Contract = load_contract(folder / "robot.yaml")
+        self.forget()
+        self._state = graph.node.create_publisher(JointState, f"/{space}/observation/state", qos.STATE)
+        self._chunks = graph.node.create_publisher(ActionChunk, f"/{space}/action_chunk", qos.CHUNK)
+        self.joints = graph.listen(JointState, self.contract.joint_states.topic, qos.STATE_INPUT)
+        graph.node.create_subscription(JointState, self.contract.joint_states.topic, self._relay, qos.STATE_INPUT)
+        self.states = graph.listen(ExecutorState, f"/{space}/executor_state", qos.EXECUTOR_STATE)
+        robot = str(folder / "robot.yaml")
+        self.robot = graph.start("loopback_robot_node", namespace=space, robot=robot, cameras=False)
+        self.executor = graph.start("trajectory_executor_node", namespace=space, robot=robot)
+        graph.wait_until(lambda: self.joints.messages and self.states.messages, "both nodes talk", 90)
+        self._timer = graph.node.create_timer(0.1, self._predict)
+        self._begin_ns = self._chunk_id = 0
+
+    def forget(self) -> None:
+        """Begin to watch the measured positions anew."""
+        self.low, self.high = np.full((2, len(self.contract.joints)), np.inf) * [[1], [-1]]
+
+    def swept(self, joint: int) -> float:
+        """How far apart the measured positions of a joint have been, SI."""
+        return float(self.high[joint] - self.low[joint])
+
+    def _relay(self, message: JointState) -> None:
+        position = self.contract.to_si(np.array(message.position))
+        self.low, self.high = np.minimum(self.low, position), np.maximum(self.high, position)
+        message.position = position.tolist()
+        self._state.publish(message)
+
+    def _predict(self) -> None:
+        ns = int(self.graph.node.get_clock().now().nanoseconds) - 30_000_000
+        self._begin_ns = self._begin_ns or ns
+        self._chunk_id += 1
+        rows = np.tile(self.contract.rest, (ROWS, 1))
+        rows[:, 0] += 0.5 * np.sin(1.5 * (ns - self._begin_ns + STEP_NS * np.arange(ROWS)) / 1e9)
+        rows[:, 5] += 0.3 * np.sin(1.5 * (ns - self._begin_ns + STEP_NS * np.arange(ROWS)) / 1e9)
+        chunk = ActionChunk(header=header(ns), step=to_duration(STEP_NS), rows=ROWS, chunk_id=self._chunk_id)
+        chunk.joint_names, chunk.positions = list(self.contract.joint_names), rows.ravel().tolist()
+        self._chunks.publish(chunk)
+
+    def close(self) -> None:
+        """End both."""
+        self.graph.node.destroy_timer(self._timer)
+        assert self.executor.end() == 0, self.executor.output()
+        assert self.robot.end() == 0, self.robot.output()
+
+
+OUTPUTS: dict[str, list[tuple[str, str]]] = {
+    "forward_position": [],
+    "forward_velocity": [("closed: -0.1}", "closed: -0.1, topic: /forward_velocity/hand}")],
+    "joint_trajectory": [("name: shoulder_pan, unit: rad", "name: shoulder_pan, unit: deg")],
+    "follow_joint_trajectory": [],
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_commands_of_every_output_move_the_arm(graph: Any, tmp_path: Path, output: str) -> None:
+    """What the executor commands is what the arm does, through every output, a gripper's own topic, and degrees."""
+    if output == "follow_joint_trajectory":
+        pytest.importorskip("control_msgs", reason="control_msgs is not installed: PyPI has no wheel of it")
+    loop = Loop(graph, tmp_path, output, ("output: forward_position", f"output: {output}"), *OUTPUTS[output])
+
+    graph.wait_until(lambda: loop.swept(0) > 0.7 and loop.swept(5) > 0.3, "the arm and its gripper sweep", 30)
+    moving = [s for s in loop.states.messages if s.mode == ExecutorState.FRESH]
+    assert len(moving) > 100
+    errors = np.array([s.tracking_error for s in moving])
+    # The state is up to 20 ms old, a goal's motion 80 ms later still, and the sweep runs at 0.75 rad/s.
+    assert np.nanmax(np.abs(errors)) < (0.15 if output == "follow_joint_trajectory" else 0.08)
+    loop.close()
+
+
+def test_faults_are_ordered_while_it_runs(graph: Any, tmp_path: Path) -> None:
+    """A deaf driver stays where it is though it is commanded; a nonsensical fault is refused by name."""
+    loop = Loop(graph, tmp_path, "faults")
+
+    def order(name: str, value: Any) -> Any:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return graph.call(SetParameters, "/faults/loopback_robot/set_parameters", request).results[0]
+
+    graph.wait_until(lambda: loop.swept(0) > 0.2, "the arm moves", 30)
+    assert order("deaf", True).successful
+    loop.forget()
+    loop.states.clear()
+    graph.wait_until(
+        lambda: loop.states.messages and abs(loop.states.last.tracking_error[0]) > 0.2, "it is left behind"
+    )
+    assert loop.swept(0) < 0.05
+    refused = order("dropout", 2.0)
+    assert not refused.successful
+    assert "dropout" in refused.reason
+    loop.close()
+
+
+def test_cameras_show_something_new_each_time(graph: Any) -> None:
+    """Pictures of the contract's size on its topics, no two alike: the graph runs as with a real arm."""
+    camera = BASE.camera("front")
+    images = graph.listen(Image, camera.topic, qos.CAMERA_INPUT)
+    process = graph.start("loopback_robot_node", "loopback_cameras", robot="so101_sim")
+    graph.wait_until(lambda: len(images.messages) > 3, "images come", 90)
+    first, second = rgb_image(images.messages[0]), rgb_image(images.messages[1])
+    assert first.shape == (camera.source_size[1], camera.source_size[0], 3)
+    assert (first != second).any()
+    assert process.end() == 0, process.output()
