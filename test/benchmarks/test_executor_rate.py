@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures about lateness are only as good as the arithmetic behind them, and as the node that they come from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from executor_rate import lateness
+
+REPOSITORY = Path(__file__).parents[2]
+MS = 1_000_000
+
+
+def test_a_late_tick_counts_with_all_of_its_lateness():
+    """A stall of 12 ms at 200 Hz is one tick that is 12 ms late and two that never came, not one that is 2 ms late."""
+    begin_ns = np.array([0, 5, 10, 27, 30, 35]) * MS + 1000
+    begins, ends, skipped = lateness(begin_ns, begin_ns + 2 * MS, 0, 5.0 * MS)
+    np.testing.assert_allclose(begins, [0.001, 0.001, 0.001, 12.001, 0.001, 0.001])
+    np.testing.assert_allclose(ends, begins + 2)
+    assert skipped == 2
+
+
+def test_a_tick_that_comes_a_little_early_is_not_late():
+    """Two clocks differ by microseconds: a tick just before its due time belongs to that, not to the one before."""
+    begin_ns = np.array([0, 5, 10, 15]) * MS + np.array([0, -2000, 1000, -1000])
+    begins, _, skipped = lateness(begin_ns, begin_ns, 0, 5.0 * MS)
+    np.testing.assert_allclose(begins, [0, -0.002, 0.001, -0.001])
+    assert skipped == 0
+
+
+@pytest.mark.ros
+def test_the_real_node_is_measured(ros_environment, tmp_path):
+    """A short run without other load: the real node follows chunks all the time, at a rate near the wanted one."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+    path = tmp_path / "rate.json"
+    command = [sys.executable, str(REPOSITORY / "benchmarks/executor_rate.py")]
+    done = subprocess.run(
+        [*command, "--rate", "100", "--seconds", "2", "--busy", "0", "--json", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env=ros_environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(path.read_text())
+    assert figures["joints"] == 6
+    assert figures["ticks"] + figures["ticks_skipped"] >= 190
+    assert figures["moving_share"] > 0.9, done.stdout + done.stderr
+    assert 0 < figures["ms"]["begins"]["p50"] <= figures["ms"]["commanded"]["p50"]
+    assert 0 < figures["core_percent"] < 100
+    assert "main" in figures["core_percent_by_thread"]
