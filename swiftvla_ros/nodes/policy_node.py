@@ -168,9 +168,10 @@ class PolicyNode(ManagedNode):
         if self._inference is None:
             return
         moving = state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
+        commanded = np.array(state.commanded_position) if len(state.commanded_position) else None
         first_ns, stamp = stamp_ns(state.chunk_first_command), stamp_ns(state.chunk_stamp)
         self._inference.follow(
-            Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale),
+            Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale, commanded),
             delay_s=(first_ns - stamp) / 1e9 if first_ns and stamp else None,
         )
 

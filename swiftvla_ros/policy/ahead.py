@@ -17,6 +17,8 @@ _TAKEN_WITHIN_S = 0.1
 # A place that the executor told so long ago says nothing about the arm any more.
 _HEARD_WITHIN_S = 0.3
 _KEPT = 8
+# How long the executor takes from the older path onto a chunk's rows, more or less: it depends on how far they are.
+_FADES_OVER_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Following:
         Whether it follows rows (fresh or tail), instead of slowing down, holding or having no chunk.
     speed_scale
         Rows that pass in one step's time: 1 unless it was told to go slower.
+    position
+        What it commanded at ``stamp_ns`` [J]; None where that isn't known.
     """
 
     stamp_ns: int
@@ -42,6 +46,7 @@ class Following:
     row: float
     moving: bool
     speed_scale: float = 1.0
+    position: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,8 @@ class _Published:
 class RowsToCome:
     """Tells what will be commanded at the rows of a chunk that is about to be computed.
 
-    The executor goes through a chunk's rows with a spline, inside limits; here rows are joined by straight lines, which
-    is as near as the rows themselves are spaced.
+    The executor comes from the older path and stays inside limits, so it is not on a chunk's rows at once: how far off
+    it is at the moment is known, and is taken to fade out. Beyond that, rows are joined by straight lines.
 
     Parameters
     ----------
@@ -105,14 +110,22 @@ class RowsToCome:
         if followed is None:
             return np.zeros((0, 0)), np.zeros((0, 0))
         chunk, first, scale = followed
-        last = len(chunk.positions) - 1
-        count = int((last - first) / scale) + 1
-        places = np.maximum(first + scale * np.arange(max(count, 0)), 0.0)
-        before = np.minimum(places.astype(np.int64), last)
-        share = (places - before)[:, None]
-        rows = (1 - share) * chunk.positions[before] + share * chunk.positions[np.minimum(before + 1, last)]
+        count = int((len(chunk.positions) - 1 - first) / scale) + 1
+        rows = _between(chunk.positions, first + scale * np.arange(max(count, 0), dtype=np.float64))
+        rows = rows + self._distance(chunk, stamp_ns, len(rows))
         planned = rows[executed:] if chunk.instruction_id == instruction_id else rows[:0]
         return rows[:executed], planned
+
+    def _distance(self, chunk: _Published, stamp_ns: int, rows: int) -> Array:
+        """How far the command will be from the chunk's rows [rows, J]."""
+        state = self._following
+        if state is None or state.position is None:
+            return np.zeros((rows, chunk.positions.shape[1]))
+        place, _ = self._place(chunk, state, state.stamp_ns)
+        now = state.position - _between(chunk.positions, np.array([place]))[0]
+        later_s = (stamp_ns - state.stamp_ns + self._step_ns * np.arange(rows)) / _NS
+        u = np.clip(later_s / _FADES_OVER_S, 0.0, 1.0)[:, None]
+        return (1 - u**3 * (10 - 15 * u + 6 * u**2)) * now
 
     def _followed(self, stamp_ns: int) -> tuple[_Published, float, float] | None:
         """The followed chunk, the place in it at ``stamp_ns``, and the speed; None where there is none."""
@@ -123,10 +136,20 @@ class RowsToCome:
             return None
         newest = self._published[-1]
         just_sent = newest.chunk_id != state.chunk_id and state.stamp_ns - newest.published_ns < _TAKEN_WITHIN_S * _NS
-        if just_sent:
-            return newest, (stamp_ns - newest.stamp_ns) / self._step_ns, 1.0
-        chunk = next((chunk for chunk in self._published if chunk.chunk_id == state.chunk_id), None)
-        if chunk is None:
-            return None
-        place = state.row + state.speed_scale * (stamp_ns - state.stamp_ns) / self._step_ns
-        return chunk, place, state.speed_scale
+        chunk = newest if just_sent else next((c for c in self._published if c.chunk_id == state.chunk_id), None)
+        return None if chunk is None else (chunk, *self._place(chunk, state, stamp_ns))
+
+    def _place(self, chunk: _Published, state: Following, stamp_ns: int) -> tuple[float, float]:
+        """The place between a chunk's rows at ``stamp_ns``, and how many rows pass in one step's time."""
+        if chunk.chunk_id != state.chunk_id:
+            return (stamp_ns - chunk.stamp_ns) / self._step_ns, 1.0
+        return state.row + state.speed_scale * (stamp_ns - state.stamp_ns) / self._step_ns, state.speed_scale
+
+
+def _between(positions: Array, places: Array) -> Array:
+    """Positions [R, J] at places between their rows; the first or last row beyond them."""
+    places = np.clip(places, 0.0, len(positions) - 1)
+    before = places.astype(np.int64)
+    share = (places - before)[:, None]
+    after = np.minimum(before + 1, len(positions) - 1)
+    return np.asarray((1 - share) * positions[before] + share * positions[after])

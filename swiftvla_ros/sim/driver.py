@@ -218,7 +218,8 @@ class PolicyDriver:
         assert self._guided is not None
         executor = self.executor
         moving = executor.mode in (Mode.FRESH, Mode.TAIL) and executor.row >= 0
-        self._to_come.following(Following(self._ticked_ns, executor.chunk_id, executor.row, moving))
+        position = None if self.command is None else self.command.position
+        self._to_come.following(Following(self._ticked_ns, executor.chunk_id, executor.row, moving, position=position))
         count = min(self._delay.rows(self._guided.step_s), self._guided.max_executed_rows)
         executed, planned = self._to_come.at(now_ns, instruction_id=1, executed=count)
         if not len(executed):

@@ -89,3 +89,18 @@ def test_clear_forgets() -> None:
     rows.clear()
     executed, _ = rows.at(T + 200 * MS, 1, executed=2)
     assert len(executed) == 0
+
+
+def test_an_arm_that_is_not_on_its_rows_yet_comes_from_where_it_is() -> None:
+    """Protects the seam: after a change of mind the arm is far from the new rows at first, and no jump is planned."""
+    rows = rows_to_come()
+    rows.following(Following(T + 200 * MS, 4, 2.0, moving=True, position=np.array([2.5, -2.0])))
+    executed, planned = rows.at(T + 200 * MS, 1, executed=2)
+    np.testing.assert_allclose(executed[0], [2.5, -2.0])
+    assert 3.0 < executed[1, 0] < 3.5
+    np.testing.assert_allclose(executed[1, 1], -3.0)
+    np.testing.assert_allclose(planned[-1], [9.0, -9.0])
+    # The same holds for a chunk that it was just sent.
+    rows.published(5, T + 200 * MS, ROWS + 1.0, instruction_id=1, now_ns=T + 210 * MS)
+    executed, _ = rows.at(T + 200 * MS, 1, executed=1)
+    np.testing.assert_allclose(executed[0], [2.5, -2.0])
