@@ -140,6 +140,8 @@ class TrajectoryExecutorNode(ManagedNode):
     def _tick(self) -> None:
         assert self._core is not None
         now_ns = self.now_ns()
+        if now_ns == self._ticked_ns:
+            return  # simulated time stands still between two /clock messages
         if self._ticked_ns:
             self._longest_ns = max(self._longest_ns, now_ns - self._ticked_ns)
         self._ticked_ns = now_ns
