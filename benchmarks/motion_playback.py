@@ -53,7 +53,10 @@ class Record:
     accepted, ticks
         Chunks that were taken, and all ticks.
     wrong
-        Broken promises that are no matter of the commands: a refused chunk that changed something.
+        Broken promises that are no matter of the commands: a refused chunk that changed something, an answer that
+        makes no sense.
+    end_ns
+        When the last tick was.
     """
 
     commands: list[Command] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Record:
     accepted: int = 0
     ticks: int = 0
     wrong: list[Violation] = field(default_factory=list)
+    end_ns: int = 0
 
 
 def make_executor(story: Story) -> ChunkExecutor:
@@ -107,6 +111,7 @@ class _Player:
                 self._now_ns += round(self._tick_s * NS * spacing)
                 self._measure(event.measured)
                 self._tick()
+        self._record.end_ns = self._now_ns
         return self._record
 
     def _happen(self, number: int, event: Event) -> None:
@@ -122,8 +127,10 @@ class _Player:
             executor.start()
         elif event.kind == "emergency":
             executor.emergency_stop()
-        elif event.kind == "speed" and hasattr(executor, "set_speed_scale"):
-            executor.set_speed_scale(event.scale)
+        elif event.kind == "speed":
+            taken = executor.set_speed_scale(event.scale)
+            if taken != (0.0 <= event.scale <= 1.0):
+                self._wrong("speed scale", f"{event.scale} was {'taken' if taken else 'refused'}")
         elif event.kind == "reset":
             if executor.reset():
                 self._commanding, self._known = False, None
@@ -134,13 +141,14 @@ class _Player:
     def _offer(self, number: int, event: Event) -> None:
         chunk = self._made(number, event)
         executor = self._executor
+        self._ask(chunk)
         before = executor.mode, executor.reason, executor.reason_text, executor.chunk, executor.accepted
         verdict = executor.offer(chunk, self._now_ns)
         if not verdict.accepted:
             self._record.refusals[verdict.code.name] += 1
             after = executor.mode, executor.reason, executor.reason_text, executor.chunk, executor.accepted
             if after[3] is not before[3] or after[:3] != before[:3] or after[4] != before[4]:
-                self._record.wrong.append(Violation("refused chunk", f"{verdict.text}: {before} became {after}"))
+                self._wrong("refused chunk", f"{verdict.text}: {before} became {after}")
             return
         self._chunk = chunk
         self._record.accepted += 1
@@ -148,6 +156,22 @@ class _Player:
             self._commanding = True
             self._record.begins[len(self._record.begins)] = self._pose if self._known is None else self._known
             self._note(executor.tick(self._now_ns))
+
+    def _ask(self, chunk: Chunk) -> None:
+        """What a policy asks before it infers has to be a pose each, inside the limits."""
+        if self._known is None or chunk.step_ns <= 0:
+            return
+        try:
+            rows = self._executor.plan_rows(chunk.stamp_ns, chunk.step_ns, 5)
+        except ValueError:  # nothing known since the clock jumped
+            return
+        limits = self._story.limits
+        if not ((rows >= limits.min_position) & (rows <= limits.max_position)).all():
+            self._wrong("plan_rows", f"outside the limits at {self._now_ns} ns")
+
+    def _wrong(self, kind: str, text: str) -> None:
+        if all(violation.kind != kind for violation in self._record.wrong):
+            self._record.wrong.append(Violation(kind, text))
 
     def _made(self, number: int, event: Event) -> Chunk:
         """The chunk of an event, with what is wrong with it."""
@@ -199,7 +223,9 @@ class _Player:
             seen = seen[1:]
         elif kind == "old":
             stamp_ns -= 10 * NS
-        if self._executor.measured(seen, stamp_ns):
+        elif kind == "future":
+            stamp_ns += 3600 * NS
+        if self._executor.measured(seen, stamp_ns, self._now_ns):
             self._known = seen
             if not self._commanding:
                 self._pose = seen
@@ -221,10 +247,13 @@ class _Player:
 
 
 def left_alone(executor: ChunkExecutor, story: Story, record: Record) -> list[Violation]:
-    """Tick on without chunks for as long as coming to rest may take; the commands are added to the record."""
-    if not record.commands:
+    """Tick on without chunks for as long as coming to rest may take; the commands are added to the record.
+
+    A story whose arm may take long to approach a far start is not waited for.
+    """
+    if not record.commands or record.segments[-1] < 0 or story.config.approach_s is not None:
         return []
-    now_ns = max(record.commands[-1].stamp_ns, executor._ticked_ns)
+    now_ns = record.end_ns
     tick_ns = round(NS / story.config.rate_hz)
     for _ in range(round(rest_after_s(story) * story.config.rate_hz) + 2):
         now_ns += tick_ns

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args
 
 import numpy as np
 from hypothesis import strategies as st
@@ -19,7 +19,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.control import BlendKind
 from swiftvla_ros.motion import ExecutorConfig
+from swiftvla_ros.motion.gripper import BinaryGripper
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -136,12 +138,25 @@ class Event:
 FAULTS = ("again", "permuted", "repeated joint", "unknown joint", "too few columns", "flat", "no rows", "ids backwards")
 """Of chunks: the last one once more; columns in another order (no fault); then names and shapes that do not fit."""
 
-MEASURED = ("follows", "noisy", "lags", "deaf", "frozen", "offset", "outside", "silent", "nan", "short", "old")
+MEASURED = (
+    "follows",
+    "noisy",
+    "lags",
+    "deaf",
+    "frozen",
+    "offset",
+    "outside",
+    "silent",
+    "nan",
+    "short",
+    "old",
+    "future",
+)
 """Of joint states: those of a good driver, a noisy one, a slow one, one that ignores commands, one joint's same number
-for ever, a constant error, positions beyond the limits, none, NaN, too few numbers, stamps of long ago."""
+for ever, a constant error, positions beyond the limits, none, NaN, too few numbers, stamps long past or yet to come."""
 
 
-_SCALES = (0.0, 0.03, 0.3, 0.5, 0.9, 1.0, 1.0, 1.0)
+_SCALES = (0.0, 0.03, 0.3, 0.5, 0.9, 1.0, 1.0, 1.0, np.nan, -0.1, 1.1)
 
 
 @dataclass(frozen=True)
@@ -169,7 +184,7 @@ class Story:
 def draw_story(draws: Draws, *, most_joints: int, most_events: int, most_ticks: int) -> Story:
     """Draw a story; its events are chapters of chaos and streams of a policy, as many as fit into ``most_events``."""
     limits = draw_limits(draws, draws.integer(1, most_joints))
-    config = draw_config(draws)
+    config = draw_config(draws, limits)
     joints = len(limits.max_velocity)
     events: list[Event] = []
     wanted = draws.integer(1, most_events)
@@ -200,8 +215,12 @@ def draw_limits(draws: Draws, joints: int) -> Limits:
     return Limits(low, high, speed, acceleration, jerk)
 
 
-def draw_config(draws: Draws) -> ExecutorConfig:
-    """Rates and patience."""
+def draw_config(draws: Draws, limits: Limits) -> ExecutorConfig:
+    """Rates, patience, ways to join chunks, watches, and sometimes a gripper that is open or closed."""
+    last = f"joint_{len(limits.max_velocity) - 1}"
+    open_, closed = limits.max_position[-1], limits.min_position[-1]
+    between = closed + draws.number(0.3, 0.45) * (open_ - closed), closed + draws.number(0.5, 0.7) * (open_ - closed)
+    gripper = BinaryGripper(last, float(open_), float(closed), *map(float, between))
     return ExecutorConfig(
         rate_hz=draws.one_of((100.0, 100.0, 50.0, 200.0, 500.0)),
         start_tolerance=draws.one_of((0.35, 10.0)),
@@ -209,6 +228,16 @@ def draw_config(draws: Draws) -> ExecutorConfig:
         tail_timeout_s=draws.one_of((0.2, 1.0, 3.0)),
         hold_timeout_s=draws.one_of((None, 0.1)),
         state_timeout_s=draws.one_of((None, 0.3)),
+        approach_s=draws.one_of((None, None, 0.1, 3.0)),
+        blend=draws.one_of(("smooth", "smooth", *get_args(BlendKind))),
+        blend_over_s=draws.one_of((0.3, 0.3, 0.01, 2.0)),
+        blend_decay=draws.one_of((0.1, 0.0, 5.0)),
+        tracking_tolerance=draws.one_of((None, None, 0.5, 0.01)),
+        tracking_for_s=draws.one_of((0.5, 0.05)),
+        frozen_moved=draws.one_of((None, None, 0.2, 0.01)),
+        frozen_for_s=draws.one_of((0.5, 0.05)),
+        unwatched_joints=draws.one_of(((), (last,))),
+        gripper=draws.one_of((None, None, gripper)),
     )
 
 

@@ -33,7 +33,7 @@ def _caught(make, kinds, stories=12):
 def _unlimited(story):
     """An executor that follows its reference, whatever that asks for."""
     executor = make_executor(story)
-    limiter = executor._limiter
+    limiter = executor._follower.limiter
 
     def follow(reference, now_ns, _dt_s, **_):
         limiter.state = np.array(reference.sample(now_ns))
@@ -60,8 +60,8 @@ def _jumping(story):
 def _eager(story):
     """An executor that begins where it last was, not where the arm is."""
     executor = make_executor(story)
-    executor._limiter.at_rest_at = lambda _: np.zeros((3, len(story.start)))
-    executor._limiter.rest_at = lambda _: None
+    executor._follower.limiter.at_rest_at = lambda _: np.zeros((3, len(story.start)))
+    executor._follower.limiter.rest_at = lambda _: None
     return executor
 
 
@@ -86,7 +86,7 @@ def _forgetful(story):
     def refuse(chunk, now_ns):
         verdict = offer(chunk, now_ns)
         if not verdict.accepted:
-            executor.mode = Mode.HOLD if executor.mode is Mode.IDLE else Mode.IDLE
+            executor._ladder.mode = Mode.HOLD if executor.mode is Mode.IDLE else Mode.IDLE
         return verdict
 
     executor.offer = refuse
