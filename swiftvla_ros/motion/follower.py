@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 REST_AFTER_LAST_ROW_S = 0.5
 """After the last usable row, what would not rest by then by itself is braked so that it does, where limits allow."""
 
+_REST_BY_NS = round(REST_AFTER_LAST_ROW_S * NS)
+
 
 class Follower:
     """The reference that is followed, the clock of the time on it, and the limiter that has the last word.
@@ -40,6 +42,7 @@ class Follower:
         self._limits = limits
         self._tick_ns = round(tick_s * NS)
         self.limiter = Limiter(limits, tick_s)
+        self._longest_stop_ns = round(self.limiter.longest_stop_s * NS)
         self.clock = PathClock()
         self.reference: Reference | None = None
         self.scale = 1.0
@@ -151,12 +154,13 @@ class Follower:
 
     def _rests_in_time(self, reference: Reference, now_ns: int, dt_s: float) -> bool:
         """Follow the reference; False where the arm would not come to rest on it in time."""
-        longest_ns, plan, path_ns = round(self.limiter.longest_stop_s * NS), reference.plan, self.clock.at(now_ns).ns
-        rest_by_ns = plan.path_end_ns + round(REST_AFTER_LAST_ROW_S * NS)
-        in_time = path_ns < max(rest_by_ns - longest_ns, plan.slow_ns)
-        rests = reference.rest_ns <= rest_by_ns
-        if self._braked_ns is not None:
-            rest_by_ns = self._braked_ns + round((LONGEST_SLOW_DOWN_S / 2 + REST_AFTER_LAST_ROW_S) * NS)
+        longest_ns, plan = self._longest_stop_ns, reference.plan
+        if self._braked_ns is None:
+            rest_by_ns = plan.path_end_ns + _REST_BY_NS
+            in_time = self.clock.at(now_ns).ns < max(rest_by_ns - longest_ns, plan.slow_ns)
+            rests = reference.rest_ns <= rest_by_ns
+        else:
+            rest_by_ns = self._braked_ns + round(LONGEST_SLOW_DOWN_S / 2 * NS) + _REST_BY_NS
             in_time = now_ns < max(rest_by_ns - longest_ns, self._braked_ns)
             rests = self.clock.steady_ns <= rest_by_ns
         if in_time or rests:

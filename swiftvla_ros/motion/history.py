@@ -25,16 +25,16 @@ class History:
     def forget(self) -> None:
         """Begin anew."""
         self._count = 0
+        self._last_ns = 0
 
     def note(self, path_ns: int, position: Array) -> None:
         """Keep a command [J]; a pause is one time on the path, and kept once."""
-        last = (self._count - 1) % len(self._times)
-        if self._count and path_ns <= self._times[last]:
-            self._positions[last] = position
-            return
-        k = self._count % len(self._times)
-        self._times[k], self._positions[k] = path_ns, position
-        self._count += 1
+        if self._count == 0 or path_ns > self._last_ns:
+            self._count += 1
+            self._last_ns = path_ns
+        k = (self._count - 1) % len(self._times)
+        self._times[k] = self._last_ns
+        self._positions[k] = position
 
     def at(self, path_ns: NDArray[np.int64], default: Array) -> Array:
         """Commands [N, J] at path times [N]: before the first it is the first, after the last the last.

@@ -21,14 +21,13 @@ It knows no joints, no paths and no clock: the executor tells it what happens an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from swiftvla_ros.motion.chunk import NS
 from swiftvla_ros.motion.codes import Mode, Reason
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What is the case at a tick.
 
     Attributes

@@ -48,6 +48,9 @@ class Moment(NamedTuple):
     slope: float
 
 
+_NEVER = -1, Moment(0, 0.0, 1.0, 0.0)
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Path time from ``begin_ns`` on: a ruckig velocity profile of the rate, then the rate that it ends with."""
@@ -86,6 +89,7 @@ class PathClock:
     def __init__(self) -> None:
         self.target = 1.0
         self._pieces: list[_Piece] = []
+        self._asked = _NEVER
         self._wanted = ruckig.InputParameter(1)
         self._wanted.control_interface = ruckig.ControlInterface.Velocity
         self._wanted.max_velocity = [2.0]
@@ -99,6 +103,7 @@ class PathClock:
     def forget(self) -> None:
         """Begin anew at the next restart: times before belong to another clock."""
         self._pieces = []
+        self._asked = _NEVER
 
     def restart(self, now_ns: int, rate: float) -> None:
         """Run at ``rate`` from now on, at once: for an arm that follows no path."""
@@ -133,11 +138,15 @@ class PathClock:
 
     def at(self, t_ns: int) -> Moment:
         """Path time at a time."""
+        if t_ns == self._asked[0]:  # a tick asks several times
+            return self._asked[1]
         pieces = self._pieces
         k = len(pieces) - 1
         while k > 0 and t_ns < pieces[k].begin_ns:
             k -= 1
-        return pieces[k].at(t_ns)
+        moment = pieces[k].at(t_ns)
+        self._asked = t_ns, moment
+        return moment
 
     @property
     def steady_ns(self) -> int:
@@ -158,6 +167,7 @@ class PathClock:
 
     def _go_on(self, piece: _Piece) -> None:
         self.target = piece.rate
+        self._asked = _NEVER
         while self._pieces and self._pieces[-1].begin_ns >= piece.begin_ns:
             self._pieces.pop()
         self._pieces.append(piece)
