@@ -23,7 +23,7 @@ class Up:
     """``swiftvla up`` in a session of its own, and everything that it printed."""
 
     def __init__(self, *arguments: str, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "swiftvla_ros.cli.main", "up", "--sim", *arguments]
+        command = [sys.executable, "-m", "swiftvla_ros.cli.main", "up", *arguments]
         self.process = subprocess.Popen(
             command,
             env={**environment, "PYTHONUNBUFFERED": "1"},
@@ -60,7 +60,7 @@ class Up:
 
 @pytest.fixture
 def start_up(ros_environment: dict[str, str]) -> Iterator[Callable[..., Up]]:
-    """Give a function that runs ``swiftvla up --sim`` with more arguments; it is killed at the end."""
+    """Give a function that runs ``swiftvla up`` with arguments; it is killed at the end."""
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     started: list[Up] = []
 
@@ -80,7 +80,7 @@ def test_the_policy_comes_back_and_ctrl_c_ends_everything(
     start_up: Callable[..., Up], wait_until: Callable[..., None], ros_environment: dict[str, str]
 ) -> None:
     """Protects: `swiftvla tell` reaches it, a killed policy comes back, Ctrl-C leaves nothing behind."""
-    up = start_up()
+    up = start_up("--sim")
     wait_until(lambda: re.search(r"\[policy\].* is ready", up.text), "the policy is ready", START_TIMEOUT_S)
     wait_until(lambda: "[trajectory_executor]" in up.text, "the executor speaks", START_TIMEOUT_S)
     refused = subprocess.run(TELL, check=False, env=ros_environment, capture_output=True, text=True, timeout=60)
@@ -99,9 +99,27 @@ def test_the_policy_comes_back_and_ctrl_c_ends_everything(
 
 
 @pytest.mark.ros
+def test_the_whole_graph_runs_without_arm_and_simulator(
+    start_up: Callable[..., Up], wait_until: Callable[..., None], ros_environment: dict[str, str]
+) -> None:
+    """Protects: a contract can be tried anywhere: pictures and states reach the policy, its chunks the arm."""
+    up = start_up("--loopback")
+    wait_until(lambda: re.search(r"\[policy\].* is ready", up.text), "the policy is ready", START_TIMEOUT_S)
+    tell = [*TELL[:-1], "pick up the red block", "--timeout", "60"]
+    telling = subprocess.Popen(tell, env=ros_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "FRESH: following chunk" in up.text, "the arm follows chunks", START_TIMEOUT_S)
+    finally:
+        telling.kill()
+        telling.wait()
+    os.killpg(up.process.pid, signal.SIGINT)
+    assert up.process.wait(timeout=END_TIMEOUT_S) == 0, up.text
+
+
+@pytest.mark.ros
 def test_a_missing_checkpoint_is_told_once_and_ends_the_system(start_up: Callable[..., Up], tmp_path: Path) -> None:
     """Protects: the operator reads which folder is wrong, and no half system stays behind."""
-    up = start_up("--checkpoint", str(tmp_path / "nowhere"))
+    up = start_up("--sim", "--checkpoint", str(tmp_path / "nowhere"))
     assert up.process.wait(timeout=START_TIMEOUT_S) == 1
     assert f"checkpoint '{tmp_path / 'nowhere'}': no such folder" in up.text
     assert "policy: can't be configured" in up.text
