@@ -32,8 +32,9 @@ class Driver:
 
     Attributes
     ----------
-    dead, frozen, late_s, size
-        Cameras that publish nothing; that repeat picture and stamp; delay of all images; [w, h] of a wrong size.
+    dead, frozen, repeated, late_s, size
+        Cameras that publish nothing; that repeat picture and stamp; that repeat the picture alone; delay of all images;
+        [w, h] of a wrong size.
     joints
         Joint states: ``fine``, ``dead``, ``nan``, ``permuted`` or ``disorder`` (each second one after the next).
     deaf
@@ -49,6 +50,7 @@ class Driver:
             np.random.default_rng(0).integers(0, 255, (12, 80, 3), dtype=np.uint8), np.ones((_BLOCK_PX, _BLOCK_PX, 1))
         ).astype(np.uint8)
         self._frame = 0
+        self._scrolled: dict[str, int] = {}
         self._on_the_way: deque[tuple[int, str, Image]] = deque()
         self._last_image: dict[str, Image] = {}
         self._held: JointState | None = None
@@ -68,6 +70,7 @@ class Driver:
         """Take all faults away; the clock stays where it was set."""
         self.dead: set[str] = set()
         self.frozen: set[str] = set()
+        self.repeated: set[str] = set()
         self.late_s = 0.0
         self.size: tuple[int, int] | None = None
         self.joints = "fine"
@@ -96,7 +99,9 @@ class Driver:
                 publisher.publish(self._last_image[name])
                 continue
             width, height = self.size or self._contract.camera(name).source_size
-            left = self._frame * _SCROLL_PX % (self._world.shape[1] - width)
+            if name not in self.repeated:
+                self._scrolled[name] = self._frame
+            left = self._scrolled[name] * _SCROLL_PX % (self._world.shape[1] - width)
             image = rgb_message(self._world[:height, left : left + width], now_ns, f"{name}_optical_frame")
             self._on_the_way.append((now_ns, name, image))
         while self._on_the_way and self._on_the_way[0][0] <= now_ns - self.late_s * _NS:

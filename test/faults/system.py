@@ -51,7 +51,9 @@ class System:
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.policy_states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
         self.nodes = {
-            f"camera_{name}": graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
+            f"camera_{name}": graph.start(
+                "camera_node", f"camera_{name}", robot="so101_sim", camera=name, repeated_for_s=0.5
+            )
             for name in CONTRACT.camera_names
         }
         self.nodes["joint_state"] = graph.start("joint_state_node", robot="so101_sim")
@@ -186,7 +188,9 @@ class System:
         """No commanded position from state number ``first`` on left a limit or jumped."""
         states = [s for s in self.states.messages[first:] if self._present(s)]
         for commanding, group in itertools.groupby(states, lambda s: bool(len(s.commanded_position))):
-            piece = list(group)
+            # At one time on /clock the control timer may fire twice; the second state says the same again.
+            piece = [next(same) for _, same in itertools.groupby(group, lambda s: (stamp_ns(s.header.stamp),
+                                                                                   *s.commanded_position))]  # fmt: skip
             if not commanding:
                 continue
             report = check_limits(

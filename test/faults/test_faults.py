@@ -142,6 +142,16 @@ def test_joint_states_in_another_order(system: Any, fault: Any, kind: str, name:
     row.recovers()
 
 
+def test_camera_repeats_a_picture(system: Any, fault: Any) -> None:
+    """A driver that gives its last picture new stamps: camera_node, told how long that may be, refuses it."""
+    row = fault("camera repeats a picture", "one front picture with fresh stamps (camera_node: repeated_for_s 0.5)")
+    system.driver.repeated.add("front")
+    row.ends_in(HOLD, 0.5 + ROWS_END_S, *NO_CHUNKS, policy="camera 'front' stopped")
+    assert "the driver repeats its last one" in system.nodes["camera_front"].output()
+    system.driver.heal()
+    row.recovers("new images")
+
+
 # -- policy ------------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +240,16 @@ def test_executor_killed_in_motion(system: Any, fault: Any) -> None:
     row.recovers("a new process, from the measured pose")
 
 
+def test_driver_deaf(system: Any, fault: Any) -> None:
+    """An arm that no longer obeys is not commanded further and further away: latched until an operator resets it."""
+    row = fault("driver deaf", "the driver ignores commands, and publishes the same joint states")
+    system.driver.deaf = True
+    row.ends_in(HOLD, 3.0, ExecutorState.REASON_JOINT_FROZEN, ExecutorState.REASON_TRACKING_ERROR)
+    system.driver.heal()
+    assert system.graph.trigger("trajectory_executor/reset").success
+    row.recovers("~/reset")
+
+
 # -- connections -------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +266,21 @@ def test_discovery_lost(system: Any, fault: Any) -> None:
     )
     system.send(signal.SIGCONT, *feeding)
     row.recovers("SIGCONT", within_s=6.0)
+
+
+def test_bag_replayed_into_the_live_graph(system: Any, fault: Any) -> None:
+    """Chunks, states and images of another time on the live topics: all old, none is followed, the arm goes on."""
+    system.ready()
+    bag = system.record(chunks=15)
+    system.ignore_before_ns = system.driver.now_ns()
+    with beside("replay_bag.py", bag, CONTRACT.control.topic) as printed:
+        system.wait(lambda: "playing" in printed(), "the replay begins", 60)
+        row = fault("bag replayed into the live graph", "all recorded topics but the driver's commands")
+        chunk = system.states.last.chunk_id
+        row.goes_on(lambda: system.states.last.chunk_id > chunk + 20, "chunks are followed")
+        row.refuses(ExecutorState.REFUSAL_STALE)
+    row.recovers()
+    system.ignore_before_ns = 0
 
 
 # -- operator ----------------------------------------------------------------------------------------------------------
@@ -280,7 +315,9 @@ def test_instruction_flood(system: Any, fault: Any) -> None:
 # -- clock (last: from here on the nodes read /clock) ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "jump_s"), [("clock jumps forward", 30)], ids=["forward"])
+@pytest.mark.parametrize(
+    ("name", "jump_s"), [("clock jumps back", -20), ("clock jumps forward", 30)], ids=["back", "forward"]
+)
 def test_clock_jumps(system: Any, fault: Any, name: str, jump_s: int) -> None:
     """A time that is another: the plan of the old one is not followed; with chunks of the new time the arm goes on."""
     system.use_clock(True)
