@@ -354,6 +354,10 @@ def test_its_health_is_on_diagnostics(arm: Arm) -> None:
 
     arm.move()
     arm.graph.wait_until(lambda: newest("FRESH", b"\x00"), "it is well")
+    rival = arm.graph.node.create_publisher(Float64MultiArray, CONTRACT.control.topic, qos.COMMAND)
+    arm.graph.wait_until(lambda: newest("somebody else publishes", b"\x02"), "a second master is noticed")
+    arm.graph.node.destroy_publisher(rival)
+    arm.graph.wait_until(lambda: newest("FRESH", b"\x00"), "and that it is gone")
     assert arm.graph.trigger("trajectory_executor/emergency_stop").success
     arm.graph.wait_until(lambda: newest("STOPPED", b"\x02"), "it is not")
     values = {v.key: v.value for v in inbox.last.status[0].values}
