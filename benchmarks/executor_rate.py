@@ -200,6 +200,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if node.poll() is not None or time.monotonic() > deadline:
                 sys.exit("the executor node did not start")
             time.sleep(0.05)
+        if options.fifo:
+            os.sched_setscheduler(node.pid, os.SCHED_FIFO, os.sched_param(options.fifo))
         with busy(options.busy):
             feed.run(_SETTLE_S)
             usages, begin_ns = [Usage(node.pid)], time.time_ns()
@@ -278,6 +280,7 @@ def main() -> None:
     parser.add_argument("--output", help="the contract's control.output, if another")
     parser.add_argument("--busy", type=int, default=2, help="processes that compute all the time")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--fifo", type=int, default=0, help="real-time priority of the node's thread; needs the right")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME:=VALUE", help="of the node")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
