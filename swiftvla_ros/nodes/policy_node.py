@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from functools import partial
 
@@ -167,8 +168,11 @@ class PolicyNode(ManagedNode):
         self._instructions.watch(state)
         if self._inference is None:
             return
-        moving = state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
-        commanded = np.array(state.commanded_position) if len(state.commanded_position) else None
+        numbers = math.isfinite(state.row) and math.isfinite(state.speed_scale)
+        moving = numbers and state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
+        position = np.array(state.commanded_position)
+        # Empty while nothing is commanded; anybody can publish, so nothing else gets through to the inference thread.
+        commanded = position if position.shape == (len(self.contract.joints),) and np.isfinite(position).all() else None
         first_ns, stamp = stamp_ns(state.chunk_first_command), stamp_ns(state.chunk_stamp)
         self._inference.follow(
             Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale, commanded),

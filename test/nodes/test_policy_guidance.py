@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def follow(chunk: ActionChunk, now_ns: int) -> ExecutorState:
     state.chunk_first_command = chunk.inference_end
     step_ns = chunk.step.sec * 1_000_000_000 + chunk.step.nanosec
     state.row = (now_ns - stamp_ns(chunk.header.stamp)) / step_ns
+    state.commanded_position = [math.nan] * 6
     return state
 
 
