@@ -15,7 +15,7 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -48,9 +48,6 @@ class ManagedNode(LifecycleNode):
     name
         Default node name.
     """
-
-    prompt = False
-    """Whether callbacks are called with the least overhead, where rclpy can: a tick is dearer than a wake-up."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -206,21 +203,6 @@ class _Ending:
             raise SystemExit(0)
 
 
-def _make_executor(prompt: bool) -> Executor:
-    """Make rclpy's event-driven executor where that is wanted and there (since Kilted).
-
-    The other one builds its wait set anew for each callback, which takes longer than a control tick itself.
-    """
-    if prompt:
-        try:
-            from rclpy.experimental import EventsExecutor
-        except ImportError:
-            pass
-        else:
-            return EventsExecutor()
-    return SingleThreadedExecutor()
-
-
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Run one node in this process until SIGINT or SIGTERM.
 
@@ -234,14 +216,15 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
     node: ManagedNode | None = None
-    executor: Executor | None = None
+    # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
+    # executor is cheaper, but serves all messages of a flood first.
+    executor = SingleThreadedExecutor()
     try:
         try:
             node = make_node()
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"can't start: {error}", file=sys.stderr)
             return EXIT_CONFIGURATION
-        executor = _make_executor(node.prompt)
         executor.add_node(node)
         if node.value("autostart"):
             if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
@@ -264,8 +247,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
             # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
             # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
             faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
-            if executor is not None:
-                executor.shutdown()
+            executor.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()
         faulthandler.cancel_dump_traceback_later()

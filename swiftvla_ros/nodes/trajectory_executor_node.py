@@ -37,8 +37,6 @@ class TrajectoryExecutorNode(ManagedNode):
     commands no more.
     """
 
-    prompt = True
-
     def __init__(self) -> None:
         super().__init__("trajectory_executor")
         self.describe("shadow", False, "command nothing: publish what would be, beside what the arm does")
