@@ -63,18 +63,23 @@ class CameraNode(ManagedNode):
             self.get_logger().warning(warning)
         repeated_ns = self._repeated_ns(message, now_ns)
         if 0 < self._repeated_for_ns < repeated_ns:
-            self._refuse(f"the same picture has come for {repeated_ns / 1e9:.1f} s: the driver repeats its last one")
+            # A log line of its own: rclpy throttles each place in the code by itself.
+            self.get_logger().error(
+                f"{self._refused}the same picture has come for {repeated_ns / 1e9:.1f} s: the driver repeats it",
+                throttle_duration_sec=_REPEAT_S,
+            )
             return
         try:
             image = rgb_image(message)
         except ImageMessageError as error:
-            self._refuse(str(error))
+            self.get_logger().error(f"{self._refused}{error}", throttle_duration_sec=_REPEAT_S)
             return
         expected = self._camera.source_size
         if (image.shape[1], image.shape[0]) != expected:
-            self._refuse(
-                f"got {image.shape[1]}×{image.shape[0]} px, expected {expected[0]}×{expected[1]}; "
-                "correct source_size in the contract or the driver's resolution"
+            self.get_logger().error(
+                f"{self._refused}got {image.shape[1]}×{image.shape[0]} px, expected {expected[0]}×{expected[1]}; "
+                "correct source_size in the contract or the driver's resolution",
+                throttle_duration_sec=_REPEAT_S,
             )
             return
         self._output.publish(rgb_message(condition_image(image, self._camera), ns, message.header.frame_id))
@@ -88,11 +93,9 @@ class CameraNode(ManagedNode):
             self._picture = digest, now_ns
         return now_ns - self._picture[1]
 
-    def _refuse(self, problem: str) -> None:
-        self.get_logger().error(
-            f"camera '{self._camera.name}': images on {self._camera.topic} are refused: {problem}",
-            throttle_duration_sec=_REPEAT_S,
-        )
+    @property
+    def _refused(self) -> str:
+        return f"camera '{self._camera.name}': images on {self._camera.topic} are refused: "
 
     def _watch(self) -> None:
         silence_ns = self.now_ns() - self._last_received_ns if self.active else 0
