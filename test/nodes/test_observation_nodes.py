@@ -198,7 +198,7 @@ def test_a_driver_that_repeats_its_last_picture_is_refused(graph: Any) -> None:
 
     def refused() -> bool:
         show(PICTURE)
-        return "repeats its last one" in process.output()
+        return "the driver repeats it" in process.output()
 
     graph.wait_until(refused, "the picture is refused", 90)
     assert output.messages
