@@ -82,7 +82,9 @@ def alive(pid: int) -> bool:
 
 def test_lines_carry_the_name_of_their_process() -> None:
     """Protects: one terminal with seven processes stays readable."""
-    running = Running(Script("first"), Script("second", code="import sys; print('on stderr', file=sys.stderr)"))
+    # It stays: the end of a process would end the other, perhaps before it said anything.
+    second = "import signal, sys; print('on stderr', file=sys.stderr, flush=True); signal.pause()"
+    running = Running(Script("first"), Script("second", code=second))
     until(lambda: ("first", "alive") in running.lines and ("second", "on stderr") in running.lines)
     running.stop()
 
