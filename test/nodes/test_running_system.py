@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image, JointState
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
+from swiftvla_ros.motion.executor import LATE_TICK_S
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
 from swiftvla_ros.nodes import qos
 from swiftvla_ros.nodes.messages import stamp_ns
@@ -145,7 +146,8 @@ def test_killing_the_policy_in_motion_slows_the_arm_down(system: System) -> None
     hold = states[first]
     followed = next(c for c in system.chunks.messages[::-1] if c.chunk_id == hold.chunk_id)
     last_row_ns = stamp_ns(followed.header.stamp) + round((followed.rows - 1) * CONTRACT.policy.step_s * 1e9)
-    assert stamp_ns(hold.header.stamp) <= last_row_ns + 500_000_000
+    # On a busy machine the tick that finds the arm at rest may be late, by LATE_TICK_S before it counts as a stall.
+    assert stamp_ns(hold.header.stamp) <= last_row_ns + 500_000_000 + round(LATE_TICK_S * 1e9)
     assert hold.reason == ExecutorState.REASON_ROWS_EXHAUSTED
     assert str(followed.chunk_id) in hold.reason_text
     system.check_limits()
