@@ -28,7 +28,7 @@ from swiftvla_ros.contract.load import robots_folders
 
 # Distributions since Iron agree on the definitions of all messages that are recorded here.
 _STORE = Stores.ROS2_JAZZY
-_OWN_MESSAGES = ("ActionChunk", "ExecutorState", "PolicyState", "TaskVerdict")
+_OWN_MESSAGES = ("ActionChunk", "ExecutorState", "GeometryFeatures", "PolicyState", "TaskVerdict")
 
 
 class BagError(ValueError):

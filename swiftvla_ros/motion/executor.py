@@ -41,6 +41,10 @@ class ChunkExecutor:
         Counts of chunks, and the verdict on the last refused one.
     tracking_error
         Commanded minus measured position [J] at the last measured state; NaN before there was one.
+    measured_ns
+        Stamp of the newest joint state taken in; 0 before there was one.
+    taken_ns
+        When the current chunk was taken over; 0 when there was none.
     first_command_ns
         Time of the first command that followed the current chunk; None until there was one.
     """
@@ -110,9 +114,10 @@ class ChunkExecutor:
         if not self._follower.limiter.at_rest:
             return False
         self._follower.drop()
-        self._measured_ns = self._ticked_ns = self._approach_until_ns = 0
+        self.measured_ns = self._ticked_ns = self._approach_until_ns = 0
         self._measured_invalid = False
         self._command = None
+        self.taken_ns = 0
         self.first_command_ns = None
         self.tracking_error = np.full(len(self.joint_names), np.nan)
         self._forget_time()
@@ -140,10 +145,10 @@ class ChunkExecutor:
         self._measured_invalid = q.shape != (len(self.joint_names),) or not bool(np.isfinite(q).all())
         if self._measured_invalid:
             return False
-        overtaken = self._measured is not None and stamp_ns < self._measured_ns
+        overtaken = self._measured is not None and stamp_ns < self.measured_ns
         if overtaken or (now_ns is not None and stamp_ns > now_ns + FUTURE_TOLERANCE_S * NS):
             return False
-        self._measured, self._measured_ns = q, stamp_ns
+        self._measured, self.measured_ns = q, stamp_ns
         self._ladder.measured()
         if self._command is None:
             self.tracking_error = np.zeros_like(q)
@@ -338,7 +343,7 @@ class ChunkExecutor:
         self._layout.take(laid, path_ns, standing=standing)
         follower.limiter.note_outside(positions)
         self._rows, self._approach_until_ns = laid.rows, path_ns + round(laid.approach_s * NS)
-        self.first_command_ns = None
+        self.taken_ns, self.first_command_ns = now_ns, None
         self.accepted += 1
         ends = plan.path_end_ns >= laid.rows.end_ns
         at_the_end = laid.at_the_end if ends else (Reason.CHUNK_LATE, self._late_text())
@@ -389,7 +394,7 @@ class ChunkExecutor:
         timeout = self.config.state_timeout_s
         if self._measured is None:
             return timeout is not None
-        return timeout is not None and now_ns - self._measured_ns > timeout * NS
+        return timeout is not None and now_ns - self.measured_ns > timeout * NS
 
     def _state_problem(self) -> tuple[Reason, str]:
         if self._measured_invalid:

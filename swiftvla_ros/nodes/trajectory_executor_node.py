@@ -170,6 +170,8 @@ class TrajectoryExecutorNode(ManagedNode):
         message.chunk_age_s = core.age_s(now_ns)
         _set(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
         _set(message.chunk_first_command, core.first_command_ns or 0)
+        _set(message.chunk_taken, core.taken_ns)
+        _set(message.measured_stamp, core.measured_ns)
         message.chunks_accepted, message.chunks_refused = core.accepted, core.refused
         message.last_refusal, message.last_refusal_text = core.last_refusal.code, core.last_refusal.text
         message.position_clamps = counts(core.position_clamps)

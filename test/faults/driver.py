@@ -103,8 +103,10 @@ class Driver:
                 self._scrolled[name] = self._frame
             left = self._scrolled[name] * _SCROLL_PX % (self._world.shape[1] - width)
             image = rgb_message(self._world[:height, left : left + width], now_ns, f"{name}_optical_frame")
-            self._on_the_way.append((now_ns, name, image))
-        while self._on_the_way and self._on_the_way[0][0] <= now_ns - self.late_s * _NS:
+            # on a clock that never jumps
+            self._on_the_way.append((time.monotonic_ns(), name, image))
+        due_ns = time.monotonic_ns() - round(self.late_s * _NS)
+        while self._on_the_way and self._on_the_way[0][0] <= due_ns:
             _, name, image = self._on_the_way.popleft()
             self._last_image[name] = image
             self._cameras[name].publish(image)
