@@ -38,7 +38,8 @@ class Instruction:
 class InferredChunk:
     """Rows [H, J] (SI, contract order) and where they come from; times in ns on the caller's clock.
 
-    ``frozen_rows`` of them were given as executed to ``guidance``; both are empty where none was at work.
+    ``rows_ahead`` [n, J] are what ``guidance`` was given to continue: the first ``frozen_rows`` as executed, the others
+    as planned. All three are empty where no guidance was at work.
     """
 
     positions: NDArray[np.float64]
@@ -49,6 +50,7 @@ class InferredChunk:
     inference_end_ns: int
     frozen_rows: int = 0
     guidance: str = ""
+    rows_ahead: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -199,16 +201,14 @@ class InferenceThread:
                 self._fail("the policy computed positions that are not finite; the chunk is not published")
                 continue
             end_ns = self._now_ns()
-            chunk = InferredChunk(
-                positions,
-                next(self._chunk_ids),
-                instruction,
-                observation,
-                start_ns,
-                end_ns,
-                frozen_rows=0 if executed is None else len(executed),
-                guidance="" if executed is None else self._policy.guidance,
-            )
+            chunk = InferredChunk(positions, next(self._chunk_ids), instruction, observation, start_ns, end_ns)
+            if executed is not None and planned is not None:
+                chunk = replace(
+                    chunk,
+                    frozen_rows=len(executed),
+                    guidance=self._policy.guidance,
+                    rows_ahead=np.concatenate([executed, planned]),
+                )
             with self._condition:
                 if self._ending:
                     return

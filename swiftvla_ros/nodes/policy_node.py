@@ -209,6 +209,9 @@ class PolicyNode(ManagedNode):
                 instruction_id=instruction.id if instruction else 0,
                 checkpoint_sha256=self._policy.checkpoint_sha256,
                 device=str(self._policy.device),
+                precision=self._policy.precision,
+                threads=self._policy.threads,
+                guidance=self._policy.guidance,
                 latency_stages=list(status.latency_s),
                 latency_s=list(status.latency_s.values()),
                 chunks=status.chunks,
@@ -241,6 +244,7 @@ class PolicyNode(ManagedNode):
                 inference_end=to_time(chunk.inference_end_ns),
                 frozen_rows=chunk.frozen_rows,
                 guidance=chunk.guidance,
+                rows_ahead=chunk.rows_ahead.ravel().tolist(),
             )
         )
 

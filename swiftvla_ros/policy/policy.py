@@ -114,6 +114,16 @@ class Policy:
         return self._runtime.device
 
     @property
+    def precision(self) -> str:
+        """What the network computes in: "float32" or "bfloat16"."""
+        return self._runtime.precision
+
+    @property
+    def threads(self) -> int:
+        """Threads that it computes with on a CPU; another number rounds otherwise."""
+        return self._runtime.threads
+
+    @property
     def guidance(self) -> str:
         """How chunks continue what will have been executed: "none", "vjp", "identity" or "trained"."""
         return self._runtime.guidance

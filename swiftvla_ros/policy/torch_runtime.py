@@ -50,9 +50,10 @@ class TorchRuntime:
             raise CheckpointError(f"precision '{precision}' is unknown; write {' or '.join(PRECISIONS)}")
         if guidance not in (NO_GUIDANCE, *METHODS):
             raise CheckpointError(f"guidance '{guidance}' is unknown; write one of {[NO_GUIDANCE, *METHODS]}")
-        self.guidance = guidance
+        self.guidance, self.precision = guidance, precision
         if threads is not None:
             torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
         self._checkpoint = checkpoint
         self.model = load_model(checkpoint, PRECISIONS[precision]).to(self._device)
         self.config = self.model.config
