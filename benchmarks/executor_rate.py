@@ -5,7 +5,7 @@
 node is a process of its own, as ``swiftvla up`` starts it; this process is driver and policy: joint states, a chunk
 each 0.1 s that is 0.1 s late, and subscriptions to what the node publishes. ``--busy`` processes only compute.
 
-A tick's lateness is from when its timer was due; ``begins`` is the wake-up, ``commanded`` is when the command and the
+A tick's lateness is from when it was due; ``begins`` is the wake-up, ``commanded`` is when the command and the
 state were published. Processor time and the time that a thread waited for a processor are the kernel's (Linux).
 """
 
@@ -41,22 +41,11 @@ _SETTLE_S = 2.0
 _STEP_S = 0.1
 _LATE_S = 0.1
 _ROWS = 10
-_EARLY = 0.1  # of a period: two clocks are not the same
 
 
-def lateness(
-    begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64], first_due_ns: int, period_ns: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """How late ticks [N] began and ended, ms, and how many were skipped.
-
-    A timer's due times lie on a grid. A tick answers for the first of them after the tick before, so that a late one
-    whose successors were skipped counts with all of its lateness. One that comes a little early answers for its own.
-    """
-    last_passed = np.floor((begin_ns - first_due_ns) / period_ns + _EARLY).astype(np.int64)
-    after_the_last = np.concatenate([last_passed[:1], last_passed[:-1] + 1])
-    due_ns = first_due_ns + np.minimum(after_the_last, last_passed) * period_ns
-    skipped = int(np.maximum(last_passed - after_the_last, 0).sum())
-    return (begin_ns - due_ns) / 1e6, (end_ns - due_ns) / 1e6, skipped
+def skipped(due_ns: NDArray[np.int64], period_ns: float) -> int:
+    """How many ticks were due between those [N] that came."""
+    return int((np.round(np.diff(due_ns) / period_ns) - 1).clip(0).sum())
 
 
 class Usage:
@@ -187,9 +176,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     path = write_contract(options.robot, options.rate, options.output, folder)
     contract = load_contract(path)
     os.environ.update(transport_environment())
-    noted, capacity = folder / "ticks.npz", round((options.seconds + _START_S + 60.0) * options.rate)
+    noted, capacity = folder / "ticks.npy", round((options.seconds + _START_S + 60.0) * options.rate)
     script = str(Path(__file__).with_name("executor_rate_node.py"))
-    parameters = [f"robot:={json.dumps(str(path))}", *options.parameter]
+    parameters = [f"robot:={json.dumps(str(path))}", f"realtime_priority:={options.fifo}", *options.parameter]
     ros = ["--ros-args", *(part for p in parameters for part in ("-p", p))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     feed = Feed(contract)
@@ -200,8 +189,6 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if node.poll() is not None or time.monotonic() > deadline:
                 sys.exit("the executor node did not start")
             time.sleep(0.05)
-        if options.fifo:
-            os.sched_setscheduler(node.pid, os.SCHED_FIFO, os.sched_param(options.fifo))
         with busy(options.busy):
             feed.run(_SETTLE_S)
             usages, begin_ns = [Usage(node.pid)], time.time_ns()
@@ -216,24 +203,18 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if node.poll() is None:
             node.kill()
             node.wait()
-    with np.load(noted) as written:
-        ticks, first_due_ns = written["ticks"], int(written["first_due_ns"])
-    return {**_of_ticks(ticks, first_due_ns, begin_ns, end_ns, options.rate), **_of_usage(usages)}
+    return {**_of_ticks(np.load(noted), begin_ns, end_ns, options.rate), **_of_usage(usages)}
 
 
-def _of_ticks(
-    ticks: NDArray[np.int64], first_due_ns: int, begin_ns: int, end_ns: int, rate_hz: float
-) -> dict[str, Any]:
-    began, ended, skipped = lateness(*ticks[1:, :2].T, first_due_ns, NS / rate_hz)
-    inside = (ticks[1:, 0] >= begin_ns) & (ticks[1:, 0] < end_ns)
-    modes = ticks[1:, 2][inside]
+def _of_ticks(ticks: NDArray[np.int64], begin_ns: int, end_ns: int, rate_hz: float) -> dict[str, Any]:
+    due, began, ended, modes = ticks[(ticks[:, 1] >= begin_ns) & (ticks[:, 1] < end_ns)].T
     figures = {
-        name: dict(zip(("p50", "p99", "max"), np.percentile(ms[inside], (50, 99, 100)).tolist(), strict=True))
-        for name, ms in (("begins", began), ("commanded", ended), ("tick", ended - began))
+        name: dict(zip(("p50", "p99", "max"), np.percentile(ns / 1e6, (50, 99, 100)).tolist(), strict=True))
+        for name, ns in (("begins", began - due), ("commanded", ended - due), ("tick", ended - began))
     }
     return {
-        "ticks": int(inside.sum()),
-        "ticks_skipped": skipped,
+        "ticks": len(due),
+        "ticks_skipped": skipped(due, NS / rate_hz),
         "ms": figures,
         "moving_share": float(np.isin(modes, [Mode.FRESH, Mode.TAIL]).mean()) if len(modes) else 0.0,
     }
@@ -280,7 +261,7 @@ def main() -> None:
     parser.add_argument("--output", help="the contract's control.output, if another")
     parser.add_argument("--busy", type=int, default=2, help="processes that compute all the time")
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--fifo", type=int, default=0, help="real-time priority of the node's thread; needs the right")
+    parser.add_argument("--fifo", type=int, default=0, help="the node's parameter realtime_priority")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME:=VALUE", help="of the node")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()

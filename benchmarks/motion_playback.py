@@ -124,7 +124,7 @@ class _Player:
         if event.kind == "chunk":
             self._offer(number, event)
         elif event.kind == "stop":
-            executor.stop(self._now_ns)
+            executor.stop()
         elif event.kind == "start":
             executor.start()
         elif event.kind == "emergency":

@@ -80,10 +80,10 @@ class ChunkExecutor:
         """Accept chunks again after :meth:`stop`. An executor is started when made."""
         self._ladder.start()
 
-    def stop(self, now_ns: int, reason: Reason = Reason.STOP_REQUESTED) -> None:
-        """Slow down along the path to rest, hold, and refuse chunks until :meth:`start`."""
+    def stop(self, reason: Reason = Reason.STOP_REQUESTED) -> None:
+        """Slow down along the path to rest from the last tick on, hold, and refuse chunks until :meth:`start`."""
         self._ladder.stop()
-        self._slow_down(now_ns, reason, "stopped on request")
+        self._slow_down(self._ticked_ns, reason, "stopped on request")
 
     def emergency_stop(self) -> None:
         """Brake as fast as the limits allow and refuse everything until :meth:`reset`."""
@@ -126,11 +126,14 @@ class ChunkExecutor:
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
-    def seed(self, position: Array, now_ns: int) -> None:
-        """Begin anew, at rest at a measured position [J], for a robot that was put there."""
-        self._follower.limiter.rest_at(self._follower.state[0])
+    def seed(self, position: Array, now_ns: int, *, holding: bool = False) -> None:
+        """Begin anew, at rest at a measured position [J], for a robot that was put there, or is held there."""
+        self._follower.limiter.rest_at(position if holding else self._follower.state[0])
         self.reset()
         self.measured(position, now_ns)
+        if holding:
+            self._command, self._ticked_ns = Command(now_ns, *self._follower.state.copy()), now_ns
+            self._ladder.hold(now_ns)
 
     def measured(self, position: Array, stamp_ns: int, now_ns: int | None = None) -> bool:
         """Take note of positions [J] measured at ``stamp_ns``, contract order, rad or m. ``now_ns``: where it is known.

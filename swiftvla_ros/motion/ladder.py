@@ -111,6 +111,11 @@ class Ladder:
         if self.mode is Mode.IDLE and self.reason is Reason.NO_MEASURED_STATE:
             self._enter(Mode.IDLE, Reason.NO_CHUNK, "waiting for a first chunk")
 
+    def hold(self, now_ns: int) -> None:
+        """IDLE → HOLD: the arm is held where it is, before any chunk."""
+        self._held_ns = now_ns
+        self._enter(Mode.HOLD, Reason.NO_CHUNK, "waiting for a first chunk")
+
     def wait(self, problem: str) -> None:
         """Nothing is commanded: IDLE says whether a chunk could begin, or that the joint state is not fresh."""
         if self.mode is Mode.IDLE and self.reason in (Reason.NO_CHUNK, Reason.NOT_ARMED):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections import deque
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -14,6 +16,7 @@ from std_srvs.srv import Trigger
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.control_loop import ControlLoop
 from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.messages import counts, doubles, stamp_ns
@@ -28,12 +31,20 @@ _UNWELL = {
     Mode.STOPPED: Level.ERROR,
 }
 _FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
+# The control thread takes one chunk a tick: of a flood, the newest.
+_MOST_WAITING = 2
+# Python passes its lock on after so long when the control thread waits for it; its default is 5 ms.
+_LOCK_S = 0.0005
 
 
 class TrajectoryExecutorNode(ManagedNode):
-    """Ticks the :class:`~swiftvla_ros.motion.ChunkExecutor`; everything runs in the executor's thread.
+    """Ticks the :class:`~swiftvla_ros.motion.ChunkExecutor`.
 
-    The control timer runs from configure on: a node that is deactivated in motion slows the arm down first, and then
+    The control thread ticks it and publishes, and between two ticks takes in a chunk, which costs as much as ten ticks.
+    The executor's thread runs all callbacks: it keeps the chunks that came and gives joint states and an operator's
+    wishes to the core. A lock guards the core.
+
+    The control thread runs from configure on: a node that is deactivated in motion slows the arm down first, and then
     commands no more.
     """
 
@@ -41,8 +52,11 @@ class TrajectoryExecutorNode(ManagedNode):
         super().__init__("trajectory_executor")
         self.describe("shadow", False, "command nothing: publish what would be, beside what the arm does")
         self.describe("state_rate_hz", 0.0, "most executor_state messages a second in motion; 0: one a tick")
+        self.describe("realtime_priority", 0, "SCHED_FIFO priority of the control thread, 1 to 99; 0: none")
         self._core: ChunkExecutor | None = None
         self._shadow: ShadowOutput | None = None
+        self._loop: ControlLoop | None = None
+        self._lock = threading.Lock()
         self._resting = True
 
     def setup(self) -> None:
@@ -63,10 +77,11 @@ class TrajectoryExecutorNode(ManagedNode):
         self._told: tuple[Mode, Reason, int, int] | None = None
         self._told_ns = 0
         self._ticked_ns = self._longest_ns = 0
+        self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
         self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
         self._message.header.frame_id = self.contract.base_frame
         self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
-        self.subscribe(ActionChunk, "action_chunk", self._offer, qos.CHUNK)
+        self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
         # A scale that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
@@ -75,48 +90,79 @@ class TrajectoryExecutorNode(ManagedNode):
         self.service(Trigger, "~/emergency_stop", self._serve_emergency_stop)
         self.service(Trigger, "~/reset", self._serve_reset)
         publish_diagnostics(self, self._health)
-        self.timer(1.0 / control.rate_hz, self._tick)
+        sys.setswitchinterval(_LOCK_S)
+        self._loop = ControlLoop(
+            self.get_clock(),
+            1.0 / control.rate_hz,
+            self._control,
+            self._end_with,
+            priority=int(self.value("realtime_priority")),
+        )
 
     def start(self) -> None:
         """Wait for a chunk, wherever the arm was moved meanwhile."""
-        if self._core is not None and self._core.mode is not Mode.STOPPED and not self._core.reset():
-            # Activated again while it was still slowing down.
-            self._core.start()
+        with self._lock:
+            if self._core is not None and self._core.mode is not Mode.STOPPED and not self._core.reset():
+                # Activated again while it was still slowing down.
+                self._core.start()
 
     def stop(self) -> None:
-        """Slow down and hold; the timer goes on until the arm rests."""
-        if self._core is not None and not self.at_rest():
-            self._core.stop(self.now_ns(), Reason.DEACTIVATED)
+        """Slow down and hold; the control thread goes on until the arm rests."""
+        with self._lock:
+            self._waiting.clear()
+            if self._core is not None and not self.at_rest():
+                self._core.stop(Reason.DEACTIVATED)
 
     def at_rest(self) -> bool:
         """Whether the last command, if any, was to stand still."""
         return self._resting
 
     def teardown(self) -> None:
-        """Forget the motion."""
-        self._core = self._command = self._shadow = None
+        """End the control thread and forget the motion."""
+        if self._loop is not None:
+            self._loop.end()
+        self._core = self._command = self._shadow = self._loop = None
         self._resting = True
 
-    def _offer(self, message: ActionChunk) -> None:
-        assert self._core is not None
+    def _end_with(self, error: Exception) -> None:
+        """Called by the control thread: end the process, as an exception in a callback would."""
+
+        def raise_it() -> None:
+            raise error
+
+        assert self.executor is not None
+        self.executor.create_task(raise_it)
+
+    def _keep(self, message: ActionChunk) -> None:
         positions = np.array(message.positions, dtype=np.float64)
         if positions.size == message.rows * len(message.joint_names):
             positions = positions.reshape(message.rows, -1)
-        chunk = Chunk(
-            stamp_ns=stamp_ns(message.header.stamp),
-            step_ns=message.step.sec * 1_000_000_000 + message.step.nanosec,
-            positions=positions,
-            chunk_id=message.chunk_id,
-            instruction_id=message.instruction_id,
-            checkpoint=message.checkpoint_sha256,
-            joint_names=tuple(message.joint_names),
+        self._waiting.append(
+            Chunk(
+                stamp_ns=stamp_ns(message.header.stamp),
+                step_ns=message.step.sec * 1_000_000_000 + message.step.nanosec,
+                positions=positions,
+                chunk_id=message.chunk_id,
+                instruction_id=message.instruction_id,
+                checkpoint=message.checkpoint_sha256,
+                joint_names=tuple(message.joint_names),
+            )
         )
+
+    def _control(self) -> None:
+        """One tick, and then what has time until the next; the control thread's."""
+        with self._lock:
+            self._tick()
+            if self._waiting:
+                self._offer(self._waiting.popleft())
+
+    def _offer(self, chunk: Chunk) -> None:
+        assert self._core is not None
         verdict = self._core.offer(chunk, self.now_ns())
         if not verdict.accepted:
             self.get_logger().warning(f"chunk refused: {verdict.text}", throttle_duration_sec=_REPEAT_S)
 
     def _measure(self, message: JointState) -> None:
-        assert self._core is not None
         if tuple(message.name) != self.contract.joint_names:
             self.get_logger().error(
                 f"observation/state: got joints {list(message.name)}, expected {list(self.contract.joint_names)}",
@@ -124,13 +170,17 @@ class TrajectoryExecutorNode(ManagedNode):
             )
             return
         position, ns = np.array(message.position), stamp_ns(message.header.stamp)
-        self._core.measured(position, ns, self.now_ns())
-        if self._shadow is not None:
-            self._shadow.measured(position, ns)
+        with self._lock:
+            assert self._core is not None
+            self._core.measured(position, ns, self.now_ns())
+            if self._shadow is not None:
+                self._shadow.measured(position, ns)
 
     def _scale(self, message: Float64) -> None:
-        assert self._core is not None
-        if self._core.set_speed_scale(message.data / 100.0):
+        with self._lock:
+            assert self._core is not None
+            taken = self._core.set_speed_scale(message.data / 100.0)
+        if taken:
             self.get_logger().info(f"speed scale: {message.data:g} %")
         else:
             self.get_logger().warning(f"speed_scale: {message.data} is not a number from 0 to 100 (%); nothing changes")
@@ -139,7 +189,7 @@ class TrajectoryExecutorNode(ManagedNode):
         assert self._core is not None
         now_ns = self.now_ns()
         if now_ns == self._ticked_ns:
-            return  # simulated time stands still between two /clock messages
+            return  # before the first /clock, simulated time stands still
         if self._ticked_ns:
             self._longest_ns = max(self._longest_ns, now_ns - self._ticked_ns)
         self._ticked_ns = now_ns
@@ -184,44 +234,53 @@ class TrajectoryExecutorNode(ManagedNode):
         self._state.publish(message)
 
     def _health(self) -> Health:
-        core = self._core
-        assert core is not None
-        longest_ns, self._longest_ns = self._longest_ns, 0
-        values = {
-            "mode": core.mode.name,
-            "reason": core.reason.name,
-            "chunks accepted": core.accepted,
-            "chunks refused": core.refused,
-            "last refusal": core.last_refusal.text,
-            "speed scale, %": f"{100 * core.speed_scale:.0f}",
-            "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
-            "shadow": self._shadow is not None,
-        }
+        with self._lock:
+            core = self._core
+            assert core is not None
+            longest_ns, self._longest_ns = self._longest_ns, 0
+            level = Level.ERROR if core.reason in _FAULTS else _UNWELL.get(core.mode, Level.OK)
+            text = f"{core.mode.name}: {core.reason_text}"
+            values = {
+                "mode": core.mode.name,
+                "reason": core.reason.name,
+                "chunks accepted": core.accepted,
+                "chunks refused": core.refused,
+                "last refusal": core.last_refusal.text,
+                "speed scale, %": f"{100 * core.speed_scale:.0f}",
+                "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
+                "shadow": self._shadow is not None,
+            }
         if rivals := self._output.rivals():
-            text = f"somebody else publishes on {', '.join(rivals)}, too: nothing limits what the arm is told"
+            level, text = (
+                Level.ERROR,
+                (f"somebody else publishes on {', '.join(rivals)}, too: nothing limits what the arm is told"),
+            )
             self.get_logger().error(text, throttle_duration_sec=_REPEAT_S)
-            return Health(Level.ERROR, text, values)
-        level = Level.ERROR if core.reason in _FAULTS else _UNWELL.get(core.mode, Level.OK)
-        return Health(level, f"{core.mode.name}: {core.reason_text}", values)
+        return Health(level, text, values)
 
     def _serve_start(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._core is not None
-        self._core.start()
+        with self._lock:
+            assert self._core is not None
+            self._core.start()
         return _answer(response, True, "chunks are accepted")
 
     def _serve_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._core is not None
-        self._core.stop(self.now_ns())
+        with self._lock:
+            assert self._core is not None
+            self._core.stop()
         return _answer(response, True, "slowing down to rest; ~/start accepts chunks again")
 
     def _serve_emergency_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._core is not None
-        self._core.emergency_stop()
+        with self._lock:
+            assert self._core is not None
+            self._core.emergency_stop()
         return _answer(response, True, "braking; ~/reset leads out once the arm rests")
 
     def _serve_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._core is not None
-        if self._core.reset():
+        with self._lock:
+            assert self._core is not None
+            done = self._core.reset()
+        if done:
             return _answer(response, True, "nothing is commanded; the next chunk starts from the measured pose")
         return _answer(response, False, "the arm still moves; call ~/stop and wait for HOLD first")
 

@@ -202,6 +202,10 @@ class System:
             )
             assert report.ok, report.violations()
 
+    def live(self) -> ExecutorState:
+        """The newest state that no replayed bag brought."""
+        return next(state for state in reversed(self.states.messages) if self._present(state))
+
     def _present(self, state: ExecutorState) -> bool:
         return stamp_ns(state.header.stamp) >= self.ignore_before_ns
 

@@ -274,14 +274,15 @@ def test_bag_replayed_into_the_live_graph(system: Any, fault: Any) -> None:
     bag = system.record(chunks=15)
     system.ignore_before_ns = system.driver.now_ns()
     try:
-        with beside("replay_bag.py", bag, CONTRACT.control.topic) as printed:
-            system.wait(lambda: "playing" in printed(), "the replay begins", 60)
+        with beside("replay_bag.py", bag, CONTRACT.control.topic):
+            refused = system.live().chunks_refused
+            system.wait(lambda: system.live().chunks_refused > refused, "the bag's first chunk arrives", 60)
             row = fault("bag replayed into the live graph", "all recorded topics but the driver's commands")
-            before = system.states.last
+            before = system.live()
             row.goes_on(
                 lambda: (
-                    system.states.last.chunk_id > before.chunk_id + 20
-                    and system.states.last.chunks_refused > before.chunks_refused
+                    system.live().chunk_id > before.chunk_id + 20
+                    and system.live().chunks_refused > before.chunks_refused
                 ),
                 "chunks are followed, and the bag's are refused",
             )
@@ -310,8 +311,9 @@ def test_instruction_of_a_megabyte(system: Any, fault: Any) -> None:
 def test_instruction_flood(system: Any, fault: Any) -> None:
     """Words that change faster than a chunk is computed: no chunk of outdated words is followed, so the arm holds."""
     row = fault("instruction flood", "set_instruction without pause, 20 calls at a time")
-    with beside("flooding_operator.py") as printed:
-        system.wait(lambda: "flooding" in printed(), "the flood begins", 60)
+    before = system.policy_states.last.instruction_id
+    with beside("flooding_operator.py"):
+        system.wait(lambda: system.policy_states.last.instruction_id > before + 100, "the flood has come", 60)
         row.begins()
         row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS)
     answer = system.instruct("pick up the red block")

@@ -137,7 +137,7 @@ def test_an_approach_can_be_stopped(make_bench):
     bench = make_bench(approach_s=5.0)
     bench.executor.offer(bench.chunk(np.full((10, 3), 1.0)), bench.now_ns)
     bench.run(2.0)
-    bench.executor.stop(bench.now_ns)
+    bench.executor.stop()
     bench.run(0.6)
     assert bench.executor.mode is Mode.HOLD
     assert bench.positions[-1].max() < 0.8

@@ -114,6 +114,20 @@ def test_released_begins_anew_where_the_arm_is(make_bench):
     assert np.allclose(first.position, moved)
 
 
+def test_an_arm_that_is_held_can_be_taken_over(make_bench):
+    """A replay may begin where the arm was held: it is commanded from the first tick on, and goes on from there."""
+    bench = make_bench()
+    pose = np.full(3, 0.1)
+    bench.seeded = pose
+    bench.executor.seed(pose, bench.now_ns, holding=True)
+    bench.run(0.1)
+    assert set(bench.modes) == {Mode.HOLD}
+    np.testing.assert_array_equal(bench.positions, np.tile(pose, (10, 1)))
+    assert bench.executor.offer(bench.chunk(np.tile(pose + 0.05, (10, 1))), bench.now_ns).accepted
+    bench.run(0.8)
+    np.testing.assert_allclose(bench.positions[-1], pose + 0.05, atol=1e-3)
+
+
 def test_the_first_motion_starts_softly(make_bench):
     """A first chunk that is already moving is joined over the soft-start time, inside the limits."""
     bench = make_bench(soft_start_s=0.5)
@@ -128,7 +142,7 @@ def test_stop_slows_along_the_path_and_start_lets_chunks_in_again(make_bench):
     """Stop holds the arm whatever the policy sends, until start."""
     bench = make_bench()
     bench.stream(ramp, 1.0)
-    bench.executor.stop(bench.now_ns)
+    bench.executor.stop()
     assert bench.executor.offer(bench.chunk(ramp), bench.now_ns).code is Refusal.NOT_READY
     bench.run(0.6)
     assert bench.executor.mode is Mode.HOLD

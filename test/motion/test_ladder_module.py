@@ -45,6 +45,7 @@ TRANSITIONS = {
         Mode.IDLE,
         Reason.NO_CHUNK,
     ),
+    "held from the beginning": (Mode.IDLE, lambda x: x.hold(S), Mode.HOLD, Reason.NO_CHUNK),
     "fresh enough": (Mode.FRESH, lambda x: x.tick(4 * S // 10, MOVES), Mode.FRESH, Reason.CHUNK),
     "late": (Mode.FRESH, lambda x: x.tick(5 * S // 10, MOVES), Mode.TAIL, Reason.CHUNK_LATE),
     "rows end at once": (Mode.FRESH, lambda x: x.tick(1, SLOWS), Mode.DECELERATING, END[0]),

@@ -167,7 +167,7 @@ def test_stop_takes_no_longer_at_a_low_scale(make_bench, scale):
     bench.executor.set_speed_scale(scale)
     bench.executor.offer(bench.chunk(ellipse), bench.now_ns)
     bench.run(0.8)
-    bench.executor.stop(bench.now_ns)
+    bench.executor.stop()
     assert bench.executor.mode is Mode.DECELERATING
     bench.run(0.75)
     assert bench.executor.mode is Mode.HOLD
