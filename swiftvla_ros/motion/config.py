@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.control import BlendKind
 from swiftvla_ros.motion.gripper import BinaryGripper
+
+SHADOW_HOLD_S = 0.1
+"""How long a shadow holds where its plan ended."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,19 @@ class ExecutorConfig:
     gripper: BinaryGripper | None = None
 
     @classmethod
-    def from_contract(cls, contract: Contract) -> ExecutorConfig:
-        """Take what the contract says."""
+    def from_contract(cls, contract: Contract, *, shadow: bool = False) -> ExecutorConfig:
+        """Take what the contract says.
+
+        ``shadow``: for an executor that nobody obeys. It does not watch how the arm follows, and holds for a moment
+        only: the next plan begins where somebody else has moved the arm by then.
+        """
         control, gripper = contract.control, contract.gripper
         tracking, frozen = control.tracking, control.frozen_joint
         binary = None
         if gripper is not None and gripper.binary is not None:
             thresholds = gripper.binary.close_below, gripper.binary.open_above
             binary = BinaryGripper(gripper.joint, gripper.open, gripper.closed, *thresholds)
-        return cls(
+        config = cls(
             rate_hz=control.rate_hz,
             step_s=contract.policy.step_s,
             start_tolerance=control.start_tolerance_rad,
@@ -99,3 +106,6 @@ class ExecutorConfig:
             unwatched_joints=() if gripper is None else (gripper.joint,),
             gripper=binary,
         )
+        if not shadow:
+            return config
+        return replace(config, tracking_tolerance=None, frozen_moved=None, hold_timeout_s=SHADOW_HOLD_S)

@@ -70,9 +70,9 @@ class ChunkExecutor:
         self.reset()
 
     @classmethod
-    def from_contract(cls, contract: Contract) -> ChunkExecutor:
-        """Make the executor of a robot."""
-        return cls(contract.limits, contract.joint_names, ExecutorConfig.from_contract(contract))
+    def from_contract(cls, contract: Contract, *, shadow: bool = False) -> ChunkExecutor:
+        """Make the executor of a robot, or a ``shadow`` that nobody obeys."""
+        return cls(contract.limits, contract.joint_names, ExecutorConfig.from_contract(contract, shadow=shadow))
 
     # -- operator ------------------------------------------------------------------------------------------------------
 

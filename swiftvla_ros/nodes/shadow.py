@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from swiftvla_ros.contract import Contract
 from swiftvla_ros.motion import Command
 from swiftvla_ros.nodes import qos
 from swiftvla_ros.nodes.lifecycle import ManagedNode
@@ -26,20 +24,12 @@ PREDICTED_PERIOD_S = 0.1
 AHEAD_S = 1.0
 """So far ahead it looks."""
 
-# Once the plan has ended, the next one begins where the arm is by then: somebody else may have moved it.
-_HOLD_S = 0.1
 # The newest measured state is at most so much older than the newest command.
 _REMEMBERED_S = 1.0
 # Measured states that came after the newest command: the next one tells what to compare them with.
 _MOST_WAITING = 20
 # Commands further apart are not of one motion.
 _GAP_NS = 100_000_000
-
-
-def shadow_contract(contract: Contract) -> Contract:
-    """The same contract for an executor that nobody obeys: no watch on how the arm follows, and a short hold."""
-    control = contract.control.model_copy(update={"tracking": None, "frozen_joint": None, "hold_timeout_s": _HOLD_S})
-    return replace(contract, file=contract.file.model_copy(update={"control": control}))
 
 
 class ShadowOutput:

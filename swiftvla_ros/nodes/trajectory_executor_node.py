@@ -21,7 +21,7 @@ from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.messages import counts, doubles, stamp_ns
 from swiftvla_ros.nodes.outputs import CommandOutput, Outputs
-from swiftvla_ros.nodes.shadow import ShadowOutput, shadow_contract
+from swiftvla_ros.nodes.shadow import ShadowOutput
 
 _REPEAT_S = 2.0
 # At rest, executor_state comes this often.
@@ -65,8 +65,7 @@ class TrajectoryExecutorNode(ManagedNode):
         if not 0.0 <= state_rate_hz < float("inf"):
             raise ValueError(f"parameter state_rate_hz is {state_rate_hz}; write 0 (one message a tick) or more")
         self._state_gap_ns = round(1e9 / state_rate_hz) if state_rate_hz else 0
-        contract = shadow_contract(self.contract) if self.value("shadow") else self.contract
-        self._core = ChunkExecutor.from_contract(contract)
+        self._core = ChunkExecutor.from_contract(self.contract, shadow=bool(self.value("shadow")))
         self._output: CommandOutput
         if self.value("shadow"):
             self._output = self._shadow = ShadowOutput(self, self._core.plan_rows)
