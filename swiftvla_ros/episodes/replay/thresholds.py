@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a replay must hold: a YAML file, and which of its lines a report breaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Bound = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class ThresholdError(ValueError):
+    """A thresholds file that can't be used; the message names file, key, what is wrong and what to write."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChunkThresholds(_Strict):
+    """Recomputed against recorded rows. Bounds in rad (m for a sliding joint), one for all joints or by joint name."""
+
+    max_difference: Bound | dict[str, Bound] = 0.0
+    at_least: Count = 1
+    missing: Count = 0
+
+
+class CommandThresholds(_Strict):
+    """The executor's commands, now against recorded. ``not_comparable``: most ticks that can't be compared."""
+
+    max_difference: Bound | dict[str, Bound] = 0.0
+    mode_differences: Count = 0
+    at_least: Count = 0
+    not_comparable: Count | None = None
+
+
+class LimitCounts(_Strict):
+    """Most limit counts of the replayed executor, summed over joints; null: any number."""
+
+    position: Count | None = None
+    velocity: Count | None = None
+    acceleration: Count | None = None
+
+
+class RuntimeChoice(_Strict):
+    """How to compute; what is left out is as recorded."""
+
+    device: Literal["", "auto", "cpu", "cuda"] = ""
+    precision: Literal["", "float32", "bfloat16"] = ""
+    threads: Count = 0
+
+
+class Thresholds(_Strict):
+    """A thresholds file.
+
+    Attributes
+    ----------
+    bag, checkpoint, robot
+        For a test: where the bag lies, beside the file, and with what it is replayed. Left out: as recorded.
+    executed
+        How far the arm, as measured, may be from the rows of the chunk that it followed; rad or m. null: not judged.
+    latency_ms
+        Largest recorded 95th percentile by stage: observation, wait, inference, first_command.
+    refused
+        Most chunks that the replayed executor refuses; null: any number.
+    allow
+        What may be otherwise than recorded: checkpoint, contract, conditioning.
+    """
+
+    bag: str = ""
+    checkpoint: str = ""
+    robot: str = ""
+    runtime: RuntimeChoice = RuntimeChoice()
+    chunks: ChunkThresholds = ChunkThresholds()
+    commands: CommandThresholds = CommandThresholds()
+    executed: Bound | dict[str, Bound] | None = None
+    latency_ms: dict[Literal["observation", "wait", "inference", "first_command"], Bound] = {}
+    refused: Count | None = None
+    limits: LimitCounts = LimitCounts()
+    allow: tuple[Literal["checkpoint", "contract", "conditioning"], ...] = ()
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "chunks": ChunkThresholds,
+    "commands": CommandThresholds,
+    "limits": LimitCounts,
+    "runtime": RuntimeChoice,
+}
+
+
+def load_thresholds(path: Path) -> Thresholds:
+    """Read a thresholds file; raises :class:`ThresholdError`."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ThresholdError(f"{path}: can't be read ({error}); check the path") from error
+    except yaml.YAMLError as error:
+        raise ThresholdError(f"{path}: not YAML: {error}") from error
+    if not isinstance(data, dict | None):
+        raise ThresholdError(f"{path}: holds no keys; write e.g. `chunks: {{max_difference: 0.001}}`")
+    try:
+        return Thresholds.model_validate(data or {})
+    except ValidationError as error:
+        raise ThresholdError("\n".join(f"{path}: {_explain(dict(e))}" for e in error.errors())) from None
+
+
+def _explain(error: dict[str, object]) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location) if isinstance(location, tuple) else str(location)
+    if error["type"] == "extra_forbidden":
+        where = key.rpartition(".")[0]
+        known = _SECTIONS.get(where, Thresholds)
+        return f"{key}: unknown key; known keys are {sorted(known.model_fields)}"
+    return f"{key}: {error['msg']} (got {error['input']!r})"
+
+
+def bound_of(bound: Bound | dict[str, Bound], joint: str) -> float:
+    """The bound of one joint; 0 for a joint that a mapping leaves out."""
+    return bound.get(joint, 0.0) if isinstance(bound, dict) else bound
