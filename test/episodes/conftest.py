@@ -45,6 +45,8 @@ class Messages:
             chunk_age_s=0.0,
             chunk_stamp=self.stamp(chunk),
             chunk_first_command=self.stamp(first),
+            chunk_taken=self.stamp(first),
+            measured_stamp=self.stamp(ns),
             chunks_accepted=1,
             chunks_refused=0,
             last_refusal=0,
@@ -92,6 +94,7 @@ class Messages:
             inference_end=self.stamp(end),
             frozen_rows=0,
             guidance="",
+            rows_ahead=self.empty,
         )
 
 
