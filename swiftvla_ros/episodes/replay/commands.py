@@ -95,6 +95,7 @@ class CommandReplay:
 
     def __init__(self, run: RecordedRun, contract: Contract) -> None:
         self._contract = contract
+        self._shadow = any(tick.shadow for tick in run.ticks)
         self._run = run
         self._tick_ns = round(_NS / contract.control.rate_hz)
         self._scales = list(run.speed_scales)
@@ -118,7 +119,7 @@ class CommandReplay:
 
     def _begin(self) -> None:
         """A process of the executor's begins: nothing is commanded."""
-        self._core = ChunkExecutor.from_contract(self._contract)
+        self._core = ChunkExecutor.from_contract(self._contract, shadow=self._shadow)
         self._fed = 0
         self._offered: set[int] = set()
         self._joined: Tick | None = None

@@ -126,7 +126,8 @@ def _conditioning(bag: Bag, contract: Contract, name: str) -> str:
     chosen = set(sorted(frames)[:: max(1, len(frames) // _FRAMES)])
     plain, exchanged = [], []
     size = bag.contract.camera(name).size
-    for _, message in bag.messages(f"observation/{name}"):
+    topic = bag.image_topic(name)
+    for _, message in bag.messages(topic) if topic is not None else ():
         ns = stamp_ns(message.header.stamp)
         if ns not in chosen:
             continue

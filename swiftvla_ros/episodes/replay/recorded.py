@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bag import Bag, BagError, stamp_ns
+from swiftvla_ros.episodes.bag_images import rgb_of
 from swiftvla_ros.policy.observation import NO_GUIDANCE
 
 Array = NDArray[np.float64]
@@ -136,10 +137,20 @@ def read_run(bag: Bag) -> RecordedRun:
     """
     notes: list[str] = []
     names = bag.contract.joint_names
+    if bag.damage:
+        notes.append(f"the bag is damaged: {bag.damage}")
+    notes += [
+        f"observation/{camera} was recorded as JPEG: the policy read other pixels, so chunks will differ"
+        for camera in bag.contract.camera_names
+        if bag.topic(f"observation/{camera}") is None and bag.image_topic(camera) is not None
+    ]
     chunks = _chunks(bag, names, notes)
     if not chunks:
         raise BagError(f"{bag.folder}: holds no action_chunk, so there is nothing to replay; was an instruction given?")
     stamps, states = [], []
+    cameras = {camera for chunk in chunks for camera in chunk.image_stamps}
+    if unknown := sorted(cameras - set(bag.contract.camera_names)):
+        raise BagError(f"{bag.folder}: chunks were read from cameras {unknown}, which the contract doesn't have")
     for _, message in bag.messages("observation/state"):
         if tuple(message.name) != names:
             raise BagError(f"{bag.folder}: observation/state has joints {list(message.name)}, the contract {names}")
@@ -303,20 +314,18 @@ def _observation(
     return RecordedObservation(chunk, images, state, tuple(missing))
 
 
-def _images(bag: Bag, camera: str) -> Iterable[tuple[int, str, int, NDArray[np.uint8] | str]]:
+def _images(bag: Bag, camera: str) -> Iterator[tuple[int, str, int, NDArray[np.uint8] | str]]:
     """(received, camera, stamp, RGB uint8 [h, w, 3] or why there is none) of a camera's conditioned images."""
-    size = bag.contract.camera(camera).size
-    for received, message in bag.messages(f"observation/{camera}"):
+    topic, size = bag.image_topic(camera), bag.contract.camera(camera).size
+    for received, message in bag.messages(topic) if topic is not None else ():
         yield received, camera, stamp_ns(message.header.stamp), conditioned_image(message, size)
 
 
 def conditioned_image(message: Any, size: tuple[int, int]) -> NDArray[np.uint8] | str:
     """RGB uint8 [h, w, 3] of a conditioned image of ``size`` (w, h), or what is wrong with it."""
-    width, height = size
-    if message.encoding != "rgb8" or (message.width, message.height) != size:
-        return f"is {message.encoding} {message.width}×{message.height}, not rgb8 {width}×{height}"
-    data = np.frombuffer(message.data, np.uint8)
-    if message.step < 3 * width or data.size < height * message.step:
-        return f"{data.size} bytes are too few for {width}×{height} rows of {message.step}"
-    rows = data[: height * message.step].reshape(height, message.step)
-    return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))
+    try:
+        image = rgb_of(message)
+    except ValueError as error:
+        return str(error)
+    height, width = image.shape[:2]
+    return image if (width, height) == size else f"is {width}×{height}, not {size[0]}×{size[1]}"

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a bag's sensors into the graph, with the recording's time on /clock."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+
+from swiftvla_ros.episodes.bag import Bag
+from swiftvla_ros.episodes.replay.player import AUTO, Played, played_topics, schedule
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.messages import to_time
+
+_CLOCK_TOPIC = "/clock"
+# Discovery takes 0.1 s, and rarely some seconds.
+_LOOK_FOR_DRIVERS_S = 2.0
+_WATCH_S = 0.5
+_POLL_S = 0.05
+
+
+class ReplayNode(ManagedNode):
+    """Publishes serialized messages as recorded, in a thread of its own; the executor's thread watches for drivers.
+
+    It runs on the system's clock, as the recording's is its own making. Two sources of one sensor would feed a policy
+    pictures of two worlds, so where somebody else publishes on a topic that is to be played it does not start, and
+    stops as soon as somebody does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("replay")
+        self.describe("bag", "", "folder of the bag to play")
+        self.describe("rate", 1.0, "how many times as fast as recorded")
+        self.describe("loop", False, "play again and again; the clock jumps back each time")
+        self.describe("sensors", AUTO, "raw (the drivers' topics), conditioned (observation/*) or auto")
+        self.describe("clock_hz", 200.0, "least rate of /clock, in messages per second of the recording")
+        self.describe("wait_s", 10.0, "how long to wait for a subscriber of every topic before playing")
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def setup(self) -> None:
+        """Open the bag, and look whether anybody publishes already."""
+        self._rate, clock_hz = float(self.value("rate")), float(self.value("clock_hz"))
+        for name, value in (("rate", self._rate), ("clock_hz", clock_hz)):
+            if not 0.0 < value < float("inf"):
+                raise ValueError(f"parameter {name} is {value}; write a number above 0")
+        self._clock_period_ns = round(1e9 / clock_hz)
+        self._topics = played_topics(self._bag, self.contract, str(self.value("sensors")))
+        self._foreign: dict[str, list[str]] = {}
+        deadline = time.monotonic() + _LOOK_FOR_DRIVERS_S
+        while time.monotonic() < deadline:
+            if others := self._others(0):
+                raise ValueError(f"{others}; two sources of one sensor: end it, or use another ROS_DOMAIN_ID")
+            self._ending.wait(_POLL_S)
+        self._clock = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
+        self._publishers = {}
+        for topic, msgtype in self._topics.items():
+            package, kind = msgtype.split("/msg/")
+            message_class = getattr(importlib.import_module(f"{package}.msg"), kind)
+            profile = qos.STATE if message_class is JointState else qos.IMAGE
+            self._publishers[topic] = self.publisher(message_class, topic, profile)
+        self.timer(_WATCH_S, self._watch)
+
+    def start(self) -> None:
+        """Play from the beginning."""
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._play, name="replay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish no more."""
+        if self._thread is not None:
+            self._ending.set()
+            self._thread.join()
+            self._thread = None
+
+    def _set_up(self) -> None:
+        folder = str(self.value("bag"))
+        if not folder:
+            raise ValueError("parameter bag is empty; write the folder of a bag")
+        self._bag = Bag(Path(folder))
+        if not self.value("robot"):
+            # A bag brings its contract.
+            self.set_parameters([Parameter("robot", value=str(self._bag.contract.path))])
+        super()._set_up()
+
+    def _play(self) -> None:
+        """The thread: wait for listeners, then every message at its time."""
+        while not self._ending.is_set():
+            messages = schedule(self._bag, list(self._topics), self._clock_period_ns)
+            first = next(messages, None)
+            if first is None:
+                return
+            self._await_subscribers(first)
+            began, count = time.monotonic(), 0
+            for item in messages:
+                ahead_s = began + (item.at_ns - first.at_ns) / 1e9 / self._rate - time.monotonic()
+                if self._ending.wait(ahead_s) if ahead_s > 0 else self._ending.is_set():
+                    return
+                self._publish(item)
+                count += item.topic is not None
+            self.get_logger().info(f"played {count} messages of {', '.join(self._topics)}")
+            if not self.value("loop"):
+                return
+
+    def _await_subscribers(self, first: Played) -> None:
+        """Wait until every topic is listened to; the clock stands at the first message's time meanwhile."""
+        deadline = time.monotonic() + float(self.value("wait_s"))
+        while unheard := [t for t, p in self._publishers.items() if not p.get_subscription_count()]:
+            self._publish(first)
+            if time.monotonic() > deadline:
+                self.get_logger().warning(f"nobody listens to {', '.join(unheard)}; playing all the same")
+                return
+            if self._ending.wait(_POLL_S):
+                return
+
+    def _publish(self, item: Played) -> None:
+        self._clock.publish(Clock(clock=to_time(item.at_ns)))
+        if item.topic is not None:
+            self._publishers[item.topic].publish(item.data)
+
+    def _watch(self) -> None:
+        """End when all is played, or somebody else begins to publish."""
+        if others := self._others(1):
+            self.get_logger().fatal(f"{others}; playing is stopped")
+            raise SystemExit(1)
+        if self.active and self._thread is not None and not self._thread.is_alive():
+            raise SystemExit(0)
+
+    def _others(self, own: int) -> str:
+        """Name who else publishes on what is played; ``own`` of the publishers of each topic are this node's."""
+        for topic in [*self._topics, _CLOCK_TOPIC]:
+            publishers = self.get_publishers_info_by_topic(topic)
+            if len(publishers) > own:
+                names = sorted({p.node_name for p in publishers} - {self.get_name()})
+                return f"{topic} is published by {', '.join(names) or 'another replay'} already"
+        return ""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until all is played, or until SIGINT or SIGTERM."""
+    sys.exit(run(ReplayNode, args))
+
+
+if __name__ == "__main__":
+    main()
