@@ -53,7 +53,7 @@ def command(
 
     - film.mp4, film.gif, film.png: both cameras
 
-    - joints.png: commanded joints with their limits and the seams between chunks
+    - run.png: the run as one picture: images, the executor's ladder, every joint with limits and seams, latencies
 
     - log/: every process's lines
 
@@ -160,11 +160,12 @@ def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
             film.write_mp4(movie, folder / "film.mp4")
             film.write_gif(movie, folder / "film.gif")
             film.write_strip(movie, folder / "film.png")
-        plot.plot_joints(bag, folder / "joints.png")
+        plot.draw_bag(console, bag, folder / "run.png", None, foresight=False)
     except BagError as error:
         console.print(f"[red]{error}[/]")
         return {}
-    console.print(f"{folder}/: bag, film.mp4, film.gif, film.png, joints.png, figures.json, log")
+    console.print(f"{folder}/: bag, film.mp4, film.gif, film.png, run.png, figures.json, log")
+    console.print(f"what the policy foresaw: swiftvla plot {recorded}; every moment of it: swiftvla view {recorded}")
     return figures
 
 

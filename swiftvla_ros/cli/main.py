@@ -28,6 +28,8 @@ COMMANDS = {
     "tell": "tell",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
+    "replay": "replay",
+    "plot": "plot",
     "eval": "evaluate",
     "collect": "collect",
     "pretrain-grounding": "pretrain_grounding",

@@ -1,63 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what a bag's joints were commanded, with the limits and the seams between chunks."""
+"""``swiftvla plot``: a recorded run as one picture, without a viewer."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
-from swiftvla_ros.episodes.bag import Bag, stamp_ns
+from swiftvla_ros.cli.figures import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from swiftvla_ros.episodes.bag import Bag
+
+_MOMENTS = 6
+# As many images as the picture holds take a second even on a slow machine.
+_BUDGET_S = 20.0
+
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(help="Whose Fusion Tokens are drawn: a checkpoint folder.", show_default="the recorded one"),
+]
+ForesightOption = Annotated[
+    bool,
+    typer.Option(
+        help="Draw where the policy saw the hand go; loads its network and computes from the recorded images."
+    ),
+]
 
 
-def plot_joints(bag: Bag, path: Path) -> None:
-    """Write a PNG: per joint the commanded and measured position, and the commanded velocity, inside their limits.
+def command(
+    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    out: Annotated[Path | None, typer.Argument(help="The PNG.", show_default="BAG.png")] = None,
+    robot: Annotated[
+        str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    foresight: ForesightOption = True,
+) -> None:
+    """Draw a recorded run as one picture.
 
-    A thin vertical line stands where the first command of a new chunk was sent.
+    From top to bottom: what the policy saw at six moments, with the goal (ring) and the path (dots) that its Fusion
+    Tokens foresaw and where the chunk's rows lead the hand (line); what it was told and the executor's ladder with
+    its reasons; every joint as planned, commanded and measured, with its limits and the seams between chunks; how
+    long each chunk took from the camera's stamp to the arm; speed, limits and refusals; the tracking error.
+
+    For a closer look: swiftvla view BAG
     """
-    import matplotlib as mpl
+    from rich.console import Console
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.bag import Bag, BagError
+    from swiftvla_ros.policy.checkpoint import CheckpointError
 
-    contract, limits = bag.contract, bag.contract.limits
-    pieces = bag.commands()
-    zero = int(pieces[0].t_ns[0])
-    seams = {stamp_ns(s.chunk_first_command) for _, s in bag.messages("executor_state")} - {0}
-    seam_s = [(ns - zero) * 1e-9 for ns in sorted(seams)]
-    measured = [(stamp_ns(m.header.stamp), m.position) for _, m in bag.messages("observation/state")]
-    measured_s = np.array([(ns - zero) * 1e-9 for ns, _ in measured])
-    measured_q = np.array([q for _, q in measured])
-    inside = measured_s >= -0.2
+    console = Console(highlight=False)
+    path = out or bag.with_name(f"{bag.name}.png")
+    try:
+        draw_bag(console, Bag(bag, load_contract(robot) if robot else None), path, checkpoint, foresight=foresight)
+    except (BagError, CheckpointError, ContractError) as error:
+        refuse(error)
+    except OSError as error:
+        refuse(f"{path}: can't be written: {error}")
+    console.print(str(path))
 
-    figure, axes = plt.subplots(
-        len(contract.joints), 2, figsize=(13, 2.1 * len(contract.joints)), sharex=True, squeeze=False
-    )
-    for j, joint in enumerate(contract.joints):
-        position, velocity = axes[j]
-        for axis in (position, velocity):
-            axis.vlines(seam_s, 0, 1, transform=axis.get_xaxis_transform(), colors="0.85", linewidth=0.6, zorder=0)
-            axis.margins(x=0.01)
-        if inside.any():
-            position.plot(measured_s[inside], measured_q[inside, j], color="tab:orange", linewidth=1, label="measured")
-        for k, piece in enumerate(pieces):
-            t = (piece.t_ns - zero) * 1e-9
-            position.plot(t, piece.positions[:, j], color="tab:blue", linewidth=1.2, label=None if k else "commanded")
-            if len(t) > 1:
-                rate = np.diff(piece.positions[:, j]) / np.diff(t)
-                velocity.plot(t[1:], rate, color="tab:blue", linewidth=0.9)
-        for bound in (limits.min_position[j], limits.max_position[j]):
-            position.axhline(bound, color="tab:red", linestyle="--", linewidth=0.9)
-        for bound in (-limits.max_velocity[j], limits.max_velocity[j]):
-            velocity.axhline(bound, color="tab:red", linestyle="--", linewidth=0.9)
-        unit = "m" if joint.unit in ("m", "mm") else "rad"
-        position.set_ylabel(f"{joint.name}\n{unit}", fontsize=9)
-        velocity.set_ylabel(f"{unit}/s", fontsize=9)
-    axes[0, 0].set_title("position: commanded, measured, limits (dashed)", fontsize=10)
-    axes[0, 1].set_title(f"commanded velocity; {len(seam_s)} chunk seams (grey lines)", fontsize=10)
-    axes[0, 0].legend(loc="upper right", fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("s since the first command")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+
+def draw_bag(console: Console, bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
+    """Draw a bag; tells the console why paths are missing. Raises BagError, CheckpointError, OSError."""
+    from swiftvla_ros.cli.run_frames import find_predictor, frames, moments
+    from swiftvla_ros.cli.run_picture import draw_run
+    from swiftvla_ros.episodes.bag import BagError
+    from swiftvla_ros.episodes.run_summary import summarize
+
+    run = summarize(bag)
+    if not len(run.ticks.t_ns) and not run.chunks:
+        raise BagError(f"{bag.folder}: holds neither executor_state nor action_chunk, so there is nothing to draw")
+    predictor, note = find_predictor(bag, run, checkpoint) if foresight else (None, "")
+    if note:
+        console.print(f"[yellow]{note}[/]")
+    found = frames(bag, run, predictor, moments(run, _MOMENTS), budget_s=_BUDGET_S) if run.chunks else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_run(run, path, found, title=_title(bag))
+
+
+def _title(bag: Bag) -> str:
+    """Name what was told and how it ended, and where it lies."""
+    told = [f'"{e.instruction}" {e.outcome}' for e in bag.episodes()]
+    more = f" and {len(told) - 2} more" if len(told) > 2 else ""
+    return f"{bag.folder.parent.name}/{bag.folder.name}   {', '.join(told[:2])}{more}"

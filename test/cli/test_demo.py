@@ -35,7 +35,7 @@ def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
     assert "DONE" in text
     assert figures["outcome"] == "SUCCEEDED"
     assert figures["latency_ms"]["inference"]["chunks"] > 5
-    for name in ("film.mp4", "film.gif", "film.png", "joints.png", "figures.json", "log/policy.log"):
+    for name in ("film.mp4", "film.gif", "film.png", "run.png", "figures.json", "log/policy.log"):
         assert (out / name).stat().st_size > 0, name
 
 

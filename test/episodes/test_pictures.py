@@ -10,11 +10,13 @@ import av
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from swiftvla_ros.cli.film import film, write_gif, write_mp4, write_strip
-from swiftvla_ros.cli.plot import plot_joints
+from swiftvla_ros.cli.plot import draw_bag
+from swiftvla_ros.cli.run_picture import COMMANDED, MEASURED, MODE_COLORS
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bag import Bag, BagWriter, film_topic
+from swiftvla_ros.episodes.bag import Bag, BagError, BagWriter, film_topic
 
 START_NS, FRAME_NS, TICK_NS = 10**9, 100_000_000, 10_000_000
 DONE = 1
@@ -59,7 +61,26 @@ def test_the_film_shows_both_cameras_from_chunk_to_verdict(bag: Bag, tmp_path: P
     assert cv2.imread(str(tmp_path / "film.png")).shape == (4 * movie.frames[0].shape[0], 640, 3)
 
 
-def test_the_plot_is_drawn(bag: Bag, tmp_path: Path) -> None:
-    """Protects: the plot of a run with every kind of line in it."""
-    plot_joints(bag, tmp_path / "joints.png")
-    assert cv2.imread(str(tmp_path / "joints.png")).shape[1] > 1000
+def test_the_run_is_drawn(bag: Bag, tmp_path: Path) -> None:
+    """Protects: the picture of a run, also of one whose observations or chunks were not recorded."""
+    out = tmp_path / "run.png"
+    draw_bag(Console(), bag, out, None, foresight=False)
+    whole = cv2.imread(str(out))
+    assert whole.shape[1] > 1000
+    shown = np.unique(whole.reshape(-1, 3), axis=0)
+    for color in (COMMANDED, MEASURED, MODE_COLORS["FRESH"]):
+        assert (shown == [int(color[i : i + 2], 16) for i in (5, 3, 1)]).all(axis=1).any(), color
+
+
+def test_an_unknown_checkpoint_is_said_not_drawn(bag: Bag, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects: a path is never another network's than the one that moved the arm."""
+    draw_bag(Console(width=200), bag, tmp_path / "run.png", None, foresight=True)
+    assert "recorded with another checkpoint" in capsys.readouterr().out
+
+
+def test_a_bag_without_a_run_is_refused(contract: Contract, messages: Any, tmp_path: Path) -> None:
+    """Protects: an empty picture is never made."""
+    with BagWriter(tmp_path / "bag", contract) as writer:
+        writer.write_message("/joint_states", messages.measured(START_NS, contract.rest), START_NS)
+    with pytest.raises(BagError, match="nothing to draw"):
+        draw_bag(Console(), Bag(tmp_path / "bag"), tmp_path / "run.png", None, foresight=False)
