@@ -220,7 +220,7 @@ class CommandReplay:
 
     def _offer(self, recorded: RecordedChunk, now_ns: int) -> None:
         self._offered.add(id(recorded))
-        verdict = self._core.offer(as_chunk(recorded, self._run.bag.contract.joint_names), now_ns)
+        verdict = self._core.offer(as_chunk(recorded, self.comparison.joint_names), now_ns)
         if not verdict.accepted:
             self.comparison.refusals[verdict.code.name] += 1
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.images import condition_image
+from swiftvla_ros.contract.load import robots_folders
 from swiftvla_ros.episodes.bag import Bag, film_topic, stamp_ns
 from swiftvla_ros.episodes.replay.recorded import RecordedRun, conditioned_image
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
@@ -42,7 +43,7 @@ class Difference:
 
 
 def find_checkpoint(bag: Bag) -> Path:
-    """The checkpoint's folder as the recording names it.
+    """The checkpoint's folder as the recording names it, or the shipped one of the same name.
 
     Raises
     ------
@@ -52,11 +53,13 @@ def find_checkpoint(bag: Bag) -> Path:
     recorded = str(bag.provenance.get("checkpoint", ""))
     if not recorded:
         raise CheckpointError(f"{bag.folder}: doesn't say which checkpoint was used; name its folder with --checkpoint")
-    if not Path(recorded).is_dir():
+    places = [Path(recorded), *(robots.parents[1] / "models" / Path(recorded).name for robots in robots_folders())]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
         raise CheckpointError(
             f"{bag.folder}: was recorded with the checkpoint '{recorded}', which isn't there; name it with --checkpoint"
         )
-    return Path(recorded)
+    return found
 
 
 def checkpoint_differences(run: RecordedRun, folder: Path) -> list[Difference]:

@@ -14,6 +14,7 @@ from swiftvla_ros.episodes.replay.recorded import read_run
 # Frames of the film that are kept of each camera: they show how images were conditioned.
 _FILM_FRAMES = 12
 _TOPICS = ("observation/state", "action_chunk", "executor_state", "policy_state", "task_verdict", "speed_scale")
+_PROVENANCE = ("checkpoint_sha256", "package_version")
 
 
 def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
@@ -47,7 +48,7 @@ def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
     kept |= {topic: stamps for camera, stamps in wanted.items() if (topic := bag.image_topic(camera)) is not None}
     kept |= {film_topic(camera): stamps for camera, stamps in films.items()}
     names = {topic: name for name in kept if (topic := bag.topic(name)) is not None}
-    with BagWriter(folder, bag.contract, compression="zstd", provenance=bag.provenance) as writer:
+    with BagWriter(folder, bag.contract, compression="zstd", provenance=_provenance(bag)) as writer:
         for raw in bag.raw(list(names)):
             stamps = kept[names[raw.topic]]
             if stamps is None or raw_stamp_ns(raw.data) in stamps:
@@ -56,6 +57,14 @@ def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
     if (bag.folder / FINGERPRINT).is_file():
         shutil.copyfile(bag.folder / FINGERPRINT, folder / FINGERPRINT)
     return counts
+
+
+def _provenance(bag: Bag) -> dict[str, str]:
+    """What identifies the run; the paths of the machine that recorded it stay behind."""
+    kept = {key: str(bag.provenance[key]) for key in _PROVENANCE if key in bag.provenance}
+    if checkpoint := bag.provenance.get("checkpoint"):
+        kept["checkpoint"] = f"models/{Path(str(checkpoint)).name}"
+    return kept
 
 
 def raw_stamp_ns(data: bytes) -> int:
