@@ -9,6 +9,7 @@ from collections import deque
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
@@ -16,6 +17,7 @@ from std_srvs.srv import Trigger
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.command_channel import Outbox
 from swiftvla_ros.nodes.control_loop import ControlLoop
 from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
@@ -33,6 +35,8 @@ _UNWELL = {
 _FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
 # The control thread takes one chunk a tick: of a flood, the newest.
 _MOST_WAITING = 2
+# executor_state waits while a process that reads it is stopped or was killed: at 200 Hz for a second, at most.
+_MOST_STATES = 200
 # Python passes its lock on after so long when the control thread waits for it; its default is 5 ms.
 _LOCK_S = 0.0005
 
@@ -40,9 +44,9 @@ _LOCK_S = 0.0005
 class TrajectoryExecutorNode(ManagedNode):
     """Ticks the :class:`~swiftvla_ros.motion.ChunkExecutor`.
 
-    The control thread ticks it and publishes, and between two ticks takes in a chunk, which costs as much as ten ticks.
-    The executor's thread runs all callbacks: it keeps the chunks that came and gives joint states and an operator's
-    wishes to the core. A lock guards the core.
+    The control thread ticks it and publishes commands, and between two ticks takes in a chunk, which costs as much as
+    ten ticks. The executor's thread runs all callbacks: it keeps the chunks that came and gives joint states and an
+    operator's wishes to the core. A lock guards the core. A third thread publishes ``executor_state``.
 
     The control thread runs from configure on: a node that is deactivated in motion slows the arm down first, and then
     commands no more.
@@ -79,7 +83,8 @@ class TrajectoryExecutorNode(ManagedNode):
         self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
         self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
         self._message.header.frame_id = self.contract.base_frame
-        self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
+        publisher = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
+        self._states = self.own(Outbox(publisher.publish, _MOST_STATES), lambda outbox: outbox.end())
         self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
         # A scale that was set while nobody listened, or this node was inactive, holds all the same.
@@ -230,7 +235,7 @@ class TrajectoryExecutorNode(ManagedNode):
         message.speed_scale = float(core.speed_scale)
         message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
         message.tracking_error = doubles(core.tracking_error)
-        self._state.publish(message)
+        self._states.put(serialize_message(message))
 
     def _health(self) -> Health:
         with self._lock:
@@ -247,6 +252,7 @@ class TrajectoryExecutorNode(ManagedNode):
                 "last refusal": core.last_refusal.text,
                 "speed scale, %": f"{100 * core.speed_scale:.0f}",
                 "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
+                "states that could not be published": self._states.lost,
                 "shadow": self._shadow is not None,
             }
         if rivals := self._output.rivals():
