@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -19,6 +20,7 @@ _OWN_MESSAGES = ("ActionChunk", "ExecutorState", "GeometryFeatures", "PolicyStat
 # What a definition may ask for; nothing that a robot publishes comes near it.
 _LONGEST_DEFINITION = 1 << 20
 _LARGEST_FIXED_ARRAY = 1 << 20
+_MOST_SLACK = 32
 
 
 class BagError(ValueError):
@@ -86,11 +88,34 @@ class Decoder:
 
     def __call__(self, data: bytes) -> Any:
         """Decode one message; raises :class:`BagError` on bytes that are none of this type."""
-        try:
-            return self._store.deserialize_cdr(data, self._msgtype)
-        except Exception as error:
-            # Generated code meets foreign bytes: whatever it raises says the same.
-            raise BagError(f"{len(data)} bytes are no {self._msgtype}: {type(error).__name__} {error}") from error
+        return self.decode(data)[0]
+
+    def decode(self, data: bytes) -> tuple[Any, bytes]:
+        """Decode one message; return it with its own bytes, without slack behind them.
+
+        Fast CDR reckons with a gap before each list of doubles, also behind an empty one that needs none: messages with
+        several such lists come with 8 bytes of nothing at their end, or more. Strict readers refuse these.
+
+        Raises
+        ------
+        BagError
+            The bytes are none of this type.
+        """
+        for slack in range(0, min(_MOST_SLACK, len(data)) + 1, 4):
+            own = data[: len(data) - slack]
+            try:
+                return self._store.deserialize_cdr(own, self._msgtype), own
+            except SerdeError as error:
+                if "size mismatch" not in str(error):
+                    raise self._refusal(data, error) from error
+                mismatch = error
+            except Exception as error:
+                # Generated code meets foreign bytes: whatever it raises says the same.
+                raise self._refusal(data, error) from error
+        raise self._refusal(data, mismatch)
+
+    def _refusal(self, data: bytes, error: Exception) -> BagError:
+        return BagError(f"{len(data)} bytes are no {self._msgtype}: {type(error).__name__} {error}")
 
 
 def _store_for(channel: Channel) -> Typestore:

@@ -175,24 +175,29 @@ class BagWriter:
         """Count the messages written so far, by topic."""
         return {topic: self._open_file.counts[number] for topic, (number, _, _) in self._channels.items()}
 
-    def close(self, provenance: Mapping[str, str] | None = None) -> int:
-        """Finish the bag, so that every tool reads it.
+    def settle(self) -> dict[str, int]:
+        """Write what waits, also into the space that was kept for it; return what was lost for lack of space, by topic.
 
-        Returns
-        -------
-        int
-            Messages that were lost because the disk has no space for them; 0 as a rule. A file without an index, for
-            lack of space, is read by :class:`~swiftvla_ros.episodes.bag.Bag` all the same.
+        Only :meth:`close` may follow.
+        """
+        (self.folder / RESERVE_FILE).unlink(missing_ok=True)
+        before = self.counts()
+        try:
+            self._open_file.flush()
+        except OSError:
+            self._open_file.forget_pending()
+        return {topic: before[topic] - count for topic, count in self.counts().items() if before[topic] != count}
+
+    def close(self, provenance: Mapping[str, str] | None = None) -> None:
+        """Finish the bag, so that every tool reads it; may be called twice.
+
+        A file without an index, for lack of space, is read by :class:`~swiftvla_ros.episodes.bag.Bag` all the same.
         """
         if self._file is None:
-            return 0
+            return
+        self.settle()
         self._provenance |= provenance or {}
-        (self.folder / RESERVE_FILE).unlink(missing_ok=True)
-        file, lost = self._file, 0
-        try:
-            file.flush()
-        except OSError:
-            lost = file.forget_pending()
+        file = self._file
         # What does not fit any more is left out: the messages are there, and a scan of the file finds them.
         with suppress(OSError):
             self._tell()
@@ -203,7 +208,6 @@ class BagWriter:
         with suppress(OSError):
             _write_whole(self.folder / "metadata.yaml", metadata_text(self._information(file)))
         self._file = None
-        return lost
 
     def sync(self) -> None:
         """Have the system put what was written onto the disk: from here on, a power cut loses none of it."""

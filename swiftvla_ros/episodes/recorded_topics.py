@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.episodes.bag_marks import STATUS_TOPIC, STATUS_TYPE
+
+_CAMERA_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,11 @@ class RecordedTopic:
     msgtype: str
 
 
-def recorded_topics(contract: Contract) -> list[RecordedTopic]:
-    """List what a recording holds: what the policy saw and wanted, what was commanded and what was measured."""
+def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTopic]:
+    """List what a recording holds: what the policy saw and wanted, what was commanded and what was measured.
+
+    With ``raw`` also the cameras' own topics, from which everything can be conditioned again.
+    """
     # Goals of an action are no topic: what they command is in executor_state, as for every output.
     kinds = {
         "forward_position": "std_msgs/msg/Float64MultiArray",
@@ -39,8 +45,19 @@ def recorded_topics(contract: Contract) -> list[RecordedTopic]:
         RecordedTopic("speed_scale", "std_msgs/msg/Float64"),
         RecordedTopic("shadow/predicted", "trajectory_msgs/msg/JointTrajectory"),
         RecordedTopic("shadow/error", "sensor_msgs/msg/JointState"),
+        RecordedTopic("geometry_features", "swiftvla_ros/msg/GeometryFeatures"),
+        RecordedTopic(STATUS_TOPIC, STATUS_TYPE),
+        RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+        RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
+        RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
         *commands,
+        *(RecordedTopic(c.topic, camera_type(c)) for c in contract.cameras if raw),
     ]
+
+
+def camera_type(camera: Camera) -> str:
+    """Return the type of the messages that a camera's driver publishes."""
+    return _CAMERA_TYPES[camera.transport]
 
 
 def film_topic(camera: str) -> str:
