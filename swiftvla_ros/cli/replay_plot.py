@@ -52,5 +52,5 @@ def plot_replay(report: ReplayReport, path: Path) -> None:
         axis.set_xlabel("s since the first command")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=90, format="png")
     plt.close(figure)

@@ -16,8 +16,8 @@ from swiftvla_ros.motion import Chunk, ChunkExecutor, Mode, Reason, Refusal
 Array = NDArray[np.float64]
 
 _NS = 1_000_000_000
-# A changed speed scale that did not show in executor_state for so long was no change.
-_SCALE_SHOWS_NS = 300_000_000
+# The recorder and the executor receive the same speed scale at most so far apart.
+_SCALE_APART_NS = 200_000_000
 # Longer than this between two ticks in motion, in ticks: one came late, or was not recorded.
 _GAP_TICKS = 2.5
 _REQUESTED = (Reason.STOP_REQUESTED, Reason.DEACTIVATED)
@@ -135,7 +135,7 @@ class CommandReplay:
                 return
         self._operator(before, tick)
         self._take_in(before, tick)
-        self._scale(before, tick)
+        self._scale(tick)
         command = core.tick(tick.stamp_ns)
         self._last = tick
         self._compare(before, tick, None if command is None else command.position)
@@ -235,18 +235,15 @@ class CommandReplay:
         for chunk in waiting[-count:]:
             self._offer(chunk, tick.stamp_ns)
 
-    def _scale(self, before: Tick | None, tick: Tick) -> None:
-        """Set the speed scale at the tick from which on it shows."""
-        while self._scales:
+    def _scale(self, tick: Tick) -> None:
+        """Set the speed scale at the tick from which on it shows: the recorder and the executor heard of it apart."""
+        while self._scales and self._scales[0][0] < tick.stamp_ns + _SCALE_APART_NS:
             received, percent = self._scales[0]
-            shows = before is None or tick.speed_scale != before.speed_scale
-            if received > tick.stamp_ns + _SCALE_SHOWS_NS or not (shows or received + _SCALE_SHOWS_NS < tick.stamp_ns):
+            shown = np.float32(self._core.speed_scale_at(tick.stamp_ns)) != np.float32(tick.speed_scale)
+            if not shown and received > tick.stamp_ns - _SCALE_APART_NS:
                 return
             self._core.set_speed_scale(percent / 100.0)
-            self.comparison.notes["speed_scale, taken from when it shows"] += 1
             self._scales.pop(0)
-            if shows:
-                return
 
     def _compare(self, before: Tick | None, tick: Tick, position: Array | None) -> None:
         comparison, core = self.comparison, self._core

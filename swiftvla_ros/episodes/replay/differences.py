@@ -30,8 +30,10 @@ KINDS = (CHECKPOINT, CONTRACT, CONDITIONING)
 
 # Frames of a camera that are looked at.
 _FRAMES = 12
-# Mean grey levels that a film's JPEG, at its smaller size, may be off; the shipped cameras' are off by 1 to 3.
-_GREY_LEVELS = 12.0
+# Mean grey levels that a film's JPEG, at its smaller size, may be off (the simulated cameras': 0.7; noise adds to it).
+_GREY_LEVELS = 6.0
+# Exchanged colours are told from these on, where exchanging them back halves the distance.
+_EXCHANGED_GREY_LEVELS = 1.5
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,13 @@ def _conditioning(bag: Bag, contract: Contract, name: str) -> str:
     if not plain:
         return ""
     off, off_exchanged = float(np.mean(plain)), float(np.mean(exchanged))
-    if off <= _GREY_LEVELS:
-        return ""
-    if off_exchanged <= min(_GREY_LEVELS, off / 2):
+    if off > _EXCHANGED_GREY_LEVELS and off_exchanged < off / 2:
         return (
             f"camera '{name}': image channel order: observation/{name} has red and blue exchanged against what the "
-            f"driver sent ({off:.0f} grey levels apart, {off_exchanged:.1f} when exchanged)"
+            f"driver sent ({off:.1f} grey levels apart, {off_exchanged:.1f} when exchanged)"
         )
+    if off <= _GREY_LEVELS:
+        return ""
     return (
         f"camera '{name}': observation/{name} is {off:.0f} grey levels from what this contract makes of the "
         "driver's images: rotate_deg, crop or fit were otherwise, or the code that conditions images was"

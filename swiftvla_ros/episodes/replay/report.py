@@ -176,6 +176,8 @@ def judge(report: ReplayReport, thresholds: Thresholds) -> list[Check]:
     checks = [Check(f"{d.kind} as recorded", d.kind in thresholds.allow, d.text) for d in report.differences]
     if not checks:
         checks.append(Check("checkpoint, contract and conditioning as recorded", True, "nothing differs"))
+    if report.explanation:
+        checks.append(Check("explanation", False, report.explanation))
     bound, names = thresholds.chunks.max_difference, report.joint_names
     missing = [chunk for chunk in report.chunks if chunk.rows is None]
     text = (
@@ -186,8 +188,6 @@ def judge(report: ReplayReport, thresholds: Thresholds) -> list[Check]:
     count, least = len(report.computed), thresholds.chunks.at_least
     checks.append(Check("number of chunks", count >= least, f"{count} were computed again (at least: {least})"))
     checks += [_chunk_check(chunk, bound, names) for chunk in report.computed]
-    if report.explanation:
-        checks.append(Check("explanation", False, report.explanation))
     return checks + _command_checks(report, thresholds) + _run_checks(report, thresholds)
 
 
