@@ -85,6 +85,24 @@ class LiveGraph:
         self._node.destroy_node()
         rclpy.try_shutdown()
 
+    def listen(self, kind: type, topic: str, callback: Callable[[Any], object], qos: Any) -> None:
+        """Take the messages of a topic from now on; they come while this object waits or spins."""
+        self._node.create_subscription(kind, topic, callback, qos)
+
+    def publishers(self, topic: str) -> int:
+        """Count the publishers of a topic that are seen."""
+        return int(self._node.count_publishers(topic))
+
+    def now_ns(self) -> int:
+        """Present time of the ROS clock, ns."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def use_sim_time(self) -> None:
+        """Take the time from /clock instead of the machine."""
+        from rclpy.parameter import Parameter
+
+        self._node.set_parameters([Parameter("use_sim_time", value=True)])
+
     def spin(self, seconds: float) -> None:
         """Take messages for so long."""
         self._wait(lambda: False, seconds)

@@ -61,7 +61,7 @@ def draw_run(run: Run, path: Path, frames: list[Frame], *, title: str) -> None:
     parts = list(figure.subfigures(len(heights), 1, height_ratios=heights).ravel())
     if frames:
         _draw_frames(parts.pop(0), run, frames)
-    span = _span_s(run)
+    span = span_s(run)
     ladder = parts.pop(0).subplots(1, 1)
     _draw_ladder(ladder, run, span)
     seams = run.seconds(np.array([s.t_ns for s in run.seams], np.int64))
@@ -88,7 +88,7 @@ def draw_run(run: Run, path: Path, frames: list[Frame], *, title: str) -> None:
     plt.close(figure)
 
 
-def _span_s(run: Run) -> tuple[float, float]:
+def span_s(run: Run) -> tuple[float, float]:
     """From shortly before the first command to shortly after the arm has come to rest."""
     moving = ~np.isnan(run.ticks.commanded).any(axis=1)
     times = run.seconds(run.ticks.t_ns[moving] if moving.any() else np.array(run.span_ns))
@@ -196,7 +196,7 @@ def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) ->
         step = np.diff(t)
         rate = np.diff(commanded) / np.where(step > 0, step, np.nan)
         velocity.plot(t[1:], rate, color=COMMANDED, linewidth=0.9)
-    low, high = _range(run, j)
+    low, high = position_range(run, j)
     position.set_ylim(low, high)
     for bound in (limits.min_position[j], limits.max_position[j]):
         if low < bound < high:
@@ -213,7 +213,7 @@ def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) ->
     velocity.set_ylabel(f"{unit}/s", fontsize=8)
 
 
-def _range(run: Run, j: int) -> tuple[float, float]:
+def position_range(run: Run, j: int) -> tuple[float, float]:
     """What the position axis of a joint shows: where it was and was sent, with some room."""
     values = [run.measured.position[:, j], run.ticks.commanded[:, j], *(c.rows[:, j] for c in run.chunks)]
     every = np.concatenate(values)

@@ -331,7 +331,8 @@ class RunCollector:
 
     def _take_verdict(self, verdict: Any) -> None:
         found = (int(verdict.instruction_id), int(verdict.verdict))
-        if found != self._verdict:
+        # Without an instruction nothing is judged: what was found last stands.
+        if found != self._verdict and found[0]:
             self._verdict = found
             name = VERDICTS[found[1]] if found[1] < len(VERDICTS) else str(found[1])
             self._events.append(Event(stamp_ns(verdict.header.stamp), "verdict", name, str(verdict.text)))
