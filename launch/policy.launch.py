@@ -27,6 +27,10 @@ def _start(context: LaunchContext) -> list[Action]:
             loopback=is_true("loopback"),
             shadow=is_true("shadow"),
             seed=int(value("seed")),
+            record=value("record"),
+            black_box=value("black_box"),
+            geometry=is_true("geometry"),
+            targets=value("targets"),
         )
     )
 
@@ -49,6 +53,12 @@ def generate_launch_description() -> LaunchDescription:
                 "shadow", default_value="false", description="command nothing; publish what would be"
             ),
             DeclareLaunchArgument("seed", default_value="0", description="the simulated robot's first scene"),
+            DeclareLaunchArgument("record", default_value="", description="new folder: a bag of everything"),
+            DeclareLaunchArgument(
+                "black_box", default_value="", description="folder: the last 30 s on a fault, a stop or a take-over"
+            ),
+            DeclareLaunchArgument("geometry", default_value="false", description="start the 4D transformer, too"),
+            DeclareLaunchArgument("targets", default_value="", description="folder for its teacher targets"),
             OpaqueFunction(function=_start),
         ]
     )

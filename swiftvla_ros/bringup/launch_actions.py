@@ -20,7 +20,7 @@ _RESPAWN_DELAY_S = 1.0
 def launch_actions(processes: Sequence[ProcessDescription]) -> list[Action]:
     """Return the actions that start ``processes`` as :class:`swiftvla_ros.bringup.Supervisor` would.
 
-    A process that may not be respawned, or can't be configured, ends the launch when it ends.
+    An essential process that may not be respawned, or can't be configured, ends the launch when it ends.
     """
     actions: list[Action] = [SetEnvironmentVariable(k, v) for k, v in transport_environment().items()]
     for process in processes:
@@ -42,7 +42,7 @@ def launch_actions(processes: Sequence[ProcessDescription]) -> list[Action]:
 
 def _end_system_if(process: ProcessDescription) -> Callable[[ProcessExited, LaunchContext], list[Action]]:
     def on_exit(event: ProcessExited, context: LaunchContext) -> list[Action]:
-        if process.respawn and event.returncode != EXIT_CONFIGURATION:
+        if not process.essential or (process.respawn and event.returncode != EXIT_CONFIGURATION):
             return []
         if context.is_shutdown:
             return []

@@ -22,6 +22,7 @@ ParameterValue = bool | int | float | str
 
 DEFAULT_ROBOT = "so101_sim"
 DEFAULT_CHECKPOINT = "models/swiftvla-nano-so101"
+DEFAULT_GEOMETRY = "models/geometry-nano"
 
 # A node ends with this when its parameters, contract or checkpoint can't be used.
 EXIT_CONFIGURATION = 2
@@ -47,7 +48,9 @@ class ProcessDescription:
     parameters
         The node's ROS parameters.
     respawn
-        True: started again after it died. False: its death ends the whole system.
+        True: started again after it died. False: its death ends the whole system, if it is essential.
+    essential
+        False: the system goes on without it, also when it can't be configured.
     environment
         Variables set for this process on top of the parent's.
     namespace
@@ -60,6 +63,7 @@ class ProcessDescription:
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     respawn: bool = False
+    essential: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     namespace: str = ""
     signal_when_orphaned: signal.Signals = signal.SIGKILL
@@ -90,6 +94,10 @@ def describe(
     loopback: bool = False,
     shadow: bool = False,
     seed: int = 0,
+    record: str | Path | None = None,
+    black_box: str | Path | None = None,
+    geometry: bool = False,
+    targets: str | Path | None = None,
 ) -> list[ProcessDescription]:
     """Describe all processes that make the arm do what it is told.
 
@@ -109,16 +117,24 @@ def describe(
         The loop-back robot is started too: an arm that is where it is told to be, and grey pictures.
     shadow
         Nothing is commanded; what would be is published.
+    record
+        A new bag's folder: everything is recorded into it.
+    black_box
+        Folder in which the last seconds are written when something goes wrong.
+    geometry, targets
+        The 4D transformer is started, too; with ``targets`` it writes teacher targets into that folder.
 
     Raises
     ------
     ContractError
         The contract can't be used.
     ValueError
-        ``sim`` and ``loopback`` together: two drivers for one arm.
+        ``sim`` and ``loopback`` together: two drivers for one arm. Or ``record`` exists.
     """
     if sim and loopback:
         raise ValueError("sim and loopback are both the robot's driver; choose one")
+    if record and Path(record).exists():
+        raise ValueError(f"{record}: exists already; choose another folder, bags are never overwritten")
     contract = load_contract(robot)
     robot_parameter = {"robot": _robot_parameter(robot)}
     processes = describe_simulated_robot(robot, namespace=namespace, seed=seed) if sim else []
@@ -174,6 +190,14 @@ def describe(
             namespace=namespace,
         )
     )
+    if record or black_box:
+        recorder = describe_recorder(
+            record or None, robot, namespace=namespace, checkpoint=checkpoint, black_box=black_box or None
+        )
+        processes.append(recorder)
+    if geometry or targets:
+        bag = Path(record).name if record else ""
+        processes.append(describe_geometry(robot, namespace=namespace, targets=targets or None, bag=bag))
     return processes
 
 
@@ -207,12 +231,101 @@ def describe_loopback_robot(robot: str | Path = DEFAULT_ROBOT, *, namespace: str
     )
 
 
-def describe_recorder(bag: Path, robot: str | Path = DEFAULT_ROBOT, *, namespace: str = "") -> ProcessDescription:
-    """Describe the process that records topics, chunks, commands and states into the new folder ``bag``."""
+def describe_recorder(
+    bag: str | Path | None = None,
+    robot: str | Path = DEFAULT_ROBOT,
+    *,
+    namespace: str = "",
+    checkpoint: str | Path | None = None,
+    black_box: str | Path | None = None,
+    name: str = "recorder",
+    options: Mapping[str, ParameterValue] | None = None,
+) -> ProcessDescription:
+    """Describe the process that records topics, chunks, commands and states.
+
+    Parameters
+    ----------
+    bag
+        The new bag's folder; None: only a black box.
+    checkpoint
+        The policy's folder, to be named in the bag.
+    black_box
+        Folder for the last seconds before a fault or a stop; None: no black box.
+    options
+        More parameters of the node, such as ``images`` or ``compression``.
+    """
+    parameters: dict[str, ParameterValue] = {"robot": _robot_parameter(robot)}
+    if bag is not None:
+        parameters["bag"] = str(Path(bag).resolve())
+    if black_box is not None:
+        parameters["black_box"] = str(Path(black_box).resolve())
+    if checkpoint is not None:
+        parameters["checkpoint"] = str(checkpoint_folder(checkpoint))
     return ProcessDescription(
-        name="recorder",
+        name=name,
         executable="recorder_node",
-        parameters={"robot": _robot_parameter(robot), "bag": str(Path(bag).resolve())},
+        parameters={**parameters, **(options or {})},
+        # A bag is never overwritten, so a recorder that died can't go on; one with nothing but a black box can. The
+        # robot goes on without either.
+        respawn=bag is None,
+        essential=False,
+        environment=_ONE_THREAD,
+        namespace=namespace,
+    )
+
+
+def describe_geometry(
+    robot: str | Path = DEFAULT_ROBOT,
+    *,
+    namespace: str = "",
+    geometry: str | Path = DEFAULT_GEOMETRY,
+    device: str = "cpu",
+    targets: str | Path | None = None,
+    bag: str = "",
+    depth: bool = False,
+    points: bool = False,
+) -> ProcessDescription:
+    """Describe the 4D transformer beside the policy.
+
+    Parameters
+    ----------
+    geometry
+        Its checkpoint; a relative one is looked for here and then in the installed share folder.
+    targets
+        Folder for teacher targets; None: none are written.
+    bag
+        Name of the bag that is recorded meanwhile, for the targets; empty for none.
+    depth, points
+        Publish depth images and point clouds, too.
+    """
+    return ProcessDescription(
+        name="geometry",
+        executable="geometry_node",
+        parameters={
+            "robot": _robot_parameter(robot),
+            "geometry": str(checkpoint_folder(geometry)),
+            "device": device,
+            "targets": "" if targets is None else str(Path(targets).resolve()),
+            "bag": bag,
+            "depth": depth,
+            "points": points,
+        },
+        respawn=True,
+        # It only watches: the robot goes on without it.
+        essential=False,
+        environment=_ONE_THREAD,
+        namespace=namespace,
+    )
+
+
+def describe_replay(
+    bag: str | Path, *, namespace: str = "", rate: float = 1.0, loop: bool = False, sensors: str = "auto"
+) -> ProcessDescription:
+    """Describe the process that plays a bag's sensors into the graph; the node finds the contract in the bag."""
+    return ProcessDescription(
+        name="replay",
+        executable="replay_node",
+        parameters={"bag": str(Path(bag).resolve()), "rate": rate, "loop": loop, "sensors": sensors},
         environment=_ONE_THREAD,
         namespace=namespace,
     )

@@ -174,6 +174,9 @@ class Supervisor:
         name, returncode = child.description.name, child.popen.returncode if child.popen is not None else 0
         how = describe_returncode(returncode)
         lived_s = time.monotonic() - child.started_at
+        if not child.description.essential and (returncode == EXIT_CONFIGURATION or not child.description.respawn):
+            self._on_event(Event("died", name, f"{name}: {how}; the system goes on without it", returncode))
+            return
         if returncode == EXIT_CONFIGURATION:
             self._fail(
                 Event("died", name, f"{name}: can't be configured (see its lines above); the system ends", returncode)
@@ -183,6 +186,10 @@ class Supervisor:
             self._fail(Event("died", name, f"{name}: {how}; the system can't run without it and ends", returncode))
             return
         child.quick_deaths = child.quick_deaths + 1 if lived_s < _HEALTHY_AFTER_S else 1
+        if child.quick_deaths >= _MOST_QUICK_DEATHS and not child.description.essential:
+            text = f"{name}: {how}, {child.quick_deaths} times soon after its start; the system goes on without it"
+            self._on_event(Event("gave_up", name, text, returncode))
+            return
         if child.quick_deaths >= _MOST_QUICK_DEATHS:
             text = f"{name}: {how}, {child.quick_deaths} times soon after its start; the system ends"
             self._fail(Event("gave_up", name, text, returncode))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,14 @@ def command(
     ] = False,
     shadow: Annotated[bool, typer.Option("--shadow", help="Command nothing; publish what would be.")] = False,
     seed: Annotated[int, typer.Option(help="The simulated robot's first scene.")] = 0,
+    record: Annotated[Path | None, typer.Option(help="Record everything into this new folder, a bag.")] = None,
+    black_box: Annotated[
+        Path | None, typer.Option(help="Write the last 30 s into this folder on a fault, a stop or a take-over.")
+    ] = None,
+    geometry: Annotated[bool, typer.Option("--geometry", help="Start the 4D transformer beside the policy.")] = False,
+    targets: Annotated[
+        Path | None, typer.Option(help="With the 4D transformer: write its teacher targets into this folder.")
+    ] = None,
 ) -> None:
     """Start the system on your robot and keep it running.
 
@@ -46,6 +55,10 @@ def command(
             loopback=loopback,
             shadow=shadow,
             seed=seed,
+            record=record,
+            black_box=black_box,
+            geometry=geometry,
+            targets=targets,
         )
     except ValueError as error:
         refuse(error)

@@ -99,6 +99,8 @@ class Bag:
         Where the bag lies.
     counts, types
         Messages and type of each topic, by its full name.
+    channels
+        The same with the definitions that the bag brings.
     start_ns, end_ns
         Times of reception of the first message and just after the last, ns; equal for an empty bag.
     damage
@@ -117,9 +119,11 @@ class Bag:
         self._check_digests()
         self.counts: dict[str, int] = {}
         self.types: dict[str, str] = {}
+        self.channels: dict[str, Channel] = {}
         for file in self._files:
             counts = file.counts()
             for number, channel in file.channels.items():
+                self.channels.setdefault(channel.topic, channel)
                 self.counts[channel.topic] = self.counts.get(channel.topic, 0) + counts[number]
                 if self.types.setdefault(channel.topic, channel.msgtype) != channel.msgtype:
                     types = f"{self.types[channel.topic]} and {channel.msgtype}"

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from swiftvla_ros.episodes.bag_metadata import (
     metadata_text,
     qos_text,
 )
-from swiftvla_ros.episodes.bag_types import BagError, message_types
+from swiftvla_ros.episodes.bag_types import BagError, Channel, message_types
 
 # Name of the MCAP metadata record with the same texts as custom_data in metadata.yaml.
 PROVENANCE_RECORD = "swiftvla_ros"
@@ -85,7 +86,7 @@ class BagWriter:
         self._told: dict[str, str] = {}
         self._min_free = min_free_bytes
         self._typestore = message_types()
-        self._channels: dict[str, tuple[int, str, OfferedQos | None]] = {}
+        self._channels: dict[str, tuple[int, TopicSummary]] = {}
         self._schemas: dict[str, int] = {}
         self._file: McapWriter | None = None
 
@@ -123,18 +124,40 @@ class BagWriter:
             raise BagError(f"{self.folder}: the bag is not open")
         return self._file
 
-    def add_topic(self, topic: str, msgtype: str, qos: OfferedQos | None = None) -> None:
-        """Add a topic with the quality of service that its publishers offer; without it :meth:`write` adds topics."""
+    def add_topic(
+        self, topic: str, msgtype: str, qos: OfferedQos | None = None, definition: Channel | None = None
+    ) -> None:
+        """Add a topic; without it :meth:`write` adds topics of known types.
+
+        Parameters
+        ----------
+        topic, msgtype
+            Its full name and type.
+        qos
+            Quality of service that its publishers offer.
+        definition
+            A channel of another bag, for a type of others: its definition is copied.
+
+        Raises
+        ------
+        BagError
+            The type is not known, and no definition was given.
+        """
         if topic in self._channels:
             return
         file = self._open_file
-        digest = self._typestore.hash_rihs01(msgtype)
+        if definition is not None and definition.definition:
+            language, text, digest = definition.language, definition.definition, definition.digest
+        elif msgtype in self._typestore.fielddefs:
+            language, text = "ros2msg", self._typestore.generate_msgdef(msgtype, ros_version=2)[0]
+            digest = self._typestore.hash_rihs01(msgtype)
+        else:
+            raise BagError(f"{self.folder}: topic {topic} has a type that is not known here: {msgtype}")
         if msgtype not in self._schemas:
-            definition, _ = self._typestore.generate_msgdef(msgtype, ros_version=2)
-            self._schemas[msgtype] = file.schema(msgtype, "ros2msg", definition)
+            self._schemas[msgtype] = file.schema(msgtype, language, text)
         metadata = {"offered_qos_profiles": qos_text(qos, self._version), "topic_type_hash": digest}
         number = file.channel(self._schemas[msgtype], topic, metadata)
-        self._channels[topic] = (number, msgtype, qos)
+        self._channels[topic] = (number, TopicSummary(topic, msgtype, digest, qos, 0))
 
     def write(self, topic: str, msgtype: str, received_ns: int, data: bytes) -> None:
         """Append one message: its full topic name, type, time of reception (ns) and CDR bytes.
@@ -173,7 +196,7 @@ class BagWriter:
 
     def counts(self) -> dict[str, int]:
         """Count the messages written so far, by topic."""
-        return {topic: self._open_file.counts[number] for topic, (number, _, _) in self._channels.items()}
+        return {topic: self._open_file.counts[number] for topic, (number, _) in self._channels.items()}
 
     def settle(self) -> dict[str, int]:
         """Write what waits, also into the space that was kept for it; return what was lost for lack of space, by topic.
@@ -224,10 +247,7 @@ class BagWriter:
             os.posix_fallocate(reserve.fileno(), 0, _RESERVE_BYTES)
 
     def _information(self, file: McapWriter) -> dict[str, Any]:
-        topics = [
-            TopicSummary(topic, msgtype, self._typestore.hash_rihs01(msgtype), qos, file.counts[number])
-            for topic, (number, msgtype, qos) in self._channels.items()
-        ]
+        topics = [replace(summary, count=file.counts[number]) for number, summary in self._channels.values()]
         return bag_information(
             f"{self.folder.name}.mcap",
             topics,

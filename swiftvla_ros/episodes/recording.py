@@ -258,7 +258,6 @@ class Recording:
             message, conversion = batch.popleft()
             stored = self._stored(message, conversion)
             with self._wake:
-                self._queued -= len(message.data)
                 # Counted before: what the disk does not take now, the bag keeps for its end.
                 self._counts.of(stored.topic).recorded += 1
             try:
@@ -267,6 +266,8 @@ class Recording:
                 with self._wake:
                     self._queue.extendleft(reversed(batch))
                 raise
+            with self._wake:
+                self._queued -= len(message.data)
 
     def _stored(self, message: Message, conversion: Conversion | None) -> Message:
         """Return what is written of a message."""

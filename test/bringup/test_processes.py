@@ -99,3 +99,21 @@ def test_the_transport_has_room_for_images_unless_the_user_chose() -> None:
     assert Path(value).is_file()
     assert list(transport_environment({"ROS_DISTRO": "humble"})) == ["FASTRTPS_DEFAULT_PROFILES_FILE"]
     assert transport_environment({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}) == {}
+
+
+def test_what_only_watches_never_ends_the_system(tmp_path: Path) -> None:
+    """Protects: a full disk under the recorder, or a 4D transformer that dies, does not stop the arm's work."""
+    described = describe("so101", record=tmp_path / "bag", black_box=tmp_path / "boxes", targets=tmp_path / "targets")
+    processes = by_name(described)
+    assert {n for n, p in processes.items() if not p.essential} == {"recorder", "geometry"}
+    recorder, geometry = processes["recorder"].parameters, processes["geometry"].parameters
+    assert (recorder["bag"], recorder["black_box"]) == (str(tmp_path / "bag"), str(tmp_path / "boxes"))
+    assert Path(str(recorder["checkpoint"])).is_dir()
+    assert (geometry["targets"], geometry["bag"]) == (str(tmp_path / "targets"), "bag")
+    assert describe_recorder(black_box=tmp_path).respawn
+
+
+def test_a_bag_that_exists_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Protects: nobody works for an hour believing that it is recorded."""
+    with pytest.raises(ValueError, match="never overwritten"):
+        describe(record=tmp_path)
