@@ -42,7 +42,7 @@ class SimulatedSystem:
         robot = contract.path
         processes: list[ProcessDescription] = describe(robot, checkpoint, device=device, sim=True, seed=seed)
         if record:
-            processes.append(describe_recorder(folder / "bag", robot))
+            processes.append(describe_recorder(folder / "bag", robot, checkpoint=checkpoint))
         self.bag = folder / "bag"
         self.events: list[Event] = []
         self._log = folder / "log"

@@ -60,12 +60,12 @@ class ReplayNode(ManagedNode):
                 raise ValueError(f"{others}; two sources of one sensor: end it, or use another ROS_DOMAIN_ID")
             self._ending.wait(_POLL_S)
         self._clock = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
-        self._publishers = {}
+        self._outputs = {}
         for topic, msgtype in self._topics.items():
             package, kind = msgtype.split("/msg/")
             message_class = getattr(importlib.import_module(f"{package}.msg"), kind)
             profile = qos.STATE if message_class is JointState else qos.IMAGE
-            self._publishers[topic] = self.publisher(message_class, topic, profile)
+            self._outputs[topic] = self.publisher(message_class, topic, profile)
         self.timer(_WATCH_S, self._watch)
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class ReplayNode(ManagedNode):
     def _await_subscribers(self, first: Played) -> None:
         """Wait until every topic is listened to; the clock stands at the first message's time meanwhile."""
         deadline = time.monotonic() + float(self.value("wait_s"))
-        while unheard := [t for t, p in self._publishers.items() if not p.get_subscription_count()]:
+        while unheard := [t for t, p in self._outputs.items() if not p.get_subscription_count()]:
             self._publish(first)
             if time.monotonic() > deadline:
                 self.get_logger().warning(f"nobody listens to {', '.join(unheard)}; playing all the same")
@@ -124,7 +124,7 @@ class ReplayNode(ManagedNode):
     def _publish(self, item: Played) -> None:
         self._clock.publish(Clock(clock=to_time(item.at_ns)))
         if item.topic is not None:
-            self._publishers[item.topic].publish(item.data)
+            self._outputs[item.topic].publish(item.data)
 
     def _watch(self) -> None:
         """End when all is played, or somebody else begins to publish."""
