@@ -73,7 +73,7 @@ class RecorderNode(ManagedNode):
         self.describe("black_box_most", 50, "boxes that may lie in the folder; none is ever deleted")
         self._recording: Recording | None = None
         self._box: BlackBoxKeeper | None = None
-        self._parameters: ParameterCollector | None = None
+        self._collector: ParameterCollector | None = None
 
     def setup(self) -> None:
         """Open the bag, and look for what there is to record."""
@@ -99,7 +99,7 @@ class RecorderNode(ManagedNode):
         if checkpoint := str(self.value("checkpoint")):
             self._name_checkpoint(checkpoint)
         self.subscribe(PolicyState, "policy_state", self._take_policy_state, qos.LATCHED)
-        self._parameters = ParameterCollector(self, self._take_parameters)
+        self._collector = ParameterCollector(self, self._take_parameters)
         self.timer(_LOOK_FOR_PUBLISHERS_S, self._subscribe_to_found)
         self.timer(_LOOK_AROUND_S, self._look_around)
         publish_diagnostics(self, self._health)
@@ -144,9 +144,9 @@ class RecorderNode(ManagedNode):
 
     def teardown(self) -> None:
         """Close the bag, and write the box that is pending."""
-        if self._parameters is not None:
-            self._parameters.close()
-            self._parameters = None
+        if self._collector is not None:
+            self._collector.close()
+            self._collector = None
         if self._box is not None:
             self._box.close(self.now_ns())
             self._box = None
@@ -262,8 +262,8 @@ class RecorderNode(ManagedNode):
         threading.Thread(target=fingerprint, name="fingerprint", daemon=True).start()
 
     def _look_around(self) -> None:
-        if self._parameters is not None:
-            self._parameters.look()
+        if self._collector is not None:
+            self._collector.look()
         if self._box is not None and self.active:
             now_ns = self.now_ns()
             self._box.see_rivals([t for t in self._command_topics() if self.count_publishers(t) > 1], now_ns)
