@@ -250,8 +250,12 @@ class ChunkExecutor:
     @property
     def speed_scale(self) -> float:
         """Rate of path time at the last tick, 0 … 1: on its way to what :meth:`set_speed_scale` was told."""
+        return self.speed_scale_at(self._ticked_ns)
+
+    def speed_scale_at(self, now_ns: int) -> float:
+        """The same for another time, as things stand."""
         follower = self._follower
-        return follower.scale if follower.reference is None else follower.clock.at(self._ticked_ns).rate
+        return follower.scale if follower.reference is None else follower.clock.at(now_ns).rate
 
     @property
     def chunk(self) -> Chunk | None:
