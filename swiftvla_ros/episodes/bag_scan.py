@@ -217,6 +217,9 @@ class McapFile:
 
     def _cut(self, note: str) -> None:
         self._notes.append(note)
+        if self._chunks:
+            # Its lists come one for each topic: some of them may be missing.
+            self._chunks[-1].lists = None
 
     def _cut_record(self, file: RecordFile, opcode: int, at: int) -> None:
         """Take what there is of the record in which the file ends."""
