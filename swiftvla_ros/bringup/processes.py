@@ -158,7 +158,7 @@ def describe(
             executable="joint_state_node",
             parameters=robot_parameter,
             respawn=True,
-            environment=_ONE_THREAD,
+            environment={**_ONE_THREAD, **transport_environment(images=False)},
             namespace=namespace,
         )
     )
@@ -184,7 +184,7 @@ def describe(
             name="trajectory_executor",
             executable="trajectory_executor_node",
             parameters={**robot_parameter, "shadow": shadow},
-            environment=_ONE_THREAD,
+            environment={**_ONE_THREAD, **transport_environment(images=False)},
             # It brings the arm to rest before it ends, so it is asked to, even when nothing else is left.
             signal_when_orphaned=signal.SIGTERM,
             namespace=namespace,
@@ -337,17 +337,18 @@ def policy_threads() -> int:
     return max(1, min(8, cores // 2))
 
 
-def transport_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that give Fast DDS a shared-memory segment large enough for camera images.
+def transport_environment(environment: Mapping[str, str] | None = None, *, images: bool = True) -> dict[str, str]:
+    """Return the variables that choose a Fast DDS profile: ``config/fastdds_shm.xml``, or ``fastdds_udp.xml``.
 
-    The default segment of 512 kB is smaller than one 640×480 image, and more than half of them are lost. Fast DDS
-    renamed the variable with version 3; a profile that the user chose is left alone.
+    For ``images``, a shared-memory segment that is large enough: the default of 512 kB is smaller than one 640×480
+    image, and more than half of them are lost. Without, UDP: nobody who hangs or dies can hold up such a process. Fast
+    DDS renamed the variable with version 3; a profile that the user chose is left alone.
     """
     environment = os.environ if environment is None else environment
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     if any(environment.get(name) for name in names):
         return {}
-    profile = str(share_folder() / "config" / "fastdds_shm.xml")
+    profile = str(share_folder() / "config" / ("fastdds_shm.xml" if images else "fastdds_udp.xml"))
     # Fast DDS 3 (Kilted and later) warns of the old name, and older ones know nothing else.
     if environment.get("ROS_DISTRO") in ("humble", "jazzy"):
         return {names[1]: profile}

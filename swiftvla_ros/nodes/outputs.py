@@ -14,7 +14,6 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.motion import Command, brake_trajectory
 from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.command_channel import CommandChannel
 from swiftvla_ros.nodes.command_parts import CommandPart, command_parts
 from swiftvla_ros.nodes.follow_action import FollowClient
 from swiftvla_ros.nodes.lifecycle import ManagedNode
@@ -48,7 +47,7 @@ class Outputs:
     Parameters
     ----------
     node
-        Its contract says which; cleanup closes them.
+        Owns the publishers; its contract says which.
 
     Raises
     ------
@@ -60,8 +59,7 @@ class Outputs:
         parts = command_parts(node.contract)
         self._node = node
         self._topics = [part.topic for part in parts if part.output != "follow_joint_trajectory"]
-        channel = node.own(CommandChannel(node), lambda channel: channel.close())
-        self._outputs = [_output(node, part, channel) for part in parts]
+        self._outputs = [_output(node, part) for part in parts]
 
     def rivals(self) -> list[str]:
         """The topics on which somebody else publishes commands, too: the arm gets two masters' orders in turns."""
@@ -73,13 +71,13 @@ class Outputs:
             output.send(command, now_ns)
 
 
-def _output(node: ManagedNode, part: CommandPart, channel: CommandChannel) -> ForwardPositions | Trajectories:
+def _output(node: ManagedNode, part: CommandPart) -> ForwardPositions | Trajectories:
     contract = node.contract
     if part.output == "follow_joint_trajectory":
         return FollowGoals(contract, part, FollowClient(node, part.topic).send)
     if part.output == "joint_trajectory":
-        return Trajectories(contract, part, channel.publisher(JointTrajectory, part.topic, qos.COMMAND).publish)
-    publish = channel.publisher(Float64MultiArray, part.topic, qos.COMMAND).publish
+        return Trajectories(contract, part, node.publisher(JointTrajectory, part.topic, qos.COMMAND).publish)
+    publish = node.publisher(Float64MultiArray, part.topic, qos.COMMAND).publish
     return (
         ForwardVelocities(contract, part, publish)
         if part.output == "forward_velocity"

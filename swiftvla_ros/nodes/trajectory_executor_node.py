@@ -9,7 +9,6 @@ from collections import deque
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
@@ -17,7 +16,6 @@ from std_srvs.srv import Trigger
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.command_channel import Outbox
 from swiftvla_ros.nodes.control_loop import ControlLoop
 from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
@@ -35,8 +33,6 @@ _UNWELL = {
 _FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
 # The control thread takes one chunk a tick: of a flood, the newest.
 _MOST_WAITING = 2
-# executor_state waits while a process that reads it is stopped or was killed: at 200 Hz for a second, at most.
-_MOST_STATES = 200
 # Python passes its lock on after so long when the control thread waits for it; its default is 5 ms.
 _LOCK_S = 0.0005
 
@@ -44,9 +40,9 @@ _LOCK_S = 0.0005
 class TrajectoryExecutorNode(ManagedNode):
     """Ticks the :class:`~swiftvla_ros.motion.ChunkExecutor`.
 
-    The control thread ticks it and publishes commands, and between two ticks takes in a chunk, which costs as much as
-    ten ticks. The executor's thread runs all callbacks: it keeps the chunks that came and gives joint states and an
-    operator's wishes to the core. A lock guards the core. A third thread publishes ``executor_state``.
+    The control thread ticks it and publishes, and between two ticks takes in a chunk, which costs as much as ten ticks.
+    The executor's thread runs all callbacks: it keeps the chunks that came and gives joint states and an operator's
+    wishes to the core. A lock guards the core.
 
     The control thread runs from configure on: a node that is deactivated in motion slows the arm down first, and then
     commands no more.
@@ -83,8 +79,7 @@ class TrajectoryExecutorNode(ManagedNode):
         self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
         self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
         self._message.header.frame_id = self.contract.base_frame
-        publisher = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
-        self._states = self.own(Outbox(publisher.publish, _MOST_STATES), lambda outbox: outbox.end())
+        self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
         # A scale that was set while nobody listened, or this node was inactive, holds all the same.
@@ -162,6 +157,9 @@ class TrajectoryExecutorNode(ManagedNode):
 
     def _offer(self, chunk: Chunk) -> None:
         assert self._core is not None
+        if self._told_ns != self._ticked_ns:
+            # A chunk is joined to the last tick's command, so a replay has to know of that tick.
+            self._publish_state(self._ticked_ns)
         verdict = self._core.offer(chunk, self.now_ns())
         if not verdict.accepted:
             self.get_logger().warning(f"chunk refused: {verdict.text}", throttle_duration_sec=_REPEAT_S)
@@ -208,12 +206,13 @@ class TrajectoryExecutorNode(ManagedNode):
         if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
             if self._told is None or told[:2] != self._told[:2]:
                 self.get_logger().info(f"{core.mode.name}: {core.reason_text}")
-            self._told, self._told_ns = told, now_ns
+            self._told = told
             self._publish_state(now_ns)
 
     def _publish_state(self, now_ns: int) -> None:
         core, command, message = self._core, self._command, self._message
         assert core is not None
+        self._told_ns = now_ns
         # One message for all ticks: making one anew costs more than filling it in.
         _set(message.header.stamp, now_ns)
         # Deactivated and at rest, the core still holds, but nothing is sent any more.
@@ -235,7 +234,7 @@ class TrajectoryExecutorNode(ManagedNode):
         message.speed_scale = float(core.speed_scale)
         message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
         message.tracking_error = doubles(core.tracking_error)
-        self._states.put(serialize_message(message))
+        self._state.publish(message)
 
     def _health(self) -> Health:
         with self._lock:
@@ -252,7 +251,6 @@ class TrajectoryExecutorNode(ManagedNode):
                 "last refusal": core.last_refusal.text,
                 "speed scale, %": f"{100 * core.speed_scale:.0f}",
                 "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
-                "states that could not be published": self._states.lost,
                 "shadow": self._shadow is not None,
             }
         if rivals := self._output.rivals():

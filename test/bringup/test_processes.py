@@ -101,6 +101,19 @@ def test_the_transport_has_room_for_images_unless_the_user_chose() -> None:
     assert transport_environment({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}) == {}
 
 
+def test_nobody_who_dies_holds_up_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects: executor and joint states share no lock with other processes: their profile has no shared memory."""
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    profiles = {p.name: p.environment.get("FASTDDS_DEFAULT_PROFILES_FILE") for p in describe(sim=True)}
+    chosen = {name for name, profile in profiles.items() if profile is not None}
+    assert chosen == {"joint_state", "trajectory_executor"}
+    (profile,) = {profiles[name] for name in chosen}
+    text = Path(str(profile)).read_text(encoding="utf-8")
+    assert "UDPv4" in text
+    assert "SHM" not in text.split("-->")[1]
+
+
 def test_what_only_watches_never_ends_the_system(tmp_path: Path) -> None:
     """Protects: a full disk under the recorder, or a 4D transformer that dies, does not stop the arm's work."""
     described = describe("so101", record=tmp_path / "bag", black_box=tmp_path / "boxes", targets=tmp_path / "targets")

@@ -101,6 +101,16 @@ def table(request: pytest.FixtureRequest) -> dict[str, Row]:
     return request.config.stash.setdefault(_TABLE, {})
 
 
+def _write_profile(profile: Path, copy: Path) -> None:
+    """The profile that users get, on this machine alone, and with less patience so that discovery can be lost."""
+    text = profile.read_text(encoding="utf-8")
+    local = "<type>UDPv4</type><interfaceWhiteList><address>127.0.0.1</address></interfaceWhiteList>"
+    for old, new in (("<sec>10</sec>", "<sec>3</sec>"), ("<type>UDPv4</type>", local)):
+        assert old in text
+        text = text.replace(old, new)
+    copy.write_text(text, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def system(
     tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int, repository: Path, wait_until: Callable[..., None]
@@ -108,15 +118,14 @@ def system(
     """Start driver, nodes and policy once for all faults."""
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     folder = tmp_path_factory.mktemp("faults")
-    # A process that stops answering is given up after 3 s instead of 10, so that discovery can be lost in a test.
-    profile = (repository / "config" / "fastdds_shm.xml").read_text(encoding="utf-8")
-    assert "<sec>10</sec>" in profile
-    (folder / "fastdds.xml").write_text(profile.replace("<sec>10</sec>", "<sec>3</sec>"), encoding="utf-8")
+    for name in ("fastdds_shm.xml", "fastdds_udp.xml"):
+        _write_profile(repository / "config" / name, folder / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(ros_domain_id))
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        # With LOCALHOST the profile's transports would not be what the nodes use; its addresses stay local, too.
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
         patch.setenv("ROS_LOG_DIR", str(folder))
-        patch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(folder / "fastdds.xml"))
+        patch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(folder / "fastdds_shm.xml"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONUNBUFFERED", "1")
         patch.setenv("PYTHONFAULTHANDLER", "1")

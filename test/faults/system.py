@@ -56,7 +56,9 @@ class System:
             )
             for name in CONTRACT.camera_names
         }
-        self.nodes["joint_state"] = graph.start("joint_state_node", robot="so101_sim")
+        # As bringup has it for these two.
+        self.udp = {"FASTDDS_DEFAULT_PROFILES_FILE": str(folder / "fastdds_udp.xml")}
+        self.nodes["joint_state"] = graph.start("joint_state_node", robot="so101_sim", environment=self.udp)
         self.start_executor()
         self.start_policy()
 
@@ -74,7 +76,9 @@ class System:
     def start_executor(self, robot: str = "so101_sim") -> None:
         """Start the trajectory executor."""
         self.killed.discard("trajectory_executor")
-        self.nodes["trajectory_executor"] = self.graph.start("trajectory_executor_node", robot=robot)
+        self.nodes["trajectory_executor"] = self.graph.start(
+            "trajectory_executor_node", robot=robot, environment=self.udp
+        )
 
     def start_policy(self) -> None:
         """Start the policy and do not wait."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,15 @@ class Graph:
         while not self._ending:
             self._executor.spin_once(timeout_sec=0.05)
 
-    def start(self, executable: str, name: str = "", namespace: str = "", **parameters: Any) -> NodeProcess:
-        """Start a node; parameters as keywords."""
+    def start(
+        self,
+        executable: str,
+        name: str = "",
+        namespace: str = "",
+        environment: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> NodeProcess:
+        """Start a node; parameters as keywords. ``environment``: on top of this process's."""
         name = name or executable.removesuffix("_node")
         command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", "--ros-args", "-r", f"__node:={name}"]
         if namespace:
@@ -108,7 +115,9 @@ class Graph:
             command += ["-p", f"{key}:={json.dumps(value)}"]
         log = self._folder / f"{name}_{len(self.processes)}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=dict(os.environ))
+            process = subprocess.Popen(
+                command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+            )
         self.processes.append(NodeProcess(name, process, log))
         return self.processes[-1]
 
