@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -58,6 +59,9 @@ def log_live(
         _await_system(graph)
         view = _LiveView(contract, stream, graph.now_ns(), predictor)
         _subscribe(graph, contract, view)
+        # A service manager's SIGTERM ends the recording as well as Ctrl-C does.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         console.print("showing the running system; Ctrl-C ends")
         try:
             while True:

@@ -7,12 +7,13 @@ rerun sends usage statistics and listens on all interfaces unless it is told not
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import rerun as rr
@@ -72,7 +73,8 @@ def open_window() -> str:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _answers(port):
         if viewer.poll() is not None or time.monotonic() > deadline:
-            viewer.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(viewer.pid, signal.SIGTERM)  # the window is a child of what was started
             refuse(f"rerun's window did not open (`{' '.join(command)}` tells why); write a file with --save FILE.rrd")
         time.sleep(0.1)
     return f"rerun+http://{_LOOPBACK}:{port}/proxy"

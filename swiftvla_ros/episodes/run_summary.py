@@ -192,7 +192,7 @@ class RunCollector:
         self._instruction_id = 0
         self._refused: int | None = None
         self._verdict: tuple[int, int] | None = None
-        self._policy_reason = ""
+        self._policy_reason: str | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -251,6 +251,11 @@ class RunCollector:
             raise ValueError(f"{topic}: has {len(values)} joints, the contract {len(names)}: {list(names)}")
         return np.array(values, np.float64)
 
+    def _known(self, values: Any, otherwise: float) -> Array:
+        """Take values of all joints [J]; ``otherwise`` where a message leaves them out."""
+        joints = len(self._contract.joint_names)
+        return np.array(values, np.float64) if len(values) == joints else np.full(joints, otherwise)
+
     def _take_tick(self, state: Any) -> None:
         ns = stamp_ns(state.header.stamp)
         if not ns:
@@ -258,18 +263,17 @@ class RunCollector:
         names = self._contract.joint_names
         if tuple(state.joint_names) != names:
             raise ValueError(f"executor_state: has joints {list(state.joint_names)}, the contract {list(names)}")
-        nothing = np.full(len(names), np.nan)
-        commanding = state.mode not in _NOT_COMMANDING and len(state.commanded_position) == len(names)
+        commanding = state.mode not in _NOT_COMMANDING
         self._ticks.append(
             (
                 ns,
-                np.array(state.commanded_position, np.float64) if commanding else nothing,
-                np.array(state.tracking_error, np.float64) if len(state.tracking_error) == len(names) else nothing,
+                self._known(state.commanded_position if commanding else (), np.nan),
+                self._known(state.tracking_error, np.nan),
                 float(state.speed_scale),
-                np.array(state.position_clamps, np.float64),
-                np.array(state.velocity_clamps, np.float64),
-                np.array(state.acceleration_clamps, np.float64),
-                np.array(state.limit_excess, np.float64),
+                self._known(state.position_clamps, 0.0),
+                self._known(state.velocity_clamps, 0.0),
+                self._known(state.acceleration_clamps, 0.0),
+                self._known(state.limit_excess, 0.0),
                 int(state.chunks_refused),
             )
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from swiftvla_ros.episodes.foxglove import layout
 
 # Base types that Foxglove can plot or show as a state.
 _DRAWN = re.compile(r"(bool|u?int\d+|float\d+|string)$")
+
+
+@cache
+def definitions() -> Any:
+    """Give the fields of all message types."""
+    return message_types().fielddefs
 
 
 def message_paths(panels: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -50,7 +57,7 @@ def problem(path: str, topics: dict[str, str], joints: int) -> str:
     if not topic:
         return f"{path}: no such topic"
     kind = topics[topic]
-    fields = message_types().fielddefs
+    fields = definitions()
     for step in path[len(topic) :].split(".")[1:]:
         name, index = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", step).groups()
         definition = dict(fields[kind][1]).get(name)
