@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,11 +15,16 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 
+if TYPE_CHECKING:
+    from swiftvla_ros.geometry.feature_stream import StreamStep
+
 Images = Mapping[str, NDArray[np.uint8]]
 """Camera name → RGB uint8 [h, w, 3] of the contract's size."""
 
 FRONT = "front"
 """The camera whose features the policy learns from, where nothing else is said."""
+
+_CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
 
 class ViewError(ValueError):
@@ -52,9 +59,13 @@ class GeometryStream:
     front
         The camera whose features are returned.
     cache_steps
-        K: how many steps, the newest included, the transformer looks at.
+        K: how many steps, the newest included, the transformer looks at. Several: each is seen for itself.
     device
         cpu or cuda.
+    maps
+        Whether depth and camera poses are computed, too.
+    between_blocks
+        Called between the transformer's blocks; see :class:`~swiftvla_ros.geometry.feature_stream.FeatureStream`.
 
     Raises
     ------
@@ -63,14 +74,22 @@ class GeometryStream:
     """
 
     def __init__(
-        self, geometry_folder: Path, contract: Contract, *, front: str = FRONT, cache_steps: int, device: str = "cpu"
+        self,
+        geometry_folder: Path,
+        contract: Contract,
+        *,
+        front: str = FRONT,
+        cache_steps: int | Sequence[int],
+        device: str = "cpu",
+        maps: bool = False,
+        between_blocks: Callable[[], None] | None = None,
     ) -> None:
         from swiftvla_ros.geometry.feature_stream import FeatureStream
 
         self.views = view_order(contract, front)
-        self._cache_steps = cache_steps
+        self.cache_steps = (cache_steps,) if isinstance(cache_steps, int) else tuple(cache_steps)
         self._contract = contract
-        self._stream = FeatureStream(geometry_folder, device=device)
+        self._stream = FeatureStream(geometry_folder, device=device, maps=maps, between_blocks=between_blocks)
         self.reset()
 
     @property
@@ -85,10 +104,10 @@ class GeometryStream:
 
     def reset(self) -> None:
         """Forget all images: the next one is the first of an episode."""
-        self._stream.start(1, (self._cache_steps,))
+        self._stream.start(1, self.cache_steps)
 
     def observe(self, images: Images) -> Float32[np.ndarray, "tokens dim"]:
-        """Take the next policy step's images and return the front view's features.
+        """Take the next policy step's images and return the front view's features through the first window.
 
         Parameters
         ----------
@@ -101,7 +120,22 @@ class GeometryStream:
         ViewError
             A camera is missing, or an image has another size than the contract's.
         """
-        return self._stream.step(stack_views([images], self.views, self._contract, self._stream.image_size))[0, 0]
+        return self.look(images).features[0, 0]
+
+    def look(self, images: Images) -> StreamStep:
+        """Do what :meth:`observe` does, and return all that was computed: a batch of one episode."""
+        return self._stream.look(stack_views([images], self.views, self._contract, self._stream.image_size))
+
+
+def geometry_sha256(folder: Path) -> str:
+    """Hash of a geometry checkpoint's configuration and weights, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in _CHECKPOINT_FILES:
+        digest.update(name.encode())
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def stack_views(

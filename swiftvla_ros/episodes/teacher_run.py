@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.geometry_stream import stack_views, view_order
+from swiftvla_ros.episodes.geometry_stream import geometry_sha256, stack_views, view_order
 from swiftvla_ros.episodes.sources import EpisodeHandle, open_episodes
 from swiftvla_ros.episodes.store import Episode
 from swiftvla_ros.episodes.teacher_targets import (
@@ -28,7 +29,8 @@ from swiftvla_ros.episodes.teacher_targets import (
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import FeatureStream, Precision
 
-_CHECKPOINT_FILES = ("config.json", "model.safetensors")
+# Stamps further apart than this many steps have a gap between them.
+_GAP_STEPS = 1.5
 
 
 @dataclass(frozen=True)
@@ -139,22 +141,35 @@ def stream_episodes(
     contract: Contract,
     cache_steps: tuple[int, ...],
 ) -> list[dict[int, np.ndarray]]:
-    """Run episodes side by side: for each, K → float16 [T, tokens, dim]."""
-    lengths = [len(episode.stamps_s) for episode in episodes]
-    out = [{k: np.empty((n, stream.tokens, stream.dim), np.float16) for k in cache_steps} for n in lengths]
-    stream.start(len(episodes), cache_steps)
-    for t in range(max(lengths)):
+    """Run episodes side by side: for each, K → float16 [T, tokens, dim].
+
+    Where steps are missing in an episode the transformer forgets what it saw: it was trained on even steps.
+    """
+    out = [
+        {k: np.empty((len(e.stamps_s), stream.tokens, stream.dim), np.float16) for k in cache_steps} for e in episodes
+    ]
+    runs = [(b, begin, end) for b, e in enumerate(episodes) for begin, end in even_runs(e.stamps_s)]
+    stream.start(len(runs), cache_steps)
+    for t in range(max(end - begin for _, begin, end in runs)):
         # One that has ended shows its last step on; rows don't affect each other.
         now = [
-            {name: images[min(t, n - 1)] for name, images in episode.images.items()}
-            for episode, n in zip(episodes, lengths, strict=True)
+            {name: images[min(begin + t, end - 1)] for name, images in episodes[b].images.items()}
+            for b, begin, end in runs
         ]
         features = stream.step(stack_views(now, views, contract, stream.image_size))
-        for b, n in enumerate(lengths):
-            if t < n:
+        for row, (b, begin, end) in enumerate(runs):
+            if begin + t < end:
                 for i, k in enumerate(cache_steps):
-                    out[b][k][t] = features[b, i]
+                    out[b][k][begin + t] = features[row, i]
     return out
+
+
+def even_runs(stamps_s: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Split an episode where steps are missing: (begin, end) of each run of steps without a gap."""
+    steps_s = np.diff(stamps_s)
+    cuts = np.flatnonzero(steps_s > _GAP_STEPS * np.median(steps_s)) + 1 if len(steps_s) else np.zeros(0, np.int64)
+    edges = [0, *cuts.tolist(), len(stamps_s)]
+    return list(pairwise(edges))
 
 
 @lru_cache(maxsize=1)
@@ -172,12 +187,4 @@ def _stream(geometry: Path, device: str, precision: Precision) -> FeatureStream:
     return FeatureStream(geometry, device=device, precision=precision)
 
 
-@lru_cache(maxsize=1)
-def _sha256(geometry: Path) -> str:
-    digest = hashlib.sha256()
-    for name in _CHECKPOINT_FILES:
-        digest.update(name.encode())
-        with (geometry / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+_sha256 = lru_cache(maxsize=1)(geometry_sha256)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,12 +14,36 @@ from jaxtyping import Float32, UInt8
 
 from .cache import StreamCache
 from .checkpoint import load_geometry
-from .transformer import pool_tokens
+from .layers import Block
+from .transformer import HEADS, GeometryOutput, pool_tokens
 
 Precision = Literal["float32", "bfloat16"]
 
 TOKENS = 64
 """Tokens of a step, as the policy reads them."""
+
+_MAPS = ("depth", "camera")
+assert set(_MAPS) <= set(HEADS)
+
+
+@dataclass(frozen=True)
+class StreamStep:
+    """What the transformer says about one step of several episodes.
+
+    Attributes
+    ----------
+    features
+        Features of the last view, per window length.
+    depth
+        Along the optical axis, in the unit of the training data; None without maps. Seen through the first window.
+    pose
+        Translation (3), quaternion x y z w (4, not normalised) and field of view, height then width (2, rad): camera
+        from world, the world being the first view's camera frame at the first step. None without maps.
+    """
+
+    features: Float32[np.ndarray, "episodes windows tokens dim"]
+    depth: Float32[np.ndarray, "episodes views h w"] | None = None
+    pose: Float32[np.ndarray, "episodes views 9"] | None = None
 
 
 class FeatureStream:
@@ -33,6 +58,11 @@ class FeatureStream:
     precision
         ``bfloat16`` multiplies matrices in it and keeps the rest: faster, and features differ by some 0.5 % of their
         spread.
+    maps
+        Whether depth and camera poses are computed, too.
+    between_blocks
+        Called before every block of the transformer, by the thread that computes: it may wait there, so that whoever
+        is more urgent gets the processor within a millisecond. Whatever it raises ends the step.
 
     Raises
     ------
@@ -40,12 +70,25 @@ class FeatureStream:
         The checkpoint can't be used.
     """
 
-    def __init__(self, folder: Path, *, device: str = "cpu", precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        maps: bool = False,
+        between_blocks: Callable[[], None] | None = None,
+    ) -> None:
         self._net = load_geometry(folder, device)
         self._device = torch.device(device)
         self._bfloat16 = precision == "bfloat16"
+        self._heads = _MAPS if maps else ()
         self._windows = 0
         self._cache: StreamCache | None = None
+        # What else runs on a GPU goes first.
+        self._queue = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        if between_blocks is not None:
+            self._wait_between_blocks(between_blocks)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -67,15 +110,42 @@ class FeatureStream:
         self._windows = len(cache_steps)
         self._cache = self._net.start(episodes * len(cache_steps), torch.tensor(cache_steps).repeat(episodes))
 
-    @torch.no_grad()
     def step(
         self, images: UInt8[np.ndarray, "episodes views h w 3"]
     ) -> Float32[np.ndarray, "episodes windows tokens dim"]:
         """Take the next step of every episode, and return the features of the last view; :meth:`start` comes first."""
+        return self.look(images).features
+
+    @torch.no_grad()
+    def look(self, images: UInt8[np.ndarray, "episodes views h w 3"]) -> StreamStep:
+        """Take the next step of every episode, and return all that was asked for; :meth:`start` comes first.
+
+        A step that ended with an exception leaves half of it in the cache: :meth:`start` again.
+        """
         assert self._cache is not None
-        pixels = torch.from_numpy(images).to(self._device).movedim(-1, -3).float() / 255
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            out, self._cache = self._net.step(pixels, self._cache)
+        cache, self._cache = self._cache, None
+        with torch.cuda.stream(self._queue), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            pixels = torch.from_numpy(images).to(self._device).movedim(-1, -3).float() / 255
+            out, cache = self._net.step(pixels, cache, self._heads)
+            step = self._told(out)
+        self._cache = cache
+        return step
+
+    def _told(self, out: GeometryOutput) -> StreamStep:
         pooled = pool_tokens(out.features[:, -1], self._net.config.grid, TOKENS)
         features: np.ndarray = pooled.float().unflatten(0, (-1, self._windows)).cpu().numpy()
-        return features
+        if out.depth is None or out.pose is None:
+            return StreamStep(features)
+        first = slice(None, None, self._windows)
+        return StreamStep(features, out.depth[first].float().cpu().numpy(), out.pose[first].float().cpu().numpy())
+
+    def _wait_between_blocks(self, wait: Callable[[], None]) -> None:
+        def before(_module: Any, _arguments: Any) -> None:
+            if self._queue is not None:
+                # What was started already runs on: let it end, then wait with an empty queue.
+                self._queue.synchronize()
+            wait()
+
+        for module in self._net.modules():
+            if isinstance(module, Block):
+                module.register_forward_pre_hook(before)
