@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One way to recorded episodes, wherever they come from: the project's own files or a LeRobot dataset."""
+"""One way to recorded episodes, wherever they come from: the project's own files, bags or a LeRobot dataset."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.bag_episodes import find_bags, open_bags
 from swiftvla_ros.episodes.store import Episode, count_steps, list_episodes, load_episode
 
 
@@ -16,7 +17,7 @@ class EpisodeHandle(Protocol):
 
     @property
     def name(self) -> str:
-        """What tells it from the folder's other episodes: the file's name, or ``episode_<index>``."""
+        """What tells it from the folder's other episodes: a file's name, ``<bag>_episode_<n>`` or ``episode_<index>``."""
 
     def steps(self) -> int:
         """Count its policy steps without reading images; raises :class:`EpisodeError`."""
@@ -52,18 +53,21 @@ def open_episodes(folder: Path, contract: Contract) -> list[EpisodeHandle]:
     Parameters
     ----------
     folder
-        ``episode_*.safetensors`` as ``swiftvla collect`` writes them, or a LeRobotDataset v3 folder.
+        ``episode_*.safetensors`` as ``swiftvla collect`` writes them, a LeRobotDataset v3 folder, a bag, or a folder of
+        bags; of bags only the episodes that succeeded.
     contract
         Says how cameras, joints and units of either are to be understood.
 
     Raises
     ------
     EpisodeError
-        There are none, or the dataset doesn't fit the contract.
+        There are none, or the data don't fit the contract.
     """
     if (folder / "meta" / "info.json").is_file():
         # Here, since pyarrow and PyAV take half a second that our own files don't need.
         from swiftvla_ros.episodes.lerobot import open_lerobot
 
         return list(open_lerobot(folder, contract))
+    if not any(folder.glob("episode_*.safetensors")) and find_bags(folder):
+        return list(open_bags(folder, contract)[0])
     return [StoredEpisode(path, contract) for path in list_episodes(folder)]
