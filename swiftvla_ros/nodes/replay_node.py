@@ -59,7 +59,7 @@ class ReplayNode(ManagedNode):
             if others := self._others(0):
                 raise ValueError(f"{others}; two sources of one sensor: end it, or use another ROS_DOMAIN_ID")
             self._ending.wait(_POLL_S)
-        self._clock = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
+        self._time = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
         self._outputs = {}
         for topic, msgtype in self._topics.items():
             package, kind = msgtype.split("/msg/")
@@ -122,7 +122,7 @@ class ReplayNode(ManagedNode):
                 return
 
     def _publish(self, item: Played) -> None:
-        self._clock.publish(Clock(clock=to_time(item.at_ns)))
+        self._time.publish(Clock(clock=to_time(item.at_ns)))
         if item.topic is not None:
             self._outputs[item.topic].publish(item.data)
 

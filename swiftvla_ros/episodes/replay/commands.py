@@ -120,7 +120,7 @@ class CommandReplay:
     def _begin(self) -> None:
         """A process of the executor's begins: nothing is commanded."""
         self._core = ChunkExecutor.from_contract(self._contract, shadow=self._shadow)
-        self._fed = 0
+        self._fed = self._seen_ns = 0
         self._offered: set[int] = set()
         self._joined: Tick | None = None
         self._last: Tick | None = None
@@ -168,8 +168,8 @@ class CommandReplay:
 
     def _take_in(self, before: Tick | None, tick: Tick) -> None:
         """Joint states and chunks that came between two ticks, in the order of their times."""
-        since_ns = before.stamp_ns if before is not None else 0
-        taken = tick.taken_ns if tick.taken_ns > since_ns and tick.chunk_id else 0
+        newly = before is not None and (tick.taken_ns, tick.chunk_id) != (before.taken_ns, before.chunk_id)
+        taken = tick.taken_ns if newly else 0
         arrived = self._arrived(tick)
         if before is not None and tick.accepted - before.accepted > 1:
             self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
@@ -194,8 +194,9 @@ class CommandReplay:
     def _arrived(self, tick: Tick) -> list[int]:
         """The joint states, by index, that the executor had taken in by a tick and not by the one before."""
         end = int(np.searchsorted(self._run.state_stamps, tick.measured_ns, side="right"))
-        if tick.measured_ns and (end == 0 or self._run.state_stamps[end - 1] != tick.measured_ns):
+        if end and tick.measured_ns != self._seen_ns and self._run.state_stamps[end - 1] != tick.measured_ns:
             self.comparison.notes["joint state that the executor saw was not recorded"] += 1
+        self._seen_ns = tick.measured_ns
         first, self._fed = self._fed, max(self._fed, end)
         return list(range(first, end))
 
@@ -214,8 +215,8 @@ class CommandReplay:
         self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
 
     def _find(self, chunk_id: int, taken_ns: int) -> RecordedChunk | None:
-        """The chunk of this id that was published last before it was taken (ids begin anew with the policy)."""
-        found = [c for c in self._run.chunks if c.chunk_id == chunk_id and c.end_ns <= taken_ns]
+        """The newest chunk of this id whose observation was before it was taken (ids begin anew with the policy)."""
+        found = [c for c in self._run.chunks if c.chunk_id == chunk_id and c.stamp_ns <= taken_ns]
         return found[-1] if found else None
 
     def _offer(self, recorded: RecordedChunk, now_ns: int) -> None:

@@ -273,7 +273,7 @@ def _executed(run: RecordedRun, chunks: list[ChunkComparison]) -> list[Executed]
         windows = [
             (since, taken[k + 1][0] if k + 1 < len(taken) else None)
             for k, (since, number) in enumerate(taken)
-            if number == recorded.chunk_id and since >= recorded.end_ns
+            if number == recorded.chunk_id and since >= recorded.stamp_ns
         ]
         if chunk.rows is None or not windows:
             found.append(Executed(np.full(joints, np.nan), np.full(joints, np.nan)))

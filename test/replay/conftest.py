@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every ``bags/NAME.replay.yaml`` is a test; and runs of the executor, recorded without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.episodes.bag import BagWriter, message_types
+from swiftvla_ros.episodes.replay.pytest_plugin import pytest_collect_file  # noqa: F401
+from swiftvla_ros.motion import Chunk, ChunkExecutor
+
+NS = 1_000_000_000
+SHA256 = "a" * 64
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """Load the simulated robot's contract."""
+    return load_contract("so101_sim")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(repository: Path) -> Path:
+    """The checkpoint that the package ships, and that the stored bag was recorded with."""
+    return repository / "models" / "swiftvla-nano-so101"
+
+
+@pytest.fixture(scope="session")
+def stored() -> Path:
+    """The recorded run that is kept in the repository."""
+    return Path(__file__).parent / "bags" / "pick_red"
+
+
+class Run:
+    """The executor node's work without ROS, recorded as the node reports it; times in ms from 1000 s on."""
+
+    def __init__(self, writer: BagWriter, contract: Contract) -> None:
+        self.writer, self.contract = writer, contract
+        self.core = ChunkExecutor.from_contract(contract)
+        self.types = message_types().types
+        self.ns = 1000 * NS
+        self.arm = contract.rest.copy()
+        self.chunks = 0
+        self._told: Any = None
+        self._told_ns = self._ticked_ns = 0
+        self._command: Any = None
+
+    def stamp(self, ns: int) -> Any:
+        return self.types["builtin_interfaces/msg/Time"](ns // NS, ns % NS)
+
+    def header(self, ns: int) -> Any:
+        return self.types["std_msgs/msg/Header"](self.stamp(ns), "base")
+
+    def spin(self, ms: int, before_tick: Callable[[], None] = lambda: None) -> None:
+        """Tick every 8 to 13 ms; joint states come every 20 ms, of an arm that lags behind its command."""
+        end = self.ns + ms * 1_000_000
+        rng = np.random.default_rng(self.ns)
+        while self.ns < end:
+            if self.ns // 20_000_000 != (self.ns - 10_000_000) // 20_000_000:
+                self.measure(self.ns - 3_000_000)
+            before_tick()
+            self.ns += int(rng.integers(8_000_000, 13_000_000))
+            self.tick()
+
+    def measure(self, ns: int) -> None:
+        self.core.measured(self.arm, ns, self.ns)
+        kind = self.types["sensor_msgs/msg/JointState"]
+        names, empty = list(self.contract.joint_names), np.zeros(0)
+        message = kind(self.header(ns), names, self.arm.copy(), empty, empty)
+        self.writer.write_message("/observation/state", message, self.ns)
+
+    def tick(self) -> None:
+        command = self.core.tick(self.ns)
+        if command is not None:
+            self.arm = self.arm + 0.3 * (command.position - self.arm)
+        core = self.core
+        told = (core.mode, core.reason, core.accepted, core.refused)
+        resting = command is None or not (command.velocity.any() or command.acceleration.any())
+        self._ticked_ns, self._command = self.ns, command
+        # As the node: every tick in motion, and every 50 ms at rest.
+        if told != self._told or not resting or self.ns - self._told_ns >= 50_000_000:
+            self._told = told
+            self.tell()
+
+    def tell(self) -> None:
+        """Report the last tick."""
+        core, command, self._told_ns = self.core, self._command, self._ticked_ns
+        kind = self.types["swiftvla_ros/msg/ExecutorState"]
+        fields = {
+            "header": self.header(self._ticked_ns),
+            "mode": int(core.mode),
+            "reason": int(core.reason),
+            "reason_text": core.reason_text,
+            "chunk_id": core.chunk_id,
+            "row": core.row,
+            "chunk_age_s": core.age_s(self._ticked_ns),
+            "chunk_stamp": self.stamp(core.chunk.stamp_ns if core.chunk is not None else 0),
+            "chunk_first_command": self.stamp(core.first_command_ns or 0),
+            "chunk_taken": self.stamp(core.taken_ns),
+            "measured_stamp": self.stamp(core.measured_ns),
+            "chunks_accepted": core.accepted,
+            "chunks_refused": core.refused,
+            "last_refusal": int(core.last_refusal.code),
+            "last_refusal_text": core.last_refusal.text,
+            "joint_names": list(self.contract.joint_names),
+            "position_clamps": core.position_clamps.astype(np.uint64),
+            "velocity_clamps": core.velocity_clamps.astype(np.uint64),
+            "acceleration_clamps": core.acceleration_clamps.astype(np.uint64),
+            "limit_excess": core.limit_excess,
+            "speed_scale": core.speed_scale,
+            "shadow": False,
+            "commanded_position": np.zeros(0) if command is None else command.position.copy(),
+            "tracking_error": core.tracking_error.copy(),
+        }
+        self.writer.write_message("/executor_state", kind(**fields), self._ticked_ns)
+
+    def offer(self, target: np.ndarray, age_ms: int = 120) -> bool:
+        """Give the executor a chunk from where the arm is to ``target``, and record it."""
+        rows = 12
+        share = np.linspace(0.0, 1.0, rows)[:, None]
+        positions = (1 - share) * self.arm + share * target
+        self.chunks += 1
+        stamp = self.ns - age_ms * 1_000_000
+        kind = self.types["swiftvla_ros/msg/ActionChunk"]
+        names, step = list(self.contract.joint_names), round(self.contract.policy.step_s * NS)
+        message = kind(
+            header=self.header(stamp),
+            step=self.types["builtin_interfaces/msg/Duration"](0, step),
+            joint_names=names,
+            rows=rows,
+            positions=positions.ravel(),
+            chunk_id=self.chunks,
+            instruction="touch the red block",
+            instruction_id=1,
+            checkpoint_sha256=SHA256,
+            noise_seed=0,
+            camera_names=[],
+            camera_stamps=[],
+            state_stamp=self.stamp(stamp),
+            observation_ready=self.stamp(stamp),
+            inference_start=self.stamp(stamp),
+            inference_end=self.stamp(self.ns - 1_000_000),
+            frozen_rows=0,
+            guidance="",
+            rows_ahead=np.zeros(0),
+        )
+        self.writer.write_message("/action_chunk", message, self.ns)
+        if self._told_ns != self._ticked_ns:
+            self.tell()  # a chunk from rest is planned from the last tick
+        chunk = Chunk(stamp, step, positions, self.chunks, 1, SHA256, tuple(names))
+        return self.core.offer(chunk, self.ns + 1_000_000).accepted
+
+    def scale(self, percent: float) -> None:
+        """Change the speed."""
+        self.core.set_speed_scale(percent / 100)
+        self.writer.write_message("/speed_scale", self.types["std_msgs/msg/Float64"](percent), self.ns)
+
+
+@pytest.fixture(scope="session")
+def run_class() -> type[Run]:
+    """Give the class: a test may record several runs."""
+    return Run
