@@ -36,6 +36,7 @@ COMMANDS = {
     "collect": "collect",
     "pretrain-grounding": "pretrain_grounding",
     "train-geometry": "train_geometry",
+    "export-lerobot": "export_lerobot",
     "teacher-targets": "teacher_targets",
     "train": "train",
     "import-smolvla": "import_smolvla",

@@ -17,7 +17,7 @@ class EpisodeHandle(Protocol):
 
     @property
     def name(self) -> str:
-        """What tells it from the folder's other episodes: a file's name, ``<bag>_episode_<n>`` or ``episode_<index>``."""
+        """Tells it from the folder's others: a file's name, ``<bag>_episode_<number>`` or ``episode_<index>``."""
 
     def steps(self) -> int:
         """Count its policy steps without reading images; raises :class:`EpisodeError`."""
