@@ -79,6 +79,11 @@ class StepGrid:
         self._newest_ns: dict[str, int] = dict.fromkeys(self._ahead, -1)
         self._index = 0
 
+    @property
+    def next_ns(self) -> int:
+        """Time of the step that comes out next."""
+        return self.begin_ns + self._index * self.step_ns
+
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> bool:
         """Take a conditioned image; False when it is not newer than the camera's last one."""
         return self._add(camera, stamp_ns, image)
@@ -110,7 +115,7 @@ class StepGrid:
         return True
 
     def _until(self, end_ns: int) -> Iterator[GridStep]:
-        while (time_ns := self.begin_ns + self._index * self.step_ns) <= end_ns:
+        while (time_ns := self.next_ns) <= end_ns:
             for source, messages in self._ahead.items():
                 while messages and messages[0][0] <= time_ns:
                     stamp_ns, value = messages.popleft()

@@ -133,14 +133,20 @@ class LiveEpisodes:
         """Return what there is to do now, in order, each once."""
         jobs: list[Job] = [End(episode) for episode in self._lost]
         self._lost.clear()
-        for entry in list(self._open):
-            episode, grid = entry
+        # One after the other: the next one's first step may be settled before this one's last.
+        while self._open:
+            episode, grid = self._open[0]
             for step in grid.settled(now_ns):
                 if episode.end_ns is not None and step.time_ns > episode.end_ns:
-                    jobs.append(End(episode))
-                    self._open.remove(entry)
                     break
+                if step.index == 0 and step.observation is None:
+                    # What was seen before it may have been published before this node listened.
+                    episode.whole = False
                 jobs.append(Step(episode, step))
+            if episode.end_ns is None or grid.next_ns <= episode.end_ns:
+                break
+            jobs.append(End(episode))
+            self._open.pop(0)
         return jobs
 
     def _add(self, source: str, stamp_ns: int, value: Any) -> None:
