@@ -26,6 +26,8 @@ from swiftvla_ros.episodes.bag_writer import BagWriter
 
 # What a killed recorder may lose.
 _FLUSH_S = 0.5
+# The writing thread sleeps until so much waits, or until the next flush.
+_WAKE_BYTES = 4 << 20
 # Longest wait for the last messages to be written at the end.
 _CLOSE_S = 60.0
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -191,8 +193,8 @@ class Recording:
             self._queue.append((message, conversion))
             self._queued += len(message.data)
             self._counts.most_queued_bytes = max(self._counts.most_queued_bytes, self._queued)
-            # The thread wakes by itself; only a queue that fills up is worth a switch of threads.
-            if self._queued > self._queue_bytes // 8:
+            # The thread wakes by itself; only much to write is worth a switch of threads.
+            if self._queued > _WAKE_BYTES:
                 self._wake.notify()
             return True
 
@@ -238,7 +240,7 @@ class Recording:
         while True:
             with self._wake:
                 left = flush_at - time.monotonic()
-                if not self._closing and left > 0 and self._queued <= self._queue_bytes // 8:
+                if not self._closing and left > 0 and self._queued <= _WAKE_BYTES:
                     self._wake.wait(left)
                 batch, self._queue = self._queue, deque()
                 topics, self._topics = self._topics, []

@@ -41,9 +41,9 @@ from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.recorder_parameters import ParameterCollector
 from swiftvla_ros.policy.fingerprint import write_fingerprint
 
-# What may wait in the middleware while this process does not run: seconds of the fastest topic, or some images.
+# What may wait in the middleware while this process does not run: seconds of the fastest topic, two of a camera.
 _DEPTH = 400
-_IMAGE_DEPTH = 20
+_IMAGE_DEPTH = 60
 _LOOK_FOR_PUBLISHERS_S = 0.2
 _LOOK_AROUND_S = 1.0
 _FILM_PERIOD_NS = 60_000_000
