@@ -39,7 +39,8 @@ def command(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for a CI server.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw then and now into a PNG.")] = None,
     rrd: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a rerun recording (pip install 'swiftvla_ros[view]').")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a rerun recording (needs the extra view: docs/replay.md)."),
     ] = None,
     excerpt: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a small bag with only what replay needs, as a test.")
@@ -67,7 +68,7 @@ def command(
     - before a new build touches an arm: swiftvla replay BAG --thresholds replay.yaml --junit replay.xml
 
     - another checkpoint on old observations: swiftvla replay BAG --checkpoint runs/new (with a thresholds file that
-    says `allow: [checkpoint]`)
+    names checkpoint under `allow`)
 
     - nodes instead of classes: swiftvla replay --live BAG publishes /clock and the sensors; start the nodes with
     use_sim_time. It refuses where a driver publishes already

@@ -13,8 +13,8 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from swiftvla_ros.episodes.bag import Bag
-from swiftvla_ros.episodes.replay.player import AUTO, Played, played_topics, schedule
+from swiftvla_ros.episodes.bag import Bag, BagError
+from swiftvla_ros.episodes.replay.player import AUTO, Played, played_topics, published_name, schedule
 from swiftvla_ros.nodes import qos
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.messages import to_time
@@ -52,8 +52,8 @@ class ReplayNode(ManagedNode):
             if not 0.0 < value < float("inf"):
                 raise ValueError(f"parameter {name} is {value}; write a number above 0")
         self._clock_period_ns = round(1e9 / clock_hz)
-        self._topics = played_topics(self._bag, self.contract, str(self.value("sensors")))
-        self._foreign: dict[str, list[str]] = {}
+        self._stored = played_topics(self._bag, self.contract, str(self.value("sensors")))
+        self._topics = {published_name(topic, kind): kind for topic, kind in self._stored.items()}
         deadline = time.monotonic() + _LOOK_FOR_DRIVERS_S
         while time.monotonic() < deadline:
             if others := self._others(0):
@@ -71,7 +71,8 @@ class ReplayNode(ManagedNode):
     def start(self) -> None:
         """Play from the beginning."""
         self._ending.clear()
-        self._thread = threading.Thread(target=self._play, name="replay", daemon=True)
+        self._failure = ""
+        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -91,10 +92,17 @@ class ReplayNode(ManagedNode):
             self.set_parameters([Parameter("robot", value=str(self._bag.contract.path))])
         super()._set_up()
 
+    def _run(self) -> None:
+        """The thread."""
+        try:
+            self._play()
+        except BagError as error:
+            self._failure = str(error)
+
     def _play(self) -> None:
-        """The thread: wait for listeners, then every message at its time."""
+        """Wait for listeners, then publish every message at its time."""
         while not self._ending.is_set():
-            messages = schedule(self._bag, list(self._topics), self._clock_period_ns)
+            messages = schedule(self._bag, self._stored, self._clock_period_ns)
             first = next(messages, None)
             if first is None:
                 return
@@ -132,7 +140,9 @@ class ReplayNode(ManagedNode):
             self.get_logger().fatal(f"{others}; playing is stopped")
             raise SystemExit(1)
         if self.active and self._thread is not None and not self._thread.is_alive():
-            raise SystemExit(0)
+            if self._failure:
+                self.get_logger().fatal(self._failure)
+            raise SystemExit(1 if self._failure else 0)
 
     def _others(self, own: int) -> str:
         """Name who else publishes on what is played; ``own`` of the publishers of each topic are this node's."""
