@@ -25,6 +25,8 @@ STAGE_COLORS = ("#b8b8b8", "#7f9fc4", "#e39a3b", "#9bc48c", "#c98bbd")
 COMMANDED, MEASURED, PLANNED, LIMIT = "#1f5fae", "#e2711d", "#8fb8e8", "#c0392b"
 GOAL, PATH = "#ff2d95", "#ffe600"
 
+# One instruction's band ends where the next one's begins.
+_TOLD_COLORS = ("#e6dff2", "#cfe6ea")
 _MARGIN_S = 0.4
 # With more chunks than this their fans are a grey carpet: only every n-th is drawn.
 _MOST_FANS = 120
@@ -153,10 +155,10 @@ def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
             axis.text(left, 0.14, f" {reason}", fontsize=7, va="center", clip_on=True)
     told = run.of("instruction")
     begins = [float(run.seconds(e.t_ns)) for e in told]
-    for event, begin, end in zip(told, begins, [*begins[1:], span[1]], strict=True):
+    for k, (event, begin, end) in enumerate(zip(told, begins, [*begins[1:], span[1]], strict=True)):
         left, right = max(begin, span[0]), min(end, span[1])
         if event.text and right > left:
-            axis.axvspan(left, right, 0.56, 1, color="#e6dff2", linewidth=0)
+            axis.axvspan(left, right, 0.56, 1, color=_TOLD_COLORS[k % 2], linewidth=0)
             axis.text(left, 0.78, f' "{event.text}"', fontsize=9, va="center", clip_on=True)
     for event in run.of("verdict"):
         if event.name == "PENDING":

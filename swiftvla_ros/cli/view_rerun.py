@@ -186,7 +186,7 @@ class RunLog:
             line(f"joints/{joint}/measured", MEASURED, "measured", 1.5)
             line(f"joints/{joint}/limits/low", _LIMIT, "limit", 1.0)
             line(f"joints/{joint}/limits/high", _LIMIT, "limit", 1.0)
-            seam = rr.SeriesPoints(colors=_rgba("#888888"), names="seam", marker_sizes=1.5, markers="circle")
+            seam = rr.SeriesPoints(colors=_rgba("#888888"), names="seam", marker_sizes=2.0, markers="circle")
             self._stream.log(f"joints/{joint}/seam", seam, static=True)
             for lane in range(_MOST_LANES):
                 line(f"joints/{joint}/planned/{lane}", _PLANNED, "planned", 1.0)

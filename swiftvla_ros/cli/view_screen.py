@@ -64,7 +64,7 @@ def blueprint(contract: Contract, whole: Run | None) -> rrb.Blueprint:
         active_tab=0,
     )
     left = rrb.Vertical(*cameras, notes, row_shares=[2] * (len(cameras) + 1))
-    right = rrb.Vertical(ladder, curves, row_shares=[3, 8])
+    right = rrb.Vertical(ladder, curves, row_shares=[3.5, 8])
     return rrb.Blueprint(
         rrb.Horizontal(left, right, column_shares=[1, 2.6]),
         rrb.TimePanel(state="collapsed", timeline=RUN_TIME),

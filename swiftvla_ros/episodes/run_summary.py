@@ -348,7 +348,7 @@ def summarize(bag: Bag) -> Run:
     Raises
     ------
     BagError
-        Its messages have other joints than its contract.
+        Its messages have other joints than its contract, or are of an older version.
     """
     collector = RunCollector(bag.contract)
     try:
@@ -356,6 +356,9 @@ def summarize(bag: Bag) -> Run:
             collector.take(topic, received_ns, message)
     except ValueError as error:
         raise BagError(f"{bag.folder}: {error}") from error
+    except AttributeError as error:
+        # The types of a bag come with it: a field that is missing was not there when it was recorded.
+        raise BagError(f"{bag.folder}: was recorded with other messages than this version's: {error}") from error
     return collector.flush()
 
 
