@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def command(
     episodes: Annotated[
-        Path, typer.Argument(help="Folder of episodes (`swiftvla collect`), or a LeRobotDataset v3 folder.")
+        Path,
+        typer.Argument(
+            help="Folder of episodes (`swiftvla collect`), a bag or a folder of bags (`swiftvla record`; episodes that "
+            "succeeded), or a LeRobotDataset v3 folder."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Argument(help="Folder of the targets.", show_default="EPISODES/teacher_targets")
@@ -41,6 +45,9 @@ def command(
     Runs the geometry transformer over every episode as a stream, one step per policy step, and stores the front view's
     features for each window length K. Says before it starts what that takes on the disk. Stop it with Ctrl-C whenever
     you like: the same command goes on where it stopped; at most the file in work is lost.
+
+    From a bag it computes what geometry_node computes live (`swiftvla up --geometry --targets OUT`): run it on the same
+    OUT, and only what was skipped live is done.
 
     Then: swiftvla train EPISODES CHECKPOINT --teacher-targets OUT
     """

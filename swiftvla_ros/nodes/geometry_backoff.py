@@ -42,9 +42,12 @@ class PolicyWatch:
         The cameras that the policy waits for.
     device
         Where the transformer computes: on another device than the policy's nobody has to wait.
+    back_off
+        False: it may always compute.
     """
 
-    def __init__(self, camera_names: Sequence[str], device: str) -> None:
+    def __init__(self, camera_names: Sequence[str], device: str, *, back_off: bool = True) -> None:
+        self._back_off = back_off
         self._on_gpu = device.startswith("cuda")
         self._newest_ns = dict.fromkeys(camera_names, 0)
         self._following = False
@@ -99,7 +102,7 @@ class PolicyWatch:
 
     def may_compute(self, now_s: float) -> bool:
         """Whether the transformer may go on now."""
-        if not self._following:
+        if not self._following or not self._back_off:
             return True
         if now_s < self._rest_until_s:
             return False

@@ -49,6 +49,7 @@ class GeometryNode(ManagedNode):
         self.describe("bag", "", "name of the bag that is recorded meanwhile: its episodes' targets are called so")
         self.describe("depth", False, "publish depth images, geometry/depth/<camera>")
         self.describe("points", False, "publish the cameras' points as one cloud, geometry/points")
+        self.describe("back_off", True, "stand still while the policy computes; false: only at a low priority")
         self.describe("backlog_s", 60.0, "steps of so many seconds may wait for the policy; beyond it they are skipped")
         self._thread: GeometryThread | None = None
 
@@ -106,7 +107,7 @@ class GeometryNode(ManagedNode):
         self._thread = GeometryThread(
             self._stream,
             episodes=LiveEpisodes(self.contract),
-            watch=PolicyWatch(self._stream.views, self._device),
+            watch=PolicyWatch(self._stream.views, self._device, back_off=bool(self.value("back_off"))),
             most_waiting=math.ceil(self._most_waiting),
             writer=self._writer,
             episode_name=self._episode_name,

@@ -20,9 +20,10 @@ from swiftvla_ros.episodes import teacher_targets
 from swiftvla_ros.episodes.geometry_stream import GeometryStream, ViewError, view_order
 from swiftvla_ros.episodes.sources import open_episodes
 from swiftvla_ros.episodes.store import Episode, EpisodeError, list_episodes, load_episode, save_episode
-from swiftvla_ros.episodes.teacher_run import TeacherRun, compute_shard, plan
+from swiftvla_ros.episodes.teacher_run import TeacherRun, compute_shard, even_runs, plan, stream_episodes
 from swiftvla_ros.episodes.teacher_targets import TargetsError, TeacherTargets, check_room, write_index
 from swiftvla_ros.geometry import PRESETS, GeometryTransformer, load_geometry, pool_tokens, save_geometry
+from swiftvla_ros.geometry.feature_stream import FeatureStream
 
 LENGTHS = (5, 9, 6, 7)
 
@@ -95,6 +96,20 @@ def test_a_live_stream_gives_the_stored_features(
             stored = computed.read(handle.name, episode.stamps_s, k)
             assert (stored.dtype, stored.shape) == (np.float16, (len(live), computed.tokens, computed.dim))
             np.testing.assert_allclose(stored, live, atol=1e-5 + np.abs(live).max() * 2**-11)
+
+
+def test_the_cache_begins_anew_after_a_gap(episodes: Path, geometry: Path, contract: Contract) -> None:
+    """Protects the even steps that the 4D cache was trained with: steps that were left out never become neighbours."""
+    whole = open_episodes(episodes, contract)[1].load()
+    kept = [0, 1, 2, 3, 6, 7, 8]
+    images = {name: stack[kept] for name, stack in whole.images.items()}
+    holed = dataclasses.replace(whole, images=images, stamps_s=whole.stamps_s[kept])
+    assert even_runs(holed.stamps_s) == [(0, 4), (4, 7)]
+    assert even_runs(holed.stamps_s[:1]) == [(0, 1)]
+    views = view_order(contract)
+    tail = dataclasses.replace(whole, images={n: s[6:] for n, s in whole.images.items()}, stamps_s=whole.stamps_s[6:])
+    out, alone = stream_episodes(FeatureStream(geometry), [holed, tail], views, contract, (3,))
+    np.testing.assert_allclose(out[3][4:], alone[3], atol=1e-3)
 
 
 def test_window_length_matters(computed: TeacherTargets, episodes: Path, contract: Contract) -> None:
