@@ -57,6 +57,7 @@ class TrajectoryExecutorNode(ManagedNode):
         self._shadow: ShadowOutput | None = None
         self._loop: ControlLoop | None = None
         self._lock = threading.Lock()
+        self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
         self._resting = True
 
     def setup(self) -> None:
@@ -76,7 +77,6 @@ class TrajectoryExecutorNode(ManagedNode):
         self._told: tuple[Mode, Reason, int, int] | None = None
         self._told_ns = 0
         self._ticked_ns = self._longest_ns = 0
-        self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
         self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
         self._message.header.frame_id = self.contract.base_frame
         self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)

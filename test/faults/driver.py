@@ -112,8 +112,9 @@ class Driver:
             self._cameras[name].publish(image)
 
     def _send_joints(self) -> None:
-        position = self._setpoints.at(time.time_ns())
-        self.track.append((time.time_ns(), position))
+        now_ns = time.time_ns()
+        position = self._setpoints.at(now_ns)
+        self.track.append((now_ns, position))
         if self.joints == "dead":
             return
         names = list(self._contract.joint_names)

@@ -158,6 +158,9 @@ class System:
         """Wait until the policy follows an instruction and the arm moves."""
         if not self.alive("policy"):
             self.start_policy()
+        if not self.alive("trajectory_executor"):
+            self.states.clear()
+            self.start_executor()
         self.wait(lambda: self.policy_states.messages, "policy_node is active", 120)
         if not self.policy_states.last.instruction_id:
             assert self.instruct("pick up the red block").success

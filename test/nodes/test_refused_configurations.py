@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,4 +82,22 @@ def test_other_nodes_name_the_fault(graph: Any, executable: str, parameters: dic
     process = graph.start(executable, **parameters)
     assert process.wait() == REFUSED, process.output()
     assert named in process.output()
+    assert "Traceback" not in process.output()
+
+
+@pytest.mark.ros
+def test_an_output_that_is_not_installed_is_refused(graph: Any, tmp_path: Path) -> None:
+    """FollowJointTrajectory without control_msgs: told at configure, with the output that the controller takes, too."""
+    if importlib.util.find_spec("control_msgs") is not None:
+        pytest.skip("control_msgs is installed")
+    from swiftvla_ros.contract import load_contract
+
+    contract = load_contract("so101_sim")
+    shutil.copy(contract.path.parent / "so101.urdf", tmp_path)
+    text = contract.text.replace("output: forward_position", "output: follow_joint_trajectory")
+    (tmp_path / "follow.yaml").write_text(text)
+    process = graph.start("trajectory_executor_node", robot=str(tmp_path / "follow.yaml"))
+    assert process.wait() == REFUSED, process.output()
+    assert "needs control_msgs" in process.output()
+    assert "write output: joint_trajectory" in process.output()
     assert "Traceback" not in process.output()
