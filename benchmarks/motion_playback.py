@@ -18,6 +18,7 @@ from motion_strategies import Event, Story
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, brake_trajectory, check_limits
 from swiftvla_ros.motion.executor import LATE_TICK_S
+from swiftvla_ros.motion.limit_check import TOLERANCE as DIFFERENCE_TOLERANCE
 
 Array = NDArray[np.float64]
 
@@ -27,7 +28,6 @@ TOLERANCE = 1e-5
 """How far, as a share of it, a published derivative may pass its limit and still be rounding."""
 _ROUNDING = 1e-9  # of a pose and of an acceleration
 _ARRIVES = 1e-8  # rad and rad/s: how well ruckig meets a target (its p_precision and v_precision)
-_SHORTEST_S = 0.002  # below, what ruckig calls exact is a jerk of its own in a third divided difference
 _MARGIN = 1e-6  # rad: how far inside the position limits a measured pose beyond them is drawn
 _LAG_TICKS = 5
 
@@ -298,12 +298,19 @@ def violations(record: Record, story: Story, worst: dict[str, float] | None = No
         worst[kind] = max(worst.get(kind, 0.0), float(ratio.max(initial=0.0)))
         found += _excess(kind, ratio, stamps[len(stamps) - len(ratio) :])
     found += _begins(record, p, v, a, segments, limits)
-    names = story.joint_names
     steps = np.diff(stamps)
-    if steps[steps > 0].min(initial=NS) < _SHORTEST_S * NS:
+    report = check_limits(stamps, p, limits, story.joint_names, tick_s=1.0 / story.config.rate_hz, segments=segments)
+    if (report.ratios <= 1.0 + DIFFERENCE_TOLERANCE + _rounding_of_differences(steps, limits)).all():
         return found
-    report = check_limits(stamps, p, limits, names, tick_s=1.0 / story.config.rate_hz, segments=segments)
     return found + [Violation("divided differences", line) for line in report.violations()[:3]]
+
+
+def _rounding_of_differences(steps: NDArray[np.int64], limits: Limits) -> Array:
+    """What ruckig's rounding of positions makes of their differences of order 0 … 3 at most, as shares [4, J]."""
+    order = np.arange(4)[:, None]
+    shortest_s = steps[steps > 0].min(initial=NS) / NS
+    by_order = np.stack([np.ones_like(limits.max_jerk), limits.max_velocity, limits.max_acceleration, limits.max_jerk])
+    return (order > 0) * _ARRIVES * 2.0**order / shortest_s**order / by_order
 
 
 def stops_outside(record: Record, limits: Limits, every: int = 50) -> list[Violation]:
