@@ -17,10 +17,16 @@ from swiftvla_ros.bringup import (
     describe_recorder,
     transport_environment,
 )
+from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT
 from swiftvla_ros.cli.live import GraphError, own_domain
 from swiftvla_ros.contract import Contract
 
 _LAST_LINES = 15
+
+
+def describe_expert(robot: Path) -> ProcessDescription:
+    """Describe the scripted demonstrator, which takes instructions as the policy does."""
+    return ProcessDescription(name="policy", executable="expert_node", parameters={"robot": str(robot)})
 
 
 class SimulatedSystem:
@@ -29,20 +35,34 @@ class SimulatedSystem:
     Parameters
     ----------
     robot, checkpoint, device, seed
-        As :func:`swiftvla_ros.bringup.describe` takes them.
+        As :func:`swiftvla_ros.bringup.describe` takes them; the expert has no checkpoint (``""``).
     folder
         Where the processes' lines go (``log/<process>.log``) and, with ``record``, the bag (``bag``).
     record
         Start the recorder, too.
+    expert
+        The scripted demonstrator in the place of the policy.
     """
 
     def __init__(
-        self, contract: Contract, checkpoint: str, *, device: str, seed: int, folder: Path, record: bool
+        self,
+        contract: Contract,
+        checkpoint: str,
+        *,
+        device: str,
+        seed: int,
+        folder: Path,
+        record: bool,
+        expert: bool = False,
     ) -> None:
         robot = contract.path
-        processes: list[ProcessDescription] = describe(robot, checkpoint, device=device, sim=True, seed=seed)
+        processes: list[ProcessDescription] = describe(
+            robot, checkpoint or DEFAULT_CHECKPOINT, device=device, sim=True, seed=seed
+        )
+        if expert:
+            processes = [describe_expert(robot) if p.name == "policy" else p for p in processes]
         if record:
-            processes.append(describe_recorder(folder / "bag", robot, checkpoint=checkpoint))
+            processes.append(describe_recorder(folder / "bag", robot, checkpoint=checkpoint or None))
         self.bag = folder / "bag"
         self.events: list[Event] = []
         self._log = folder / "log"

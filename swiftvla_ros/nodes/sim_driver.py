@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.nodes.setpoints import RobotSetpoints, Setpoints
 from swiftvla_ros.sim.language import parse
+from swiftvla_ros.sim.layout import Layout
 from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
@@ -24,6 +25,7 @@ _NS = 1_000_000_000
 # Commands take effect, and the clock moves, in slices of this length: two steps of the 500 Hz physics.
 _SLICE_NS = 4_000_000
 _WATCH_NS = 20_000_000
+_BLOCKS_NS = 100_000_000
 # Rendering both cameras takes 20 to 30 ms, which the physics catches up with. Further behind than this, the machine
 # is too slow for real time: the backlog is given up, or stamps would grow older and older.
 _MAX_LAG_NS = 250_000_000
@@ -52,6 +54,9 @@ class Outputs(Protocol):
 
     def image(self, sim_ns: int, camera: str, rgb: NDArray[np.uint8]) -> None:
         """What a camera saw at ``sim_ns``."""
+
+    def blocks(self, sim_ns: int, layout: Layout) -> None:
+        """Where the blocks lie."""
 
     def judgement(self, sim_ns: int, judgement: Judgement) -> None:
         """A new instruction, or a new verdict."""
@@ -153,7 +158,7 @@ class SimDriver:
         contract = self._contract
         state_period_ns = round(_NS / contract.joint_states.rate_hz)
         camera_period_ns = {camera.name: round(_NS / camera.rate_hz) for camera in contract.cameras}
-        next_state_ns = next_watch_ns = sim_ns = 0
+        next_state_ns = next_watch_ns = next_blocks_ns = sim_ns = 0
         next_image_ns = dict.fromkeys(camera_period_ns, 0)
         self._outputs.began()
         with self._lock:
@@ -176,6 +181,9 @@ class SimDriver:
             if sim_ns >= next_state_ns:
                 next_state_ns = max(next_state_ns + state_period_ns, sim_ns)
                 self._outputs.joint_state(sim_ns, self._world.state(), self._world.joint_velocity())
+            if sim_ns >= next_blocks_ns:
+                next_blocks_ns += _BLOCKS_NS
+                self._outputs.blocks(sim_ns, self._world.block_layout())
             if sim_ns >= next_watch_ns:
                 next_watch_ns += _WATCH_NS
                 if self._watcher is not None and self._watcher.update(_WATCH_NS / _NS) is not self._judgement.verdict:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
 from numpy.typing import NDArray
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -17,6 +19,7 @@ from swiftvla_ros.nodes.command_inputs import Change, CommandInputs
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.messages import header, rgb_message, to_time
 from swiftvla_ros.nodes.sim_driver import Judgement, SimDriver
+from swiftvla_ros.sim.layout import BLOCK_HALF_M, Layout
 from swiftvla_ros.sim.tasks import Verdict
 
 _NS = 1_000_000_000
@@ -55,6 +58,7 @@ class SimRobotNode(ManagedNode):
         self._seed = int(self.value("seed"))
         self._images = {c.name: self.publisher(Image, c.topic, qos.IMAGE) for c in self.contract.cameras}
         self._joints = self.publisher(JointState, self.contract.joint_states.topic, qos.STATE)
+        self._blocks = self.publisher(PoseArray, "~/blocks", qos.STATE)
         self._verdicts = self.publisher(TaskVerdict, "task_verdict", qos.LATCHED)
         self._clock_output = self.publisher(Clock, "/clock", qos.CLOCK) if self.value("publish_clock") else None
         self._inputs = CommandInputs(self, self._take, lambda: self._epoch_ns)
@@ -98,6 +102,17 @@ class SimRobotNode(ManagedNode):
     def image(self, sim_ns: int, camera: str, rgb: NDArray[np.uint8]) -> None:
         """Publish an image, stamped with the moment that it shows."""
         self._images[camera].publish(rgb_message(rgb, self._epoch_ns + sim_ns, f"{camera}_optical_frame"))
+
+    def blocks(self, sim_ns: int, layout: Layout) -> None:
+        """Publish where the blocks lie, for demonstrators and for those who judge; no policy reads it."""
+        poses = [
+            Pose(
+                position=Point(x=float(x), y=float(y), z=BLOCK_HALF_M),
+                orientation=Quaternion(z=math.sin(yaw / 2), w=math.cos(yaw / 2)),
+            )
+            for (x, y), yaw in zip(layout.xy, layout.yaw, strict=True)
+        ]
+        self._blocks.publish(PoseArray(header=header(self._epoch_ns + sim_ns, self.contract.base_frame), poses=poses))
 
     def judgement(self, sim_ns: int, judgement: Judgement) -> None:
         """Publish where the task stands."""

@@ -191,6 +191,11 @@ class SimWorld:
         """Centres of the blocks [3, 3], m, base frame, in the order of the colours."""
         return np.stack([self._data.qpos[a : a + 3] for a in self._block_qpos])
 
+    def block_layout(self) -> Layout:
+        """Where the blocks lie now, as :meth:`reset` takes it."""
+        w, z = (np.array([self._data.qpos[a + i] for a in self._block_qpos]) for i in (3, 6))
+        return Layout(self.block_positions()[:, :2], 2 * np.arctan2(z, w))
+
     def end_effector_position(self) -> Array:
         """Tool centre point [3], m, base frame, of the simulated (not the commanded) arm."""
         return self._data.site("gripper_frame").xpos.copy()

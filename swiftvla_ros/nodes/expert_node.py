@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripted demonstrator in the policy's place: instructions in, action chunks out; needs the simulated robot.
+
+It knows where the blocks lie (``sim_robot/blocks``), rehearses the whole demonstration in a simulation of its own, and
+gives the executor chunks of it as a policy does. So recordings of it are made by the very nodes, topics and limits that
+a policy's are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import time
+
+import numpy as np
+from geometry_msgs.msg import PoseArray
+from numpy.typing import NDArray
+from sensor_msgs.msg import JointState
+
+from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.inference import InferenceStatus, Instruction
+from swiftvla_ros.nodes.instructions import InstructionServer
+from swiftvla_ros.nodes.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.policy.observation import InstructionError
+from swiftvla_ros.sim.language import parse
+from swiftvla_ros.sim.layout import Layout
+from swiftvla_ros.sim.rehearse import Motion, Rehearsal, RehearsalError
+
+_NS = 1_000_000_000
+_STATE_S = 0.2
+# The motion begins so long after it was planned: the chunk has to reach the executor.
+_LEAD_S = 0.1
+# Rows of a chunk; a policy has as many.
+_ROWS = 16
+
+
+class ExpertNode(ManagedNode):
+    """Serves instructions as the policy node does; all in the executor's thread."""
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        self.describe("chunk_rate_hz", 5.0, "chunks a second")
+        self._rehearsal: Rehearsal | None = None
+        self._instructions: InstructionServer
+
+    def setup(self) -> None:
+        """Build the simulation and open the topics."""
+        rate_hz = float(self.value("chunk_rate_hz"))
+        if not rate_hz > 0:
+            raise ValueError(f"parameter chunk_rate_hz is {rate_hz}; write a rate above 0")
+        self._rehearsal = Rehearsal(self.contract)
+        self._forget()
+        self._layout: tuple[int, Layout] | None = None
+        self._measured: tuple[int, NDArray[np.float64]] | None = None
+        self._commanded: NDArray[np.float64] | None = None
+        self._count = 0
+        self._chunk_ids = itertools.count(1)
+        self._chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
+        self._state = self.publisher(PolicyState, "policy_state", qos.LATCHED)
+        self._instructions = InstructionServer(self, self.now_ns, _known, self._follow, self._status)
+        self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
+        self.subscribe(PoseArray, "sim_robot/blocks", self._take_blocks, qos.STATE_INPUT)
+        self.subscribe(TaskVerdict, "task_verdict", self._judge, qos.LATCHED)
+        self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
+        self.timer(_STATE_S, self._tick)
+        self.timer(1 / rate_hz, self._demonstrate)
+
+    def start(self) -> None:
+        """Take instructions."""
+        self._instructions.accepting = True
+        self._publish_state()
+
+    def stop(self) -> None:
+        """End the running goal."""
+        if hasattr(self, "_instructions") and self._instructions.accepting:
+            self._instructions.refuse_all("the expert node was deactivated")
+            self._publish_state()
+
+    def teardown(self) -> None:
+        """Close service, action and simulation."""
+        if hasattr(self, "_instructions"):
+            self._instructions.destroy()
+            del self._instructions
+        if self._rehearsal is not None:
+            self._rehearsal.close()
+            self._rehearsal = None
+
+    def _forget(self) -> None:
+        self._motion: Motion | None = None
+        self._begin_ns = self._accepted_ns = 0
+        self._problem = ""
+        self._done: TaskVerdict | None = None
+
+    def _take_state(self, message: JointState) -> None:
+        self._measured = stamp_ns(message.header.stamp), np.array(message.position)
+
+    def _take_blocks(self, message: PoseArray) -> None:
+        xy = np.array([[pose.position.x, pose.position.y] for pose in message.poses])
+        yaw = np.array([2 * math.atan2(pose.orientation.z, pose.orientation.w) for pose in message.poses])
+        self._layout = stamp_ns(message.header.stamp), Layout(xy, yaw)
+
+    def _watch_executor(self, state: ExecutorState) -> None:
+        self._instructions.watch(state)
+        position = np.array(state.commanded_position)
+        self._commanded = position if len(position) == len(self.contract.joints) else None
+
+    def _judge(self, verdict: TaskVerdict) -> None:
+        """Take a verdict; success ends the instruction when the demonstration is over: it shows how to stay, too."""
+        if verdict.verdict == TaskVerdict.DONE:
+            self._done = verdict
+        else:
+            self._instructions.judge(verdict)
+
+    def _follow(self, _instruction: Instruction | None) -> None:
+        self._forget()
+        self._accepted_ns = self.now_ns()
+        self._publish_state()
+
+    def _tick(self) -> None:
+        if self.active:
+            over = self._motion is not None and self.now_ns() > self._begin_ns + self._motion.duration_s * _NS
+            if self._done is not None and over:
+                self._instructions.judge(self._done)
+            self._instructions.tick()
+            self._publish_state()
+
+    def _status(self) -> InferenceStatus:
+        if not self.active:
+            return InferenceStatus(reason="not active")
+        if self._instructions.current is None:
+            return InferenceStatus(chunks=self._count)
+        missing = "joint states" if self._measured is None else "the blocks" if self._layout is None else ""
+        reason = self._problem or (f"waiting for {missing}" if missing else "")
+        return InferenceStatus(reason=reason, chunks=self._count)
+
+    def _demonstrate(self) -> None:
+        """Give the executor the next rows."""
+        instruction = self._instructions.current if self.active else None
+        if instruction is None or self._measured is None or self._layout is None or self._problem:
+            return
+        if self._layout[0] <= self._accepted_ns or self._measured[0] <= self._accepted_ns:
+            return
+        if self._motion is None:
+            self._plan(instruction, self._layout[1], self._measured[1])
+        if self._motion is not None:
+            self._publish(instruction, self._motion)
+
+    def _plan(self, instruction: Instruction, layout: Layout, measured: NDArray[np.float64]) -> None:
+        task = parse(instruction.text)
+        assert task is not None, "checked before it was accepted"
+        assert self._rehearsal is not None
+        began = time.monotonic()
+        try:
+            self._motion = self._rehearsal.plan(task, layout, measured if self._commanded is None else self._commanded)
+        except RehearsalError as error:
+            self._problem = str(error)
+            self.get_logger().error(f"'{instruction.text}': {error}")
+            return
+        self._begin_ns = self.now_ns() + round(_LEAD_S * _NS)
+        self.get_logger().info(
+            f"'{instruction.text}': {self._motion.duration_s:.1f} s of motion, planned in "
+            f"{time.monotonic() - began:.2f} s"
+        )
+
+    def _publish(self, instruction: Instruction, motion: Motion) -> None:
+        assert self._measured is not None
+        step_s, now_ns = self.contract.policy.step_s, self.now_ns()
+        stamp = max(self._measured[0], self._begin_ns - round(_LEAD_S * _NS))
+        rows = motion.at(np.arange(_ROWS, dtype=np.float64) * step_s + (stamp - self._begin_ns) / _NS)
+        self._count += 1
+        self._chunks.publish(
+            ActionChunk(
+                header=header(stamp, self.contract.base_frame),
+                step=to_duration(round(step_s * _NS)),
+                joint_names=list(self.contract.joint_names),
+                rows=len(rows),
+                positions=rows.ravel().tolist(),
+                chunk_id=next(self._chunk_ids),
+                instruction=instruction.text,
+                instruction_id=instruction.id,
+                state_stamp=to_time(self._measured[0]),
+                observation_ready=to_time(stamp),
+                inference_start=to_time(now_ns),
+                inference_end=to_time(self.now_ns()),
+            )
+        )
+
+    def _publish_state(self) -> None:
+        status, instruction = self._status(), self._instructions.current
+        self._state.publish(
+            PolicyState(
+                header=header(self.now_ns()),
+                ready=not status.reason,
+                reason=status.reason,
+                instruction=instruction.text if instruction else "",
+                instruction_id=instruction.id if instruction else 0,
+                device="cpu",
+                chunks=status.chunks,
+            )
+        )
+
+
+def _known(text: str) -> str:
+    """The instruction, where the scene has what it names."""
+    if parse(text) is None:
+        raise InstructionError(f"'{text}': the demonstrator picks up or touches the red, green or blue block; name one")
+    return text
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    sys.exit(run(ExpertNode, args))
+
+
+if __name__ == "__main__":
+    main()
