@@ -167,29 +167,24 @@ class CommandReplay:
             core.start()
 
     def _take_in(self, before: Tick | None, tick: Tick) -> None:
-        """Joint states and chunks that came between two ticks, in the order of their times."""
+        """Chunks and joint states that came between two ticks.
+
+        The node takes a chunk over right behind a tick, and tells of that tick: so first the chunk, then the states.
+        """
         newly = before is not None and (tick.taken_ns, tick.chunk_id) != (before.taken_ns, before.chunk_id)
-        taken = tick.taken_ns if newly else 0
-        arrived = self._arrived(tick)
-        if before is not None and tick.accepted - before.accepted > 1:
-            self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
-        if taken and not self._commanding:
-            # From rest the arm starts where it was measured: of the states that came meanwhile, the one that it shows.
-            arrived = self._feed_until_start(arrived, tick)
-        if before is not None and tick.refused > before.refused:
-            self._offer_refused(tick, tick.refused - before.refused)
-        if taken:
-            chunk = self._find(tick.chunk_id, taken)
+        if before is not None:
+            if tick.accepted - before.accepted > 1:
+                self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
+            if tick.refused > before.refused:
+                self._offer_refused(before, tick)
+        if newly and tick.taken_ns:
+            chunk = self._find(tick.chunk_id, tick.taken_ns)
             if chunk is None:
                 self.comparison.notes[f"chunk {tick.chunk_id} was followed, but not recorded"] += 1
             else:
-                self._offer(chunk, taken)
-        for k in arrived:
-            self._measure(k)
-
-    @property
-    def _commanding(self) -> bool:
-        return self._core.mode not in (Mode.IDLE, Mode.RELEASED)
+                self._offer(chunk, tick.taken_ns)
+        for k in self._arrived(tick):
+            self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
 
     def _arrived(self, tick: Tick) -> list[int]:
         """The joint states, by index, that the executor had taken in by a tick and not by the one before."""
@@ -199,20 +194,6 @@ class CommandReplay:
         self._seen_ns = tick.measured_ns
         first, self._fed = self._fed, max(self._fed, end)
         return list(range(first, end))
-
-    def _feed_until_start(self, arrived: list[int], tick: Tick) -> list[int]:
-        states, commanded = self._run.states, tick.commanded
-        if len(commanded) and arrived:
-            last = max(arrived[0] - 1, 0)
-            gaps = [(float(np.abs(states[k] - commanded).max()), -k) for k in [last, *arrived]]
-            start = -min(gaps)[1]
-            for k in [k for k in arrived if k <= start]:
-                self._measure(k)
-            arrived = [k for k in arrived if k > start]
-        return arrived
-
-    def _measure(self, k: int) -> None:
-        self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
 
     def _find(self, chunk_id: int, taken_ns: int) -> RecordedChunk | None:
         """The newest chunk of this id whose observation was before it was taken (ids begin anew with the policy)."""
@@ -225,8 +206,9 @@ class CommandReplay:
         if not verdict.accepted:
             self.comparison.refusals[verdict.code.name] += 1
 
-    def _offer_refused(self, tick: Tick, count: int) -> None:
-        """Offer the chunks that were refused between two ticks, at the tick: their own times are not told."""
+    def _offer_refused(self, before: Tick, tick: Tick) -> None:
+        """Offer the chunks that were refused between two ticks, as of the first: their own times are not told."""
+        count = tick.refused - before.refused
         self.comparison.recorded_refusals[Refusal(tick.last_refusal).name] += count
         waiting = [
             c
@@ -234,7 +216,7 @@ class CommandReplay:
             if id(c) not in self._offered and c.end_ns <= tick.stamp_ns and c.chunk_id != tick.chunk_id
         ]
         for chunk in waiting[-count:]:
-            self._offer(chunk, tick.stamp_ns)
+            self._offer(chunk, before.stamp_ns)
 
     def _scale(self, tick: Tick) -> None:
         """Set the speed scale at the tick from which on it shows: the recorder and the executor heard of it apart."""
