@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bag import Bag, film_topic, stamp_ns
+from swiftvla_ros.episodes.run_summary import summarize
 
 Frame = NDArray[np.uint8]
 
@@ -42,10 +42,10 @@ def film(bag: Bag, rate_hz: int = 15) -> Film:
     cameras = [c for c in cameras if c[0]]
     if not cameras:
         return Film([], rate_hz)
-    chunks = [(stamp_ns(m.header.stamp), m.instruction) for _, m in bag.messages("action_chunk")]
-    verdicts = [(stamp_ns(m.header.stamp), _verdict_name(m)) for _, m in bag.messages("task_verdict")]
+    run = summarize(bag)
+    chunks = [(c.stamp_ns, c.instruction) for c in run.chunks]
     # Once judged, the instruction is over, and the watcher waits for the next one.
-    verdicts = [(ns, name) for ns, name in verdicts if name != "PENDING"]
+    verdicts = [(e.t_ns, e.name) for e in run.of("verdict") if e.name != "PENDING"]
     first, last = max(c[0][0] for c in cameras), min(c[0][-1] for c in cameras)
     begin = max(first, chunks[0][0]) if chunks else first
     ends = [ns for ns, _ in verdicts if ns > begin]
@@ -116,11 +116,6 @@ def _at(stamps: list[int], ns: int) -> int:
 
 def _newest(events: list[tuple[int, str]], ns: int, before: str) -> str:
     return next((text for at, text in reversed(events) if at <= ns), before)
-
-
-def _verdict_name(message: Any) -> str:
-    names = ("PENDING", "DONE", "WRONG_OBJECT", "FAILED")
-    return next(n for n in names if getattr(message, n) == message.verdict)
 
 
 def _bar(width: int, instruction: str, seconds: float, verdict: str) -> Frame:

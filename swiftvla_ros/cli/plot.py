@@ -74,8 +74,10 @@ def draw_bag(console: Console, bag: Bag, path: Path, checkpoint: str | None, *, 
     from swiftvla_ros.episodes.run_summary import summarize
 
     run = summarize(bag)
+    if bag.damage:
+        console.print(f"[yellow]{bag.path}: {bag.damage}[/]")
     if not len(run.ticks.t_ns) and not run.chunks:
-        raise BagError(f"{bag.folder}: holds neither executor_state nor action_chunk, so there is nothing to draw")
+        raise BagError(f"{bag.path}: holds neither executor_state nor action_chunk, so there is nothing to draw")
     predictor, note = find_predictor(bag, run, checkpoint) if foresight else (None, "")
     if note:
         console.print(f"[yellow]{note}[/]")
@@ -88,4 +90,4 @@ def _title(bag: Bag) -> str:
     """Name what was told and how it ended, and where it lies."""
     told = [f'"{e.instruction}" {e.outcome}' for e in bag.episodes()]
     more = f" and {len(told) - 2} more" if len(told) > 2 else ""
-    return f"{bag.folder.parent.name}/{bag.folder.name}   {', '.join(told[:2])}{more}"
+    return f"{bag.path.parent.name}/{bag.path.name}   {', '.join(told[:2])}{more}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +145,22 @@ def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
     """Bands of the executor's modes with their reasons, above them the instruction, and marks for what happened."""
     from matplotlib.patches import Patch
 
-    edges = [float(run.seconds(m.t_ns)) for m in run.modes]
-    for change, begin, end in zip(run.modes, edges, [*edges[1:], span[1]], strict=True):
-        left, right = max(begin, span[0]), min(end, span[1])
+    for change, (left, right) in zip(run.modes, _bands(run, [m.t_ns for m in run.modes], span), strict=True):
         if right <= left:
             continue
-        axis.axvspan(left, right, 0, 0.5, color=MODE_COLORS.get(change.mode, "white"), linewidth=0)
-        if right - left > 0.06 * (span[1] - span[0]):
-            axis.text(left, 0.35, f" {change.mode}", fontsize=8, va="center", fontweight="bold", clip_on=True)
+        band = axis.axvspan(left, right, 0, 0.5, color=MODE_COLORS.get(change.mode, "white"), linewidth=0)
+        if right - left > 0.04 * (span[1] - span[0]):
             reason = change.reason.replace("_", " ").lower()
-            axis.text(left, 0.14, f" {reason}", fontsize=7, va="center", clip_on=True)
+            for y, text, size, weight in ((0.35, change.mode, 8, "bold"), (0.14, reason, 7, "normal")):
+                # A name that is longer than its band ends there.
+                label = axis.text(left, y, f" {text}", fontsize=size, va="center", fontweight=weight, clip_on=True)
+                label.set_clip_path(band)
     told = run.of("instruction")
-    begins = [float(run.seconds(e.t_ns)) for e in told]
-    for k, (event, begin, end) in enumerate(zip(told, begins, [*begins[1:], span[1]], strict=True)):
-        left, right = max(begin, span[0]), min(end, span[1])
+    for k, (event, (left, right)) in enumerate(zip(told, _bands(run, [e.t_ns for e in told], span), strict=True)):
         if event.text and right > left:
-            axis.axvspan(left, right, 0.56, 1, color=_TOLD_COLORS[k % 2], linewidth=0)
-            axis.text(left, 0.78, f' "{event.text}"', fontsize=9, va="center", clip_on=True)
+            band = axis.axvspan(left, right, 0.56, 1, color=_TOLD_COLORS[k % 2], linewidth=0)
+            label = axis.text(left, 0.78, f' "{event.text}"', fontsize=9, va="center", clip_on=True)
+            label.set_clip_path(band)
     for event in run.of("verdict"):
         if event.name == "PENDING":
             continue
@@ -172,8 +173,8 @@ def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
     axis.set_ylim(0, 1)
     axis.set_yticks([0.25, 0.78], ["executor", "told"], fontsize=8)
     axis.tick_params(labelsize=7)
-    refused = len(run.of("refusal"))
-    marks = f"; red triangles: {refused} refusals" if refused else ""
+    refused = Counter(e.name.replace("_", " ").lower() for e in run.of("refusal"))
+    marks = "; red: refused, " + ", ".join(f"{n} × {name}" for name, n in refused.items()) if refused else ""
     axis.set_title(f"what it was told; the executor's ladder and its reasons{marks}", fontsize=10, loc="left")
     present = {m.mode for m in run.modes}
     patches = [Patch(color=color, label=mode) for mode, color in MODE_COLORS.items() if mode in present]
@@ -181,6 +182,12 @@ def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
         handles=patches, loc="lower right", ncols=len(patches), fontsize=7, frameon=False, bbox_to_anchor=(1.01, 0.96),
         handlelength=1.0, columnspacing=0.8,
     )  # fmt: skip
+
+
+def _bands(run: Run, t_ns: list[int], span: tuple[float, float]) -> list[tuple[float, float]]:
+    """Give the part of ``span`` from each time to the next one; of no length where it lies outside."""
+    edges = [*(float(run.seconds(ns)) for ns in t_ns), span[1]]
+    return [(max(begin, span[0]), min(end, span[1])) for begin, end in pairwise(edges)]
 
 
 def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) -> None:

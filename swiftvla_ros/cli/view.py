@@ -121,7 +121,7 @@ def _view_bag(
     from swiftvla_ros.cli.view_output import has_display, open_output
 
     if save is None and connect is None and not has_display():
-        save = bag.folder.with_name(f"{bag.folder.name}.rrd")
+        save = bag.path.with_name(f"{bag.path.name}.rrd")
         console.print(f"there is no display here; writing {save}")
     with open_output(save, connect) as stream:
         log_bag(console, bag, stream, checkpoint, budget_s)

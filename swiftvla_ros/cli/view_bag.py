@@ -44,6 +44,8 @@ def log_bag(
         The bag holds nothing to see; the checkpoint that was named can't be used.
     """
     run = summarize(bag)
+    if bag.damage:
+        console.print(f"[yellow]{bag.path}: {bag.damage}[/]")
     if run.span_ns == (0, 0):
         raise BagError(
             f"{bag.folder}: holds no executor_state, action_chunk or observation, so there is nothing to see"
@@ -100,7 +102,7 @@ def _about(bag: Bag, run: Run, note: str) -> str:
     )
     return "\n".join(
         [
-            f"# {bag.folder}",
+            f"# {bag.path}",
             summary,
             "",
             "| told | outcome | took |",
@@ -108,6 +110,6 @@ def _about(bag: Bag, run: Run, note: str) -> str:
             *told,
             "",
             _LEGEND,
-            *(["", note] if note else []),
+            *(f"\n{line}" for line in (bag.damage, note) if line),
         ]
     )

@@ -355,10 +355,10 @@ def summarize(bag: Bag) -> Run:
         for topic, received_ns, message in bag.merged(RUN_TOPICS):
             collector.take(topic, received_ns, message)
     except ValueError as error:
-        raise BagError(f"{bag.folder}: {error}") from error
+        raise BagError(f"{bag.path}: {error}") from error
     except AttributeError as error:
         # The types of a bag come with it: a field that is missing was not there when it was recorded.
-        raise BagError(f"{bag.folder}: was recorded with other messages than this version's: {error}") from error
+        raise BagError(f"{bag.path}: was recorded with other messages than this version's: {error}") from error
     return collector.flush()
 
 
