@@ -203,11 +203,14 @@ def without_torch() -> list[str]:
 
 # Modules that exist only for a ROS installation: they import launch at the top.
 LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
+# Modules of the viewer, an extra: they import rerun at the top, and commands import them when they run.
+VIEWER_MODULES = {name for name in modules() if name.startswith("swiftvla_ros.cli.view_")}
 
 
 def test_imports_without_torch():
     """Everything but the network, its training and its runtime imports where torch is not installed."""
-    names = [name for name in without_torch() if name not in LAUNCH_MODULES and room_of(name) != "nodes"]
+    left_out = LAUNCH_MODULES | VIEWER_MODULES
+    names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
     assert import_without({"torch", "transformers"}, names) == {}
 
 
@@ -221,8 +224,10 @@ def test_nodes_import_without_torch():
 
 def test_imports_without_ros():
     """Training, simulation and the command line import where ROS is not installed."""
-    names = [name for name in modules() if room_of(name) != "nodes" and name not in LAUNCH_MODULES]
-    assert import_without({"rclpy", "rpyutils", "launch", "launch_ros", "cv_bridge"}, names) == {}
+    left_out = LAUNCH_MODULES | VIEWER_MODULES
+    names = [name for name in modules() if room_of(name) != "nodes" and name not in left_out]
+    # Nor is the viewer needed for anything but the viewer.
+    assert import_without({"rclpy", "rpyutils", "launch", "launch_ros", "cv_bridge", "rerun"}, names) == {}
 
 
 def test_the_parser_sees_every_kind_of_import(tmp_path):
