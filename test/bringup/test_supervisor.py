@@ -182,3 +182,16 @@ def test_no_orphans_when_the_supervisor_is_killed(parent: tuple[subprocess.Popen
     process, pids = parent
     process.kill()
     until(lambda: not any(alive(p) for p in pids))
+
+
+def test_the_system_goes_on_without_what_only_watches() -> None:
+    """Protects: a recorder that dies or can't be configured is named, and the arm goes on."""
+    running = Running(
+        Script("recorder", essential=False, code="raise SystemExit(1)"),
+        Script("wrong", essential=False, respawn=True, code=f"raise SystemExit({EXIT_CONFIGURATION})"),
+        Script("executor"),
+    )
+    until(lambda: all("died" in running.kinds(name) for name in ("recorder", "wrong")))
+    assert all("goes on without it" in e.text for e in running.events if e.kind == "died")
+    assert running.supervisor.pid("executor") is not None
+    assert running.stop() == 0
