@@ -36,6 +36,8 @@ from swiftvla_ros.episodes.store import Episode, EpisodeError
 from swiftvla_ros.policy.observation import InstructionError, validate_instruction
 
 _STATE, _ACTION = "observation.state", "action"
+CONDITIONED = "swiftvla.conditioned"
+"""Key of a camera feature's ``info``: its images are as the contract makes them for the policy, not as they came."""
 
 # Timestamps are float32 and sums of many durations; frames lie at least 1/fps apart. A video's frame is the meant one
 # when it is nearer than this share of the time between two.
@@ -59,7 +61,10 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Dataset:
-    """What is read once for all episodes of a folder: ``cameras`` are (contract's camera, feature, is a video)."""
+    """What is read once for all episodes of a folder.
+
+    ``cameras`` are (contract's camera, feature, is a video); those in ``conditioned`` are as the policy sees them.
+    """
 
     folder: Path
     contract: Contract
@@ -70,6 +75,7 @@ class _Dataset:
     state: _Column
     action: _Column
     cameras: tuple[tuple[Camera, str, bool], ...]
+    conditioned: frozenset[str]
 
     def frames_at_steps(self, length: int) -> NDArray[np.int64]:
         """For each policy step of an episode of ``length`` frames, the newest frame that is not in its future."""
@@ -189,7 +195,7 @@ class LeRobotEpisode:
                     f"{path}: has no frame within {tolerance:.4f} s of {time_s:.4f} s ({self.name}, camera "
                     f"{camera.name}); the video is cut short or damaged: copy it again"
                 )
-            pictures.append(_condition(path, feature, frame.to_ndarray(format="rgb24"), camera))
+            pictures.append(self._condition(path, feature, frame.to_ndarray(format="rgb24"), camera))
         return np.stack(pictures)
 
     def _stills(self, path: Path, camera: Camera, cells: pa.ChunkedArray) -> UInt8[np.ndarray, "steps h w 3"]:
@@ -203,8 +209,22 @@ class LeRobotEpisode:
             picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
             if picture is None:
                 raise EpisodeError(f"{path}: {feature}: an image of {self.name} is neither PNG nor JPEG")
-            pictures.append(_condition(path, feature, picture.astype(np.uint8, copy=False), camera))
+            pictures.append(self._condition(path, feature, picture.astype(np.uint8, copy=False), camera))
         return np.stack(pictures)
+
+    def _condition(self, path: Path, feature: str, picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+        if feature in self.dataset.conditioned:
+            width, height = camera.size
+            if picture.shape != (height, width, 3):
+                raise EpisodeError(
+                    f"{path}: {feature}: exported for a policy that sees {picture.shape[1]}×{picture.shape[0]} px, "
+                    f"camera {camera.name} of {self.dataset.contract.path} has {width}×{height}; export the bags again"
+                )
+            return picture
+        try:
+            return condition_image(picture, camera)
+        except ValueError as error:
+            raise EpisodeError(f"{path}: {feature}: {error}") from error
 
 
 def open_lerobot(folder: Path, contract: Contract) -> list[LeRobotEpisode]:
@@ -242,6 +262,7 @@ def open_lerobot(folder: Path, contract: Contract) -> list[LeRobotEpisode]:
         state=_joints(info_path, features, _STATE, contract),
         action=_joints(info_path, features, _ACTION, contract),
         cameras=tuple((camera, *_camera(info_path, features, camera, contract)) for camera in contract.cameras),
+        conditioned=frozenset(name for name, value in features.items() if (value.get("info") or {}).get(CONDITIONED)),
     )
     rows = [row for path in sorted(folder.glob("meta/episodes/chunk-*/file-*.parquet")) for row in _episode_rows(path)]
     if not rows:
@@ -328,13 +349,6 @@ def _decode(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
                 yield float(frame.pts * stream.time_base), frame
     except (OSError, IndexError, av.FFmpegError) as error:
         raise EpisodeError(f"{path}: can't be decoded ({error}); copy the dataset again") from error
-
-
-def _condition(path: Path, feature: str, picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    try:
-        return condition_image(picture, camera)
-    except ValueError as error:
-        raise EpisodeError(f"{path}: {feature}: {error}") from error
 
 
 def _check_positions(

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.lerobot import CONDITIONED
 from swiftvla_ros.episodes.lerobot_statistics import Statistics, image_statistics, merge, vector_statistics
 from swiftvla_ros.episodes.sources import EpisodeHandle
 from swiftvla_ros.episodes.store import Episode, EpisodeError
@@ -155,6 +156,8 @@ class _Video:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         encoder, options = _CODECS[codec]
+        # SVT-AV1 tells its settings on stderr otherwise, past all loggers.
+        os.environ.setdefault("SVT_LOG", "1")
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream(encoder, rate=fps, options={**options, "crf": str(crf)})
         self._stream.width, self._stream.height = size
@@ -288,7 +291,7 @@ class _Writer:
                 "dtype": "video",
                 "shape": [height, width, 3],
                 "names": ["height", "width", "channels"],
-                "info": self._video_information[feature],
+                "info": {**self._video_information[feature], CONDITIONED: True},
             }
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
         features |= {key: {"dtype": "int64", "shape": [1], "names": None} for key in _COUNTERS}
@@ -313,7 +316,8 @@ class _Writer:
 
     def _is_full(self) -> bool:
         videos = self._videos.values()
-        largest = max((v.path.stat().st_size for v in videos), default=0)
+        # An encoder that looks ahead has not begun its file yet.
+        largest = max((v.path.stat().st_size for v in videos if v.path.exists()), default=0)
         return largest > _VIDEO_MB << 20 or max((v.frames for v in videos), default=0) > _MAX_FILE_FRAMES
 
     def _next_file(self) -> None:
