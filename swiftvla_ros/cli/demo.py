@@ -166,6 +166,7 @@ def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
         return {}
     console.print(f"{folder}/: bag, film.mp4, film.gif, film.png, run.png, figures.json, log")
     console.print(f"what the policy foresaw: swiftvla plot {recorded}; every moment of it: swiftvla view {recorded}")
+    console.print(f"computed again without ROS, and compared: swiftvla replay {recorded}")
     return figures
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from swiftvla_ros.cli.check_motion import check_bag
 from swiftvla_ros.episodes.bag import Bag
+from swiftvla_ros.episodes.replay.differences import find_checkpoint
+from swiftvla_ros.episodes.replay.report import replay
 
 
 def demo(out: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
@@ -53,6 +55,12 @@ def test_an_instruction_changed_in_motion_turns_the_arm_without_a_jump(tmp_path:
     told = [message.instruction for _, message in bag.messages("action_chunk")]
     assert told[0] == "pick up the red block"
     assert told[-1] == "touch the blue block"
+    # What was recorded comes out again, bit for bit, with the very checkpoint that the bag names.
+    again = replay(bag, checkpoint=find_checkpoint(bag))
+    assert again.differences == []
+    assert [chunk.missing for chunk in again.chunks if chunk.missing] == []
+    assert again.difference.tolist() == [0.0] * 6
+    assert again.commands.difference.tolist() == [0.0] * 6, again.commands.first_difference(0.0)
     (piece,) = bag.commands()
     pan = piece.positions[:, bag.contract.joint_names.index("shoulder_pan")]
     assert abs(pan[-1] - pan[0]) > 0.2  # red lies ahead, blue 34° to the side
