@@ -8,6 +8,7 @@ to infer from until its chunk is there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ _REST_S = 0.5
 _HISTORY = 100
 _USUAL_PERCENTILE = 20
 _LEAST_HISTORY = 8
+# Of the thread that only takes messages.
+_NICE = 10
 
 
 class PolicyWatch:
@@ -110,6 +113,12 @@ class PolicyWatch:
             return True
         patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * (self.usual_s or 0.0))
         return now_s - self._waiting_since_s > patience_s
+
+
+def be_nice() -> None:
+    """Let every other thread that wants the processor go before this one, without starving it. Linux: thread only."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
 def lower_priority() -> str:

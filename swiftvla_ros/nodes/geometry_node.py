@@ -21,7 +21,7 @@ from swiftvla_ros.msg import ActionChunk, GeometryFeatures, PolicyState
 from swiftvla_ros.nodes import qos
 from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.frames import CameraFrames
-from swiftvla_ros.nodes.geometry_backoff import PolicyWatch
+from swiftvla_ros.nodes.geometry_backoff import PolicyWatch, be_nice
 from swiftvla_ros.nodes.geometry_clouds import Cloud, cloud_message, depth_message, merge_clouds
 from swiftvla_ros.nodes.geometry_episodes import LiveEpisode, LiveEpisodes
 from swiftvla_ros.nodes.geometry_thread import GeometryThread, LookedAt
@@ -104,6 +104,8 @@ class GeometryNode(ManagedNode):
 
     def start(self) -> None:
         """Look at the next episode."""
+        # DDS's own threads run already, at the usual priority: no message is lost while this one waits.
+        be_nice()
         self._thread = GeometryThread(
             self._stream,
             episodes=LiveEpisodes(self.contract),

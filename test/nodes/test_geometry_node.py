@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from swiftvla_ros.nodes.messages import header, rgb_message, stamp_ns
 
 pytestmark = pytest.mark.ros
 
-SECONDS = 3.0
+SECONDS = 2.0
 
 
 class FakePolicyAndCameras:
@@ -43,6 +42,7 @@ class FakePolicyAndCameras:
         self._state = graph.node.create_publisher(JointState, "observation/state", qos.STATE)
         self._policy = graph.node.create_publisher(PolicyState, "policy_state", qos.LATCHED)
         self._timers = [graph.node.create_timer(1 / 15, self._see), graph.node.create_timer(1 / 50, self._feel)]
+        self.frames = 0
         self.say()
 
     def say(self, instruction_id: int = 0) -> None:
@@ -54,6 +54,7 @@ class FakePolicyAndCameras:
         )
 
     def _see(self) -> None:
+        self.frames += 1
         for camera, publisher in self._images.items():
             image = self._rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
             now_ns = self._node.get_clock().now().nanoseconds
@@ -81,20 +82,18 @@ def test_live_and_offline_give_the_same(
         robot="so101_sim",
         geometry=str(geometry),
         targets=str(targets),
+        target_cache_steps=[3, 4],
         bag="run",
         depth=True,
         points=True,
     )
     wait_until(lambda: "computes at priority" in node.output() and bag.is_dir(), "both nodes are active", 60)
     wait_until(lambda: graph.node.count_subscribers("observation/front") >= 2, "both listen to the camera", 30)
-    done = threading.Event()
     for instruction_id, seconds in ((0, 1.0), (1, SECONDS), (2, SECONDS), (0, 0.0)):
         world.say(instruction_id)
-        timer = graph.node.create_timer(seconds, done.set)
-        assert done.wait(30)
-        graph.node.destroy_timer(timer)
-        done.clear()
-    wait_until(lambda: "targets of run_episode_000001" in node.output(), "the targets of both episodes", 60)
+        until = world.frames + round(15 * seconds)
+        wait_until(lambda until=until: world.frames >= until, "the cameras have shown enough", 60)
+    wait_until(lambda: "targets of run_episode_000001" in node.output(), "the targets of both episodes", 120)
     assert node.end() == 0, node.output()
     assert recorder.end() == 0, recorder.output()
 
