@@ -51,8 +51,9 @@ def _circle(options: argparse.Namespace, out: Path) -> int:
     _step(figures, "bags to 4D targets", ["teacher-targets", bags, targets, "--cache-steps", "3,4"])
     _step(figures, "bags to a LeRobotDataset", ["export-lerobot", bags, out / "lerobot"])
     _step(figures, "training, stage 1", ["train", bags, first, "--steps", options.steps, *learn])
-    _step(figures, "training, stage 2", ["train", bags, second, "--init", first, "--stage", 2, "--cache-steps", "3,4",
-                                         "--teacher-targets", targets, "--steps", options.steps // 2, *learn])  # fmt: skip
+    _step(figures, "training, stage 2", ["train", bags, second, "--init", first, "--stage", 2,
+                                         "--teacher-targets", targets, "--cache-steps", "3,4",
+                                         "--steps", options.steps // 2, *learn])  # fmt: skip
     # What has learned little fails, which is no failure of this script.
     _step(figures, "evaluation over ROS", ["eval", second, "--ros", "--episodes", options.eval, "--json", evaluated],
           may_fail=True)  # fmt: skip
