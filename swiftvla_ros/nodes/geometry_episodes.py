@@ -30,7 +30,8 @@ class LiveEpisode:
     begin_ns
         Stamp of the first ``policy_state`` with it.
     whole
-        False when its begin was not seen, or the clock jumped in it: then a bag has other steps.
+        False when its begin or an episode before it was not seen, or the clock jumped in it: then a bag has other
+        steps, or another number for it.
     end_ns
         Stamp of the first ``policy_state`` without it; None while it goes on.
     skipped
@@ -91,6 +92,7 @@ class LiveEpisodes:
         self._interrupted_id = 0
         self._count = 0
         self._joined = False
+        self._late: bool | None = None
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
         """Take a conditioned image."""
@@ -100,8 +102,11 @@ class LiveEpisodes:
         """Take joint positions [J]."""
         self._add(_STATE, stamp_ns, state)
 
-    def see_instruction(self, stamp_ns: int, instruction_id: int) -> None:
-        """Take from ``policy_state`` which instruction is followed; 0: none."""
+    def see_instruction(self, stamp_ns: int, instruction_id: int, chunks: int = 0) -> None:
+        """Take from ``policy_state`` which instruction is followed (0: none), and how many chunks there were so far."""
+        if self._late is None:
+            # Started again beside a policy that was at work: how many episodes a bag has already isn't known.
+            self._late = chunks > 0
         current = self._current
         if current is not None and instruction_id != current.instruction_id:
             current.end_ns = stamp_ns
@@ -109,7 +114,7 @@ class LiveEpisodes:
         if current is None and instruction_id:
             # The first message ever may be the last of many with this instruction: then the begin was missed.
             number = self._count - (instruction_id == self._interrupted_id)
-            self._current = LiveEpisode(number, instruction_id, stamp_ns, whole=self._joined)
+            self._current = LiveEpisode(number, instruction_id, stamp_ns, whole=self._joined and not self._late)
             self._count = number + 1
             self._interrupted_id = 0
             grid = StepGrid(self._contract, stamp_ns)

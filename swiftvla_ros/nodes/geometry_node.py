@@ -185,7 +185,7 @@ class GeometryNode(ManagedNode):
             return
         with thread.feeding():
             thread.watch.see_state(bool(message.instruction_id), message.device)
-            thread.episodes.see_instruction(stamp_ns(message.header.stamp), message.instruction_id)
+            thread.episodes.see_instruction(stamp_ns(message.header.stamp), message.instruction_id, message.chunks)
 
     def _take_chunk(self, message: ActionChunk) -> None:
         thread = self._listening()

@@ -243,7 +243,7 @@ class GeometryThread:
             return
         name = self._episode_name(episode)
         if not episode.whole:
-            why = "its begin was not seen, or the clock jumped"
+            why = "its begin, or an episode before it, was not seen, or the clock jumped"
         elif episode.skipped:
             why = f"{episode.skipped} of its steps were skipped"
         else:

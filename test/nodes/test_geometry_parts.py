@@ -182,6 +182,14 @@ def test_an_episode_that_was_joined_is_no_target(contract: Contract) -> None:
     assert [e.whole for e, _ in episodes._open] == [False, True]
 
 
+def test_a_node_that_was_started_again_names_no_episode(contract: Contract) -> None:
+    """Protects targets' names: beside a policy that has been at work nobody knows the number of the next episode."""
+    episodes = LiveEpisodes(contract)
+    episodes.see_instruction(1 * S, 0, chunks=12)
+    episodes.see_instruction(2 * S, 3, chunks=12)
+    assert [e.whole for e, _ in episodes._open] == [False]
+
+
 def stamped(parent: str, child: str, xyz: tuple[float, float, float], turn_z: float, at_ns: int = 0) -> Any:
     """Make a transform with a rotation about z."""
     message = TransformStamped(child_frame_id=child)
