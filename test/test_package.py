@@ -97,8 +97,7 @@ def test_lock_fits_what_is_declared(path, project):
     environment = {"python_version": path.stem.rpartition("-")[2], "extra": ""}
     declared = [
         *project["dependencies"],
-        *project["optional-dependencies"]["ros"],
-        *project["optional-dependencies"]["dev"],
+        *(text for extra in project["optional-dependencies"].values() for text in extra),
     ]
     for requirement in map(Requirement, declared):
         if requirement.marker is None or requirement.marker.evaluate(environment):
@@ -119,7 +118,10 @@ def test_lock_holds_versions_only(path):
 
 def test_every_imported_package_is_declared(project, ros_dependencies):
     """A package that is only here by chance would be missing on the next machine."""
-    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *extras["ros"], *extras["view"]]
+    # Only pytest itself imports the plugin for replay tests.
+    declared = {canonicalize_name(Requirement(text).name) for text in texts} | {"pytest"}
     distributions = packages_distributions()
     missing = {}
     for name, place in third_party_imports().items():
@@ -156,7 +158,7 @@ def test_ros_machines_get_the_same_packages(project, ros_dependencies):
 
 def test_ros_packages_have_wheels_or_an_adapter(project):
     """The ROS packages that nodes import come from wheels, too, but for those that have none."""
-    without_wheels = {"cv_bridge", "tf_transformations", "launch", "launch_ros"}
+    without_wheels = {"cv_bridge", "tf2_msgs", "tf_transformations", "launch", "launch_ros"}
     wheels = {
         Requirement(text).name.removeprefix("ros-").replace("-", "_")
         for text in project["optional-dependencies"]["ros"]

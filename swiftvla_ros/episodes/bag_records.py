@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,15 +13,11 @@ from types import TracebackType
 
 import lz4.frame  # type: ignore[import-untyped]
 import numpy as np
+from backports import zstd
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes import bag_mcap as mcap
 from swiftvla_ros.episodes.bag_types import Channel
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 # A chunk with a 4K image has 25 MB.
 LARGEST_CHUNK = 256 << 20
