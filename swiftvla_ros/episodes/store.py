@@ -152,7 +152,7 @@ def list_episodes(folder: Path) -> list[Path]:
     if not found:
         raise EpisodeError(
             f"{folder}: holds no episode_*.safetensors; record some with `swiftvla collect {folder}`, or name "
-            "a LeRobotDataset v3 folder (one with meta/info.json)"
+            "a bag, a folder of bags, or a LeRobotDataset v3 folder (one with meta/info.json)"
         )
     return found
 
