@@ -26,7 +26,7 @@ def scenes_folder(out: Path, scenes: int, scenes_dir: Path | None) -> Path | Non
 
 
 def command(
-    episodes: Annotated[Path, typer.Argument(help="Demonstrations: bags, of `swiftvla collect`, or a LeRobotDataset v3.")],
+    episodes: Annotated[Path, typer.Argument(help="Bags, demonstrations of `swiftvla collect`, or LeRobotDataset v3.")],
     out: Annotated[Path, typer.Argument(help="Folder of the checkpoint to write.")],
     init: Annotated[
         Path,
