@@ -41,12 +41,19 @@ class SqliteFile:
                         raise BagError(f"{path}: topic {topic} is encoded as '{encoding}', not as ROS 2's cdr")
                     language, text = definitions.get(msgtype, ("ros2msg", ""))
                     self.channels[int(number)] = Channel(str(topic), str(msgtype), text, language)
+                # A column of SQLite's holds values of any type, whatever it was declared as.
+                (wrong,) = database.execute(
+                    "SELECT count(*) FROM messages WHERE typeof(topic_id) != 'integer' "
+                    "OR typeof(timestamp) != 'integer' OR typeof(data) != 'blob'"
+                ).fetchone()
                 largest, first, last = database.execute(
                     "SELECT max(length(data)), min(timestamp), max(timestamp) FROM messages"
                 ).fetchone()
                 self._counts = dict(database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
             except (sqlite3.Error, TypeError, ValueError) as error:
                 raise BagError(f"{path}: no database of rosbag2's, or damaged: {error}") from error
+        if wrong:
+            raise BagError(f"{path}: damaged: topic, time or data of {wrong} messages are of a wrong type")
         if largest is not None and largest > LARGEST_CHUNK:
             raise BagError(f"{path}: a message has {largest} bytes; at most {LARGEST_CHUNK} are read")
         if unknown := set(self._counts) - set(self.channels):
@@ -94,8 +101,6 @@ class SqliteFile:
         with closing(self._open()) as database:
             try:
                 for ns, channel, data in database.execute(query, (*numbers, *bounds)):
-                    if not isinstance(data, bytes):
-                        raise BagError(f"{self.path}: damaged: a message's data is {type(data).__name__}")
                     yield int(ns), int(channel), data
             except sqlite3.Error as error:
                 raise BagError(f"{self.path}: damaged: {error}") from error

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image, JointState
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
 from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.inference import InferenceStatus, InferenceThread, InferredChunk, Instruction
 from swiftvla_ros.nodes.instructions import InstructionServer
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
@@ -80,6 +81,7 @@ class PolicyNode(ManagedNode):
         self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
         self.subscribe(TaskVerdict, "task_verdict", self._instructions.judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
+        publish_diagnostics(self, self._health)
         self.timer(_TICK_S, self._tick)
         self.get_logger().info(f"policy {self._policy.checkpoint_sha256[:12]} of {checkpoint} is ready")
 
@@ -191,6 +193,22 @@ class PolicyNode(ManagedNode):
 
     def _status(self) -> InferenceStatus:
         return InferenceStatus(reason="not active") if self._inference is None else self._inference.status()
+
+    def _health(self) -> Health:
+        status, instruction = self._status(), self._instructions.current
+        values = {
+            "instruction": instruction.text if instruction else "",
+            "checkpoint": self._policy.checkpoint_sha256[:12],
+            "device": self._policy.device,
+            **{f"{stage}, ms": f"{1e3 * seconds:.1f}" for stage, seconds in status.latency_s.items()},
+            "chunks": status.chunks,
+            "observations dropped: stale": status.dropped_stale,
+            "observations dropped: unpaired": status.dropped_unpaired,
+            "messages dropped: invalid": status.dropped_invalid,
+        }
+        # Nobody asked for anything: that is no trouble.
+        well = not status.reason or instruction is None
+        return Health(Level.OK if well else Level.WARN, status.reason or "chunks are computed", values)
 
     def _tick(self) -> None:
         if self.active:

@@ -216,8 +216,9 @@ def test_bombs_are_not_unpacked(bag: Path) -> None:
         Bag(bag)
 
 
-def test_humbles_default_bags_are_read(bag: Path, tmp_path: Path) -> None:
-    """Protects: bags of rosbag2's own recorder, SQLite without definitions, convert the same."""
+@pytest.fixture
+def database_bag(bag: Path, tmp_path: Path) -> Path:
+    """Write the bag's joint states as Humble's recorder would."""
     folder = tmp_path / "humble"
     folder.mkdir()
     source = Bag(bag)
@@ -230,7 +231,22 @@ def test_humbles_default_bags_are_read(bag: Path, tmp_path: Path) -> None:
         rows = [(1, m.received_ns, m.data) for m in source.raw()]
         database.executemany("INSERT INTO messages(topic_id, timestamp, data) VALUES(?, ?, ?)", rows)
     database.close()
-    read = Bag(folder)
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["topic_id = NULL", "timestamp = x'0102'", "data = 5"])
+def test_a_database_with_values_of_other_types_is_refused(database_bag: Path, damage: str) -> None:
+    """Protects: SQLite takes any value in any column, so a damaged one ends in a sentence, not in a traceback."""
+    with sqlite3.connect(database_bag / "humble_0.db3") as database:
+        database.execute(f"UPDATE messages SET {damage} WHERE id = 7")  # noqa: S608
+    database.close()
+    with pytest.raises(BagError, match="topic, time or data of 1 messages are of a wrong type"):
+        Bag(database_bag)
+
+
+def test_humbles_default_bags_are_read(database_bag: Path) -> None:
+    """Protects: bags of rosbag2's own recorder, SQLite without definitions, convert the same."""
+    read = Bag(database_bag)
     assert numbers(read) == list(range(60))
     assert read.provenance == {}
     with pytest.raises(BagError, match="--robot"):
