@@ -21,7 +21,8 @@ class TimedExecutorNode(TrajectoryExecutorNode):
     """Notes when each control tick was due, began and had published (system clock, ns), and the mode."""
 
     def __init__(self, capacity: int) -> None:
-        self.noted = np.zeros((capacity, 4), dtype=np.int64)
+        # Written once now: pages that are touched only later would look like a growing process.
+        self.noted = np.full((capacity, 4), -1, dtype=np.int64)
         self.ticks = 0
         super().__init__()
 
