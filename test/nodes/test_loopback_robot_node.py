@@ -44,7 +44,9 @@ class Loop:
         self._state = graph.node.create_publisher(JointState, f"/{space}/observation/state", qos.STATE)
         self._chunks = graph.node.create_publisher(ActionChunk, f"/{space}/action_chunk", qos.CHUNK)
         self.joints = graph.listen(JointState, self.contract.joint_states.topic, qos.STATE_INPUT)
-        graph.node.create_subscription(JointState, self.contract.joint_states.topic, self._relay, qos.STATE_INPUT)
+        self._relayed = graph.node.create_subscription(
+            JointState, self.contract.joint_states.topic, self._relay, qos.STATE_INPUT
+        )
         self.states = graph.listen(ExecutorState, f"/{space}/executor_state", qos.EXECUTOR_STATE)
         robot = str(folder / "robot.yaml")
         self.robot = graph.start("loopback_robot_node", namespace=space, robot=robot, cameras=False)
@@ -78,11 +80,19 @@ class Loop:
         chunk.joint_names, chunk.positions = list(self.contract.joint_names), rows.ravel().tolist()
         self._chunks.publish(chunk)
 
-    def close(self) -> None:
-        """End both."""
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End both; after a failure, without asking: another try must not find them still at work."""
         self.graph.node.destroy_timer(self._timer)
-        assert self.executor.end() == 0, self.executor.output()
-        assert self.robot.end() == 0, self.robot.output()
+        self.graph.node.destroy_subscription(self._relayed)
+        for process in (self.executor, self.robot):
+            if kind is not None:
+                process.process.kill()
+                process.wait()
+            else:
+                assert process.end() == 0, process.output()
 
 
 OUTPUTS: dict[str, list[tuple[str, str]]] = {
@@ -98,37 +108,34 @@ def test_commands_of_every_output_move_the_arm(graph: Any, tmp_path: Path, outpu
     """What the executor commands is what the arm does, through every output, a gripper's own topic, and degrees."""
     if output == "follow_joint_trajectory":
         pytest.importorskip("control_msgs", reason="control_msgs is not installed: PyPI has no wheel of it")
-    loop = Loop(graph, tmp_path, output, ("output: forward_position", f"output: {output}"), *OUTPUTS[output])
-
-    graph.wait_until(lambda: loop.swept(0) > 0.7 and loop.swept(5) > 0.3, "the arm and its gripper sweep", 30)
-    moving = [s for s in loop.states.messages if s.mode == ExecutorState.FRESH]
-    assert len(moving) > 100
-    errors = np.array([s.tracking_error for s in moving])
-    # The state is up to 20 ms old, a goal's motion 80 ms later still, and the sweep runs at 0.75 rad/s.
-    assert np.nanmax(np.abs(errors)) < (0.15 if output == "follow_joint_trajectory" else 0.08)
-    loop.close()
+    with Loop(graph, tmp_path, output, ("output: forward_position", f"output: {output}"), *OUTPUTS[output]) as loop:
+        graph.wait_until(lambda: loop.swept(0) > 0.7 and loop.swept(5) > 0.3, "the arm and its gripper sweep", 30)
+        moving = [s for s in loop.states.messages if s.mode == ExecutorState.FRESH]
+        assert len(moving) > 100
+        errors = np.array([s.tracking_error for s in moving])
+        # The state is up to 20 ms old, a goal's motion 80 ms later still, and the sweep runs at 0.75 rad/s.
+        assert np.nanmax(np.abs(errors)) < (0.15 if output == "follow_joint_trajectory" else 0.08)
 
 
 def test_faults_are_ordered_while_it_runs(graph: Any, tmp_path: Path) -> None:
     """A deaf driver stays where it is though it is commanded; a nonsensical fault is refused by name."""
-    loop = Loop(graph, tmp_path, "faults")
+    with Loop(graph, tmp_path, "faults") as loop:
 
-    def order(name: str, value: Any) -> Any:
-        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return graph.call(SetParameters, "/faults/loopback_robot/set_parameters", request).results[0]
+        def order(name: str, value: Any) -> Any:
+            request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+            return graph.call(SetParameters, "/faults/loopback_robot/set_parameters", request).results[0]
 
-    graph.wait_until(lambda: loop.swept(0) > 0.2, "the arm moves", 30)
-    assert order("deaf", True).successful
-    loop.forget()
-    loop.states.clear()
-    graph.wait_until(
-        lambda: loop.states.messages and abs(loop.states.last.tracking_error[0]) > 0.2, "it is left behind"
-    )
-    assert loop.swept(0) < 0.05
-    refused = order("dropout", 2.0)
-    assert not refused.successful
-    assert "dropout" in refused.reason
-    loop.close()
+        graph.wait_until(lambda: loop.swept(0) > 0.2, "the arm moves", 30)
+        assert order("deaf", True).successful
+        loop.forget()
+        loop.states.clear()
+        graph.wait_until(
+            lambda: loop.states.messages and abs(loop.states.last.tracking_error[0]) > 0.2, "it is left behind"
+        )
+        assert loop.swept(0) < 0.05
+        refused = order("dropout", 2.0)
+        assert not refused.successful
+        assert "dropout" in refused.reason
 
 
 def test_cameras_show_something_new_each_time(graph: Any) -> None:
