@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.policy.checkpoint import files_sha256
 
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import StreamStep
@@ -129,13 +129,7 @@ class GeometryStream:
 
 def geometry_sha256(folder: Path) -> str:
     """Hash of a geometry checkpoint's configuration and weights, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in _CHECKPOINT_FILES:
-        digest.update(name.encode())
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return files_sha256(folder, _CHECKPOINT_FILES)
 
 
 def stack_views(

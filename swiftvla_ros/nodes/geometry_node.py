@@ -26,7 +26,7 @@ from swiftvla_ros.nodes.geometry_clouds import Cloud, cloud_message, depth_messa
 from swiftvla_ros.nodes.geometry_episodes import LiveEpisode, LiveEpisodes
 from swiftvla_ros.nodes.geometry_thread import GeometryThread, LookedAt
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import ImageMessageError, header, rgb_image, stamp_ns, to_time
+from swiftvla_ros.nodes.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_time
 
 _REPEAT_S = 5.0
 
@@ -156,13 +156,8 @@ class GeometryNode(ManagedNode):
         thread = self._listening()
         if thread is None:
             return
-        width, height = self.contract.camera(camera).size
-        if message.encoding != "rgb8" or (message.height, message.width) != (height, width):
-            got = f"{message.encoding} {message.width}×{message.height}"
-            self._refuse(f"observation/{camera}: got {got}, expected rgb8 {width}×{height}")
-            return
         try:
-            image = rgb_image(message)
+            image = conditioned_image(message, self.contract.camera(camera).size)
         except ImageMessageError as error:
             self._refuse(f"observation/{camera}: {error}")
             return

@@ -100,6 +100,20 @@ def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
         raise ImageMessageError(f"encoding '{message.encoding}' can't be shown as colour: {error}") from error
 
 
+def conditioned_image(message: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The RGB pixels [h, w, 3] of a conditioned camera's message; ``size`` is the contract's (w, h).
+
+    Raises
+    ------
+    ImageMessageError
+        Another encoding or size, or data that does not fit them.
+    """
+    if message.encoding != "rgb8" or (message.width, message.height) != size:
+        got = f"{message.encoding} {message.width}×{message.height}"
+        raise ImageMessageError(f"got {got}, expected rgb8 {size[0]}×{size[1]}")
+    return rgb_image(message)
+
+
 def _convert_with_rosbags(rows: NDArray[np.uint8], message: Image) -> NDArray[np.uint8]:
     """Rows of bytes [rows, step] of any encoding as RGB."""
     bits, _, kind, channels = to_cvtype(message.encoding)

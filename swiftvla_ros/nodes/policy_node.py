@@ -17,7 +17,7 @@ from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.inference import InferenceStatus, InferenceThread, InferredChunk, Instruction
 from swiftvla_ros.nodes.instructions import InstructionServer
 from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import ImageMessageError, header, rgb_image, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_duration, to_time
 from swiftvla_ros.policy import Observation, load_policy
 from swiftvla_ros.policy.ahead import Following
 from swiftvla_ros.policy.observation import NO_GUIDANCE
@@ -137,13 +137,8 @@ class PolicyNode(ManagedNode):
         now_ns = self.now_ns()
         if self.clock_jumped_back(now_ns):
             self._inference.clear()
-        expected = self._image_shape(camera)
-        if message.encoding != "rgb8" or (message.height, message.width) != expected:
-            got = f"{message.encoding} {message.width}×{message.height}"
-            self._refuse(f"observation/{camera}: got {got}, expected rgb8 {expected[1]}×{expected[0]}")
-            return
         try:
-            image = rgb_image(message)
+            image = conditioned_image(message, self.contract.camera(camera).size)
         except ImageMessageError as error:
             self._refuse(f"observation/{camera}: {error}")
             return

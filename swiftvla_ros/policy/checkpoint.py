@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         actions="absolute" if action_kind in (RELATIVE, ABSOLUTE) else str(action_kind),
         relative_actions=action_kind == RELATIVE,
         image_fit=image_fit,
-        sha256=_sha256(folder),
+        sha256=files_sha256(folder, _REQUIRED),
     )
 
 
@@ -212,9 +213,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _sha256(folder: Path) -> str:
+def files_sha256(folder: Path, names: Sequence[str]) -> str:
+    """Hash of some files of a folder, with their names; 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    for name in _REQUIRED:
+    for name in names:
         digest.update(name.encode())
         with (folder / name).open("rb") as file:
             while block := file.read(1 << 20):
