@@ -33,8 +33,8 @@ import numpy as np
 from rich.progress import Progress
 
 from swiftvla_ros.contract import Contract, ContractError, load_contract
-from swiftvla_ros.episodes.bag import Bag, BagError, BagWriter
-from swiftvla_ros.episodes.bag_types import known_types
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.message_types import known_types
 
 _HEAD = struct.Struct("<BQ")
 _GIANTS = (0, 1, 0x7F, 0xFF, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)

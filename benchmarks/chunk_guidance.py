@@ -29,17 +29,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from plain_queue import PlainQueue
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion.chunk import Chunk
 from swiftvla_ros.policy import Policy, load_policy
-from swiftvla_ros.sim.driver import Follower, PolicyDriver
-from swiftvla_ros.sim.first_step import first_scene, task_of_episode
-from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.plain_queue import PlainQueue
-from swiftvla_ros.sim.rollout import TIMEOUT_S
-from swiftvla_ros.sim.stands import sample_stands
-from swiftvla_ros.sim.statistics import Share, wilson
-from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
+from swiftvla_ros.sim.data.parallel import run_jobs
+from swiftvla_ros.sim.evaluation.first_step import first_scene, task_of_episode
+from swiftvla_ros.sim.evaluation.policy_driver import Follower, PolicyDriver
+from swiftvla_ros.sim.evaluation.rollout import TIMEOUT_S
+from swiftvla_ros.sim.evaluation.statistics import Share, wilson
+from swiftvla_ros.sim.tasks.elevated_blocks import sample_stands
+from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]

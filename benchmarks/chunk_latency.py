@@ -31,11 +31,11 @@ from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import contract_from_text, load_contract
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
-from swiftvla_ros.model.packed import PackedLinear
+from swiftvla_ros.model.cpu_packed_linear import PackedLinear
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.policy.torch_runtime import TorchRuntime
-from swiftvla_ros.training.smolvla import import_smolvla, lerobot_name
+from swiftvla_ros.training.importers.smolvla import import_smolvla, lerobot_name
 
 _ROOT = Path(__file__).parents[1]
 _PEER = Path(__file__).parent / "peers" / "smolvla_lerobot.py"

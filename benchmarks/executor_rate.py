@@ -71,7 +71,7 @@ class Feed:
         from sensor_msgs.msg import JointState
 
         from swiftvla_ros.msg import ActionChunk, ExecutorState
-        from swiftvla_ros.nodes import qos
+        from swiftvla_ros.nodes.ros import qos
 
         rclpy.init()
         self._rclpy, self._contract = rclpy, contract
@@ -113,7 +113,7 @@ class Feed:
     def _send_state(self, now_ns: int) -> None:
         from sensor_msgs.msg import JointState
 
-        from swiftvla_ros.nodes.messages import header
+        from swiftvla_ros.nodes.ros.messages import header
 
         position = self._plan(now_ns, 1)[0].tolist()
         self._states.publish(
@@ -122,7 +122,7 @@ class Feed:
 
     def _send_chunk(self, stamp_ns: int) -> None:
         from swiftvla_ros.msg import ActionChunk
-        from swiftvla_ros.nodes.messages import header, to_duration
+        from swiftvla_ros.nodes.ros.messages import header, to_duration
 
         self._chunks.publish(
             ActionChunk(

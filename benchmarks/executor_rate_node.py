@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swiftvla_ros.nodes.lifecycle import run
+from swiftvla_ros.nodes.ros.lifecycle import run
 from swiftvla_ros.nodes.trajectory_executor_node import TrajectoryExecutorNode
 
 

@@ -33,8 +33,8 @@ from sensor_msgs.msg import Image, JointState
 from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, describe, describe_geometry, transport_environment
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, GeometryFeatures
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 _START_S = 120.0

@@ -23,8 +23,8 @@ def truth(bags: str, file: str) -> int:
     from pathlib import Path
 
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.bag_episodes import open_bags
-    from swiftvla_ros.episodes.lerobot_writer import even_part
+    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+    from swiftvla_ros.episodes.datasets.lerobot_writer import even_part
 
     contract = load_contract("so101_sim")
     parts = [even_part(handle.load(), contract.policy.step_s)[0] for handle in open_bags(Path(bags), contract)[0]]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.contract.control import BlendKind
 from swiftvla_ros.motion import ExecutorConfig
-from swiftvla_ros.motion.gripper import BinaryGripper
+from swiftvla_ros.motion.planning.gripper import BinaryGripper
 
 Array = NDArray[np.float64]
 T = TypeVar("T")

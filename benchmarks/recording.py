@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     from swiftvla_ros.bringup import transport_environment
-    from swiftvla_ros.cli.live import own_domain
+    from swiftvla_ros.cli.live.graph import own_domain
 
     os.environ.update({**own_domain(), **transport_environment()})
     console = Console(highlight=False)
@@ -81,7 +81,7 @@ def main() -> int:
 def measure(bag: Path, parameters: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Record once into ``bag``, which is removed afterwards; return what it cost."""
     from swiftvla_ros.bringup import describe_recorder
-    from swiftvla_ros.episodes.bag import Bag
+    from swiftvla_ros.episodes.bags.bag import Bag
 
     description = describe_recorder(bag, options={"film": False, "min_free_mb": 0, **parameters})
     with subprocess.Popen(description.command(), env={**os.environ, **description.environment}) as recorder:
@@ -117,8 +117,8 @@ def publish(seconds: float, recorder: int) -> tuple[dict[str, int], float, float
 
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.msg import ExecutorState
-    from swiftvla_ros.nodes import qos
-    from swiftvla_ros.nodes.messages import rgb_message
+    from swiftvla_ros.nodes.ros import qos
+    from swiftvla_ros.nodes.ros.messages import rgb_message
 
     rclpy.init()
     node = Node("benchmark")

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from swiftvla_ros.motion.codes import Mode, Reason, Refusal
+from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -18,15 +18,18 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # Each room, what it may import, itself aside. None: everything.
 ROOMS: dict[str, set[str] | None] = {
     "contract": set(),
+    "observation": {"contract"},
     "model": {"contract"},
     "geometry": {"contract"},
-    "policy": {"contract", "model"},
+    "policy": {"contract", "observation", "model"},
     "motion": {"contract"},
-    "episodes": {"contract", "policy", "motion", "geometry"},
-    "training": {"contract", "model", "geometry", "policy", "episodes"},
-    "sim": {"contract", "policy", "motion", "episodes"},
-    "nodes": {"contract", "model", "geometry", "policy", "motion", "episodes", "sim"},
+    "episodes": {"contract", "observation", "policy", "motion", "geometry"},
+    "replay": {"contract", "observation", "policy", "motion", "episodes"},
+    "training": {"contract", "observation", "model", "geometry", "policy", "episodes"},
+    "sim": {"contract", "observation", "policy", "motion", "episodes"},
     "bringup": {"contract"},
+    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "bringup", "cli"},
+    "nodes": {"contract", "observation", "model", "geometry", "policy", "motion", "episodes", "replay", "sim"},
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}
@@ -204,7 +207,7 @@ def without_torch() -> list[str]:
 # Modules that exist only for a ROS installation: they import launch at the top.
 LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
 # Modules of the viewer, an extra: they import rerun at the top, and commands import them when they run.
-VIEWER_MODULES = {name for name in modules() if name.startswith("swiftvla_ros.cli.view_")}
+VIEWER_MODULES = {name for name in modules() if ".viewing.rerun." in name} | {"swiftvla_ros.cli.live.view"}
 
 
 def test_imports_without_torch():

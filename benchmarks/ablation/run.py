@@ -26,8 +26,8 @@ from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.geometry import GeometryCheckpointError
 from swiftvla_ros.policy import CheckpointError
 from swiftvla_ros.policy.checkpoint import open_checkpoint
-from swiftvla_ros.sim.rollout import Conditions, EvaluationReport, Geometry, evaluate_checkpoint
-from swiftvla_ros.sim.statistics import wilson
+from swiftvla_ros.sim.evaluation.rollout import Conditions, EvaluationReport, Geometry, evaluate_checkpoint
+from swiftvla_ros.sim.evaluation.statistics import wilson
 
 FORMAT = "swiftvla_ros/ablation/1"
 INPUTS = {"2d": "2D only", "4d": "with 4D"}

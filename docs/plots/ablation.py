@@ -14,7 +14,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from swiftvla_ros.sim.statistics import wilson
+from swiftvla_ros.sim.evaluation.statistics import wilson
 
 DOCS = Path(__file__).parents[1]
 # Blue and orange of the Okabe-Ito palette, which colour-blind readers tell apart; the markers differ, too.

@@ -15,10 +15,10 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.store import list_sequences
+from swiftvla_ros.episodes.datasets.store import list_sequences
 from swiftvla_ros.geometry import load_geometry
-from swiftvla_ros.sim.sequences import render_sequences
-from swiftvla_ros.training.geometry_samples import SequenceSamples
+from swiftvla_ros.sim.data.geometry_sequences import render_sequences
+from swiftvla_ros.training.geometry.samples import SequenceSamples
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ROOT / "docs" / "images" / "geometry_nano.png"

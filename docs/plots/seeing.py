@@ -22,13 +22,13 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from swiftvla_ros.cli.plot import draw_bag
-from swiftvla_ros.cli.run_frames import find_predictor, frames
-from swiftvla_ros.cli.run_picture import draw_frame
-from swiftvla_ros.cli.view_bag import log_bag
-from swiftvla_ros.cli.view_output import open_output, quiet_environment, window_command
-from swiftvla_ros.episodes.bag import Bag
-from swiftvla_ros.episodes.run_summary import Run, summarize
+from swiftvla_ros.cli.commands.plot import draw_bag
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.viewing.rerun.bag import log_bag
+from swiftvla_ros.viewing.rerun.output import open_output, quiet_environment, window_command
+from swiftvla_ros.viewing.run_frames import find_predictor, frames
+from swiftvla_ros.viewing.run_picture import draw_frame
+from swiftvla_ros.viewing.run_summary import Run, summarize
 
 IMAGES = Path(__file__).parents[1] / "images"
 PORT, SIZE = 9889, "1500x940"

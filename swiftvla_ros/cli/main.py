@@ -52,7 +52,7 @@ def _reflow(text: str) -> str:
 
 
 for _name, _module in COMMANDS.items():
-    _command = importlib.import_module(f"swiftvla_ros.cli.{_module}").command
+    _command = importlib.import_module(f"swiftvla_ros.cli.commands.{_module}").command
     app.command(_name, help=_reflow(_command.__doc__))(_command)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What robot and policy agree on: joints, cameras, units, limits, rates, gripper, outputs."""
 
-from swiftvla_ros.contract.actions import ACTION_KINDS, absolute_rows, relative_rows
+from swiftvla_ros.contract.action_coding import ACTION_KINDS, absolute_rows, relative_rows
 from swiftvla_ros.contract.contract import Contract, Limits
 from swiftvla_ros.contract.load import ContractError, contract_from_text, load_contract
 from swiftvla_ros.contract.schema import Camera, CameraPose, Joint

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from swiftvla_ros.contract.keys import Finite, Positive, Strict, Topic
+from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
 
 Output = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
 BlendKind = Literal["smooth", "replace", "linear", "cosine", "ensemble"]

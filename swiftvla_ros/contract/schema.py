@@ -12,9 +12,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from swiftvla_ros.contract.actions import ActionKind
+from swiftvla_ros.contract.action_coding import ActionKind
+from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
 from swiftvla_ros.contract.control import Control, Gripper
-from swiftvla_ros.contract.keys import Finite, Positive, Strict, Topic
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)

@@ -5,10 +5,10 @@ Images of several cameras over time become tokens that know the scene's geometry
 while it trains; nothing here runs in a deployed policy.
 """
 
-from .cache import StreamCache
-from .checkpoint import GeometryCheckpointError, load_geometry, save_geometry
-from .config import PRESETS, GeometryConfig
-from .transformer import HEADS, GeometryOutput, GeometryTransformer, pool_tokens
+from swiftvla_ros.geometry.cache import StreamCache
+from swiftvla_ros.geometry.checkpoint import GeometryCheckpointError, load_geometry, save_geometry
+from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
+from swiftvla_ros.geometry.transformer import HEADS, GeometryOutput, GeometryTransformer, pool_tokens
 
 __all__ = [
     "HEADS",

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import GeometryConfig
-from .encoder import Encoder
-from .layers import Attend, Block, Rotary, rotary_table
+from swiftvla_ros.geometry.config import GeometryConfig
+from swiftvla_ros.geometry.encoder import Encoder
+from swiftvla_ros.geometry.layers import Attend, Block, Rotary, rotary_table
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

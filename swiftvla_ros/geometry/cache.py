@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .layers import Heads, attention
-from .window import Window, window_rows
+from swiftvla_ros.geometry.layers import Heads, attention
+from swiftvla_ros.geometry.window import Window, window_rows
 
 RingName = tuple[str | int, ...]
 

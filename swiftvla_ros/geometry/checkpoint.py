@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .config import GeometryConfig
-from .transformer import GeometryTransformer
+from swiftvla_ros.geometry.config import GeometryConfig
+from swiftvla_ros.geometry.transformer import GeometryTransformer
 
 FORMAT = "swiftvla_ros/geometry/1"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import GeometryConfig
+from swiftvla_ros.geometry.config import GeometryConfig
 
 Maps = Float[Tensor, "n c h w"]
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import GeometryConfig
-from .layers import Block
+from swiftvla_ros.geometry.config import GeometryConfig
+from swiftvla_ros.geometry.layers import Block
 
 # DINOv2 norms with this; the blocks behind the encoder with PyTorch's 1e-5.
 _NORM_EPS = 1e-6

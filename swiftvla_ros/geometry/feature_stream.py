@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from .cache import StreamCache
-from .checkpoint import load_geometry
-from .layers import Block
-from .transformer import HEADS, GeometryOutput, pool_tokens
+from swiftvla_ros.geometry.cache import StreamCache
+from swiftvla_ros.geometry.checkpoint import load_geometry
+from swiftvla_ros.geometry.layers import Block
+from swiftvla_ros.geometry.transformer import HEADS, GeometryOutput, pool_tokens
 
 Precision = Literal["float32", "bfloat16"]
 

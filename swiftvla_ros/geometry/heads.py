@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import GeometryConfig
-from .layers import Attend, Block, Mlp
+from swiftvla_ros.geometry.config import GeometryConfig
+from swiftvla_ros.geometry.layers import Attend, Block, Mlp
 
 _POSE_DIM = 9
 

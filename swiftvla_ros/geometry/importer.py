@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .checkpoint import WEIGHTS, build_on_meta, write_config_and_card
-from .config import PRESETS, GeometryConfig
+from swiftvla_ros.geometry.checkpoint import WEIGHTS, build_on_meta, write_config_and_card
+from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
 
 # What the published networks have and this one has no use for: the point tracker, and DINOv2's token for pixels that
 # are masked in its own pretraining.

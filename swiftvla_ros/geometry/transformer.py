@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .aggregator import Aggregator
-from .cache import StreamCache
-from .config import GeometryConfig
-from .dpt import DPTHead
-from .heads import CameraHead, PatchHead, activate_depth, activate_points
-from .layers import Attend, attention
-from .window import CausalWindow, Window
+from swiftvla_ros.geometry.aggregator import Aggregator
+from swiftvla_ros.geometry.cache import StreamCache
+from swiftvla_ros.geometry.config import GeometryConfig
+from swiftvla_ros.geometry.dpt import DPTHead
+from swiftvla_ros.geometry.heads import CameraHead, PatchHead, activate_depth, activate_points
+from swiftvla_ros.geometry.layers import Attend, attention
+from swiftvla_ros.geometry.window import CausalWindow, Window
 
 HEADS = ("depth", "camera", "points")
 

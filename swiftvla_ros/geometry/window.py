@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from .layers import Heads, attention
+from swiftvla_ros.geometry.layers import Heads, attention
 
 Window = int | Int[Tensor, " b"] | None
 

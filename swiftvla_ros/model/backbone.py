@@ -18,8 +18,8 @@ from transformers.models.smolvlm.modeling_smolvlm import (
 
 from swiftvla_ros.model.attention import KeyValue, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.gradient_checkpointing import run_layer
 from swiftvla_ros.model.prefix import Prefix
-from swiftvla_ros.model.recompute import run_layer
 
 
 class Backbone(nn.Module):

@@ -19,7 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from swiftvla_ros.model.attention import KeyValue, Rotation, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
-from swiftvla_ros.model.recompute import run_layer
+from swiftvla_ros.model.gradient_checkpointing import run_layer
 
 
 class ActionLayout(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.motion.codes import Refusal
+from swiftvla_ros.contract.executor_codes import Refusal
 
 Array = NDArray[np.float64]
 

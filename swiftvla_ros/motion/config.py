@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.control import BlendKind
-from swiftvla_ros.motion.gripper import BinaryGripper
+from swiftvla_ros.motion.planning.gripper import BinaryGripper
 
 SHADOW_HOLD_S = 0.1
 """How long a shadow holds where its plan ended."""
@@ -40,7 +40,7 @@ class ExecutorConfig:
     approach_s
         The shortest time for going from rest to a first target that is farther; None refuses it.
     blend, blend_over_s, blend_decay
-        How the rows of chunks join: see :mod:`swiftvla_ros.motion.blend`.
+        How the rows of chunks join: see :mod:`swiftvla_ros.motion.planning.blend`.
     tracking_tolerance, tracking_for_s
         A joint that was farther, rad or m, from its command for so long stops the arm until reset; None never looks.
     frozen_moved, frozen_for_s

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
+from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
 from swiftvla_ros.motion.chunk import NS, Chunk, Command, Verdict
-from swiftvla_ros.motion.codes import Mode, Reason, Refusal
+from swiftvla_ros.motion.chunk_acceptance import FUTURE_TOLERANCE_S, judge_source, judge_times, ordered_positions
 from swiftvla_ros.motion.config import ExecutorConfig
-from swiftvla_ros.motion.follower import Follower
-from swiftvla_ros.motion.history import History
-from swiftvla_ros.motion.judge import FUTURE_TOLERANCE_S, judge_source, judge_times, ordered_positions
-from swiftvla_ros.motion.ladder import Ladder
-from swiftvla_ros.motion.layout import Layout
-from swiftvla_ros.motion.splice import SEAM_S, Plan, Rows
-from swiftvla_ros.motion.watch import Watch
+from swiftvla_ros.motion.following.follower import Follower
+from swiftvla_ros.motion.planning.command_history import History
+from swiftvla_ros.motion.planning.row_placement import Layout
+from swiftvla_ros.motion.planning.splice import SEAM_S, Plan, Rows
+from swiftvla_ros.motion.state_machine import Ladder
+from swiftvla_ros.motion.tracking_watch import Watch
 
 __all__ = ["ChunkExecutor", "Command"]
 

@@ -9,10 +9,10 @@ import zlib
 from sensor_msgs.msg import CompressedImage, Image
 
 from swiftvla_ros.contract.images import condition_image
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import ImageMessageError, rgb_image, rgb_message, stamp_ns
-from swiftvla_ros.policy.stamps import StampClock
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import ImageMessageError, rgb_image, rgb_message, stamp_ns
+from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0
 

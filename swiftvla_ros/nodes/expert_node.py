@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.inference import InferenceStatus, Instruction
-from swiftvla_ros.nodes.instructions import InstructionServer
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import header, stamp_ns, to_duration, to_time
-from swiftvla_ros.policy.observation import InstructionError
+from swiftvla_ros.nodes.parts.instructions import InstructionServer
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.observation.observation import InstructionError
+from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
+from swiftvla_ros.sim.block_layout import Layout
+from swiftvla_ros.sim.expert.plan_demonstration import Motion, Rehearsal, RehearsalError
 from swiftvla_ros.sim.language import parse
-from swiftvla_ros.sim.layout import Layout
-from swiftvla_ros.sim.rehearse import Motion, Rehearsal, RehearsalError
 
 _NS = 1_000_000_000
 _STATE_S = 0.2

@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 from sensor_msgs.msg import Image, JointState, PointCloud2
 
-from swiftvla_ros.episodes.geometry_stream import GeometryStream, geometry_sha256
-from swiftvla_ros.episodes.teacher_targets import TargetsConfig
-from swiftvla_ros.episodes.teacher_writer import TargetsWriter
+from swiftvla_ros.episodes.teacher.backoff import PolicyWatch, be_nice
+from swiftvla_ros.episodes.teacher.live_episodes import LiveEpisode, LiveEpisodes
+from swiftvla_ros.episodes.teacher.live_thread import GeometryThread, LookedAt
+from swiftvla_ros.episodes.teacher.stream import GeometryStream, geometry_sha256
+from swiftvla_ros.episodes.teacher.targets import TargetsConfig
+from swiftvla_ros.episodes.teacher.writer import TargetsWriter
 from swiftvla_ros.msg import ActionChunk, GeometryFeatures, PolicyState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
-from swiftvla_ros.nodes.frames import CameraFrames
-from swiftvla_ros.nodes.geometry_backoff import PolicyWatch, be_nice
-from swiftvla_ros.nodes.geometry_clouds import Cloud, cloud_message, depth_message, merge_clouds
-from swiftvla_ros.nodes.geometry_episodes import LiveEpisode, LiveEpisodes
-from swiftvla_ros.nodes.geometry_thread import GeometryThread, LookedAt
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_time
+from swiftvla_ros.nodes.parts.point_clouds import Cloud, cloud_message, depth_message, merge_clouds
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_time
+from swiftvla_ros.nodes.ros.tf_frames import CameraFrames
 
 _REPEAT_S = 5.0
 

@@ -7,11 +7,11 @@ import sys
 
 from sensor_msgs.msg import JointState
 
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import header, stamp_ns
-from swiftvla_ros.policy.joint_state import JointStateError, JointStateMerger
-from swiftvla_ros.policy.stamps import StampClock
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import header, stamp_ns
+from swiftvla_ros.observation.joint_state import JointStateError, JointStateMerger
+from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0
 

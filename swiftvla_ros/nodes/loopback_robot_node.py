@@ -16,11 +16,11 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import Camera
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.command_inputs import Change, CommandInputs
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.loopback import Faults, LoopbackArm, MovingPicture
-from swiftvla_ros.nodes.messages import header, rgb_message
+from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import header, rgb_message
+from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm, MovingPicture
 
 _FAULTS = {
     "delay_s": "time from a command to the state that shows it, s",

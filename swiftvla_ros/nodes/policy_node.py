@@ -12,16 +12,16 @@ import numpy as np
 from sensor_msgs.msg import Image, JointState
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
-from swiftvla_ros.nodes.inference import InferenceStatus, InferenceThread, InferredChunk, Instruction
-from swiftvla_ros.nodes.instructions import InstructionServer
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.parts.instructions import InstructionServer
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_duration, to_time
+from swiftvla_ros.observation.observation import NO_GUIDANCE
+from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Observation, load_policy
-from swiftvla_ros.policy.ahead import Following
-from swiftvla_ros.policy.observation import NO_GUIDANCE
-from swiftvla_ros.policy.pairing import ObservationPairing
+from swiftvla_ros.policy.continuation.committed_rows import Following
+from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
 
 _REPEAT_S = 5.0
 # Feedback of the action, its time limit and policy_state.

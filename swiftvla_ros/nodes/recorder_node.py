@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records what the policy saw, wanted and did, into a bag, a black box or both; a process of its own.
 
-The node's thread only takes serialized messages; a thread of :class:`~swiftvla_ros.episodes.recording.Recording` writes
+The node's thread only takes serialized messages; a thread of ``Recording`` writes
 them, so that neither a command nor the middleware ever waits for the disk.
 """
 
@@ -19,11 +19,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import MessageInfo
 from std_srvs.srv import Trigger as TriggerService
 
-from swiftvla_ros.episodes.bag import BagWriter, film_topic
-from swiftvla_ros.episodes.bag_metadata import OfferedQos
-from swiftvla_ros.episodes.black_box import Pending, Ring, Trigger
-from swiftvla_ros.episodes.recorded_topics import RecordedTopic, camera_type, recorded_topics
-from swiftvla_ros.episodes.recording import (
+from swiftvla_ros.episodes.bags.bag import BagWriter, film_topic
+from swiftvla_ros.episodes.bags.metadata import OfferedQos
+from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
+from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
+from swiftvla_ros.episodes.recording.recording import (
     IMAGE,
     Conversion,
     Message,
@@ -33,13 +33,13 @@ from swiftvla_ros.episodes.recording import (
     header_stamp_ns,
     jpeg_conversion,
 )
+from swiftvla_ros.episodes.recording.topics import RecordedTopic, camera_type, recorded_topics
 from swiftvla_ros.msg import PolicyState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.black_box_keeper import BlackBoxKeeper
-from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.recorder_parameters import ParameterCollector
-from swiftvla_ros.policy.fingerprint import write_fingerprint
+from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
 
 # What may wait in the middleware while this process does not run: seconds of the fastest topic, two of a camera.
 _DEPTH = 400

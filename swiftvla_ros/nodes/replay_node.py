@@ -13,11 +13,11 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from swiftvla_ros.episodes.bag import Bag, BagError
-from swiftvla_ros.episodes.replay.player import AUTO, Played, played_topics, published_name, schedule
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import to_time
+from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import to_time
+from swiftvla_ros.replay.player import AUTO, Played, played_topics, published_name, schedule
 
 _CLOCK_TOPIC = "/clock"
 # Discovery takes 0.1 s, and rarely some seconds.

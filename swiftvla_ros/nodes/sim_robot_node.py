@@ -14,13 +14,13 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.msg import PolicyState, TaskVerdict
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.command_inputs import Change, CommandInputs
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import header, rgb_message, to_time
-from swiftvla_ros.nodes.sim_driver import Judgement, SimDriver
-from swiftvla_ros.sim.layout import BLOCK_HALF_M, Layout
-from swiftvla_ros.sim.tasks import Verdict
+from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import header, rgb_message, to_time
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, Layout
+from swiftvla_ros.sim.robots.real_time import Judgement, SimDriver
+from swiftvla_ros.sim.tasks.watcher import Verdict
 
 _NS = 1_000_000_000
 _REPEAT_S = 5.0
@@ -35,7 +35,7 @@ class SimRobotNode(ManagedNode):
     """Publishes what the contract's driver would.
 
     The executor's thread takes commands and hands them to the :class:`SimDriver`; its physics thread calls
-    the methods of :class:`~swiftvla_ros.nodes.sim_driver.Outputs` here, which only publish, log, or set a field.
+    the methods of :class:`~swiftvla_ros.sim.robots.real_time.Outputs` here, which only publish, log, or set a field.
     """
 
     def __init__(self) -> None:

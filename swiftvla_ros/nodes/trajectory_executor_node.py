@@ -15,13 +15,13 @@ from std_srvs.srv import Trigger
 
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.control_loop import ControlLoop
-from swiftvla_ros.nodes.diagnostics import Health, Level, publish_diagnostics
-from swiftvla_ros.nodes.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.messages import counts, doubles, stamp_ns
-from swiftvla_ros.nodes.outputs import CommandOutput, Outputs
-from swiftvla_ros.nodes.shadow import ShadowOutput
+from swiftvla_ros.nodes.commands.outputs import CommandOutput, Outputs
+from swiftvla_ros.nodes.commands.shadow import ShadowOutput
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.control_loop import ControlLoop
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.messages import counts, doubles, stamp_ns
 
 _REPEAT_S = 2.0
 # At rest, executor_state comes this often.

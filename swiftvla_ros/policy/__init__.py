@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint folder and an observation → an action chunk."""
 
+from swiftvla_ros.observation.observation import InstructionError, Observation, validate_instruction
 from swiftvla_ros.policy.checkpoint import CheckpointError
-from swiftvla_ros.policy.observation import InstructionError, Observation, validate_instruction
 from swiftvla_ros.policy.policy import Policy, load_policy
 
 __all__ = ["CheckpointError", "InstructionError", "Observation", "Policy", "load_policy", "validate_instruction"]

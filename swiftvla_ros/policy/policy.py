@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, absolute_rows, relative_rows
+from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation, RowsAhead, validate_instruction
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
-from swiftvla_ros.policy.observation import NO_GUIDANCE, Observation, RowsAhead, validate_instruction
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 
 if TYPE_CHECKING:

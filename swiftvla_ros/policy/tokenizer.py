@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from swiftvla_ros.policy.observation import InstructionError, validate_instruction
+from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 
 
 class InstructionTokenizer:

@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
-from swiftvla_ros.model.packed import can_pack, pack
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
+from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
 from swiftvla_ros.policy.checkpoint import PAD_TOP_LEFT, Checkpoint, CheckpointError
-from swiftvla_ros.policy.observation import NO_GUIDANCE, RowsAhead
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

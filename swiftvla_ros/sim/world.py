@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, Layout, sample_layout, sample_spot
 from swiftvla_ros.sim.language import COLORS
-from swiftvla_ros.sim.layout import BLOCK_HALF_M, Layout, sample_layout, sample_spot
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

@@ -128,8 +128,8 @@ def command(
         seed=seed,
     )
     from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.store import EpisodeError
-    from swiftvla_ros.episodes.teacher_targets import TargetsError
+    from swiftvla_ros.episodes.datasets.store import EpisodeError
+    from swiftvla_ros.episodes.teacher.targets import TargetsError
     from swiftvla_ros.model.config import GeometryBranchConfig
     from swiftvla_ros.policy import CheckpointError
     from swiftvla_ros.policy.normalization import StatisticsError

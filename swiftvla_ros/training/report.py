@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from swiftvla_ros.training.gauges import Listening
+from swiftvla_ros.training.listening_metrics import Listening
 
 
 @dataclass(frozen=True)

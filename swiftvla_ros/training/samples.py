@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import CameraPose, Contract, relative_rows
-from swiftvla_ros.episodes.sources import EpisodeHandle
-from swiftvla_ros.episodes.store import Episode, GroundingScenes, load_scenes
-from swiftvla_ros.episodes.teacher_targets import TeacherTargets
+from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
+from swiftvla_ros.episodes.datasets.store import Episode, GroundingScenes, load_scenes
+from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import SwiftVLAConfig
 
 # Frames at the start of an episode, and after a disturbance ended, are drawn more often: only there does the word alone

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.sources import open_episodes
-from swiftvla_ros.episodes.store import list_scenes
-from swiftvla_ros.episodes.teacher_targets import TeacherTargets
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.store import list_scenes
+from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.model.objective import Objective
 from swiftvla_ros.policy import checkpoint as files
@@ -31,11 +31,11 @@ from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
-from swiftvla_ros.training.draws import DELAYED_SHARE
+from swiftvla_ros.training.batch_sampling import DELAYED_SHARE
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report, listens
+from swiftvla_ros.training.resume_state import STATE
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
-from swiftvla_ros.training.state import STATE
 from swiftvla_ros.training.trainer import Data, build, run_distributed
 
 # A line of JSON for each step, in OUT/training.

@@ -23,13 +23,13 @@ from swiftvla_ros.model.objective import LOSSES, Auxiliary, Losses, Objective, T
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.normalization import Normalizer
 from swiftvla_ros.policy.torch_runtime import to_model_images
+from swiftvla_ros.training.batch_sampling import Augmentation, Draws, draw_step
 from swiftvla_ros.training.distributed import fork_processes, join_processes
-from swiftvla_ros.training.draws import Augmentation, Draws, draw_step
-from swiftvla_ros.training.gauges import Listening, listening
+from swiftvla_ros.training.listening_metrics import Listening, listening
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report, Validation, listens
+from swiftvla_ros.training.resume_state import load_state, save_state
 from swiftvla_ros.training.samples import Batch, EpisodeSamples, Labels, SceneSamples
-from swiftvla_ros.training.state import load_state, save_state
 
 # Frames from which the features' mean and deviation are taken.
 _STATISTICS_FRAMES = 128

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.sim.rollout import EpisodeResult, EvaluationReport, summarise
+from swiftvla_ros.sim.evaluation.rollout import EpisodeResult, EvaluationReport, summarise
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {"steps": 3, "episodes": 4}

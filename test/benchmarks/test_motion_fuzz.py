@@ -15,7 +15,7 @@ import pytest
 import motion_fuzz
 from motion_playback import make_executor
 from motion_strategies import numbered_story
-from swiftvla_ros.motion.codes import Mode
+from swiftvla_ros.contract.executor_codes import Mode
 
 REPOSITORY = Path(__file__).parents[2]
 

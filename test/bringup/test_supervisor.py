@@ -121,7 +121,7 @@ def test_a_wrong_configuration_is_not_tried_again() -> None:
 
 def test_the_exit_code_for_a_wrong_configuration_is_the_nodes_own() -> None:
     """Protects: supervisor and nodes mean the same by it."""
-    lifecycle = pytest.importorskip("swiftvla_ros.nodes.lifecycle", reason="rclpy is not installed")
+    lifecycle = pytest.importorskip("swiftvla_ros.nodes.ros.lifecycle", reason="rclpy is not installed")
     assert lifecycle.EXIT_CONFIGURATION == EXIT_CONFIGURATION
 
 

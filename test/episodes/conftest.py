@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.bag import message_types
+from swiftvla_ros.episodes.bags.bag import message_types
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import header, rgb_message, stamp_ns, to_time
-from swiftvla_ros.nodes.setpoints import Setpoints, Waypoint
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import header, rgb_message, stamp_ns, to_time
+from swiftvla_ros.sim.robots.setpoints import Setpoints, Waypoint
 
 _NS = 1_000_000_000
 _CLOCK_HZ = 125.0

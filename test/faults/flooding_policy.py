@@ -11,7 +11,7 @@ import rclpy
 from rclpy.node import Node
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState
-from swiftvla_ros.nodes import qos
+from swiftvla_ros.nodes.ros import qos
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import rclpy
 from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 
-from swiftvla_ros.episodes.bag import message_types
-from swiftvla_ros.nodes import qos
+from swiftvla_ros.episodes.bags.bag import message_types
+from swiftvla_ros.nodes.ros import qos
 
 
 def main() -> None:

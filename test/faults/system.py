@@ -20,8 +20,8 @@ from rcl_interfaces.srv import SetParameters
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ExecutorState, PolicyState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import stamp_ns
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 CONTRACT = load_contract("so101_sim")

@@ -24,7 +24,7 @@ from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 
 from swiftvla_ros.bringup import describe  # noqa: E402
-from swiftvla_ros.cli.live import LiveGraph  # noqa: E402
+from swiftvla_ros.cli.live.graph import LiveGraph  # noqa: E402
 from swiftvla_ros.contract import load_contract  # noqa: E402
 
 START_TIMEOUT_S = 90.0

@@ -12,7 +12,7 @@ import torch
 from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.attention import attend, rotate, rotation
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_450m
-from swiftvla_ros.model.parameters import count_parameters
+from swiftvla_ros.model.parameter_count import count_parameters
 from swiftvla_ros.model.prefix import Modality, attention_mask
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 

@@ -189,7 +189,7 @@ class FakeSensors:
         import numpy as np
         from sensor_msgs.msg import Image, JointState
 
-        from swiftvla_ros.nodes import qos
+        from swiftvla_ros.nodes.ros import qos
 
         self._contract = contract
         self._clock = graph.node.get_clock()
@@ -207,7 +207,7 @@ class FakeSensors:
         ]
 
     def _send_images(self) -> None:
-        from swiftvla_ros.nodes.messages import rgb_message
+        from swiftvla_ros.nodes.ros.messages import rgb_message
 
         for name, publisher in self._cameras.items():
             if name in self.frozen:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
 
 pytestmark = pytest.mark.ros
 
@@ -22,8 +22,8 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
 
     from swiftvla_ros.action import RunInstruction
     from swiftvla_ros.msg import ExecutorState, PolicyState
-    from swiftvla_ros.nodes import qos
-    from swiftvla_ros.nodes.messages import rgb_image, stamp_ns
+    from swiftvla_ros.nodes.ros import qos
+    from swiftvla_ros.nodes.ros.messages import rgb_image, stamp_ns
 
     contract = load_contract("so101_sim")
     inboxes = {c: graph.listen(Image, f"observation/{c}", qos.CAMERA_INPUT) for c in contract.camera_names}

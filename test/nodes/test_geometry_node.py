@@ -16,13 +16,13 @@ pytest.importorskip("torch", reason="torch is not installed: pip install '.[trai
 from sensor_msgs.msg import Image, JointState, PointCloud2
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.bag import Bag
-from swiftvla_ros.episodes.geometry_stream import GeometryStream
-from swiftvla_ros.episodes.step_grid import StepGrid
-from swiftvla_ros.episodes.teacher_targets import TeacherTargets
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.teacher.stream import GeometryStream
+from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.msg import GeometryFeatures, PolicyState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import header, rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import header, rgb_message, stamp_ns
+from swiftvla_ros.observation.step_grid import StepGrid
 
 pytestmark = pytest.mark.ros
 

@@ -17,8 +17,8 @@ from sensor_msgs.msg import Image, JointState
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import header, rgb_image, to_duration
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import header, rgb_image, to_duration
 
 pytestmark = pytest.mark.ros
 BASE = load_contract("so101_sim")

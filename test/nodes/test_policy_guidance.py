@@ -13,8 +13,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import stamp_ns, to_time
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import stamp_ns, to_time
 from swiftvla_ros.srv import SetInstruction
 
 pytestmark = pytest.mark.ros

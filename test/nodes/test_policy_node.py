@@ -17,8 +17,8 @@ from rclpy.action import ActionClient
 from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, PolicyState, TaskVerdict
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import stamp_ns
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 pytestmark = pytest.mark.ros

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from swiftvla_ros.episodes.bag import Bag
+from swiftvla_ros.episodes.bags.bag import Bag
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 pytestmark = pytest.mark.ros

@@ -20,8 +20,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import PolicyState, TaskVerdict
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import rgb_image, stamp_ns, to_duration
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import rgb_image, stamp_ns, to_duration
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")

@@ -21,8 +21,8 @@ from trajectory_msgs.msg import JointTrajectory
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ActionChunk, ExecutorState
-from swiftvla_ros.nodes import qos
-from swiftvla_ros.nodes.messages import header, stamp_ns, to_duration
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")

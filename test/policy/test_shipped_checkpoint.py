@@ -10,7 +10,7 @@ import pytest
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.policy import Observation, Policy, load_policy
-from swiftvla_ros.sim.first_step import FirstScene, first_scenes
+from swiftvla_ros.sim.evaluation.first_step import FirstScene, first_scenes
 
 
 @pytest.fixture(scope="module")

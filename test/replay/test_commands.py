@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bag import Bag, BagWriter
-from swiftvla_ros.episodes.replay.commands import CommandComparison, replay_commands
-from swiftvla_ros.episodes.replay.recorded import read_run
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.replay.commands import CommandComparison, replay_commands
+from swiftvla_ros.replay.recorded import read_run
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bag import Bag, BagError, BagWriter, message_types
-from swiftvla_ros.episodes.bag_images import compressed_topic, jpeg_of, rgb_of
-from swiftvla_ros.episodes.replay.player import played_topics, published_name, schedule
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, message_types
+from swiftvla_ros.observation.image_decoding import compressed_topic, jpeg_of, rgb_of
+from swiftvla_ros.replay.player import played_topics, published_name, schedule
 
 PERIOD_NS = 5_000_000
 

@@ -19,11 +19,11 @@ from typer.testing import CliRunner, Result
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bag import Bag, BagWriter, RawMessage, message_types
-from swiftvla_ros.episodes.replay.chunks import Override, Policies, compare_chunks, infer_again
-from swiftvla_ros.episodes.replay.recorded import observations, read_run
-from swiftvla_ros.episodes.replay.report import replay
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
 from swiftvla_ros.policy import load_policy
+from swiftvla_ros.replay.chunks import Override, Policies, compare_chunks, infer_again
+from swiftvla_ros.replay.recorded import observations, read_run
+from swiftvla_ros.replay.report import replay
 
 Rewrite = Callable[[RawMessage], bytes | None]
 
@@ -283,7 +283,7 @@ def test_the_plugin_fails_a_test_that_differs(tmp_path: Path, stored: Path, chan
     text = f"bag: {stored}\nchunks: {{max_difference: 1.0}}\ncommands: {{max_difference: 1.0}}\n"
     (folder / "other.replay.yaml").write_text(f"{text}checkpoint: {changed_checkpoint}\n")
     (folder / "typo.replay.yaml").write_text("bags: none\n")
-    command = [sys.executable, "-m", "pytest", "-p", "swiftvla_ros.episodes.replay.pytest_plugin", str(folder)]
+    command = [sys.executable, "-m", "pytest", "-p", "swiftvla_ros.replay.pytest_plugin", str(folder)]
     # Not this project's own settings: a user's folder has none.
     done = subprocess.run(
         [*command, f"--rootdir={folder}", "-c", "/dev/null"], capture_output=True, text=True, check=False

@@ -9,9 +9,9 @@ import pytest
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.sim.expert import TICK_S, Expert
+from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import Task
-from swiftvla_ros.sim.tasks import TaskWatcher, Verdict
+from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.sim.layout import sample_spot
-from swiftvla_ros.sim.reach import PITCH_RAD, Reach
+from swiftvla_ros.sim.block_layout import sample_spot
+from swiftvla_ros.sim.expert.inverse_kinematics import PITCH_RAD, Reach
 from swiftvla_ros.sim.world import SimWorld
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes import teacher_targets
-from swiftvla_ros.episodes.sources import open_episodes
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.teacher import targets as teacher_targets
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig, swiftvla_nano
 from swiftvla_ros.policy.tokenizer import trim_tokenizer
-from swiftvla_ros.sim.collect import collect
-from swiftvla_ros.sim.scenes import render_scenes
+from swiftvla_ros.sim.data.collect import collect
+from swiftvla_ros.sim.data.grounding_scenes import render_scenes
 from swiftvla_ros.training.checkpoint_writer import write_grounding
 from swiftvla_ros.training.trainer import build
 

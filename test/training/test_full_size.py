@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract, contract_from_text
-from swiftvla_ros.episodes import teacher_targets
-from swiftvla_ros.episodes.sources import open_episodes
-from swiftvla_ros.episodes.store import Episode, load_episode, save_episode
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.store import Episode, load_episode, save_episode
+from swiftvla_ros.episodes.teacher import targets as teacher_targets
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_450m
 from swiftvla_ros.model.objective import LOSSES
 from swiftvla_ros.policy.normalization import Normalizer

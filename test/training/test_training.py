@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import CameraPose, Contract, absolute_rows
-from swiftvla_ros.episodes.sources import open_episodes
-from swiftvla_ros.episodes.store import EpisodeError, list_episodes, load_episode, save_episode
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.store import EpisodeError, list_episodes, load_episode, save_episode
 from swiftvla_ros.model.config import swiftvla_nano
 from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.training.checkpoint_writer import load_start
-from swiftvla_ros.training.gauges import listening
+from swiftvla_ros.training.listening_metrics import listening
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla check-contract``: the first thing to run after writing a contract for one's own arm."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import refuse
+
+
+def command(
+    contract: Annotated[str, typer.Argument(help="A contract file, or the name of a shipped one, such as so101_sim.")],
+) -> None:
+    """Check a robot's contract file and print what it says.
+
+    The contract is the one place that tells cameras, joints, units, limits and rates; all nodes, training and
+    simulation read it. A mistake is named with its file, its key and what to write instead; the exit code is then 2.
+    """
+    import numpy as np
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from swiftvla_ros.contract import ContractError, load_contract
+
+    try:
+        checked = load_contract(contract)
+    except ContractError as error:
+        refuse(error)
+    console = Console()
+    limits = checked.limits
+    joints = Table("joint", "unit", "rad or m", "/s", "/s²", "/s³", title=f"{checked.robot}: limits", box=SIMPLE)
+    for j, joint in enumerate(checked.joints):
+        joints.add_row(
+            joint.name,
+            joint.unit,
+            f"{limits.min_position[j]:.3f} … {limits.max_position[j]:.3f}",
+            f"{limits.max_velocity[j]:g}",
+            f"{limits.max_acceleration[j]:g}",
+            f"{limits.max_jerk[j]:g}",
+        )
+    console.print(joints)
+    cameras = Table("camera", "source", "policy", "Hz", "pose, m", "topic", title="cameras", box=SIMPLE)
+    for camera in checked.cameras:
+        cameras.add_row(
+            camera.name,
+            "×".join(map(str, camera.source_size)),
+            "×".join(map(str, camera.size)),
+            f"{camera.rate_hz:g}",
+            "–" if camera.pose is None else np.array2string(np.array(camera.pose.position_m), precision=3),
+            f"{camera.topic} ({camera.transport})",
+        )
+    console.print(cameras)
+    control = checked.control
+    console.print(
+        f"commands: {control.output} on {control.topic} at {control.rate_hz:g} Hz; one policy step is "
+        f"{checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}"
+    )
+    console.print(f"[green]{checked.path}: valid[/green]")

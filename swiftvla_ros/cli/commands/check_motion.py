@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla check-motion``: did any command of a recorded run leave a limit or jump."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.episodes.bags.bag import Bag
+    from swiftvla_ros.motion import LimitReport
+
+
+def command(
+    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    robot: Annotated[
+        str | None,
+        typer.Option(help="Contract with the limits.", show_default="the one in the bag"),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Check a bag: no command leaves a limit or jumps.
+
+    Prints the worst ratio to each joint's position, velocity, acceleration and jerk limit; 1.00 is the limit itself.
+    The commands are those that executor_state reports for each control tick. The exit code is 1 if a limit was passed.
+    """
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+
+    try:
+        report = check_bag(Bag(bag, load_contract(robot) if robot else None))
+    except (BagError, ContractError) as error:
+        refuse(error)
+    print_report(report)
+    write_json(json_file, {"bag": str(bag), **report.as_dict()})
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def check_bag(bag: Bag) -> LimitReport:
+    """Compare all commands of a bag with its contract's limits; raises BagError where it holds none."""
+    import numpy as np
+
+    from swiftvla_ros.motion import check_limits
+
+    pieces, contract = bag.commands(), bag.contract
+    return check_limits(
+        np.concatenate([p.t_ns for p in pieces]),
+        np.concatenate([p.positions for p in pieces]),
+        contract.limits,
+        contract.joint_names,
+        tick_s=1 / contract.control.rate_hz,
+        segments=np.repeat(np.arange(len(pieces)), [len(p.t_ns) for p in pieces]),
+    )
+
+
+def print_report(report: LimitReport) -> None:
+    """Print the worst ratio per joint and limit, and what was passed."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from swiftvla_ros.motion.limit_check import LIMITS
+
+    console = Console(highlight=False)
+    table = Table("worst ratio to limit", *LIMITS, box=SIMPLE)
+    for j, name in enumerate(report.joint_names):
+        table.add_row(name, *(f"{ratio:.2f}" for ratio in report.ratios[:, j]))
+    console.print(table)
+    for line in report.violations():
+        console.print(f"[red]{line}[/]")
+    verdict = "[green]inside all limits[/]" if report.ok else "[red]a limit was passed[/]"
+    console.print(f"{report.samples} commands, {report.gaps} gaps: {verdict}")

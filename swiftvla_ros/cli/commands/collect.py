@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla collect``: demonstrations for training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.contract import Contract
+
+
+def command(
+    out: Annotated[Path, typer.Argument(help="Folder for the episodes; those that are there already are kept.")],
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes the folder shall hold.")] = 500,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
+    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    stands: Annotated[
+        bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
+    ] = False,
+    pilot: Annotated[
+        Path | None, typer.Option(help="A checkpoint that drives first; the expert shows how to go on from there.")
+    ] = None,
+    ros: Annotated[
+        bool, typer.Option("--ros", help="Through the ROS graph in real time, every node a process; OUT gets a bag.")
+    ] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Record demonstrations of the scripted expert in simulation.
+
+    Only episodes that succeeded are kept, one safetensors file each. Stop it with Ctrl-C whenever you like: the same
+    command goes on where it stopped.
+
+    With --ros the demonstrator takes the policy's place among the nodes of a whole system, and what the recorder wrote
+    is the data: each run adds a bag (OUT/run_000 and so on) of EPISODES tries, in which failed ones are marked.
+
+    Then: swiftvla train OUT
+    """
+    from dataclasses import asdict
+
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.policy import CheckpointError
+    from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
+    from swiftvla_ros.sim.data.collect import collect
+
+    if ros and (stands or pilot is not None):
+        refuse("--ros: the live graph knows neither --stands nor --pilot; leave --ros out")
+    try:
+        contract = load_contract(robot)
+        if ros:
+            _over_ros(contract, out, episodes, seed, json_file)
+            return
+        if pilot is not None:
+            check_against_contract(open_checkpoint(pilot), contract)
+    except (ContractError, CheckpointError) as error:
+        refuse(error)
+    processes = workers or os.cpu_count() or 1
+    report = collect(out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, stands=stands)
+    share = report.recorded / report.attempts if report.attempts else float("nan")
+    print(
+        f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s "
+        f"({share:.1%} of {report.attempts} tries succeeded)"
+    )
+    write_json(json_file, asdict(report))
+
+
+def _over_ros(contract: Contract, out: Path, episodes: int, seed: int, json_file: Path | None) -> None:
+    """Record one bag of demonstrations in a folder of its own, beside those of earlier runs."""
+    import shutil
+    import time
+
+    from rich.progress import Progress
+
+    from swiftvla_ros.cli.live.demonstrations import demonstrate_over_ros
+    from swiftvla_ros.cli.live.graph import GraphError
+
+    number = 0
+    while (out / f"run_{number:03d}").exists() or (out / f".run_{number:03d}").exists():
+        number += 1
+    # Hidden until it is whole: a folder of bags is read as it is.
+    work, bag = out / f".run_{number:03d}", out / f"run_{number:03d}"
+    began = time.monotonic()
+    try:
+        with Progress() as bar:
+            task = bar.add_task("demonstrations over ROS", total=episodes)
+
+            def tell(line: str) -> None:
+                bar.console.print(line)
+                bar.advance(task)
+
+            # Each run has scenes of its own.
+            recorded, succeeded = demonstrate_over_ros(
+                contract, episodes, seed=seed + number * episodes, folder=work, on_episode=tell
+            )
+    except GraphError as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        print(f"interrupted; what was recorded until then is in {work / 'bag'}")
+        raise typer.Exit(130) from None
+    shutil.move(recorded, bag)
+    shutil.rmtree(work)
+    seconds = time.monotonic() - began
+    print(f"{bag}: {succeeded} of {episodes} demonstrations succeeded, recorded in {seconds:.0f} s")
+    write_json(json_file, {"bag": str(bag), "episodes": episodes, "succeeded": succeeded, "seconds": seconds})

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla export-lerobot``: bags as a LeRobotDataset v3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.episodes.datasets.episode_markers import Outcome
+    from swiftvla_ros.episodes.datasets.lerobot_writer import Codec
+
+_OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")
+
+
+def command(
+    bags: Annotated[Path, typer.Argument(help="A bag, or a folder with bags in it.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the dataset to write; must not exist yet.")],
+    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = "so101_sim",
+    outcomes: Annotated[
+        str, typer.Option(help=f"How an episode must have ended; any of {','.join(_OUTCOMES)}.")
+    ] = "succeeded",
+    codec: Annotated[str, typer.Option(help="Of the videos: h264 or av1.")] = "h264",
+    crf: Annotated[int, typer.Option(min=0, max=63, help="Loss of the videos; 0 is the least.")] = 18,
+    json_file: JsonOption = None,
+) -> None:
+    """Write recorded episodes as a LeRobotDataset v3 that LeRobot loads.
+
+    Frames are at the contract's policy.step_s and show nothing of their future: each has the newest images and joint
+    states of its time, as the policy had them, and the position that the executor commanded then. Names and units are
+    those of the contract's `lerobot:` section. Episodes that failed are left out, or told apart by the column
+    `outcome` of meta/episodes where --outcomes asks for them.
+
+    Training needs no export: swiftvla train BAGS OUT reads the bags themselves.
+    """
+    from rich.progress import Progress
+
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+    from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
+    from swiftvla_ros.episodes.datasets.store import EpisodeError
+
+    wanted: list[Outcome] = [known for known in _OUTCOMES if known in outcomes.split(",")]
+    if unknown := sorted(set(outcomes.split(",")) - set(wanted)):
+        refuse(f"--outcomes {','.join(unknown)}: write any of {','.join(_OUTCOMES)}")
+    encoder: Codec = "av1" if codec == "av1" else "h264"
+    if encoder != codec:
+        refuse(f"--codec {codec}: write h264 or av1")
+    try:
+        contract = load_contract(robot)
+        if out.exists():
+            refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
+        episodes, left_out = open_bags(bags, contract, wanted)
+        with Progress() as bar:
+            task = bar.add_task("exporting", total=len(episodes))
+            done = export_lerobot(episodes, out, contract, codec=encoder, crf=crf, progress=lambda: bar.advance(task))
+    except (ContractError, EpisodeError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        print(f"interrupted; {out} was not written")
+        raise typer.Exit(130) from None
+    for line in (*left_out, *done.left_out):
+        print(f"left out: {line}")
+    print(f"{out}: {done.episodes} episodes, {done.frames} frames")
+    write_json(
+        json_file,
+        {"out": str(out), "episodes": done.episodes, "frames": done.frames, "left_out": [*left_out, *done.left_out]},
+    )

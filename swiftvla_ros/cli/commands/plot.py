@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla plot``: a recorded run as one picture, without a viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from swiftvla_ros.episodes.bags.bag import Bag
+
+_MOMENTS = 6
+# As many images as the picture holds take a second even on a slow machine.
+_BUDGET_S = 20.0
+
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(help="Whose Fusion Tokens are drawn: a checkpoint folder.", show_default="the recorded one"),
+]
+ForesightOption = Annotated[
+    bool,
+    typer.Option(
+        help="Draw where the policy saw the hand go; loads its network and computes from the recorded images."
+    ),
+]
+
+
+def command(
+    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    out: Annotated[Path | None, typer.Argument(help="The PNG.", show_default="BAG.png")] = None,
+    robot: Annotated[
+        str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    foresight: ForesightOption = True,
+) -> None:
+    """Draw a recorded run as one picture.
+
+    From top to bottom: what the policy saw at six moments, with the goal (ring) and the path (dots) that its Fusion
+    Tokens foresaw and where the chunk's rows lead the hand (line); what it was told and the executor's ladder with
+    its reasons; every joint as planned, commanded and measured, with its limits and the seams between chunks; how
+    long each chunk took from the camera's stamp to the arm; speed, limits and refusals; the tracking error.
+
+    For a closer look: swiftvla view BAG
+    """
+    from rich.console import Console
+
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.policy.checkpoint import CheckpointError
+
+    console = Console(highlight=False)
+    path = out or bag.with_name(f"{bag.name}.png")
+    try:
+        draw_bag(console, Bag(bag, load_contract(robot) if robot else None), path, checkpoint, foresight=foresight)
+    except (BagError, CheckpointError, ContractError) as error:
+        refuse(error)
+    except OSError as error:
+        refuse(f"{path}: can't be written: {error}")
+    console.print(str(path))
+
+
+def draw_bag(console: Console, bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
+    """Draw a bag; tells the console why paths are missing. Raises BagError, CheckpointError, OSError."""
+    from swiftvla_ros.episodes.bags.bag import BagError
+    from swiftvla_ros.viewing.run_frames import find_predictor, frames, moments
+    from swiftvla_ros.viewing.run_picture import draw_run
+    from swiftvla_ros.viewing.run_summary import summarize
+
+    run = summarize(bag)
+    if bag.damage:
+        console.print(f"[yellow]{bag.path}: {bag.damage}[/]")
+    if not len(run.ticks.t_ns) and not run.chunks:
+        raise BagError(f"{bag.path}: holds neither executor_state nor action_chunk, so there is nothing to draw")
+    predictor, note = find_predictor(bag, run, checkpoint) if foresight else (None, "")
+    if note:
+        console.print(f"[yellow]{note}[/]")
+    found = frames(bag, run, predictor, moments(run, _MOMENTS), budget_s=_BUDGET_S) if run.chunks else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_run(run, path, found, title=_title(bag))
+
+
+def _title(bag: Bag) -> str:
+    """Name what was told and how it ended, and where it lies."""
+    told = [f'"{e.instruction}" {e.outcome}' for e in bag.episodes()]
+    more = f" and {len(told) - 2} more" if len(told) > 2 else ""
+    return f"{bag.path.parent.name}/{bag.path.name}   {', '.join(told[:2])}{more}"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla replay``: a recorded run through the policy and the executor again, compared; or into a live graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.contract import Contract
+    from swiftvla_ros.episodes.bags.bag import Bag
+    from swiftvla_ros.replay.chunks import Override
+    from swiftvla_ros.replay.report import Check, ReplayReport
+
+_SHOWN = 12
+
+
+def command(
+    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with what must hold (docs/replay.md).", show_default="every difference is 0"),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The policy's checkpoint folder.", show_default="the recorded one")
+    ] = None,
+    robot: Annotated[
+        str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", show_default="as recorded")] = "",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.", show_default="as recorded")] = "",
+    threads: Annotated[int, typer.Option(help="Threads on a CPU.", show_default="as recorded")] = 0,
+    json_file: JsonOption = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for a CI server.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw then and now into a PNG.")] = None,
+    rrd: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a rerun recording (needs the extra view: docs/replay.md)."),
+    ] = None,
+    excerpt: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a small bag with only what replay needs, as a test.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Publish the recording into the running graph instead, with its time.")
+    ] = False,
+    rate: Annotated[float, typer.Option(help="With --live: how many times as fast as recorded.")] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="With --live: again and again; the clock jumps back.")] = False,
+    sensors: Annotated[
+        str, typer.Option(help="With --live: raw (the drivers' topics), conditioned (observation/*) or auto.")
+    ] = "auto",
+) -> None:
+    """Prove a build against a recorded run: the same chunks and commands must come out again.
+
+    No ROS runs. Every recorded chunk is computed again from the images and the joint state that the policy had read,
+    with the recorded instruction, noise seed, guidance rows, precision and number of threads; then the recorded chunks
+    go through the executor again, tick by tick at the recorded times. The same classes do it as in the nodes. On the
+    machine that recorded, every difference is 0.
+
+    First steps:
+
+    - swiftvla demo; swiftvla replay runs/demo-…/bag
+
+    - before a new build touches an arm: swiftvla replay BAG --thresholds replay.yaml --junit replay.xml
+
+    - another checkpoint on old observations: swiftvla replay BAG --checkpoint runs/new (with a thresholds file that
+    names checkpoint under `allow`)
+
+    - nodes instead of classes: swiftvla replay --live BAG publishes /clock and the sensors; start the nodes with
+    use_sim_time. It refuses where a driver publishes already
+
+    Exit codes: 0 all thresholds hold; 1 one does not; 2 the bag, checkpoint or a file can't be used; 3 the checkpoint,
+    the contract or the conditioning of images is not the recorded one (each difference is named).
+    """
+    if live:
+        from swiftvla_ros.cli.live.replay import play
+
+        play(bag, rate=rate, loop=loop, sensors=sensors)
+        return
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.policy.checkpoint import CheckpointError
+    from swiftvla_ros.replay.chunks import Override
+    from swiftvla_ros.replay.differences import find_checkpoint
+    from swiftvla_ros.replay.report import exit_code, judge
+    from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, load_thresholds
+    from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
+
+    try:
+        wanted = load_thresholds(thresholds) if thresholds else Thresholds()
+        recording = Bag(bag)
+        if excerpt is not None:
+            from swiftvla_ros.replay.excerpt import write_excerpt
+
+            write_excerpt(recording, excerpt)
+        choice = wanted.runtime
+        report = _with_progress(
+            recording,
+            checkpoint or (Path(wanted.checkpoint) if wanted.checkpoint else find_checkpoint(recording)),
+            load_contract(robot or wanted.robot) if robot or wanted.robot else None,
+            Override(device or choice.device, precision or choice.precision, threads or choice.threads),
+        )
+    except (BagError, CheckpointError, ContractError, ThresholdError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    checks, code = judge(report, wanted), exit_code(report, wanted)
+    _print(report, checks, code)
+    write_json(json_file, as_dict(report, checks, code))
+    if markdown is not None:
+        write_markdown(report, checks, code, markdown)
+    if junit is not None:
+        write_junit(report, checks, junit)
+    if plot is not None:
+        from swiftvla_ros.viewing.replay_plot import plot_replay
+
+        plot_replay(report, plot)
+    if rrd is not None:
+        from swiftvla_ros.viewing.rerun.replay import write_rrd
+
+        write_rrd(recording, report, rrd)
+    raise typer.Exit(code)
+
+
+def _with_progress(bag: Bag, checkpoint: Path, contract: Contract | None, override: Override) -> ReplayReport:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from swiftvla_ros.replay.report import replay
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("chunks", total=None)
+        return replay(
+            bag,
+            checkpoint=checkpoint,
+            contract=contract,
+            override=override,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def _print(report: ReplayReport, checks: list[Check], code: int) -> None:
+    """Print the table by joint, what failed, and the verdict."""
+    import numpy as np
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    commands, executed = report.commands, report.executed_worst()
+    table = Table("at worst; rad, or m", "rows now − then", "commands now − then", "measured − rows", box=SIMPLE)
+    for j, name in enumerate(report.joint_names):
+        columns = (report.difference, commands.difference, executed.measured)
+        table.add_row(name, *("–" if not np.isfinite(c[j]) else f"{c[j]:.3g}" for c in columns))
+    console.print(table)
+    inference, now = report.latency_ms["inference"], report.latency_ms["inference now"]
+    console.print(f"inference, p50 / p95: then {inference[0]:.1f} / {inference[1]:.1f} ms", end="; ")
+    console.print(f"now {now[0]:.1f} / {now[1]:.1f} ms")
+    console.print(f"recorded with {'; '.join(report.recorded_with)}; replayed with {'; '.join(report.replayed_with)}")
+    for line in [*report.notes, *(f"{text}: {count} ×" for text, count in commands.notes.items())]:
+        console.print(f"note: {line}", style="dim", markup=False)
+    failed = [check for check in checks if not check.ok]
+    for check in failed[:_SHOWN]:
+        console.print(f"{check.name}: {check.text}", style="red", markup=False)
+    if len(failed) > _SHOWN:
+        console.print(f"… and {len(failed) - _SHOWN} more; write them all with --markdown FILE", style="red")
+    counts = f"{len(report.computed)} of {len(report.chunks)} chunks and {len(commands.times_ns)} commands"
+    verdict = "[green]as recorded, within the thresholds[/]" if code == 0 else f"[red]FAILED, exit code {code}[/]"
+    console.print(f"{counts} computed again: {verdict}")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla teacher-targets``: the geometry transformer's features over recorded episodes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+
+if TYPE_CHECKING:
+    from swiftvla_ros.geometry.feature_stream import Precision
+
+
+def command(
+    episodes: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of episodes (`swiftvla collect`), a bag or a folder of bags (`swiftvla record`; episodes that "
+            "succeeded), or a LeRobotDataset v3 folder."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder of the targets.", show_default="EPISODES/teacher_targets")
+    ] = None,
+    geometry: Annotated[Path, typer.Option(help="The geometry checkpoint's folder.")] = Path("models/geometry-nano"),
+    cache_steps: Annotated[str, typer.Option(help="Window lengths K, steps.")] = "3,4,5,6",
+    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = "so101_sim",
+    front: Annotated[str, typer.Option(help="The camera whose features are stored; it is read last.")] = "front",
+    shard: Annotated[str, typer.Option(help="i/n: do the i-th of n parts only (1/4 … 4/4 on four machines).")] = "1/1",
+    batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core on the CPU, one on a GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Multiply in bfloat16: faster; features differ by 0.5 % of their spread.")
+    ] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Compute the 4D targets that a policy is trained with, once, and store them.
+
+    Runs the geometry transformer over every episode as a stream, one step per policy step, and stores the front view's
+    features for each window length K. Says before it starts what that takes on the disk. Stop it with Ctrl-C whenever
+    you like: the same command goes on where it stopped; at most the file in work is lost.
+
+    From a bag it computes what geometry_node computes live (`swiftvla up --geometry --targets OUT`): run it on the same
+    OUT, and only what was skipped live is done.
+
+    Then: swiftvla train EPISODES CHECKPOINT --teacher-targets OUT
+    """
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.datasets.store import EpisodeError
+    from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, plan
+    from swiftvla_ros.episodes.teacher.stream import ViewError
+    from swiftvla_ros.episodes.teacher.targets import TargetsError, write_index
+    from swiftvla_ros.sim.data.parallel import run_jobs
+
+    if device == "cpu":
+        # Before torch is imported, here and in the workers: side by side they are faster than one with many threads.
+        os.environ["OMP_NUM_THREADS"] = "1"
+    from swiftvla_ros.geometry import GeometryCheckpointError
+
+    try:
+        contract = load_contract(robot)
+        folder = out or episodes / "teacher_targets"
+        windows = _steps(cache_steps)
+        precision: Precision = "bfloat16" if bf16 else "float32"
+        run = TeacherRun(episodes, folder, geometry, contract.path, front, windows, batch, device, precision)
+        todo = plan(run, _part(shard))
+        print(
+            f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "
+            f"{todo.needed_bytes / 1e9:.2f} GB to write, {todo.free_bytes / 1e9:.0f} GB free"
+            + (f"; {todo.finished} episodes are there already" if todo.finished else "")
+        )
+        begin = time.monotonic()
+        processes = workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
+        calls = [(run, names) for names in todo.groups]
+        done = sum(run_jobs(compute_shard, calls, workers=processes, title="teacher targets"))
+        seconds = time.monotonic() - begin
+        listed = write_index(folder)
+    except (ContractError, EpisodeError, TargetsError, ViewError, GeometryCheckpointError) as error:
+        refuse(error)
+    rate = done / seconds if done else 0.0
+    print(f"{folder}: {listed} episodes listed, {done} steps computed in {seconds:.0f} s ({rate:.0f} steps/s)")
+    write_json(
+        json_file,
+        {"out": str(folder), "episodes": listed, "steps": done, "seconds": seconds, "steps_per_s": rate,
+         "bytes": todo.needed_bytes},
+    )  # fmt: skip
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1 or len(set(found)) != len(found):
+        refuse(f"--cache-steps {text}: write different whole numbers from 1 on, such as 3,4,5,6")
+    return found
+
+
+def _part(text: str) -> tuple[int, int]:
+    i, _, n = text.partition("/")
+    if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+        refuse(f"--shard {text}: write i/n with 1 ≤ i ≤ n, such as 1/4")
+    return int(i), int(n)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla train``: a policy from demonstrations. Its options are in :mod:`swiftvla_ros.training.command`."""
+
+from __future__ import annotations
+
+import os
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.training import command as training
+
+
+@wraps(training.command)
+def command(
+    *, out: Path, robot: str, scenes: int, scenes_dir: Path | None, processes: int, seed: int, **options: Any
+) -> None:
+    """Render the still scenes that are missing, and train."""
+    from swiftvla_ros.cli.allocator import faster_allocator
+
+    faster_allocator()
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.sim.data.grounding_scenes import render_scenes
+
+    workers = processes or os.cpu_count() or 1
+    folder = training.scenes_folder(out, scenes, scenes_dir)
+    if folder is not None:
+        try:
+            contract = load_contract(robot)
+        except ContractError as error:
+            refuse(error)
+        render_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
+    training.command(
+        out=out, robot=robot, scenes=scenes, scenes_dir=scenes_dir, processes=workers, seed=seed, **options
+    )

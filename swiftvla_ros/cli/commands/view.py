@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla view``: a recorded run or the running system in the rerun viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftvla_ros.cli.commands.plot import CheckpointOption, ForesightOption
+from swiftvla_ros.cli.output import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from swiftvla_ros.contract import Contract
+    from swiftvla_ros.episodes.bags.bag import Bag
+
+_INSTALL = (
+    "rerun is not installed; install it with: pip install 'rerun-sdk>=0.41,<0.42'; or do without: swiftvla plot BAG"
+)
+
+
+def command(
+    bag: Annotated[
+        Path | None, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show the running system instead, until Ctrl-C.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a recording (.rrd) instead of opening a window.")
+    ] = None,
+    connect: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send to a viewer that runs already, such as rerun+http://laptop:9876/proxy."),
+    ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option(help="The robot's contract: a file or a name.", show_default="the bag's; with --live so101_sim"),
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    foresight: ForesightOption = True,
+    budget: Annotated[
+        float, typer.Option(min=0.0, help="Seconds for computing paths; a long run then has them at fewer moments.")
+    ] = 60.0,
+    namespace: Annotated[str, typer.Option(help="ROS namespace of the system, for --live and --foxglove.")] = "",
+    foxglove: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only write a Foxglove layout for the robot: its joints and cameras."),
+    ] = None,
+) -> None:
+    """Look at a run: images with what the policy foresaw, joints, chunks, latencies, the executor's ladder.
+
+    In each image of the front camera: the goal (ring) and the path (dots) of the policy's Fusion Tokens, and where the
+    chunk's rows lead the hand (line). Beside it every joint as planned, commanded and measured with the seams between
+    chunks; the instruction, the verdict, the executor's mode and its reason over time; refusals, counts of limits, the
+    speed scale and what each chunk's way took.
+
+    - a recording: swiftvla view runs/demo-…/bag
+
+    - the running system: swiftvla view --live (paths need --checkpoint, and a core of their own)
+
+    - where there is no display: swiftvla view BAG --save run.rrd, and on another machine: rerun run.rrd
+
+    - without rerun: swiftvla plot BAG, or Foxglove with --foxglove layout.json
+
+    Nothing is sent anywhere: rerun's usage statistics are off, and its window listens on 127.0.0.1 only. With --save no
+    port is opened. Without a display a recording is written beside the bag.
+    """
+    from rich.console import Console
+
+    from swiftvla_ros.bringup.processes import DEFAULT_ROBOT
+    from swiftvla_ros.cli.live.graph import GraphError
+    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.policy.checkpoint import CheckpointError
+
+    if foxglove is not None:
+        if bag is None and robot is None:
+            refuse("--foxglove: name a bag, or the robot's contract with --robot")
+    elif (bag is None) != live:
+        refuse("name a bag, or write --live for the running system")
+    if save is not None and connect is not None:
+        refuse("--save writes a file and --connect sends to a viewer: choose one")
+    console = Console(highlight=False)
+    try:
+        if foxglove is not None:
+            contract = load_contract(robot) if robot else Bag(_given(bag)).contract
+            _write_layout(console, contract, namespace, foxglove)
+            return
+        _need_rerun()
+        if live:
+            contract = load_contract(robot or DEFAULT_ROBOT)
+            _view_live(console, contract, save, connect, checkpoint, namespace)
+        else:
+            recording = Bag(_given(bag), load_contract(robot) if robot else None)
+            _view_bag(console, recording, save, connect, checkpoint, budget if foresight else None)
+    except (BagError, CheckpointError, ContractError, GraphError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        console.print("interrupted; an unfinished recording was removed")
+        raise typer.Exit(130) from None
+
+
+def _given(bag: Path | None) -> Path:
+    assert bag is not None, "checked above"
+    return bag
+
+
+def _need_rerun() -> None:
+    try:
+        import rerun  # noqa: F401  (only whether it is there)
+    except ImportError:
+        refuse(_INSTALL)
+
+
+def _view_bag(
+    console: Console, bag: Bag, save: Path | None, connect: str | None, checkpoint: str | None, budget_s: float | None
+) -> None:
+    from swiftvla_ros.viewing.rerun.bag import log_bag
+    from swiftvla_ros.viewing.rerun.output import has_display, open_output
+
+    if save is None and connect is None and not has_display():
+        save = bag.path.with_name(f"{bag.path.name}.rrd")
+        console.print(f"there is no display here; writing {save}")
+    with open_output(save, connect) as stream:
+        log_bag(console, bag, stream, checkpoint, budget_s)
+    if save is not None:
+        console.print(f"{save}: {save.stat().st_size / 1e6:.1f} MB; look at it with: rerun --bind 127.0.0.1 {save}")
+
+
+def _view_live(
+    console: Console, contract: Contract, save: Path | None, connect: str | None, checkpoint: str | None, namespace: str
+) -> None:
+    from swiftvla_ros.cli.live.view import log_live
+    from swiftvla_ros.viewing.rerun.output import has_display, open_output
+
+    if save is None and connect is None and not has_display():
+        refuse("there is no display here; write --save FILE.rrd, or --connect to a viewer on another machine")
+    with open_output(save, connect) as stream:
+        log_live(console, contract, stream, checkpoint, namespace)
+    if save is not None:
+        console.print(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
+
+
+def _write_layout(console: Console, contract: Contract, namespace: str, path: Path) -> None:
+    import json
+
+    from swiftvla_ros.viewing.foxglove import layout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(layout(contract, namespace), indent=1) + "\n", encoding="utf-8")
+    console.print(f"{path}: in Foxglove, Layouts, Import from file")

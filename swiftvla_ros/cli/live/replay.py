@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla replay --live``: a bag's sensors and its time into the running graph."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import typer
+
+from swiftvla_ros.cli.output import refuse
+
+
+def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
+    """Play a bag until its end or Ctrl-C; raises typer.Exit with the node's exit status."""
+    from swiftvla_ros.bringup import transport_environment
+    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.replay.player import played_topics
+
+    try:
+        recording = Bag(bag)
+        topics = played_topics(recording, recording.contract, sensors)
+    except (BagError, ValueError) as error:
+        refuse(error)
+    try:
+        from swiftvla_ros.nodes import replay_node
+    except ImportError as error:
+        refuse(f"ROS is not installed here ({error}): pip install 'swiftvla_ros[ros]', or source a ROS setup")
+    os.environ.update(transport_environment())
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    typer.echo(f"playing {', '.join(topics)} and /clock in ROS domain {domain}; Ctrl-C ends it")
+    arguments = ["--ros-args"]
+    for key, value in {"bag": str(bag.resolve()), "rate": rate, "loop": loop, "sensors": sensors}.items():
+        arguments += ["-p", f"{key}:={json.dumps(value)}"]
+    replay_node.main(arguments)

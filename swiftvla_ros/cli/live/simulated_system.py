@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole system with the simulated robot, for the length of one command."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from swiftvla_ros.bringup import (
+    Event,
+    ProcessDescription,
+    Supervisor,
+    describe,
+    describe_recorder,
+    transport_environment,
+)
+from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT
+from swiftvla_ros.cli.live.graph import GraphError, own_domain
+from swiftvla_ros.contract import Contract
+
+_LAST_LINES = 15
+
+
+def describe_expert(robot: Path) -> ProcessDescription:
+    """Describe the scripted demonstrator, which takes instructions as the policy does."""
+    return ProcessDescription(name="policy", executable="expert_node", parameters={"robot": str(robot)})
+
+
+class SimulatedSystem:
+    """Starts every node as a process of its own, in a ROS domain of its own; a context manager.
+
+    Parameters
+    ----------
+    robot, checkpoint, device, seed
+        As :func:`swiftvla_ros.bringup.describe` takes them; the expert has no checkpoint (``""``).
+    folder
+        Where the processes' lines go (``log/<process>.log``) and, with ``record``, the bag (``bag``).
+    record
+        Start the recorder, too.
+    expert
+        The scripted demonstrator in the place of the policy.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        checkpoint: str,
+        *,
+        device: str,
+        seed: int,
+        folder: Path,
+        record: bool,
+        expert: bool = False,
+    ) -> None:
+        robot = contract.path
+        processes: list[ProcessDescription] = describe(
+            robot, checkpoint or DEFAULT_CHECKPOINT, device=device, sim=True, seed=seed
+        )
+        if expert:
+            processes = [describe_expert(robot) if p.name == "policy" else p for p in processes]
+        if record:
+            processes.append(describe_recorder(folder / "bag", robot, checkpoint=checkpoint or None))
+        self.bag = folder / "bag"
+        self.events: list[Event] = []
+        self._log = folder / "log"
+        self._log.mkdir(parents=True, exist_ok=True)
+        self._files: dict[str, IO[str]] = {
+            p.name: (self._log / f"{p.name}.log").open("w", encoding="utf-8") for p in processes
+        }
+        # Set for this process, too: its own subscriptions must be in the same domain and transport.
+        self.environment = {**own_domain(), "ROS_LOG_DIR": str(self._log.resolve()), **transport_environment()}
+        os.environ.update(self.environment)
+        self._supervisor = Supervisor(processes, on_line=self._write, on_event=self.events.append)
+        self._thread = threading.Thread(target=self._supervisor.run, name="supervisor")
+
+    def __enter__(self) -> SimulatedSystem:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all processes and wait for them; the bag is complete afterwards."""
+        self._supervisor.request_stop()
+        self._thread.join()
+        for file in self._files.values():
+            file.close()
+
+    def check(self) -> None:
+        """Raise :class:`GraphError` with the last lines of the process that ended the system, if one did."""
+        failure = self._supervisor.failure
+        if failure is None:
+            return
+        file = self._log / f"{failure.process}.log"
+        lines = file.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:]
+        raise GraphError("\n".join([failure.text, *(f"  [{failure.process}] {line}" for line in lines)]))
+
+    def deaths(self) -> list[str]:
+        """Tell which processes died by themselves, and how."""
+        return [e.text for e in self.events if e.kind in ("died", "gave_up")]
+
+    def _write(self, name: str, line: str) -> None:
+        file = self._files[name]
+        if not file.closed:
+            file.write(line + "\n")
+            file.flush()

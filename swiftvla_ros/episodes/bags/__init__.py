@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rosbag2 bags: read, written, repaired, whatever state they are in."""

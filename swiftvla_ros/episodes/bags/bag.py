@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of a running system: rosbag2 folders, readable by rosbag2, Foxglove, ``rosbags`` and ``mcap``.
+
+The messages are stored as their serialized bytes, unchanged. The robot's contract lies in the bag's ``contract``
+folder and, with the checkpoint's hash and every node's parameters, in its metadata: a bag alone says what its numbers
+mean and where they came from. Bags of others, and what a killed recorder left, are read the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.load import contract_from_text
+from swiftvla_ros.episodes.bags.mcap_reader import McapFile
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
+from swiftvla_ros.episodes.bags.metadata import parse_metadata
+from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
+from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter, contract_digest
+from swiftvla_ros.episodes.datasets.episode_markers import RecordedEpisode, find_episodes
+from swiftvla_ros.episodes.recording.topics import RecordedTopic, film_topic, recorded_topics
+from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
+
+__all__ = [
+    "Bag",
+    "BagError",
+    "BagMessage",
+    "BagWriter",
+    "Commands",
+    "RawMessage",
+    "RecordedEpisode",
+    "RecordedTopic",
+    "film_topic",
+    "message_types",
+    "recorded_topics",
+    "rgb_of",
+    "stamp_ns",
+]
+
+_JSON_KEYS = ("parameters", "recorder")
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What was commanded: ``t_ns`` int64 [N] (times of the control ticks), ``positions`` float64 [N, J], SI."""
+
+    t_ns: NDArray[np.int64]
+    positions: NDArray[np.float64]
+
+
+class RawMessage(NamedTuple):
+    """A message as it was stored: full topic name, type, time of reception (ns), CDR bytes."""
+
+    topic: str
+    msgtype: str
+    received_ns: int
+    data: bytes
+
+
+class BagMessage(NamedTuple):
+    """A decoded message: the topic as it was asked for, time of reception (ns), message."""
+
+    topic: str
+    received_ns: int
+    message: Any
+
+
+class Bag:
+    """A recorded bag; reading needs no ROS.
+
+    Parameters
+    ----------
+    path
+        The bag's folder, or one ``.mcap`` or ``.db3`` file.
+    contract
+        The robot's, where the bag was recorded without one.
+    salvage
+        Read what can be read of a bag that is damaged before its end; ``damage`` says what is missing.
+
+    Raises
+    ------
+    BagError
+        Not a bag, or a damaged one.
+
+    Attributes
+    ----------
+    folder
+        Where the bag lies.
+    counts, types
+        Messages and type of each topic, by its full name.
+    channels
+        The same with the definitions that the bag brings.
+    start_ns, end_ns
+        Times of reception of the first message and just after the last, ns; equal for an empty bag.
+    damage
+        What is missing, for people: its recorder was killed, a copy was cut; empty for a whole bag.
+    """
+
+    def __init__(self, path: str | Path, contract: Contract | None = None, *, salvage: bool = False) -> None:
+        self.path = Path(path)
+        self.folder = self.path if self.path.is_dir() else self.path.parent
+        self._contract = contract
+        self._notes: list[str] = []
+        self._information: dict[str, Any] = {}
+        files = self._find_files(salvage)
+        self._files = [_open_file(file, salvage) for file in files]
+        self._notes += [f"{f.path.name}: {f.damage}" for f in self._files if f.damage]
+        self._check_digests()
+        self.counts: dict[str, int] = {}
+        self.types: dict[str, str] = {}
+        self.channels: dict[str, Channel] = {}
+        for file in self._files:
+            counts = file.counts()
+            for number, channel in file.channels.items():
+                self.channels.setdefault(channel.topic, channel)
+                self.counts[channel.topic] = self.counts.get(channel.topic, 0) + counts[number]
+                if self.types.setdefault(channel.topic, channel.msgtype) != channel.msgtype:
+                    types = f"{self.types[channel.topic]} and {channel.msgtype}"
+                    raise BagError(f"{self.path}: topic {channel.topic} has two types, {types}; split the bag")
+        spans = [span for file in self._files if (span := file.span()) is not None]
+        self.start_ns = min((first for first, _ in spans), default=0)
+        self.end_ns = max((last + 1 for _, last in spans), default=0)
+        expected = self._information.get("message_count")
+        if isinstance(expected, int) and not self.damage and expected != sum(self.counts.values()):
+            self._notes.append(f"metadata.yaml counts {expected} messages, there are {sum(self.counts.values())}")
+
+    @property
+    def damage(self) -> str:
+        """What is missing, for people; empty for a whole bag."""
+        return "; ".join(self._notes)
+
+    def _find_files(self, salvage: bool) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        if not self.path.is_dir():
+            raise BagError(f"{self.path}: no such folder; write the bag's folder, or its .mcap file")
+        yaml_file = self.path / "metadata.yaml"
+        found = sorted(self.path.glob("*.mcap")) or sorted(self.path.glob("*.db3"))
+        if not yaml_file.is_file():
+            if not found:
+                raise BagError(f"{self.path}: not a bag: neither metadata.yaml nor an .mcap or .db3 file is in it")
+            self._notes.append("metadata.yaml is missing: its recorder was ended, or it was not copied")
+            return found
+        try:
+            self._information = parse_metadata(yaml_file.read_text(encoding="utf-8"))
+            names = self._information["relative_file_paths"]
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("relative_file_paths is no list of names")
+        except (OSError, KeyError, ValueError) as error:
+            self._information = {}
+            if not found:
+                raise BagError(f"{self.path}: metadata.yaml can't be read: {error}") from error
+            self._notes.append(f"metadata.yaml can't be read: {error}")
+            return found
+        mode = str(self._information.get("compression_mode") or "").lower()
+        if mode not in ("", "none"):
+            raise BagError(
+                f"{self.path}: rosbag2 compressed each {mode} of it; unpack it with `ros2 bag convert` "
+                "(recording with --storage-preset-profile zstd_fast needs no unpacking)"
+            )
+        # Names only: a bag reads no file outside of its folder.
+        files = [self.path / PurePath(name).name for name in names]
+        if missing := [file.name for file in files if not file.is_file()]:
+            if not salvage:
+                raise BagError(
+                    f"{self.path}: {', '.join(missing[:5])} is missing; copy it here, or read the rest with salvage"
+                )
+            self._notes.append(f"{', '.join(missing[:5])} is missing")
+        return [file for file in files if file.is_file()]
+
+    def _check_digests(self) -> None:
+        """Tell the channels the hashes of their types that metadata.yaml names; the decoder compares."""
+        topics = self._information.get("topics_with_message_count")
+        digests = {}
+        for entry in topics if isinstance(topics, list) else []:
+            topic = entry.get("topic_metadata") if isinstance(entry, dict) else None
+            if isinstance(topic, dict) and isinstance(topic.get("type_description_hash"), str):
+                digests[topic.get("name")] = topic["type_description_hash"]
+        for file in self._files:
+            for number, channel in file.channels.items():
+                if (digest := digests.get(channel.topic, "")).startswith("RIHS01_"):
+                    file.channels[number] = Channel(
+                        channel.topic, channel.msgtype, channel.definition, channel.language, digest
+                    )
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Where it all came from; ``{}`` for a bag that swiftvla did not record.
+
+        ``contract`` and ``urdf`` (texts), ``contract_sha256``, ``checkpoint`` (folder), ``checkpoint_sha256``,
+        ``package_version``, ``parameters`` (values by node and name) and ``recorder`` (its counts).
+        """
+        data = self._information.get("custom_data")
+        if not isinstance(data, dict) or "package_version" not in data:
+            records = (file.metadata.get(PROVENANCE_RECORD) for file in self._files)
+            data = next((record for record in records if record), {})
+        provenance: dict[str, Any] = {str(key): value for key, value in data.items()}
+        for key in _JSON_KEYS:
+            if key in provenance:
+                try:
+                    provenance[key] = json.loads(provenance[key])
+                except (TypeError, ValueError, RecursionError) as error:
+                    raise BagError(f"{self.path}: {key} in its metadata is not JSON: {error}") from error
+        return provenance
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The contract given, or recorded with the bag.
+
+        Raises
+        ------
+        BagError
+            There is none, or it was changed after the recording.
+        ContractError
+            It can't be used.
+        """
+        if self._contract is not None:
+            return self._contract
+        files = sorted((self.folder / "contract").glob("*.yaml"))
+        text, digest = self.provenance.get("contract"), self.provenance.get("contract_sha256")
+        if files:
+            contract = load_contract(files[0])
+            urdf = contract.file.kinematics and files[0].parent / contract.file.kinematics.urdf
+            urdf_text = urdf.read_text(encoding="utf-8") if urdf else ""
+            if digest and contract_digest(contract.text, urdf_text) != digest:
+                raise BagError(
+                    f"{files[0]}: not the contract that this bag was recorded with (its metadata has another hash); "
+                    "restore it, or name a contract with --robot"
+                )
+            return contract
+        if not isinstance(text, str):
+            raise BagError(f"{self.path}: holds no contract (not recorded by swiftvla); name one with --robot")
+        # A file without its folder: the contract's text names its URDF, so both need a place for a moment.
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "contract.yaml"
+            urdf_name = _urdf_name(text)
+            if urdf_name:
+                (place.parent / urdf_name).write_text(str(self.provenance.get("urdf", "")), encoding="utf-8")
+            place.write_text(text, encoding="utf-8")
+            return contract_from_text(text, place)
+
+    def topic(self, name: str) -> str | None:
+        """Find the full name of a topic given without its namespace, such as ``action_chunk``; None when not there."""
+        suffix = "/" + name.strip("/")
+        found = [t for t in self.counts if t.endswith(suffix)]
+        return min(found, key=len) if found else None
+
+    def messages(self, name: str) -> Iterator[tuple[int, Any]]:
+        """Yield (time of reception in ns, message) of one topic, in the order of reception."""
+        for _, received_ns, message in self.merged([name]):
+            yield received_ns, message
+
+    def merged(
+        self, names: Sequence[str], start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[BagMessage]:
+        """Yield the decoded messages of several topics in the order of reception; topics that are not there have none.
+
+        Raises
+        ------
+        BagError
+            A message can't be decoded, or the file is damaged there.
+        """
+        asked = {topic: name for name in names if (topic := self.topic(name)) is not None}
+        decoders: dict[Channel, Decoder] = {}
+        for ns, channel, data in self._merge(asked, start_ns, end_ns):
+            try:
+                if channel not in decoders:
+                    decoders[channel] = Decoder(channel)
+                message = decoders[channel](data)
+            except BagError as error:
+                raise BagError(f"{self.path}: {channel.topic} at {ns / 1e9:.3f} s: {error}") from error
+            yield BagMessage(asked[channel.topic], ns, message)
+
+    def raw(
+        self, names: Collection[str] | None = None, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[RawMessage]:
+        """Yield stored messages of some topics (None: of all) in the order of reception, without decoding them."""
+        topics = set(self.counts) if names is None else {t for name in names if (t := self.topic(name)) is not None}
+        for ns, channel, data in self._merge(topics, start_ns, end_ns):
+            yield RawMessage(channel.topic, channel.msgtype, ns, data)
+
+    def _merge(
+        self, topics: Collection[str], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[tuple[int, Channel, bytes]]:
+        def read(file: McapFile | SqliteFile, first_ns: int) -> Iterator[tuple[int, Channel | None, bytes]]:
+            # Tells where the file begins before anything of it is read: parts of a long bag are read one by one.
+            yield first_ns, None, b""
+            wanted = [number for number, channel in file.channels.items() if channel.topic in topics]
+            for ns, number, data in file.messages(wanted, start_ns, end_ns):
+                yield ns, file.channels[number], data
+
+        parts = [read(file, span[0]) for file in self._files if (span := file.span()) is not None]
+        for ns, channel, data in heapq.merge(*parts, key=lambda entry: entry[0]):
+            if channel is not None:
+                yield ns, channel, data
+
+    def image_topic(self, camera: str) -> str | None:
+        """Find the full name of a camera's conditioned images, raw or else JPEG; None when there are none."""
+        raw = self.topic(f"observation/{camera}")
+        return raw if raw is not None else self.topic(compressed_topic(f"observation/{camera}"))
+
+    def images(self, camera: str) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+        """Yield (time of reception ns, header stamp ns, RGB uint8 [H, W, 3]) of a camera's conditioned images."""
+        topic = self.image_topic(camera)
+        for received_ns, message in self.messages(topic) if topic is not None else ():
+            try:
+                image = rgb_of(message)
+            except ValueError as error:
+                raise BagError(f"{self.path}: {topic} at {received_ns / 1e9:.3f} s: {error}") from error
+            yield received_ns, stamp_ns(message.header.stamp), image
+
+    def episodes(self) -> list[RecordedEpisode]:
+        """Return the instructions that were followed, in order: when, for how long, and how each ended."""
+        return find_episodes(self)
+
+    def received_ns(self) -> dict[str, list[int]]:
+        """Return the times of reception (ns) of all messages, by full topic name."""
+        times: dict[str, list[int]] = {topic: [] for topic in self.counts}
+        for file in self._files:
+            for number, channel in file.channels.items():
+                times[channel.topic] += file.times(number).tolist()
+        return {topic: sorted(values) for topic, values in times.items()}
+
+    def commands(self) -> list[Commands]:
+        """Return all commands, by the ticks that the executor reports: one piece for each time it was commanding.
+
+        Forward commands carry no stamp, so ``executor_state`` is read: it says what was commanded at which tick. A new
+        piece begins where the executor had let go of the arm, as somebody else may have moved it meanwhile.
+
+        Raises
+        ------
+        BagError
+            None was recorded, or with other joints than the contract's.
+        """
+        names = self.contract.joint_names
+        pieces: list[Commands] = []
+        times: list[int] = []
+        positions: list[NDArray[np.float64]] = []
+        for _, state in self.messages("executor_state"):
+            if state.mode in (state.IDLE, state.RELEASED) or not len(state.commanded_position):
+                pieces += _piece(times, positions)
+                times, positions = [], []
+                continue
+            if tuple(state.joint_names) != names:
+                raise BagError(f"{self.folder}: executor_state has joints {state.joint_names}, the contract {names}")
+            ns = stamp_ns(state.header.stamp)
+            if not times or ns > times[-1]:
+                times.append(ns)
+                positions.append(np.array(state.commanded_position))
+        pieces += _piece(times, positions)
+        if not pieces:
+            raise BagError(f"{self.folder}: no executor_state with a commanded position; was that topic recorded?")
+        return pieces
+
+
+def _piece(times: list[int], positions: list[NDArray[np.float64]]) -> list[Commands]:
+    return [Commands(np.array(times, dtype=np.int64), np.array(positions))] if times else []
+
+
+def stamp_ns(stamp: Any) -> int:
+    """Return a ``builtin_interfaces/Time`` in ns."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def _open_file(path: Path, salvage: bool) -> McapFile | SqliteFile:
+    return SqliteFile(path) if path.suffix == ".db3" else McapFile(path, salvage=salvage)
+
+
+def _urdf_name(contract_text: str) -> str:
+    """Return the name of the URDF that a recorded contract lies beside; empty where it names none."""
+    try:
+        kinematics = yaml.safe_load(contract_text).get("kinematics")
+        return PurePath(kinematics["urdf"]).name if kinematics else ""
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise BagError(f"the contract in the bag's metadata can't be read: {error}") from error

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies what can be read of a bag into a new, whole one, for tools that refuse what a killed recorder left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.metadata import DEFAULT_ROS
+
+
+def repair(
+    broken: Bag,
+    out: Path,
+    *,
+    ros: str = DEFAULT_ROS,
+    compression: str = "",
+    on_message: Callable[[], None] = lambda: None,
+) -> int:
+    """Write every message of ``broken`` into the new bag ``out``, with its contract and provenance.
+
+    Parameters
+    ----------
+    broken
+        The bag, opened with ``salvage`` where it is damaged before its end.
+    ros, compression
+        As :class:`~swiftvla_ros.episodes.bags.bag.BagWriter` takes them.
+    on_message
+        Called after each message, for a progress bar.
+
+    Returns
+    -------
+    int
+        Messages that were written.
+
+    Raises
+    ------
+    BagError
+        ``out`` exists, or the bag holds no contract.
+    """
+    kept = {
+        key: value for key, value in broken.provenance.items() if key not in ("contract", "urdf", "contract_sha256")
+    }
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in kept.items()}
+    count = 0
+    with BagWriter(out, broken.contract, ros=ros, compression=compression, provenance=texts) as writer:
+        writer.tell({"repaired": broken.damage or "nothing was missing"})
+        for topic, channel in broken.channels.items():
+            writer.add_topic(topic, channel.msgtype, definition=channel)
+        for message in broken.raw():
+            writer.write(message.topic, message.msgtype, message.received_ns, message.data)
+            count += 1
+            on_message()
+    return count

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags read as the project's episodes: what the policy saw, and what the arm was commanded meanwhile, at even steps.
+
+Step k of an episode is at ``begin + k · policy.step_s``. Images and state are those that the policy would have paired
+at that moment (``StepGrid``: nothing stamped later), the action is the position
+that the executor commanded at it. Steps that show nothing are left out; steps that must not be imitated have ``expert``
+false: before the first chunk of the instruction is followed, while the executor brakes or holds by itself, and the last
+step before a gap, as what comes next in the bag is not what came next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract, ContractError
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode, stamp_ns
+from swiftvla_ros.episodes.datasets.episode_markers import Outcome
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
+from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.observation import InstructionError, validate_instruction
+from swiftvla_ros.observation.step_grid import GridStep, StepGrid
+
+ONLY_SUCCESSES: tuple[Outcome, ...] = ("succeeded",)
+"""Which episodes are demonstrations where nothing else is asked for."""
+
+_NS = 1_000_000_000
+# Step 0 sees what was stamped before the instruction came.
+_PAST_NS = 1_500_000_000
+# A message is received after its stamp, by more than this only where the machine stood still; and it is a steady clock
+# that receives, simulated time may run faster or slower.
+_EARLIER_NS, _LATER_NS = 5_000_000_000, 5_000_000_000
+_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """The steps of an episode that show something, and what was commanded at each.
+
+    ``action`` [T, J], ``expert`` [T] and ``missing``: for each step that was left out its time and why.
+    """
+
+    steps: list[GridStep]
+    action: NDArray[np.float64]
+    expert: NDArray[np.bool_]
+    missing: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class BagEpisode:
+    """An episode of a bag, not loaded yet.
+
+    Attributes
+    ----------
+    bag
+        The bag; opened already.
+    label
+        What the bag is called among the others.
+    recorded
+        Where in it the episode is.
+    contract
+        Says how cameras, joints and steps are to be understood.
+    """
+
+    bag: Bag
+    label: str
+    recorded: RecordedEpisode
+    contract: Contract
+
+    @property
+    def name(self) -> str:
+        """``<bag>_<episode>``, such as ``run1_episode_000000``."""
+        return f"{self.label}_{self.recorded.name}"
+
+    def steps(self) -> int:
+        """Count its steps; reads stamps, decodes no image."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return len(self._timeline(decode=False).steps)
+
+    def load(self) -> Episode:
+        """Read it through the contract.
+
+        Raises
+        ------
+        EpisodeError
+            A topic is missing or of another robot, the bag is damaged, or no step of it can be imitated.
+        """
+        line = self._timeline(decode=True)
+        seen = [step.observation for step in line.steps if step.observation is not None]
+        try:
+            instruction = validate_instruction(self.recorded.instruction)
+        except InstructionError as error:
+            raise EpisodeError(f"{self.bag.path}: {self.recorded.name}: {error}") from error
+        return Episode(
+            instruction=instruction,
+            images={name: np.stack([s.images[name] for s in seen]) for name in self.contract.camera_names},
+            state=np.stack([s.state for s in seen]).astype(np.float32),
+            action=line.action.astype(np.float32),
+            expert=line.expert,
+            stamps_s=np.array([step.time_ns for step in line.steps], np.float64) / _NS,
+            metadata={
+                "bag": str(self.bag.path),
+                "episode": self.recorded.name,
+                "outcome": self.recorded.outcome,
+                "success": self.recorded.outcome == "succeeded",
+                "steps_left_out": [[(ns - self.recorded.begin_ns) / _NS, reason] for ns, reason in line.missing],
+            },
+        )
+
+    def _timeline(self, *, decode: bool) -> _Timeline:
+        try:
+            steps, commands = self._read(decode)
+        except BagError as error:
+            raise EpisodeError(str(error)) from error
+        shown = [step for step in steps if step.observation is not None]
+        missing = [(step.time_ns, step.reason) for step in steps if step.observation is None]
+        if not shown:
+            reason = missing[0][1] if missing else "it has no step"
+            raise EpisodeError(f"{self.bag.path}: {self.recorded.name}: nothing was seen in it: {reason}")
+        action, expert = commands.at([step.time_ns for step in shown], [_state(step) for step in shown])
+        # A step is skipped between two that are not neighbours.
+        indices = np.array([step.index for step in shown])
+        expert[:-1] &= np.diff(indices) == 1
+        if not expert.any():
+            raise EpisodeError(
+                f"{self.bag.path}: {self.recorded.name}: the executor followed no chunk of it, so nothing can be "
+                "imitated; was executor_state recorded?"
+            )
+        return _Timeline(shown, action, expert, missing)
+
+    def _read(self, decode: bool) -> tuple[list[GridStep], _Commands]:
+        """Sort the messages of the episode's time into its steps; without ``decode`` images are empty."""
+        contract, recorded = self.contract, self.recorded
+        topics = {f"observation/{c}": c for c in contract.camera_names}
+        for name, camera in list(topics.items()):
+            full = self.bag.image_topic(camera)
+            if full is None:
+                raise BagError(
+                    f"{self.bag.path}: no images of camera '{camera}' ({name}); it has {sorted(self.bag.counts)}"
+                )
+            topics[full] = topics.pop(name)
+        for name in ("observation/state", "executor_state"):
+            if self.bag.topic(name) is None:
+                raise BagError(f"{self.bag.path}: lacks topic {name}; record it with `swiftvla record`")
+        first_ns, last_ns = self._received()
+        grid, commands, steps = StepGrid(contract, recorded.begin_ns), _Commands(contract, recorded.instruction_id), []
+        names = [*topics, "observation/state", "executor_state", "action_chunk"]
+        for topic, received_ns, message in self.bag.merged(names, first_ns, last_ns):
+            if topic == "action_chunk":
+                commands.add_chunk(message)
+            elif topic == "executor_state":
+                commands.add_state(self.bag, message)
+            elif (ns := stamp_ns(message.header.stamp)) < recorded.begin_ns - _PAST_NS:
+                continue
+            elif topic == "observation/state":
+                grid.add_state(ns, _positions(self.bag, message, contract))
+            else:
+                where = f"{self.bag.path}: {topic} at {received_ns / _NS:.3f} s"
+                grid.add_image(topics[topic], ns, _image(where, message, contract, topics[topic], decode))
+            steps += self._until_end(grid.settled())
+        steps += grid.finish(recorded.end_ns)
+        return steps, commands
+
+    def _until_end(self, steps: Iterator[GridStep]) -> list[GridStep]:
+        return [step for step in steps if step.time_ns <= self.recorded.end_ns]
+
+    def _received(self) -> tuple[int, int]:
+        """When the messages with the episode's stamps were received, with room on both sides."""
+        stamps = [(ns, stamp_ns(m.header.stamp)) for ns, m in self.bag.messages("policy_state")]
+        first = min(ns for ns, stamp in stamps if stamp >= self.recorded.begin_ns)
+        last = max(ns for ns, stamp in stamps if stamp <= self.recorded.end_ns)
+        return first - _EARLIER_NS, last + _LATER_NS
+
+
+class _Commands:
+    """What the executor commanded, and whether it followed a chunk of the episode's instruction."""
+
+    def __init__(self, contract: Contract, instruction_id: int) -> None:
+        self._contract = contract
+        self._instruction_id = instruction_id
+        self._chunks: set[int] = set()
+        self._times: list[int] = []
+        self._positions: list[NDArray[np.float64]] = []
+        self._followed: list[int] = []
+        # A tick older than this tells nothing of now.
+        self._patience_ns = round(contract.policy.max_state_age_s * _NS)
+
+    def add_chunk(self, chunk: Any) -> None:
+        if chunk.instruction_id == self._instruction_id:
+            self._chunks.add(int(chunk.chunk_id))
+
+    def add_state(self, bag: Bag, state: Any) -> None:
+        ns, position = stamp_ns(state.header.stamp), np.asarray(state.commanded_position, np.float64)
+        if self._times and ns <= self._times[-1]:
+            return
+        if position.size and tuple(state.joint_names) != self._contract.joint_names:
+            raise BagError(
+                f"{bag.path}: executor_state has joints {list(state.joint_names)}, {self._contract.path} has "
+                f"{list(self._contract.joint_names)}; name the contract that the bag was recorded with"
+            )
+        self._times.append(ns)
+        self._positions.append(position)
+        self._followed.append(int(state.chunk_id) if state.mode in (state.FRESH, state.TAIL) else 0)
+
+    def at(
+        self, times_ns: Sequence[int], states: Sequence[NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The newest command at each time [T, J], and whether it is to be imitated [T].
+
+        Where nothing was commanded the arm stays where it is.
+        """
+        action, expert = np.array(states, np.float64), np.zeros(len(times_ns), bool)
+        for row, (time_ns, index) in enumerate(
+            zip(times_ns, np.searchsorted(self._times, times_ns, "right") - 1, strict=True)
+        ):
+            if index < 0 or time_ns - self._times[index] > self._patience_ns or not self._positions[index].size:
+                continue
+            action[row] = self._positions[index]
+            expert[row] = self._followed[index] in self._chunks
+        return action, expert
+
+
+def open_bags(
+    folder: Path, contract: Contract, outcomes: Collection[Outcome] = ONLY_SUCCESSES
+) -> tuple[list[BagEpisode], list[str]]:
+    """List the episodes of a folder of bags, in the order of names and of time, and load none.
+
+    Parameters
+    ----------
+    folder
+        A bag, or a folder with bags in it.
+    contract
+        The robot's.
+    outcomes
+        How an episode must have ended to be listed.
+
+    Returns
+    -------
+    The episodes, and for each one that was left out a line that says why.
+
+    Raises
+    ------
+    EpisodeError
+        A bag can't be read, or holds another robot's data; or no episode is left.
+    """
+    episodes, left_out = [], []
+    for label, path in _labels(folder, find_bags(folder)).items():
+        try:
+            bag = Bag(path, contract)
+            recorded = bag.episodes()
+        except (BagError, ContractError) as error:
+            raise EpisodeError(f"{error} (or move this bag out of {folder})") from error
+        if not recorded:
+            left_out.append(f"{label}: no instruction was followed in it")
+        for entry in recorded:
+            if entry.outcome in outcomes:
+                episodes.append(BagEpisode(bag, label, entry, contract))
+            else:
+                left_out.append(f"{label}_{entry.name}: {entry.outcome} ({entry.text})")
+    if not episodes:
+        reasons = "; ".join(left_out[:5]) + ("; …" if len(left_out) > 5 else "")
+        raise EpisodeError(f"{folder}: no episode {' or '.join(outcomes)}: {reasons or 'there is no bag'}")
+    return episodes, left_out
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Return the bags in a folder, at most some levels down, or the folder itself where it is one, in order."""
+    return sorted(_bags(folder, _DEPTH)) if folder.is_dir() else []
+
+
+def _bags(folder: Path, depth: int) -> Iterator[Path]:
+    if any(folder.glob("*.mcap")) or any(folder.glob("*.db3")):
+        yield folder
+    elif depth:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                yield from _bags(path, depth - 1)
+
+
+def _labels(folder: Path, bags: Sequence[Path]) -> dict[str, Path]:
+    """Names that tell the bags apart: the folders' own, or with the folders above where two are called the same."""
+    names = [path.resolve().name for path in bags]
+    if len(set(names)) != len(names):
+        names = ["_".join(path.relative_to(folder).parts) for path in bags]
+    if len(set(names)) != len(names):
+        raise EpisodeError(f"{folder}: two bags are called the same ({', '.join(names)}); rename one")
+    return dict(zip(names, bags, strict=True))
+
+
+def _state(step: GridStep) -> NDArray[np.float64]:
+    assert step.observation is not None
+    return step.observation.state
+
+
+def _positions(bag: Bag, message: Any, contract: Contract) -> NDArray[np.float64]:
+    """The measured joints [J] of a message of ``observation/state``."""
+    if tuple(message.name) != contract.joint_names:
+        raise BagError(
+            f"{bag.path}: observation/state has joints {list(message.name)}, {contract.path} has "
+            f"{list(contract.joint_names)}; name the contract that the bag was recorded with"
+        )
+    position = np.array(message.position, np.float64)
+    if position.shape != (len(message.name),) or not np.isfinite(position).all():
+        raise BagError(f"{bag.path}: observation/state: positions {position.tolist()} are not finite, or too few")
+    return position
+
+
+def _image(where: str, message: Any, contract: Contract, camera: str, decode: bool) -> NDArray[np.uint8]:
+    if not decode:
+        return np.zeros((0, 0, 3), np.uint8)
+    try:
+        image = rgb_of(message)
+    except ValueError as error:
+        raise BagError(f"{where}: {error}") from error
+    width, height = contract.camera(camera).size
+    if image.shape != (height, width, 3):
+        raise BagError(
+            f"{where}: the image is {image.shape[1]}×{image.shape[0]}, {contract.path} says {width}×{height}; name the "
+            "contract that the bag was recorded with"
+        )
+    return image

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics a recording holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.episodes.datasets.episode_markers import STATUS_TOPIC, STATUS_TYPE
+
+_CAMERA_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+
+
+@dataclass(frozen=True)
+class RecordedTopic:
+    """A topic that the recorder stores: its relative (or absolute) name and type, as ``package/msg/Name``."""
+
+    name: str
+    msgtype: str
+
+
+def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTopic]:
+    """List what a recording holds: what the policy saw and wanted, what was commanded and what was measured.
+
+    With ``raw`` also the cameras' own topics, from which everything can be conditioned again.
+    """
+    # Goals of an action are no topic: what they command is in executor_state, as for every output.
+    kinds = {
+        "forward_position": "std_msgs/msg/Float64MultiArray",
+        "forward_velocity": "std_msgs/msg/Float64MultiArray",
+        "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    }
+    control, gripper = contract.control, contract.gripper
+    commands = [RecordedTopic(control.topic, kinds[control.output])] if control.output in kinds else []
+    if gripper is not None and gripper.topic is not None:
+        commands.append(RecordedTopic(gripper.topic, kinds["forward_position"]))
+    return [
+        *(RecordedTopic(f"observation/{name}", "sensor_msgs/msg/Image") for name in contract.camera_names),
+        RecordedTopic("observation/state", "sensor_msgs/msg/JointState"),
+        RecordedTopic(contract.joint_states.topic, "sensor_msgs/msg/JointState"),
+        RecordedTopic("action_chunk", "swiftvla_ros/msg/ActionChunk"),
+        RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
+        RecordedTopic("policy_state", "swiftvla_ros/msg/PolicyState"),
+        RecordedTopic("task_verdict", "swiftvla_ros/msg/TaskVerdict"),
+        RecordedTopic("speed_scale", "std_msgs/msg/Float64"),
+        RecordedTopic("shadow/predicted", "trajectory_msgs/msg/JointTrajectory"),
+        RecordedTopic("shadow/error", "sensor_msgs/msg/JointState"),
+        RecordedTopic("geometry_features", "swiftvla_ros/msg/GeometryFeatures"),
+        RecordedTopic(STATUS_TOPIC, STATUS_TYPE),
+        RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+        RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
+        RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
+        *commands,
+        *(RecordedTopic(c.topic, camera_type(c)) for c in contract.cameras if raw),
+    ]
+
+
+def camera_type(camera: Camera) -> str:
+    """Return the type of the messages that a camera's driver publishes."""
+    return _CAMERA_TYPES[camera.transport]
+
+
+def film_topic(camera: str) -> str:
+    """Name the topic of small JPEGs of a camera's raw images, recorded for people; no policy sees them.
+
+    Their time of reception in the bag is when the driver published the raw image.
+    """
+    return f"film/{camera}"

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the geometry transformer over recorded episodes, many of them side by side, and stores their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
+from swiftvla_ros.episodes.datasets.store import Episode
+from swiftvla_ros.episodes.teacher.stream import geometry_sha256, stack_views, view_order
+from swiftvla_ros.episodes.teacher.targets import (
+    EpisodeTargets,
+    TargetsConfig,
+    TargetsError,
+    check_room,
+    prepare,
+    write_shard,
+)
+
+if TYPE_CHECKING:
+    from swiftvla_ros.geometry.feature_stream import FeatureStream, Precision
+
+# Stamps further apart than this many steps have a gap between them.
+_GAP_STEPS = 1.5
+
+
+@dataclass(frozen=True)
+class TeacherRun:
+    """What to compute, in plain values that go to worker processes.
+
+    Attributes
+    ----------
+    episodes
+        Folder of episodes.
+    out
+        Folder of the targets.
+    geometry
+        The geometry checkpoint.
+    contract
+        The robot's contract file.
+    front
+        The camera whose features are stored.
+    cache_steps
+        Window lengths K.
+    batch
+        Episodes that run side by side, and make up one shard.
+    device
+        cpu or cuda.
+    precision
+        What the transformer computes in.
+    """
+
+    episodes: Path
+    out: Path
+    geometry: Path
+    contract: Path
+    front: str
+    cache_steps: tuple[int, ...]
+    batch: int
+    device: str
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: ``groups`` of episode names, ``steps`` in them, and the bytes needed and free.
+
+    ``finished`` episodes have their targets already.
+    """
+
+    groups: list[tuple[str, ...]]
+    steps: int
+    needed_bytes: int
+    free_bytes: int
+    finished: int
+
+
+def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
+    """Prepare the folder and share the episodes without targets out to groups.
+
+    Parameters
+    ----------
+    run
+        What to compute.
+    part
+        (i, n): this run does the i-th of n parts of the episodes, 1 ≤ i ≤ n.
+
+    Raises
+    ------
+    EpisodeError, TargetsError, ViewError, GeometryCheckpointError
+        Episodes, folder, camera or checkpoint can't be used, or the disk is too small.
+    """
+    contract = load_contract(run.contract)
+    views = view_order(contract, run.front)
+    stream = _stream(run.geometry, run.device, run.precision)
+    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
+    handles = open_episodes(run.episodes, contract)[part[0] - 1 :: part[1]]
+    finished = prepare(run.out, config)
+    pending = [(handle.steps(), handle.name) for handle in handles if handle.name not in finished]
+    steps = sum(count for count, _ in pending)
+    free = check_room(run.out, steps * config.row_bytes())
+    # Episodes of like length side by side: a batch runs until its longest has ended.
+    pending.sort()
+    names = [name for _, name in pending]
+    groups = [tuple(names[i : i + run.batch]) for i in range(0, len(names), run.batch)]
+    return Plan(groups, steps, steps * config.row_bytes(), free, len(handles) - len(pending))
+
+
+def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
+    """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
+    handles, contract = _episodes(run.episodes, run.contract)
+    views = view_order(contract, run.front)
+    stream = _stream(run.geometry, run.device, run.precision)
+    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
+    episodes = {name: handles[name].load() for name in names}
+    for name, episode in episodes.items():
+        if (np.diff(episode.stamps_s) <= 0).any():
+            raise TargetsError(f"{run.episodes}: episode '{name}' has stamps that don't grow; record it again")
+    features = stream_episodes(stream, list(episodes.values()), views, contract, run.cache_steps)
+    write_shard(
+        run.out,
+        config,
+        [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)],
+    )
+    return sum(len(episode.stamps_s) for episode in episodes.values())
+
+
+def stream_episodes(
+    stream: FeatureStream,
+    episodes: Sequence[Episode],
+    views: tuple[str, ...],
+    contract: Contract,
+    cache_steps: tuple[int, ...],
+) -> list[dict[int, np.ndarray]]:
+    """Run episodes side by side: for each, K → float16 [T, tokens, dim].
+
+    Where steps are missing in an episode the transformer forgets what it saw: it was trained on even steps.
+    """
+    out = [
+        {k: np.empty((len(e.stamps_s), stream.tokens, stream.dim), np.float16) for k in cache_steps} for e in episodes
+    ]
+    runs = [(b, begin, end) for b, e in enumerate(episodes) for begin, end in even_runs(e.stamps_s)]
+    stream.start(len(runs), cache_steps)
+    for t in range(max(end - begin for _, begin, end in runs)):
+        # One that has ended shows its last step on; rows don't affect each other.
+        now = [
+            {name: images[min(begin + t, end - 1)] for name, images in episodes[b].images.items()}
+            for b, begin, end in runs
+        ]
+        features = stream.step(stack_views(now, views, contract, stream.image_size))
+        for row, (b, begin, end) in enumerate(runs):
+            if begin + t < end:
+                for i, k in enumerate(cache_steps):
+                    out[b][k][begin + t] = features[row, i]
+    return out
+
+
+def even_runs(stamps_s: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Split an episode where steps are missing: (begin, end) of each run of steps without a gap."""
+    steps_s = np.diff(stamps_s)
+    cuts = np.flatnonzero(steps_s > _GAP_STEPS * np.median(steps_s)) + 1 if len(steps_s) else np.zeros(0, np.int64)
+    edges = [0, *cuts.tolist(), len(stamps_s)]
+    return list(pairwise(edges))
+
+
+@lru_cache(maxsize=1)
+def _episodes(folder: Path, contract_path: Path) -> tuple[dict[str, EpisodeHandle], Contract]:
+    """A process lists the folder once."""
+    contract = load_contract(contract_path)
+    return {handle.name: handle for handle in open_episodes(folder, contract)}, contract
+
+
+@lru_cache(maxsize=1)
+def _stream(geometry: Path, device: str, precision: Precision) -> FeatureStream:
+    """A process loads the network once."""
+    from swiftvla_ros.geometry.feature_stream import FeatureStream
+
+    return FeatureStream(geometry, device=device, precision=precision)
+
+
+_sha256 = lru_cache(maxsize=1)(geometry_sha256)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of one chunk and the next, where both have something to say.
+
+``smooth`` leaves the rows alone: the two paths fade into each other afterwards. ``replace`` leaves them alone, too, and
+the motion takes the shortest way over that the limits allow. ``linear`` and ``cosine`` go from the old rows to the new
+ones over a time. ``ensemble`` takes, at each time, a weighted mean of all chunks that reach it; the oldest counts most,
+each later one less by the factor exp(-decay), as in ACT's temporal ensembling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.control import BlendKind
+from swiftvla_ros.motion.chunk import NS, Chunk
+from swiftvla_ros.motion.planning.splice import Rows, same_source
+
+Array = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+MOST_CHUNKS = 64
+"""Chunks that an ensemble remembers: more than reach one time at any usual rate."""
+
+
+class Blend:
+    """How rows join the ones before.
+
+    Parameters
+    ----------
+    kind
+        One of the kinds above.
+    over_s
+        Of ``linear`` and ``cosine``.
+    decay
+        Of ``ensemble``.
+    kept
+        Column that is never blended: a gripper that is either open or closed.
+    """
+
+    def __init__(self, kind: BlendKind, over_s: float, decay: float, kept: int | None = None) -> None:
+        self._kind, self._over_s, self._decay, self._kept = kind, over_s, decay, kept
+        self._past: list[tuple[Chunk, Times, Array]] = []
+
+    @property
+    def fades_paths(self) -> bool:
+        """Whether the paths through the rows are to fade into each other."""
+        return self._kind == "smooth"
+
+    def forget(self) -> None:
+        """A motion begins from rest: nothing before it counts."""
+        self._past = []
+
+    def remember(self, chunk: Chunk, times_ns: Times, positions: Array, now_ns: int) -> None:
+        """Take note of the rows [K, J] at times [K] of a chunk that is followed."""
+        if self._kind == "ensemble":
+            still = [past for past in self._past if past[1][-1] > now_ns and same_source(past[0], chunk)]
+            self._past = [*still[-MOST_CHUNKS + 1 :], (chunk, times_ns, positions)]
+
+    def joined(self, older: Rows | None, chunk: Chunk, now_ns: int) -> Callable[[Times, Array], Array]:
+        """What makes of rows [K, J] at times [K] of ``chunk`` the rows to be followed from now on."""
+
+        def rows(times_ns: Times, positions: Array) -> Array:
+            if older is None or not same_source(older.chunk, chunk):
+                return positions
+            if self._kind in ("linear", "cosine"):
+                blended = self._over_time(times_ns, positions, older, now_ns)
+            elif self._kind == "ensemble":
+                blended = self._mean(times_ns, positions, chunk, now_ns)
+            else:
+                return positions
+            if self._kept is not None:
+                blended[:, self._kept] = positions[:, self._kept]
+            return blended
+
+        return rows
+
+    def _over_time(self, times_ns: Times, positions: Array, older: Rows, now_ns: int) -> Array:
+        over_s = min(self._over_s, (older.end_ns - now_ns) / NS)
+        if over_s <= 0.0:
+            return positions.copy()
+        share = np.clip((times_ns - now_ns) / NS / over_s, 0.0, 1.0)
+        if self._kind == "cosine":
+            share = 0.5 - 0.5 * np.cos(np.pi * share)
+        before = _at(times_ns, older.times_ns, older.positions, now_ns)
+        return np.asarray(before + share[:, None] * (positions - before))
+
+    def _mean(self, times_ns: Times, positions: Array, chunk: Chunk, now_ns: int) -> Array:
+        total, weights = np.zeros_like(positions), np.zeros((len(times_ns), 1))
+        oldest = np.zeros(len(times_ns))
+        for source, times, rows in [*self._past, (chunk, times_ns, positions)]:
+            if not same_source(source, chunk):
+                continue
+            reaches = (times_ns >= times[0]) & (times_ns <= times[-1])
+            weight = np.where(reaches, np.exp(-self._decay * oldest), 0.0)[:, None]
+            total += weight * _at(times_ns, times, rows, now_ns)
+            weights += weight
+            oldest += reaches
+        return total / weights
+
+
+def _at(t_ns: Times, times_ns: Times, rows: Array, now_ns: int) -> Array:
+    """Rows [K, J] between their times, at times [N]."""
+    t, times = (t_ns - now_ns) / NS, (times_ns - now_ns) / NS
+    return np.stack([np.interp(t, times, column) for column in rows.T], axis=1)

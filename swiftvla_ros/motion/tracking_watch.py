@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the arm does what it is told: a joint that falls behind its command, a measurement that never changes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.executor_codes import Reason
+from swiftvla_ros.motion.chunk import NS
+from swiftvla_ros.motion.config import ExecutorConfig
+
+Array = NDArray[np.float64]
+
+
+class Watch:
+    """Compares measured positions with the commands of the same time, joint by joint.
+
+    Both watches need time, so that neither a single bad state nor the lag of a driver sets them off. A joint that is
+    meant to be held up by what it touches (the gripper) is left out.
+    """
+
+    def __init__(self, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
+        self._names = joint_names
+        self._watched = np.array([name not in config.unwatched_joints for name in joint_names])
+        self._tolerance, self._off_for_ns = config.tracking_tolerance, round(config.tracking_for_s * NS)
+        self._moved, self._same_for_ns = config.frozen_moved, round(config.frozen_for_s * NS)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: nothing is commanded, or time jumped."""
+        self._last_ns = 0
+        self._seen: Array | None = None
+
+    def look(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
+        """What is wrong, with the joint and both numbers, from positions [J] at ``now_ns``; None while nothing is."""
+        if self._seen is None or now_ns < self._last_ns:
+            self._seen, self._off_ns, self._same_ns = measured.copy(), np.full(len(measured), now_ns), np.zeros(0)
+            self._same_ns = self._off_ns.copy()
+            self._low, self._high = commanded.copy(), commanded.copy()
+        self._last_ns = now_ns
+        return self._tracking(measured, commanded, now_ns) or self._frozen(measured, commanded, now_ns)
+
+    def _tracking(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
+        if self._tolerance is None:
+            return None
+        error = np.abs(commanded - measured)
+        self._off_ns[error <= self._tolerance] = now_ns
+        off_ns = np.where(self._watched, now_ns - self._off_ns, -1)
+        j = int(off_ns.argmax())
+        if off_ns[j] < self._off_for_ns or error[j] <= self._tolerance:
+            return None
+        return Reason.TRACKING_ERROR, (
+            f"joint '{self._names[j]}' does not follow: commanded {commanded[j]:.3f}, measured {measured[j]:.3f}, more "
+            f"than {self._tolerance:g} apart for {off_ns[j] / NS:.2f} s; call ~/reset once the arm is free"
+        )
+
+    def _frozen(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
+        if self._moved is None:
+            return None
+        changed = measured != self._seen
+        self._seen = measured.copy()
+        self._same_ns[changed] = now_ns
+        self._low = np.where(changed, commanded, np.minimum(self._low, commanded))
+        self._high = np.where(changed, commanded, np.maximum(self._high, commanded))
+        moved = np.where(self._watched & (now_ns - self._same_ns >= self._same_for_ns), self._high - self._low, -1.0)
+        j = int(moved.argmax())
+        if moved[j] < self._moved:
+            return None
+        same_s = (now_ns - self._same_ns[j]) / NS
+        return Reason.JOINT_FROZEN, (
+            f"joint '{self._names[j]}' is frozen: measured {measured[j]:.3f} for {same_s:.2f} s while its command "
+            f"moved by {moved[j]:.3f}; call ~/reset once its joint states are back"
+        )

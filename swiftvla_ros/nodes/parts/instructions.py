@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the policy is told what to do: the service ``set_instruction`` and the action ``run_instruction``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.node import Node
+from rclpy.task import Future
+
+from swiftvla_ros.action import RunInstruction
+from swiftvla_ros.msg import ExecutorState, TaskVerdict
+from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.observation import InstructionError
+from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
+from swiftvla_ros.srv import SetInstruction
+
+_NS = 1_000_000_000
+_PHASES = {
+    ExecutorState.IDLE: "waiting for the first command",
+    ExecutorState.FRESH: "moving",
+    ExecutorState.TAIL: "following the rows that are left",
+    ExecutorState.DECELERATING: "slowing down",
+    ExecutorState.HOLD: "holding",
+    ExecutorState.RELEASED: "released",
+    ExecutorState.STOPPED: "stopped",
+}
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """The goal being run; ``done`` resolves to (outcome, message)."""
+
+    handle: Any
+    instruction: Instruction
+    accepted_ns: int
+    timeout_ns: int
+    chunks_before: int
+    done: Future
+
+
+class InstructionServer:
+    """One instruction at a time: a newer one, by either way, replaces the older. All in the executor's thread.
+
+    Parameters
+    ----------
+    node
+        Owner of the service and the action.
+    now_ns
+        Present time.
+    check
+        Gives the text to follow, or raises InstructionError: the policy's own check.
+    follow
+        Called with each new instruction, and with None when a goal has ended.
+    status
+        What the inference is doing, for the feedback.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        now_ns: Callable[[], int],
+        check: Callable[[str], str],
+        follow: Callable[[Instruction | None], None],
+        status: Callable[[], InferenceStatus],
+    ) -> None:
+        self._node = node
+        self._now_ns = now_ns
+        self._check = check
+        self._follow = follow
+        self._status = status
+        self._count = 0
+        self._goal: _Goal | None = None
+        self._executor_mode: int | None = None
+        self.accepting = False
+        self.current: Instruction | None = None
+        self._service = node.create_service(SetInstruction, "set_instruction", self._set)
+        self._action = ActionServer(
+            node,
+            RunInstruction,
+            "run_instruction",
+            self._run,
+            goal_callback=lambda _request: GoalResponse.ACCEPT,
+            cancel_callback=self._cancel,
+        )
+
+    def destroy(self) -> None:
+        """Give service and action back."""
+        self._node.destroy_service(self._service)
+        self._action.destroy()
+
+    def refuse_all(self, reason: str) -> None:
+        """Accept no instruction from now on, and end the running goal."""
+        self.accepting = False
+        self._end(RunInstruction.Result.FAILED, reason)
+        if self.current is not None:
+            self._change(None)
+
+    def judge(self, verdict: TaskVerdict) -> None:
+        """Take a verdict; one of another instruction, or from before the goal, is ignored."""
+        goal = self._goal
+        if goal is None or verdict.instruction_id != goal.instruction.id:
+            return
+        if stamp_ns(verdict.header.stamp) < goal.accepted_ns:
+            return
+        if verdict.verdict == TaskVerdict.DONE:
+            self._end(RunInstruction.Result.SUCCEEDED, verdict.text)
+        elif verdict.verdict != TaskVerdict.PENDING:
+            self._end(RunInstruction.Result.FAILED, verdict.text)
+
+    def watch(self, state: ExecutorState) -> None:
+        """Remember what the executor does, for the feedback."""
+        self._executor_mode = state.mode
+
+    def tick(self) -> None:
+        """Publish feedback and end the goal when its time is over; called a few times a second."""
+        goal = self._goal
+        if goal is None:
+            return
+        elapsed_ns = self._now_ns() - goal.accepted_ns
+        if 0 < goal.timeout_ns < elapsed_ns:
+            self._end(RunInstruction.Result.TIMEOUT, f"not done within {goal.timeout_ns / _NS:g} s")
+            return
+        status = self._status()
+        phase = status.reason or _PHASES.get(self._executor_mode, "waiting for the trajectory executor")
+        goal.handle.publish_feedback(
+            RunInstruction.Feedback(
+                phase=phase, elapsed_s=elapsed_ns / _NS, chunks=max(0, status.chunks - goal.chunks_before)
+            )
+        )
+
+    def _accept(self, text: str) -> Instruction:
+        """A valid text as a new instruction; raises InstructionError."""
+        if not self.accepting:
+            raise InstructionError("the policy node is not active; activate it first")
+        valid = self._check(text)
+        self._count += 1
+        return Instruction(valid, self._count)
+
+    def _change(self, instruction: Instruction | None) -> None:
+        self.current = instruction
+        self._follow(instruction)
+        what = f"instruction {instruction.id}: '{instruction.text}'" if instruction else "no instruction"
+        self._node.get_logger().info(what)
+
+    def _set(self, request: SetInstruction.Request, response: SetInstruction.Response) -> SetInstruction.Response:
+        try:
+            instruction = self._accept(request.instruction)
+        except InstructionError as error:
+            response.message = str(error)
+            return response
+        self._end(RunInstruction.Result.CANCELED, f"replaced by '{instruction.text}'", stop=False)
+        self._change(instruction)
+        response.success = True
+        response.instruction_id = instruction.id
+        response.message = f"following '{instruction.text}' from the next chunk on"
+        return response
+
+    async def _run(self, handle: Any) -> RunInstruction.Result:
+        try:
+            instruction = self._accept(handle.request.instruction)
+        except InstructionError as error:
+            handle.abort()
+            return RunInstruction.Result(outcome=RunInstruction.Result.REFUSED, message=str(error))
+        self._end(RunInstruction.Result.CANCELED, f"replaced by '{instruction.text}'", stop=False)
+        timeout = handle.request.timeout
+        goal = _Goal(
+            handle,
+            instruction,
+            self._now_ns(),
+            timeout.sec * _NS + timeout.nanosec,
+            self._status().chunks,
+            Future(),
+        )
+        self._goal = goal
+        self._change(instruction)
+        outcome, message = await goal.done
+        if outcome == RunInstruction.Result.SUCCEEDED:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return RunInstruction.Result(
+            success=outcome == RunInstruction.Result.SUCCEEDED,
+            outcome=outcome,
+            message=message,
+            instruction_id=instruction.id,
+        )
+
+    def _cancel(self, handle: Any) -> CancelResponse:
+        if self._goal is not None and self._goal.handle == handle:
+            self._end(RunInstruction.Result.CANCELED, "cancelled")
+        return CancelResponse.ACCEPT
+
+    def _end(self, outcome: int, message: str, *, stop: bool = True) -> None:
+        """End the running goal, if any; with ``stop`` nothing is followed afterwards."""
+        goal, self._goal = self._goal, None
+        if goal is None:
+            return
+        if stop:
+            self._change(None)
+        goal.done.set_result((outcome, message))

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that infers: the newest paired observation in, a chunk with its provenance out. No ROS in here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
+from swiftvla_ros.observation.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
+from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
+from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
+
+if TYPE_CHECKING:
+    from swiftvla_ros.policy import Policy
+
+_NS = 1_000_000_000
+# Without any message the reason for silence is looked at again this often.
+_WAIT_S = 0.1
+# A camera at just the wanted rate jitters: its images may come this much sooner without every other one being skipped.
+_PERIOD_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What to do; ``id`` counts from 1."""
+
+    text: str
+    id: int
+
+
+@dataclass(frozen=True)
+class InferredChunk:
+    """Rows [H, J] (SI, contract order) and where they come from; times in ns on the caller's clock.
+
+    ``rows_ahead`` [n, J] are what ``guidance`` was given to continue: the first ``frozen_rows`` as executed, the others
+    as planned. All three are empty where no guidance was at work.
+    """
+
+    positions: NDArray[np.float64]
+    chunk_id: int
+    instruction: Instruction
+    observation: PairedObservation
+    inference_start_ns: int
+    inference_end_ns: int
+    frozen_rows: int = 0
+    guidance: str = ""
+    rows_ahead: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True)
+class InferenceStatus:
+    """A snapshot for reports: ``reason`` is empty while chunks are being computed."""
+
+    reason: str = "no instruction"
+    chunks: int = 0
+    dropped_stale: int = 0
+    dropped_unpaired: int = 0
+    dropped_invalid: int = 0
+    latency_s: dict[str, float] = field(default_factory=dict)
+
+
+class InferenceThread:
+    """Owns the pairing and the policy's thread, which starts at once and runs until :meth:`end`.
+
+    ``add_image``, ``add_state``, ``instruct``, ``follow``, ``clear``, ``status`` and ``drop_invalid`` are called by the
+    node's executor thread; ``now_ns`` and ``publish`` are called by the inference thread. One condition guards all
+    shared fields; it is never held during inference.
+
+    Parameters
+    ----------
+    policy
+        A loaded policy.
+    pairing
+        Empty histories; owned by this object from now on.
+    noise
+        Noise that every chunk starts from [H, J'].
+    chunk_ids
+        Numbers of the chunks.
+    min_period_s
+        Shortest time between the observations of two inferences; 0 takes every new one.
+    now_ns
+        Present time.
+    publish
+        Takes every chunk.
+    report
+        Takes texts of errors.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        pairing: ObservationPairing,
+        *,
+        noise: NDArray[np.float32],
+        chunk_ids: Iterator[int],
+        min_period_s: float,
+        now_ns: Callable[[], int],
+        publish: Callable[[InferredChunk], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self._policy = policy
+        self._pairing = pairing
+        self._noise = noise
+        self._chunk_ids = chunk_ids
+        self._min_step_ns = round(min_period_s * _NS * _PERIOD_SHARE)
+        self._now_ns = now_ns
+        self._publish = publish
+        self._report = report
+        self._condition = threading.Condition()
+        self._ending = False
+        self._instruction: Instruction | None = None
+        # Grows when what is being inferred has become worthless: other words, another time.
+        self._epoch = 0
+        self._used_ns: int | None = None
+        self._dropped_ns: int | None = None
+        self._status = InferenceStatus()
+        self._to_come = RowsToCome(policy.step_s)
+        self._delay = MeasuredDelay()
+        self._delay_of = 0
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """End the thread and wait for it; a running inference is finished first, and not published."""
+        with self._condition:
+            self._ending = True
+            self._condition.notify()
+        self._thread.join()
+
+    def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8], received_ns: int) -> None:
+        """Take a conditioned image."""
+        with self._condition:
+            if self._pairing.add_image(camera, stamp_ns, image, received_ns):
+                self._condition.notify()
+
+    def add_state(self, stamp_ns: int, state: NDArray[np.float64], received_ns: int) -> None:
+        """Take a joint state."""
+        with self._condition:
+            if self._pairing.add_state(stamp_ns, state, received_ns):
+                self._condition.notify()
+
+    def instruct(self, instruction: Instruction | None) -> None:
+        """Follow another instruction from the next chunk on; None: infer no more."""
+        with self._condition:
+            self._instruction = instruction
+            self._epoch += 1
+            self._condition.notify()
+
+    def follow(self, following: Following, delay_s: float | None) -> None:
+        """Take note of what the executor does, and how long the chunk that it follows took to get there."""
+        with self._condition:
+            self._to_come.following(following)
+            if delay_s is not None and following.chunk_id != self._delay_of:
+                self._delay_of = following.chunk_id
+                self._delay.add(delay_s)
+
+    def drop_invalid(self) -> None:
+        """Count a message that could not be used."""
+        with self._condition:
+            self._status = replace(self._status, dropped_invalid=self._status.dropped_invalid + 1)
+
+    def clear(self) -> None:
+        """Forget all observations, as after a clock jump."""
+        with self._condition:
+            self._pairing.clear()
+            self._to_come.clear()
+            self._used_ns = self._dropped_ns = None
+            self._epoch += 1
+
+    def status(self) -> InferenceStatus:
+        """What is going on."""
+        with self._condition:
+            return self._status
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                observation = self._await_observation()
+                instruction, epoch = self._instruction, self._epoch
+                if observation is None or instruction is None:
+                    return
+                executed, planned = self._rows_ahead(observation, instruction)
+            start_ns = self._now_ns()
+            try:
+                positions = self._policy.infer(
+                    Observation(observation.images, observation.state, instruction.text),
+                    noise=self._noise,
+                    executed=executed,
+                    planned=planned,
+                )
+            except Exception as error:  # noqa: BLE001  (a failing policy must not end the thread that reports it)
+                self._fail(f"inference failed: {error}")
+                continue
+            if not np.isfinite(positions).all():
+                self._fail("the policy computed positions that are not finite; the chunk is not published")
+                continue
+            end_ns = self._now_ns()
+            chunk = InferredChunk(positions, next(self._chunk_ids), instruction, observation, start_ns, end_ns)
+            if executed is not None and planned is not None:
+                chunk = replace(
+                    chunk,
+                    frozen_rows=len(executed),
+                    guidance=self._policy.guidance,
+                    rows_ahead=np.concatenate([executed, planned]),
+                )
+            with self._condition:
+                if self._ending:
+                    return
+                current = self._epoch == epoch
+                if current:
+                    self._to_come.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
+                    chunks = self._status.chunks + 1
+                    self._status = replace(self._status, reason="", chunks=chunks, latency_s=_stages(chunk))
+            if current:
+                self._publish(chunk)
+
+    def _rows_ahead(
+        self, observation: PairedObservation, instruction: Instruction
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """What will have been executed when the chunk arrives, and what is planned after it; the condition is held.
+
+        None where nothing is known, and for a policy without guidance.
+        """
+        if self._policy.guidance == NO_GUIDANCE:
+            return None, None
+        count = min(self._delay.rows(self._policy.step_s), self._policy.max_executed_rows)
+        executed, planned = self._to_come.at(observation.stamp_ns, instruction.id, count)
+        return (executed, planned) if len(executed) else (None, None)
+
+    def _await_observation(self) -> PairedObservation | None:
+        """The next observation to infer from; None when the thread shall end. The condition is held."""
+        while not self._ending:
+            if self._instruction is None:
+                self._status = replace(self._status, reason="no instruction")
+            else:
+                # Images that come too soon after the last used ones are skipped, not kept until it is time: so an
+                # inference begins with a fresh image.
+                newer_than_ns = None if self._used_ns is None else self._used_ns + self._min_step_ns
+                pairing = self._pairing.pair(self._now_ns(), newer_than_ns)
+                if pairing.observation is not None:
+                    self._used_ns = pairing.observation.stamp_ns
+                    return pairing.observation
+                self._note(pairing)
+            self._condition.wait(_WAIT_S)
+        return None
+
+    def _note(self, pairing: Pairing) -> None:
+        """Remember why there is no observation; every anchor counts as dropped once at most."""
+        if pairing.status is PairingStatus.NOTHING_NEW:
+            return
+        status = replace(self._status, reason=pairing.reason)
+        if pairing.anchor_ns is not None and pairing.anchor_ns != self._dropped_ns:
+            if pairing.status is PairingStatus.STALE:
+                self._dropped_ns = pairing.anchor_ns
+                status = replace(status, dropped_stale=status.dropped_stale + 1)
+            elif pairing.status is PairingStatus.UNPAIRED:
+                self._dropped_ns = pairing.anchor_ns
+                status = replace(status, dropped_unpaired=status.dropped_unpaired + 1)
+        self._status = status
+
+    def _fail(self, text: str) -> None:
+        self._report(text)
+        with self._condition:
+            self._status = replace(self._status, reason=text, dropped_invalid=self._status.dropped_invalid + 1)
+
+
+def _stages(chunk: InferredChunk) -> dict[str, float]:
+    """Latency stages of a chunk in the order of time, s."""
+    observation = chunk.observation
+    return {
+        "stamp_to_observation": (observation.ready_ns - observation.stamp_ns) / _NS,
+        "observation_to_inference": (chunk.inference_start_ns - observation.ready_ns) / _NS,
+        "inference": (chunk.inference_end_ns - chunk.inference_start_ns) / _NS,
+    }

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the recorded chunks through the executor again, tick by tick at the recorded times, and compares commands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.motion import Chunk, ChunkExecutor, Mode, Reason, Refusal
+from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun, Tick
+
+Array = NDArray[np.float64]
+
+_NS = 1_000_000_000
+# The recorder and the executor receive the same speed scale at most so far apart.
+_SCALE_APART_NS = 200_000_000
+# Longer than this between two ticks in motion, in ticks: one came late, or was not recorded.
+_GAP_TICKS = 2.5
+_REQUESTED = (Reason.STOP_REQUESTED, Reason.DEACTIVATED)
+
+
+@dataclass
+class CommandComparison:
+    """What the executor commands now, tick by tick, and what it had commanded.
+
+    Attributes
+    ----------
+    joint_names
+        The columns.
+    times_ns, recorded, replayed
+        Compared ticks: int64 [N], and float64 [N, J] both, rad or m.
+    not_comparable
+        Why ticks could not be compared → how many.
+    mode_differences
+        Compared ticks at which the ladder stands elsewhere.
+    refusals, recorded_refusals
+        Refusal → how many chunks.
+    clamps, recorded_clamps
+        Limit counts: kind → [J].
+    notes
+        What the recording does not tell to the nanosecond, and what was taken instead.
+    """
+
+    joint_names: tuple[str, ...]
+    times_ns: list[int] = field(default_factory=list)
+    recorded: list[Array] = field(default_factory=list)
+    replayed: list[Array] = field(default_factory=list)
+    not_comparable: Counter[str] = field(default_factory=Counter)
+    mode_differences: int = 0
+    first_mode_difference: str = ""
+    refusals: Counter[str] = field(default_factory=Counter)
+    recorded_refusals: Counter[str] = field(default_factory=Counter)
+    clamps: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    recorded_clamps: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def difference(self) -> Array:
+        """Largest absolute difference [J] of any tick; NaN where none was compared."""
+        if not self.times_ns:
+            return np.full(len(self.joint_names), np.nan)
+        return np.asarray(np.abs(np.array(self.replayed) - np.array(self.recorded)).max(axis=0))
+
+    def first_difference(self, tolerance: float) -> str:
+        """Name the first tick that differs by more, with joint and numbers; empty where none does."""
+        for ns, was, now in zip(self.times_ns, self.recorded, self.replayed, strict=True):
+            gap = np.abs(now - was)
+            j = int(gap.argmax())
+            if gap[j] > tolerance:
+                return (
+                    f"first at {ns / _NS:.3f} s: joint '{self.joint_names[j]}' was commanded {was[j]:.6f}, "
+                    f"now {now[j]:.6f}"
+                )
+        return ""
+
+
+class CommandReplay:
+    """Feeds one executor from a recorded run.
+
+    ``executor_state`` says at which time each tick was, which chunk had been taken over when, and which joint state was
+    the newest: between two ticks the same is given to the executor again. What an operator did is told by how the mode
+    changed.
+
+    Parameters
+    ----------
+    run
+        The recording.
+    contract
+        The robot's.
+    """
+
+    def __init__(self, run: RecordedRun, contract: Contract) -> None:
+        self._contract = contract
+        self._shadow = any(tick.shadow for tick in run.ticks)
+        self._run = run
+        self._tick_ns = round(_NS / contract.control.rate_hz)
+        self._scales = list(run.speed_scales)
+        self.comparison = CommandComparison(contract.joint_names)
+        self._begin()
+
+    def run(self) -> CommandComparison:
+        """Go through all ticks."""
+        ticks = self._run.ticks
+        for i, tick in enumerate(ticks):
+            before = ticks[i - 1] if i else None
+            if before is not None and tick.accepted < before.accepted:
+                self._end_of_process()
+                self._begin()
+                before = None
+            self._step(before, tick)
+        self._end_of_process()
+        return self.comparison
+
+    # -- one tick ------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """A process of the executor's begins: nothing is commanded."""
+        self._core = ChunkExecutor.from_contract(self._contract, shadow=self._shadow)
+        self._fed = self._seen_ns = 0
+        self._offered: set[int] = set()
+        self._joined: Tick | None = None
+        self._last: Tick | None = None
+
+    def _step(self, before: Tick | None, tick: Tick) -> None:
+        core = self._core
+        if self._joined is None:
+            self._join(tick)
+            if self._joined is None:
+                if len(tick.commanded):
+                    self.comparison.not_comparable["recording began while the arm moved"] += 1
+                return
+        self._operator(before, tick)
+        self._take_in(before, tick)
+        self._scale(tick)
+        command = core.tick(tick.stamp_ns)
+        self._last = tick
+        self._compare(before, tick, None if command is None else command.position)
+
+    def _join(self, tick: Tick) -> None:
+        """Begin where the recording does, if that is a place at rest: nothing commanded, or one position held."""
+        if tick.mode == Mode.HOLD and len(tick.commanded):
+            self._core.seed(tick.commanded, tick.stamp_ns, holding=True)
+            self._joined = tick
+        elif not len(tick.commanded):
+            self._joined = tick
+
+    def _operator(self, before: Tick | None, tick: Tick) -> None:
+        """Press the buttons that were pressed between two ticks, as the modes tell."""
+        if before is None:
+            return
+        core = self._core
+        if tick.mode == Mode.STOPPED and before.mode != Mode.STOPPED:
+            core.emergency_stop()
+            self.comparison.notes["emergency stop"] += 1
+        elif tick.mode == Mode.IDLE and before.mode != Mode.IDLE:
+            core.reset()
+            self.comparison.notes["reset"] += 1
+        if tick.reason in _REQUESTED and before.reason != tick.reason and tick.mode != Mode.STOPPED:
+            core.stop(Reason(tick.reason))
+            self.comparison.notes["stop"] += 1
+        if tick.accepted > before.accepted:
+            # Chunks are let in, so the executor was not stopped any more.
+            core.start()
+
+    def _take_in(self, before: Tick | None, tick: Tick) -> None:
+        """Chunks and joint states that came between two ticks.
+
+        The node takes a chunk over right behind a tick, and tells of that tick: so first the chunk, then the states.
+        """
+        newly = before is not None and (tick.taken_ns, tick.chunk_id) != (before.taken_ns, before.chunk_id)
+        if before is not None:
+            if tick.accepted - before.accepted > 1:
+                self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
+            if tick.refused > before.refused:
+                self._offer_refused(before, tick)
+        if newly and tick.taken_ns:
+            chunk = self._find(tick.chunk_id, tick.taken_ns)
+            if chunk is None:
+                self.comparison.notes[f"chunk {tick.chunk_id} was followed, but not recorded"] += 1
+            else:
+                self._offer(chunk, tick.taken_ns)
+        for k in self._arrived(tick):
+            self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
+
+    def _arrived(self, tick: Tick) -> list[int]:
+        """The joint states, by index, that the executor had taken in by a tick and not by the one before."""
+        end = int(np.searchsorted(self._run.state_stamps, tick.measured_ns, side="right"))
+        if end and tick.measured_ns != self._seen_ns and self._run.state_stamps[end - 1] != tick.measured_ns:
+            self.comparison.notes["joint state that the executor saw was not recorded"] += 1
+        self._seen_ns = tick.measured_ns
+        first, self._fed = self._fed, max(self._fed, end)
+        return list(range(first, end))
+
+    def _find(self, chunk_id: int, taken_ns: int) -> RecordedChunk | None:
+        """The newest chunk of this id whose observation was before it was taken (ids begin anew with the policy)."""
+        found = [c for c in self._run.chunks if c.chunk_id == chunk_id and c.stamp_ns <= taken_ns]
+        return found[-1] if found else None
+
+    def _offer(self, recorded: RecordedChunk, now_ns: int) -> None:
+        self._offered.add(id(recorded))
+        verdict = self._core.offer(as_chunk(recorded, self.comparison.joint_names), now_ns)
+        if not verdict.accepted:
+            self.comparison.refusals[verdict.code.name] += 1
+
+    def _offer_refused(self, before: Tick, tick: Tick) -> None:
+        """Offer the chunks that were refused between two ticks, as of the first: their own times are not told."""
+        count = tick.refused - before.refused
+        self.comparison.recorded_refusals[Refusal(tick.last_refusal).name] += count
+        waiting = [
+            c
+            for c in self._run.chunks
+            if id(c) not in self._offered and c.end_ns <= tick.stamp_ns and c.chunk_id != tick.chunk_id
+        ]
+        for chunk in waiting[-count:]:
+            self._offer(chunk, before.stamp_ns)
+
+    def _scale(self, tick: Tick) -> None:
+        """Set the speed scale at the tick from which on it shows: the recorder and the executor heard of it apart."""
+        while self._scales and self._scales[0][0] < tick.stamp_ns + _SCALE_APART_NS:
+            received, percent = self._scales[0]
+            shown = np.float32(self._core.speed_scale_at(tick.stamp_ns)) != np.float32(tick.speed_scale)
+            if not shown and received > tick.stamp_ns - _SCALE_APART_NS:
+                return
+            self._core.set_speed_scale(percent / 100.0)
+            self._scales.pop(0)
+
+    def _compare(self, before: Tick | None, tick: Tick, position: Array | None) -> None:
+        comparison, core = self.comparison, self._core
+        let_go = tick.mode == Mode.RELEASED and len(tick.commanded) > 0
+        if core.mode != tick.mode and not let_go:
+            comparison.mode_differences += 1
+            if not comparison.first_mode_difference:
+                comparison.first_mode_difference = (
+                    f"first at {tick.stamp_ns / _NS:.3f} s: was {Mode(tick.mode).name}, now {core.mode.name} "
+                    f"({core.reason_text})"
+                )
+        if position is None and not len(tick.commanded):
+            return
+        if position is None or not len(tick.commanded):
+            comparison.not_comparable["commanded only then, or only now"] += 1
+            return
+        if before is not None and tick.mode in (Mode.FRESH, Mode.TAIL, Mode.DECELERATING):
+            gap_ns = tick.stamp_ns - before.stamp_ns
+            if len(before.commanded) and gap_ns > _GAP_TICKS * self._tick_ns:
+                comparison.notes["longer than two ticks between two ticks in motion (late, or not recorded)"] += 1
+        comparison.times_ns.append(tick.stamp_ns)
+        comparison.recorded.append(tick.commanded)
+        comparison.replayed.append(position.copy())
+
+    def _end_of_process(self) -> None:
+        """Add up what one process of the executor's counted."""
+        if self._last is None or self._joined is None:
+            return
+        core, comparison = self._core, self.comparison
+        counted = (core.position_clamps, core.velocity_clamps, core.acceleration_clamps)
+        for name, now, end, begin in zip(CLAMPS, counted, self._last.clamps, self._joined.clamps, strict=True):
+            zero = np.zeros(len(comparison.joint_names), dtype=np.int64)
+            comparison.clamps[name] = comparison.clamps.get(name, zero) + now
+            comparison.recorded_clamps[name] = comparison.recorded_clamps.get(name, zero) + end - begin
+
+
+CLAMPS = ("position", "velocity", "acceleration")
+
+
+def as_chunk(recorded: RecordedChunk, joint_names: tuple[str, ...]) -> Chunk:
+    """A recorded chunk as the executor takes it."""
+    return Chunk(
+        stamp_ns=recorded.stamp_ns,
+        step_ns=recorded.step_ns,
+        positions=recorded.positions,
+        chunk_id=recorded.chunk_id,
+        instruction_id=recorded.instruction_id,
+        checkpoint=recorded.checkpoint_sha256,
+        joint_names=joint_names,
+    )
+
+
+def replay_commands(run: RecordedRun, contract: Contract) -> CommandComparison:
+    """Compare every recorded command with what the executor commands now, given the same chunks and states."""
+    return CommandReplay(run, contract).run()

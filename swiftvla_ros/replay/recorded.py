@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bag says of one run: chunks with all that went into them, joint states, control ticks."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, stamp_ns
+from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.observation import NO_GUIDANCE
+
+Array = NDArray[np.float64]
+
+_NS = 1_000_000_000
+# An image that the recorder received this much later than the chunk computed from it will not come any more.
+_PATIENCE_NS = 5 * _NS
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a policy computed: what decides its last bits. Empty or 0: the bag doesn't say."""
+
+    device: str = ""
+    precision: str = ""
+    threads: int = 0
+    guidance: str = NO_GUIDANCE
+
+    def __str__(self) -> str:
+        threads = f", {self.threads} threads" if self.threads and self.device != "cuda" else ""
+        guidance = "" if self.guidance == NO_GUIDANCE else f", guidance {self.guidance}"
+        return f"{self.device or 'device unknown'}, {self.precision or 'precision unknown'}{threads}{guidance}"
+
+
+@dataclass(frozen=True)
+class RecordedChunk:
+    """One chunk and its provenance; times in ns.
+
+    Attributes
+    ----------
+    positions
+        Rows [H, J], rad or m, contract order.
+    rows_ahead
+        What guidance was given to continue [n, J], the first ``frozen_rows`` as executed; empty without guidance.
+    image_stamps
+        Camera → stamp of the image that was read.
+    received_ns
+        When the recorder had it.
+    runtime
+        How the policy that made it computed.
+    """
+
+    chunk_id: int
+    stamp_ns: int
+    step_ns: int
+    positions: Array
+    instruction: str
+    instruction_id: int
+    checkpoint_sha256: str
+    noise_seed: int
+    image_stamps: dict[str, int]
+    state_stamp_ns: int
+    ready_ns: int
+    start_ns: int
+    end_ns: int
+    received_ns: int
+    frozen_rows: int
+    guidance: str
+    rows_ahead: Array
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One control tick, as ``executor_state`` told it; the arrays are [J], empty where the message had none."""
+
+    stamp_ns: int
+    mode: int
+    reason: int
+    chunk_id: int
+    taken_ns: int
+    first_command_ns: int
+    measured_ns: int
+    accepted: int
+    refused: int
+    last_refusal: int
+    last_refusal_text: str
+    speed_scale: float
+    shadow: bool
+    commanded: Array
+    clamps: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    limit_excess: Array
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """All of a bag that replay needs, images aside.
+
+    Attributes
+    ----------
+    chunks, ticks
+        In the order of recording.
+    state_stamps, states
+        Joint states: int64 [N] ns, in order, and float64 [N, J].
+    speed_scales
+        (received, percent) of every ``speed_scale`` message.
+    notes
+        What of the recording could not be used, named.
+    """
+
+    bag: Bag
+    chunks: list[RecordedChunk]
+    ticks: list[Tick]
+    state_stamps: NDArray[np.int64]
+    states: Array
+    speed_scales: list[tuple[int, float]]
+    notes: list[str] = field(default_factory=list)
+
+    def state_at(self, stamp: int) -> Array | None:
+        """The joint state [J] of exactly this stamp; None where it was not recorded."""
+        i = int(np.searchsorted(self.state_stamps, stamp))
+        return self.states[i] if i < len(self.state_stamps) and self.state_stamps[i] == stamp else None
+
+
+def read_run(bag: Bag) -> RecordedRun:
+    """Read a bag's chunks, states and ticks.
+
+    Raises
+    ------
+    BagError
+        There are no chunks, or they or the joint states are of other joints than the contract's.
+    """
+    notes: list[str] = []
+    names = bag.contract.joint_names
+    if bag.damage:
+        notes.append(f"the bag is damaged: {bag.damage}")
+    notes += [
+        f"observation/{camera} was recorded as JPEG: the policy read other pixels, so chunks will differ"
+        for camera in bag.contract.camera_names
+        if bag.topic(f"observation/{camera}") is None and bag.image_topic(camera) is not None
+    ]
+    chunks = _chunks(bag, names, notes)
+    if not chunks:
+        raise BagError(f"{bag.folder}: holds no action_chunk, so there is nothing to replay; was an instruction given?")
+    stamps, states = [], []
+    cameras = {camera for chunk in chunks for camera in chunk.image_stamps}
+    if unknown := sorted(cameras - set(bag.contract.camera_names)):
+        raise BagError(f"{bag.folder}: chunks were read from cameras {unknown}, which the contract doesn't have")
+    for _, message in bag.messages("observation/state"):
+        if tuple(message.name) != names:
+            raise BagError(f"{bag.folder}: observation/state has joints {list(message.name)}, the contract {names}")
+        stamps.append(stamp_ns(message.header.stamp))
+        states.append(np.array(message.position, dtype=np.float64))
+    order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
+    return RecordedRun(
+        bag,
+        chunks,
+        _ticks(bag, names, notes),
+        np.array(stamps, dtype=np.int64)[order],
+        np.array(states, dtype=np.float64).reshape(len(stamps), len(names))[order],
+        [(received, float(message.data)) for received, message in bag.messages("speed_scale")],
+        notes,
+    )
+
+
+def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[RecordedChunk]:
+    runtimes = [
+        (received, m.checkpoint_sha256, Runtime(m.device.split(":")[0], m.precision, int(m.threads), m.guidance))
+        for received, m in bag.messages("policy_state")
+        if m.checkpoint_sha256
+    ]
+    if not runtimes:
+        notes.append("policy_state was not recorded: which precision, threads and guidance the policy had is unknown")
+    chunks = []
+    for received, m in bag.messages("action_chunk"):
+        if tuple(m.joint_names) != names or len(m.positions) != m.rows * len(names):
+            raise BagError(
+                f"{bag.folder}: action_chunk {m.chunk_id} has joints {list(m.joint_names)}, the contract {list(names)}"
+            )
+        of_its_own = [(at, runtime) for at, sha256, runtime in runtimes if sha256 == m.checkpoint_sha256]
+        # The state is latched and repeated, so the newest one before the chunk is the same policy process's.
+        before = [runtime for at, runtime in of_its_own if at <= received]
+        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else Runtime(guidance=m.guidance or "none")
+        chunks.append(
+            RecordedChunk(
+                chunk_id=int(m.chunk_id),
+                stamp_ns=stamp_ns(m.header.stamp),
+                step_ns=int(m.step.sec) * _NS + int(m.step.nanosec),
+                positions=np.array(m.positions, dtype=np.float64).reshape(m.rows, len(names)),
+                instruction=m.instruction,
+                instruction_id=int(m.instruction_id),
+                checkpoint_sha256=m.checkpoint_sha256,
+                noise_seed=int(m.noise_seed),
+                image_stamps=dict(zip(m.camera_names, map(stamp_ns, m.camera_stamps), strict=True)),
+                state_stamp_ns=stamp_ns(m.state_stamp),
+                ready_ns=stamp_ns(m.observation_ready),
+                start_ns=stamp_ns(m.inference_start),
+                end_ns=stamp_ns(m.inference_end),
+                received_ns=received,
+                frozen_rows=int(m.frozen_rows),
+                guidance=m.guidance,
+                rows_ahead=np.array(m.rows_ahead, dtype=np.float64).reshape(-1, len(names)),
+                runtime=runtime,
+            )
+        )
+    return chunks
+
+
+def _ticks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Tick]:
+    ticks, foreign = [], 0
+    for _, m in bag.messages("executor_state"):
+        if tuple(m.joint_names) != names:
+            foreign += 1
+            continue
+        ticks.append(
+            Tick(
+                stamp_ns=stamp_ns(m.header.stamp),
+                mode=int(m.mode),
+                reason=int(m.reason),
+                chunk_id=int(m.chunk_id),
+                taken_ns=stamp_ns(m.chunk_taken),
+                first_command_ns=stamp_ns(m.chunk_first_command),
+                measured_ns=stamp_ns(m.measured_stamp),
+                accepted=int(m.chunks_accepted),
+                refused=int(m.chunks_refused),
+                last_refusal=int(m.last_refusal),
+                last_refusal_text=m.last_refusal_text,
+                speed_scale=float(m.speed_scale),
+                shadow=bool(m.shadow),
+                commanded=np.array(m.commanded_position, dtype=np.float64),
+                clamps=(_counts(m.position_clamps), _counts(m.velocity_clamps), _counts(m.acceleration_clamps)),
+                limit_excess=np.array(m.limit_excess, dtype=np.float64),
+            )
+        )
+    if foreign:
+        notes.append(f"{foreign} executor_state messages have other joints than the contract's and were left out")
+    return ticks
+
+
+def _counts(values: Any) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class RecordedObservation:
+    """The observation of one chunk: images by camera, the state [J], and what the recording lacks of it, named."""
+
+    chunk: RecordedChunk
+    images: dict[str, NDArray[np.uint8]]
+    state: Array | None
+    missing: tuple[str, ...] = ()
+
+
+def observations(run: RecordedRun) -> Iterator[RecordedObservation]:
+    """Put every chunk's observation together again, from the conditioned topics by their stamps.
+
+    The images are read once from beginning to end, and only those that a chunk needs and still waits for are held.
+    Every chunk is yielded exactly once: what was not recorded of its observation stands in ``missing``.
+    """
+    cameras = sorted({camera for chunk in run.chunks for camera in chunk.image_stamps})
+    waiting = dict(enumerate(run.chunks))
+    wanted: dict[tuple[str, int], set[int]] = {}
+    for i, chunk in waiting.items():
+        for key in chunk.image_stamps.items():
+            wanted.setdefault(key, set()).add(i)
+    held: dict[tuple[str, int], NDArray[np.uint8] | str] = {}
+    oldest = 0
+
+    def give(i: int) -> RecordedObservation:
+        chunk = waiting.pop(i)
+        parts = {camera: held.get((camera, ns)) for camera, ns in chunk.image_stamps.items()}
+        for key in chunk.image_stamps.items():
+            wanted[key].discard(i)
+            if not wanted[key]:
+                held.pop(key, None)
+        return _observation(run, chunk, parts)
+
+    streams = (_images(run.bag, camera) for camera in cameras)
+    for received, camera, ns, image in heapq.merge(*streams, key=lambda item: item[0]):
+        key = (camera, ns)
+        if wanted.get(key) and key not in held:
+            held[key] = image
+            for i in sorted(wanted[key]):
+                if all(part in held for part in run.chunks[i].image_stamps.items()):
+                    yield give(i)
+        while oldest < len(run.chunks) and (
+            oldest not in waiting or run.chunks[oldest].received_ns + _PATIENCE_NS < received
+        ):
+            if oldest in waiting:
+                yield give(oldest)
+            oldest += 1
+    for i in sorted(waiting):
+        yield give(i)
+
+
+def _observation(
+    run: RecordedRun, chunk: RecordedChunk, parts: dict[str, NDArray[np.uint8] | str | None]
+) -> RecordedObservation:
+    missing = []
+    for camera, part in parts.items():
+        if part is None:
+            missing.append(f"observation/{camera} of {chunk.image_stamps[camera] / _NS:.3f} s")
+        elif isinstance(part, str):
+            missing.append(f"observation/{camera}: {part}")
+    state = run.state_at(chunk.state_stamp_ns)
+    if state is None:
+        missing.append(f"observation/state of {chunk.state_stamp_ns / _NS:.3f} s")
+    images = {camera: part for camera, part in parts.items() if isinstance(part, np.ndarray)}
+    return RecordedObservation(chunk, images, state, tuple(missing))
+
+
+def _images(bag: Bag, camera: str) -> Iterator[tuple[int, str, int, NDArray[np.uint8] | str]]:
+    """(received, camera, stamp, RGB uint8 [h, w, 3] or why there is none) of a camera's conditioned images."""
+    topic, size = bag.image_topic(camera), bag.contract.camera(camera).size
+    for received, message in bag.messages(topic) if topic is not None else ():
+        yield received, camera, stamp_ns(message.header.stamp), conditioned_image(message, size)
+
+
+def conditioned_image(message: Any, size: tuple[int, int]) -> NDArray[np.uint8] | str:
+    """RGB uint8 [h, w, 3] of a conditioned image of ``size`` (w, h), or what is wrong with it."""
+    try:
+        image = rgb_of(message)
+    except ValueError as error:
+        return str(error)
+    height, width = image.shape[:2]
+    return image if (width, height) == size else f"is {width}×{height}, not {size[0]}×{size[1]}"

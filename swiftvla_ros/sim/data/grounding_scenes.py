@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Still scenes with referring instructions: what teaches a small network which block a sentence means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.episodes.datasets.store import GroundingScenes, save_scenes
+from swiftvla_ros.sim.block_layout import sample_spot
+from swiftvla_ros.sim.data.parallel import run_jobs
+from swiftvla_ros.sim.expert.inverse_kinematics import Reach
+from swiftvla_ros.sim.language import COLORS, TASKS, phrase
+from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.world import SimWorld
+
+SHARD = 250
+"""Scenes a file."""
+HOVER_M = (0.055, 0.095)
+"""Heights above the table at which the hand is among no blocks."""
+
+
+def render_scenes(
+    out_dir: Path, n: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
+) -> list[Path]:
+    """Render ``n`` still scenes into shards of ``out_dir``; shards that are there already are kept.
+
+    Every scene has a random layout, light and colours and up to three distractors; in half of them the arm is in a
+    random pose. It comes with one random wording of each task and the place of the block that is meant.
+
+    Parameters
+    ----------
+    out_dir
+        Folder of the shards ``scenes_<number>.safetensors``.
+    n
+        Number of scenes.
+    workers
+        Processes.
+    seed
+        The same seed gives the same scenes, whatever the number of workers.
+    contract
+        The simulated robot's.
+    progress
+        Show a progress bar.
+    """
+    paths = [out_dir / f"scenes_{index:05d}.safetensors" for index in range(-(-n // SHARD))]
+    jobs = [
+        (path, index * SHARD, min(SHARD, n - index * SHARD), seed, contract.path)
+        for index, path in enumerate(paths)
+        if not path.exists()
+    ]
+    for _ in run_jobs(_render_shard, jobs, workers=workers, title="rendering scenes", progress=progress):
+        pass
+    return paths
+
+
+def sample_arm(
+    contract: Contract, reach: Reach, rng: np.random.Generator, height_m: tuple[float, float] = HOVER_M
+) -> NDArray[np.float64]:
+    """A random pose [J] of the arm above the table, rad: near rest, over a random spot, or a little of anything."""
+    arm = contract.rest.copy()
+    if rng.random() < 0.75:
+        arm[:5] = reach.solve(np.array([*sample_spot(rng), rng.uniform(*height_m)]))
+        arm += rng.normal(0, 0.04, len(arm))
+    else:
+        arm += rng.normal(0, [0.4, 0.15, 0.15, 0.2, 0.3, 0.0])
+    if contract.gripper is not None:
+        index = contract.joint_names.index(contract.gripper.joint)
+        arm[index] = rng.uniform(contract.gripper.closed, contract.gripper.open)
+    return np.clip(arm, contract.limits.min_position, contract.limits.max_position)
+
+
+def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: Path) -> None:
+    contract = load_contract(contract_path)
+    reach = Reach(contract)
+    images: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in contract.camera_names}
+    states, targets, instructions = [], [], []
+    with SimWorld(contract) as world:
+        for scene in range(first, first + count):
+            scene_seed = int(np.random.default_rng([seed, scene]).integers(2**62))
+            rng = np.random.default_rng([scene_seed, 3])
+            still = rng.random() < 0.5
+            arm = (
+                contract.rest + rng.normal(0, 0.02, len(contract.joints)) if still else sample_arm(contract, reach, rng)
+            )
+            world.reset(scene_seed, arm=arm, distractors=int(rng.integers(4)))
+            for name, image in policy_images(world).items():
+                images[name].append(image)
+            states.append(world.state())
+            uv = contract.project("front", world.block_positions())
+            targets.append(uv[[COLORS.index(task.color) for task in TASKS]])
+            instructions.append([phrase(task.verb, task.color, rng) for task in TASKS])
+    colors = np.array([COLORS.index(task.color) for task in TASKS])
+    scenes = GroundingScenes(
+        images={name: np.stack(stack) for name, stack in images.items()},
+        state=np.stack(states).astype(np.float32),
+        instructions=instructions,
+        target_uv=np.stack(targets).astype(np.float32),
+        target_color=np.tile(colors, (count, 1)),
+    )
+    save_scenes(path, scenes, contract)

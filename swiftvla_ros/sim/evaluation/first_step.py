@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where does the policy head before anything has moved? The gauge that shows whether it listens.
+
+After a few steps the arm's own motion tells which block is meant, so success of later frames proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.sim.evaluation.policy_driver import Policy
+from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
+from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.world import SimWorld
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FirstScene:
+    """A scene in which nothing has moved yet.
+
+    Attributes
+    ----------
+    task
+        What the observation's instruction asks for.
+    observation
+        What the policy sees.
+    block_uv
+        Centres of the blocks in the front image, [3, 2], u right and v down, 0…1, in the order of the colours.
+    blocks
+        The same in the base frame, [3, 3], m.
+    """
+
+    task: Task
+    observation: Observation
+    block_uv: Array
+    blocks: Array
+
+
+def task_of_episode(index: int) -> Task:
+    """The task of the index-th episode of an evaluation: all in turn."""
+    return TASKS[index % len(TASKS)]
+
+
+def first_scene(world: SimWorld, task: Task, rng: np.random.Generator) -> FirstScene:
+    """What ``world`` looks like now, with a random wording of ``task``."""
+    observation = Observation(policy_images(world), world.state(), phrase(task.verb, task.color, rng))
+    blocks = world.block_positions()
+    return FirstScene(task, observation, world.contract.project("front", blocks), blocks)
+
+
+def first_scenes(contract: Contract, count: int, seed: int) -> Iterator[FirstScene]:
+    """The scenes that an evaluation with this seed begins with."""
+    with SimWorld(contract) as world:
+        for index in range(count):
+            world.reset(seed + index)
+            yield first_scene(world, task_of_episode(index), np.random.default_rng([seed + index, 4]))
+
+
+def heads_to(contract: Contract, chunk: Array, blocks: Array) -> int:
+    """The block (colour index) that the hand is nearest to, seen from above, at the end of a chunk [H, J]."""
+    hand = contract.end_effector_position(chunk[-1])
+    return int(np.hypot(*(blocks[:, :2] - hand[:2]).T).argmin())
+
+
+def choices(policy: Policy, contract: Contract, scene: FirstScene) -> tuple[int, ...]:
+    """The block that the policy heads to in one scene for each colour word, the rest of the sentence being the same."""
+    chosen = []
+    for color in COLORS:
+        text = scene.observation.instruction.replace(scene.task.color, color)
+        observation = Observation(scene.observation.images, scene.observation.state, text)
+        chosen.append(heads_to(contract, policy.infer(observation), scene.blocks))
+    return tuple(chosen)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy drives the simulated arm, tick by tick, through the executor that drives the real one."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.motion.chunk import NS, Chunk, Verdict
+from swiftvla_ros.motion.executor import ChunkExecutor, Command
+from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
+from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
+from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
+from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
+from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.world import SimWorld
+
+MAX_LATENCY_S = 0.15
+"""Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
+
+
+class Policy(Protocol):
+    """What driving the arm needs of a policy."""
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows of a chunk."""
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Absolute joint positions [H, J]."""
+
+
+@runtime_checkable
+class GuidedPolicy(Protocol):
+    """What chunk guidance needs of a policy besides; a loaded policy has it."""
+
+    @property
+    def guidance(self) -> str:
+        """How chunks continue what will have been executed."""
+
+    @property
+    def max_executed_rows(self) -> int:
+        """Most rows that are taken as executed."""
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows of a chunk."""
+
+    def infer(
+        self,
+        observation: Observation,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        executed: NDArray[np.float64] | None = None,
+        planned: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Absolute joint positions [H, J]."""
+
+
+class Follower(Protocol):
+    """What follows chunks: :class:`~swiftvla_ros.motion.executor.ChunkExecutor`, or something to compare it with."""
+
+    accepted: int
+    refused: int
+
+    @property
+    def mode(self) -> Mode:
+        """Where on the ladder it is."""
+
+    @property
+    def chunk_id(self) -> int:
+        """The chunk being followed."""
+
+    @property
+    def row(self) -> float:
+        """Place between its rows at the last tick."""
+
+    def measured(self, position: NDArray[np.float64], now_ns: int, /) -> bool:
+        """Take note of the measured positions."""
+
+    def offer(self, chunk: Chunk, now_ns: int, /) -> Verdict:
+        """Follow a chunk from now on."""
+
+    def tick(self, now_ns: int) -> Command | None:
+        """The command for now."""
+
+
+class PolicyDriver:
+    """Pictures at the cameras' rate, inference on each that finds the policy free, one limited command a tick.
+
+    A ``PolicyWith4D`` begins a new episode; it gets pictures once per policy step
+    and watches all of them.
+
+    Parameters
+    ----------
+    policy
+        Loaded for the world's contract.
+    world
+        The simulation, as it was reset.
+    instruction
+        What the policy is told.
+    latency_s
+        Time from an observation to its chunk, in simulation; None is what each inference really takes, at most
+        :data:`MAX_LATENCY_S`.
+    period_s
+        Time between observations; None is the cameras' rate, or the policy's step where it watches.
+    follower
+        What follows the chunks; None: the executor of the world's contract.
+
+    Raises
+    ------
+    ValueError
+        The policy watches, and ``period_s`` is not its step.
+
+    Attributes
+    ----------
+    executor
+        What follows the chunks.
+    command
+        The last command; None before the first chunk.
+    chunk
+        The last chunk that was taken over; None before the first.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        world: SimWorld,
+        instruction: str,
+        latency_s: float | None = None,
+        period_s: float | None = None,
+        follower: Follower | None = None,
+    ) -> None:
+        contract = world.contract
+        self._policy, self._world, self._instruction, self._latency_s = policy, world, instruction, latency_s
+        self._watching = policy if isinstance(policy, PolicyWith4D) else None
+        if self._watching is not None:
+            if period_s not in (None, policy.step_s):
+                raise ValueError(f"period_s {period_s}: geometry features are made for one look each {policy.step_s} s")
+            period_s = policy.step_s
+            self._watching.reset()
+        self._tick_ns = round(NS / contract.control.rate_hz)
+        slowest_hz = min(camera.rate_hz for camera in contract.cameras)
+        self._frame_ns = round(NS * (1 / slowest_hz if period_s is None else period_s))
+        self._now_ns = NS  # a stamp of zero means "unset" elsewhere
+        self._next_frame_ns = self._now_ns
+        self._waiting: tuple[int, Chunk] | None = None
+        self.executor: Follower
+        if follower is None:
+            executor = ChunkExecutor.from_contract(contract)
+            executor.seed(world.state(), self._now_ns)
+            self.executor = executor
+        else:
+            self.executor = follower
+        self.command: Command | None = None
+        self.chunk: Chunk | None = None
+        guided = isinstance(policy, GuidedPolicy) and policy.guidance != NO_GUIDANCE
+        self._guided = policy if isinstance(policy, GuidedPolicy) and guided else None
+        self._to_come = RowsToCome(policy.step_s)
+        # The node has measured the delay long before most episodes begin, so there is no warm-up here.
+        self._delay = MeasuredDelay(warm_up=0)
+        if latency_s is not None:
+            self._delay.add(latency_s)
+        self._ticked_ns = self._now_ns
+
+    @property
+    def tick_s(self) -> float:
+        """Simulated time of a tick."""
+        return self._tick_ns / NS
+
+    def tick(self) -> None:
+        """Look, think, command, and let the physics run for one tick."""
+        now_ns, world = self._now_ns, self._world
+        state = world.state()
+        self.executor.measured(state, now_ns)
+        if self._waiting is not None and now_ns >= self._waiting[0]:
+            self._hand_over(self._waiting[1], now_ns)
+            self._waiting = None
+        if now_ns >= self._next_frame_ns:
+            self._next_frame_ns += self._frame_ns
+            free = self._waiting is None
+            images = policy_images(world) if free or self._watching is not None else {}
+            if self._watching is not None:
+                self._watching.watch(images)
+            if free:
+                self._waiting = self._infer(now_ns, Observation(images, state, self._instruction))
+        command = self.executor.tick(now_ns)
+        if command is not None:
+            self.command = command
+            world.command(command.position)
+        world.advance(self.tick_s)
+        self._ticked_ns = now_ns
+        self._now_ns += self._tick_ns
+
+    def _hand_over(self, chunk: Chunk, now_ns: int) -> None:
+        if self.executor.offer(chunk, now_ns).accepted:
+            self.chunk = chunk
+            self._delay.add((now_ns - chunk.stamp_ns) / NS)
+            self._to_come.published(chunk.chunk_id, chunk.stamp_ns, chunk.positions, chunk.instruction_id, now_ns)
+
+    def _infer(self, now_ns: int, observation: Observation) -> tuple[int, Chunk]:
+        """The chunk for the world as it is now, and when it will be there."""
+        begin = time.perf_counter()
+        positions = self._policy.infer(observation) if self._guided is None else self._continue(now_ns, observation)
+        took_s = time.perf_counter() - begin
+        latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
+        chunk = Chunk(
+            now_ns, round(self._policy.step_s * NS), positions, chunk_id=now_ns // self._tick_ns, instruction_id=1
+        )
+        return now_ns + round(latency_s * NS), chunk
+
+    def _continue(self, now_ns: int, observation: Observation) -> NDArray[np.float64]:
+        """A chunk that goes on from what will have been executed when it is there, as the policy node asks for it."""
+        assert self._guided is not None
+        executor = self.executor
+        moving = executor.mode in (Mode.FRESH, Mode.TAIL) and executor.row >= 0
+        position = None if self.command is None else self.command.position
+        self._to_come.following(Following(self._ticked_ns, executor.chunk_id, executor.row, moving, position=position))
+        count = min(self._delay.rows(self._guided.step_s), self._guided.max_executed_rows)
+        executed, planned = self._to_come.at(now_ns, instruction_id=1, executed=count)
+        if not len(executed):
+            return self._guided.infer(observation)
+        return self._guided.infer(observation, executed=executed, planned=planned)

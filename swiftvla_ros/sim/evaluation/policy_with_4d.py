@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy that is given geometry features in simulation: what the 4D branch adds, for studies of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.episodes.teacher.stream import Images
+from swiftvla_ros.observation.observation import Observation
+
+
+class TakesGeometry(Protocol):
+    """A policy that was loaded with its 4D branch."""
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows of a chunk."""
+
+    def infer(
+        self,
+        observation: Observation,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        geometry: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """Absolute joint positions [H, J]."""
+
+
+class Stream(Protocol):
+    """Geometry features of one image after the other, as `GeometryStream` of the episodes makes them."""
+
+    def reset(self) -> None:
+        """Forget all images."""
+
+    def observe(self, images: Images) -> NDArray[np.float32]:
+        """Features [tokens, dim] of the next policy step's images."""
+
+
+class PolicyWith4D:
+    """A policy and the stream that feeds it.
+
+    The features depend on how much the scene moves between two images, so the stream must be shown one set of images
+    per policy step, as in training: call :meth:`watch` every ``step_s``, also while the policy is still at work on an
+    earlier observation. Each :meth:`infer` uses the features of the last images shown.
+
+    Parameters
+    ----------
+    policy
+        Loaded ``with_4d``.
+    stream
+        For the same robot, of the geometry checkpoint that the policy was trained with.
+    """
+
+    def __init__(self, policy: TakesGeometry, stream: Stream) -> None:
+        self._policy, self._stream = policy, stream
+        self._features: NDArray[np.float32] | None = None
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows of a chunk, and between two calls of :meth:`watch`."""
+        return self._policy.step_s
+
+    def reset(self) -> None:
+        """Begin another episode."""
+        self._stream.reset()
+        self._features = None
+
+    def watch(self, images: Images) -> None:
+        """Show the next policy step's images."""
+        self._features = self._stream.observe(images)
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Absolute joint positions [H, J]; ValueError when no images were shown since the reset."""
+        if self._features is None:
+            raise ValueError("the geometry stream has seen no image of this episode; call watch first")
+        return self._policy.infer(observation, noise=noise, geometry=self._features)

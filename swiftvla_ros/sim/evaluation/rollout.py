@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy on the simulated robot, through the same executor as on ROS, but without ROS and faster than real time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.episodes.teacher.stream import GeometryStream
+from swiftvla_ros.policy import load_policy
+from swiftvla_ros.sim.data.parallel import run_jobs
+from swiftvla_ros.sim.evaluation.first_step import choices, first_scene, task_of_episode
+from swiftvla_ros.sim.evaluation.policy_driver import Policy, PolicyDriver
+from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
+from swiftvla_ros.sim.evaluation.statistics import Share, wilson
+from swiftvla_ros.sim.language import COLORS, VERBS, Task
+from swiftvla_ros.sim.tasks.elevated_blocks import sample_stands
+from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.world import SimWorld
+
+TIMEOUT_S = 12.0
+_WATCH_TICKS = 2
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a policy is rolled out under.
+
+    Attributes
+    ----------
+    latency_s
+        Time from an observation to its chunk, in simulation; None: what each inference really took, at most
+        :data:`~swiftvla_ros.sim.evaluation.policy_driver.MAX_LATENCY_S`.
+    period_s
+        Time between observations; None: the cameras' rate, or the policy's step where geometry features are given.
+    timeout_s
+        Simulated seconds after which a task counts as not done.
+    stands
+        Blocks on stands and the front camera out of place (``elevated_blocks``), instead of the flat table.
+    """
+
+    latency_s: float | None = None
+    period_s: float | None = None
+    timeout_s: float = TIMEOUT_S
+    stands: bool = False
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The geometry checkpoint that the policy's 4D branch is fed from, and its temporal cache K in policy steps."""
+
+    folder: Path
+    cache_steps: int
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One rollout.
+
+    Attributes
+    ----------
+    seed, verb, color, instruction
+        The scene and what was asked.
+    verdict
+        "DONE", "WRONG_BLOCK" or "PENDING" (not done in time).
+    seconds
+        Simulated time until the verdict.
+    chunks, refused
+        Chunks that the executor accepted, and refused.
+    choices
+        Colour index of the block headed to before any motion, for each colour word.
+    """
+
+    seed: int
+    verb: str
+    color: str
+    instruction: str
+    verdict: str
+    seconds: float
+    chunks: int
+    refused: int
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Rollouts and what they say; every share with its 95 % interval.
+
+    Attributes
+    ----------
+    episodes
+        All rollouts.
+    done
+        Done in time: by "<verb>", "<verb> <color>" and "all".
+    wrong_block
+        The share that took a wrong block: by "<verb>" and "all".
+    first_step_right
+        Scenes in which the policy heads to the commanded block before any motion.
+    word_changes_choice
+        Scenes in which the three colour words lead to three different blocks.
+    mean_seconds
+        Simulated seconds of the successful episodes.
+    wall_seconds
+        What the evaluation took.
+    """
+
+    episodes: tuple[EpisodeResult, ...]
+    done: dict[str, Share]
+    wrong_block: dict[str, Share]
+    first_step_right: Share
+    word_changes_choice: Share
+    mean_seconds: float
+    wall_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def evaluate(
+    policy: Policy,
+    contract: Contract,
+    *,
+    episodes: int,
+    seed: int,
+    conditions: Conditions = Conditions(),
+) -> EvaluationReport:
+    """Roll a policy out on fresh scenes, all tasks in turn.
+
+    Parameters
+    ----------
+    policy
+        Loaded for ``contract``.
+    contract
+        The simulated robot's.
+    episodes
+        Number of rollouts.
+    seed
+        Seed of the first scene; the following ones count up.
+    conditions
+        What it is rolled out under.
+    """
+    begin = time.monotonic()
+    results = _roll_out(policy, contract, range(episodes), seed, conditions)
+    return summarise(results, time.monotonic() - begin)
+
+
+def evaluate_checkpoint(
+    folder: Path,
+    contract: Contract,
+    *,
+    episodes: int,
+    seed: int,
+    workers: int = 1,
+    device: str = "auto",
+    conditions: Conditions = Conditions(),
+    geometry: Geometry | None = None,
+    progress: bool = True,
+) -> EvaluationReport:
+    """:func:`evaluate` for a checkpoint folder, shared out to ``workers`` processes of one thread each.
+
+    With ``geometry``, the policy's 4D branch is used, too.
+    """
+    begin = time.monotonic()
+    threads = None if workers <= 1 else 1
+    loading = (folder, contract.path, device, threads, geometry)
+    jobs = [(loading, index, seed, conditions) for index in range(episodes)]
+    results = list(run_jobs(_roll_out_one, jobs, workers=workers, title="rolling out", progress=progress))
+    return summarise(sorted(results, key=lambda result: result.seed), time.monotonic() - begin)
+
+
+def summarise(results: Sequence[EpisodeResult], wall_seconds: float) -> EvaluationReport:
+    """Put the figures of rollouts together."""
+
+    def share(verdict: Verdict, verb: str | None = None, color: str | None = None) -> Share:
+        chosen = [r for r in results if verb in (None, r.verb) and color in (None, r.color)]
+        return wilson(sum(r.verdict == verdict.name for r in chosen), len(chosen))
+
+    done = {"all": share(Verdict.DONE)}
+    wrong = {"all": share(Verdict.WRONG_BLOCK)}
+    for verb in VERBS:
+        done[verb] = share(Verdict.DONE, verb)
+        wrong[verb] = share(Verdict.WRONG_BLOCK, verb)
+        done |= {f"{verb} {color}": share(Verdict.DONE, verb, color) for color in COLORS}
+    seconds = [r.seconds for r in results if r.verdict == Verdict.DONE.name]
+    return EvaluationReport(
+        episodes=tuple(results),
+        done=done,
+        wrong_block=wrong,
+        first_step_right=wilson(
+            sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results), len(results)
+        ),
+        word_changes_choice=wilson(sum(len(set(r.choices)) == len(COLORS) for r in results), len(results)),
+        mean_seconds=float(np.mean(seconds)) if seconds else float("nan"),
+        wall_seconds=wall_seconds,
+    )
+
+
+def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions: Conditions) -> EpisodeResult:
+    """One rollout of ``task`` in the scene of ``seed``."""
+    if conditions.stands:
+        world.reset(seed, **sample_stands(world.nominal_contract, seed))
+    else:
+        world.reset(seed)
+    scene = first_scene(world, task, np.random.default_rng([seed, 4]))
+    if isinstance(policy, PolicyWith4D):
+        policy.reset()
+        policy.watch(scene.observation.images)
+    chosen = choices(policy, world.contract, scene)
+    instruction = scene.observation.instruction
+    watcher = TaskWatcher(world, task)
+    driver = PolicyDriver(policy, world, instruction, conditions.latency_s, conditions.period_s)
+    ticks = 0
+    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < conditions.timeout_s:
+        driver.tick()
+        ticks += 1
+        if ticks % _WATCH_TICKS == 0:
+            watcher.update(_WATCH_TICKS * driver.tick_s)
+    return EpisodeResult(
+        seed=seed,
+        verb=task.verb,
+        color=task.color,
+        instruction=instruction,
+        verdict=watcher.verdict.name,
+        seconds=ticks * driver.tick_s,
+        chunks=driver.executor.accepted,
+        refused=driver.executor.refused,
+        choices=chosen,
+    )
+
+
+def _roll_out(
+    policy: Policy, contract: Contract, indices: range, seed: int, conditions: Conditions
+) -> list[EpisodeResult]:
+    with SimWorld(contract) as world:
+        return [roll_out(policy, world, task_of_episode(i), seed + i, conditions) for i in indices]
+
+
+_Loading = tuple[Path, Path, str, int | None, Geometry | None]
+
+
+def _roll_out_one(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
+    contract, policy = _loaded(*loading)
+    return _roll_out(policy, contract, range(index, index + 1), seed, conditions)[0]
+
+
+@lru_cache(maxsize=1)
+def _loaded(
+    folder: Path, contract_path: Path, device: str, threads: int | None, geometry: Geometry | None
+) -> tuple[Contract, Policy]:
+    """A process loads its policy once."""
+    contract = load_contract(contract_path)
+    policy = load_policy(folder, contract=contract, device=device, threads=threads, with_4d=geometry is not None)
+    if geometry is None:
+        return contract, policy
+    stream_device = "cuda" if policy.device.startswith("cuda") else "cpu"
+    stream = GeometryStream(geometry.folder, contract, cache_steps=geometry.cache_steps, device=stream_device)
+    return contract, PolicyWith4D(policy, stream)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Robots without hardware, behind the same setpoints as a driver."""

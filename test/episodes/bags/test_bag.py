@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags keep what was recorded, for our reader and for everybody else's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from rosbags.rosbag2 import Reader
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, film_topic, recorded_topics
+from swiftvla_ros.viewing.latency import latency_stages, rates
+
+TICK_NS = 10_000_000
+FRESH, HOLD, RELEASED = 1, 4, 5
+
+
+@pytest.fixture
+def recorded(contract: Contract, messages: Any, tmp_path: Path) -> Path:
+    """Record a second of commands at 100 Hz in a namespace."""
+    with BagWriter(tmp_path / "bag", contract) as writer:
+        for i in range(100):
+            ns = 10**9 + i * TICK_NS
+            writer.write_message("/arm/executor_state", messages.executor_state(ns, np.full(6, i * 1e-3)), ns + 1000)
+    return tmp_path / "bag"
+
+
+def test_commands_come_back_as_they_were_recorded(recorded: Path, contract: Contract) -> None:
+    """Protects: motion is checked on the very numbers that were commanded."""
+    (piece,) = Bag(recorded).commands()
+    assert piece.t_ns.tolist() == [10**9 + i * TICK_NS for i in range(100)]
+    np.testing.assert_array_equal(piece.positions, np.arange(100)[:, None] * 1e-3 * np.ones(6))
+    assert Bag(recorded).contract.joint_names == contract.joint_names
+
+
+def test_other_tools_read_it(recorded: Path) -> None:
+    """Protects: a bag opens in rosbag2, Foxglove and whatever else reads MCAP."""
+    with Reader(recorded) as reader:
+        assert [(c.topic, c.msgtype, c.msgcount) for c in reader.connections] == [
+            ("/arm/executor_state", "swiftvla_ros/msg/ExecutorState", 100)
+        ]
+    with next(recorded.glob("*.mcap")).open("rb") as stream:
+        messages = list(make_reader(stream).iter_messages())
+    assert len(messages) == 100
+    schema, channel, first = messages[0]
+    assert (schema.name, channel.message_encoding) == ("swiftvla_ros/msg/ExecutorState", "cdr")
+    assert first.log_time == 10**9 + 1000
+
+
+def test_a_new_piece_begins_where_the_arm_was_let_go(contract: Contract, messages: Any, tmp_path: Path) -> None:
+    """Protects: moving the arm by hand between two runs is not called a jump of the executor's."""
+    modes = [FRESH] * 3 + [RELEASED] * 2 + [HOLD] * 4
+    with BagWriter(tmp_path / "bag", contract) as writer:
+        for i, mode in enumerate(modes):
+            ns = 10**9 + i * TICK_NS
+            writer.write_message("/executor_state", messages.executor_state(ns, np.full(6, float(i)), mode), ns)
+    assert [len(p.t_ns) for p in Bag(tmp_path / "bag").commands()] == [3, 4]
+
+
+def test_stages_add_up_to_the_latency(contract: Contract, messages: Any, tmp_path: Path) -> None:
+    """Protects: the latency table says where the time went, in ms."""
+    ms = 1_000_000
+    with BagWriter(tmp_path / "bag", contract) as writer:
+        for i in range(4):
+            stamp = 10**9 + i * 200 * ms
+            for camera, age in (("front", 5 * ms), ("wrist", 0)):
+                frame = messages.frame(stamp - age)
+                writer.write_message(f"/{film_topic(camera)}", frame, stamp + 3 * ms)
+            chunk = messages.chunk(stamp, ready=stamp + 8 * ms, start=stamp + 10 * ms, end=stamp + 50 * ms)
+            writer.write_message("/action_chunk", chunk, stamp + 52 * ms)
+            if i:  # the first chunk is overtaken before it is followed
+                state = messages.executor_state(stamp + 60 * ms, np.zeros(6), chunk=stamp, first=stamp + 60 * ms)
+                writer.write_message("/executor_state", state, stamp + 61 * ms)
+    bag = Bag(tmp_path / "bag")
+    found = {s.name: s for s in latency_stages(bag)}
+    assert found["camera stamp → image published (rendering)"].p50_ms == pytest.approx(3)
+    assert found["image published → observation complete"].p95_ms == pytest.approx(5)
+    assert found["inference"].max_ms == pytest.approx(40)
+    assert found["ROS: image → observation, chunk → receiver"].p95_ms == pytest.approx(7)
+    assert found["camera stamp → chunk received"].p50_ms == pytest.approx(52)
+    assert (found["camera stamp → first command"].count, found["camera stamp → first command"].p50_ms) == (3, 60)
+    assert rates(bag)["/action_chunk"] == pytest.approx(5)
+
+
+def test_refusals_say_what_to_do(recorded: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects: nothing is overwritten, and a wrong folder is named."""
+    with pytest.raises(BagError, match="never overwritten"):
+        BagWriter(recorded, contract)
+    with pytest.raises(BagError, match="neither metadata"):
+        Bag(tmp_path)
+    with BagWriter(tmp_path / "empty", contract):
+        pass
+    with pytest.raises(BagError, match="no executor_state"):
+        Bag(tmp_path / "empty").commands()
+
+
+def test_everything_that_explains_a_motion_is_recorded(contract: Contract) -> None:
+    """Protects: from a bag alone one can tell what the policy saw, wanted, and what the arm was told."""
+    names = {t.name for t in recorded_topics(contract)}
+    assert {"observation/front", "observation/wrist", "observation/state", "action_chunk", "executor_state"} <= names
+    assert {contract.control.topic, contract.joint_states.topic, "policy_state", "task_verdict"} <= names
+
+
+def test_what_is_commanded_is_recorded_for_every_output(contract: Contract) -> None:
+    """Protects: a gripper on a topic of its own is in the bag; an action's goals are no topic to wait for."""
+
+    def topics(output: str, gripper: str | None) -> set[str]:
+        control = contract.control.model_copy(update={"output": output})
+        assert contract.gripper is not None
+        hand = contract.gripper.model_copy(update={"topic": gripper})
+        file = contract.file.model_copy(update={"control": control, "gripper": hand})
+        return {t.name for t in recorded_topics(replace(contract, file=file))}
+
+    assert {contract.control.topic, "/hand/commands"} <= topics("forward_velocity", "/hand/commands")
+    assert contract.control.topic not in topics("follow_joint_trajectory", None)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded episodes as a LeRobotDataset v3, read back by the project's own reader."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from swiftvla_ros.contract import Contract, contract_from_text
+from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.lerobot_statistics import merge, vector_statistics
+from swiftvla_ros.episodes.datasets.lerobot_writer import even_part, export_lerobot
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
+
+RECORDED = Path(__file__).parents[2] / "replay" / "bags" / "pick_red"
+# Of H.264 with chroma of 2 by 2 pixels, on the simulator's images of 96 by 96: mean and 99 % of the pixels.
+MEAN_BOUND, MOST_BOUND = 2.5, 24
+
+
+@dataclass(frozen=True)
+class Handle:
+    """An episode in memory."""
+
+    name: str
+    episode: Episode
+
+    def steps(self) -> int:
+        """Count its steps."""
+        return len(self.episode.state)
+
+    def load(self) -> Episode:
+        """Give it."""
+        return self.episode
+
+
+@pytest.fixture(scope="module")
+def recorded(contract: Contract) -> Episode:
+    """Load the episode of a bag that the simulated arm recorded."""
+    return open_bags(RECORDED, contract)[0][0].load()
+
+
+def test_the_dataset_is_the_bag(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
+    """Protects the export: numbers exact, images within a bound, the instruction, and only steps at which it acted."""
+    handles = [Handle("a", recorded), Handle("b", recorded)]
+    done = export_lerobot(handles, tmp_path / "out", contract)
+    part, note = even_part(recorded, contract.policy.step_s)
+    assert part is not None
+    assert (done.episodes, done.frames, note) == (2, 2 * len(part.state), "")
+    for handle in open_episodes(tmp_path / "out", contract):
+        again = handle.load()
+        assert again.instruction == recorded.instruction
+        np.testing.assert_allclose(again.state, part.state, atol=1e-6)
+        np.testing.assert_allclose(again.action, part.action, atol=1e-6)
+        np.testing.assert_allclose(np.diff(again.stamps_s), 0.1)
+        for camera in contract.camera_names:
+            off = np.abs(again.images[camera].astype(int) - part.images[camera])
+            # A frame too early or too late is much further off where the arm moves.
+            assert off.mean() < MEAN_BOUND
+            assert np.quantile(off, 0.99) < MOST_BOUND
+
+
+def test_names_and_units_are_the_contracts(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
+    """Protects other people's tools: joints and cameras are called, and measured, as the contract's `lerobot:` says."""
+    data = yaml.safe_load(contract.text)
+    data["lerobot"] = {
+        "cameras": {"front": "observation.images.table"},
+        "joints": {"shoulder_pan": {"feature": "pan", "unit": "deg"}},
+    }
+    mapped = contract_from_text(yaml.safe_dump(data), contract.path)
+    export_lerobot([Handle("a", recorded)], tmp_path / "out", mapped)
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    assert info["features"]["action"]["names"] == ["pan", *(f"{n}.pos" for n in contract.joint_names[1:])]
+    assert {"observation.images.table", "observation.images.wrist"} <= set(info["features"])
+    table = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet")
+    part, _ = even_part(recorded, 0.1)
+    assert part is not None
+    np.testing.assert_allclose([v[0] for v in table["action"].to_pylist()], np.degrees(part.action[:, 0]), atol=1e-4)
+    np.testing.assert_allclose(open_episodes(tmp_path / "out", mapped)[0].load().action, part.action, atol=1e-5)
+
+
+def test_nothing_half_written_and_nothing_overwritten(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
+    """Protects data: an export that is interrupted leaves nothing, and a folder that is there stays as it is."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_lerobot([Handle("a", recorded)], tmp_path / "out", contract, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EpisodeError, match="exists already; choose another folder"):
+        export_lerobot([Handle("a", recorded)], tmp_path / "out", contract)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_only_what_comes_after_a_gap_is_exported(recorded: Episode) -> None:
+    """Protects even frames: LeRobot counts time by frames, so nothing is written across a gap, and it is told."""
+    keep = np.r_[0:10, 15 : len(recorded.state)]
+    cut = Episode(
+        recorded.instruction,
+        {name: images[keep] for name, images in recorded.images.items()},
+        recorded.state[keep],
+        recorded.action[keep],
+        recorded.expert[keep],
+        recorded.stamps_s[keep],
+    )
+    part, note = even_part(cut, 0.1)
+    assert part is not None
+    np.testing.assert_array_equal(part.stamps_s, recorded.stamps_s[15 : 15 + len(part.stamps_s)])
+    assert "before a gap" in note
+
+
+def test_statistics_of_parts_make_those_of_the_whole() -> None:
+    """Protects normalisation by LeRobot: merged means, spreads and ranges are those of all frames together."""
+    values = np.random.default_rng(0).normal(3, 2, (100, 4))
+    merged, whole = merge([vector_statistics(values[:30]), vector_statistics(values[30:])]), vector_statistics(values)
+    for key in ("min", "max", "mean", "std", "count"):
+        np.testing.assert_allclose(merged[key], whole[key])

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts: what they measure, checked with policies whose behaviour is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.sim.evaluation.first_step import first_scenes, heads_to
+from swiftvla_ros.sim.evaluation.rollout import Conditions, EpisodeResult, evaluate, roll_out, summarise
+from swiftvla_ros.sim.evaluation.statistics import wilson
+from swiftvla_ros.sim.expert.expert import TICK_S, Expert
+from swiftvla_ros.sim.language import COLORS, TASKS, Task, parse
+from swiftvla_ros.sim.world import SimWorld
+
+HORIZON = 10
+SEED = 40
+
+
+class Replay:
+    """Chunks cut out of a demonstration that was made in a second world with the same scene.
+
+    ``swap`` gives the colour that it demonstrates instead of the one in the instruction.
+    """
+
+    def __init__(self, world: SimWorld, twin: SimWorld, swap: dict[str, str] | None = None) -> None:
+        self.step_s = world.contract.policy.step_s
+        self._world, self._twin, self._swap = world, twin, swap or {}
+        self._plans: dict[Task, NDArray[np.float64]] = {}
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        task = parse(observation.instruction)
+        assert task is not None
+        assert noise is None
+        task = Task(task.verb, self._swap.get(task.color, task.color))
+        if task not in self._plans:
+            self._plans[task] = self._plan(task)
+        plan = self._plans[task]
+        times = self._world.time_s + self.step_s * np.arange(HORIZON)
+        ticks = np.minimum(np.round(times / TICK_S).astype(int), len(plan) - 1)
+        return plan[ticks]
+
+    def _plan(self, task: Task) -> NDArray[np.float64]:
+        self._twin.reset(SEED)
+        expert = Expert(self._twin.contract)
+        expert.start(task, self._twin.commanded())
+        commands = [self._twin.commanded()]
+        for _ in range(200):
+            commands.append(expert.tick(self._twin))
+            self._twin.command(commands[-1])
+            self._twin.advance(TICK_S)
+        return np.array(commands)
+
+
+class Still:
+    """A policy that stays where it is."""
+
+    step_s = 0.1
+
+    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        assert noise is None
+        return np.tile(observation.state, (HORIZON, 1))
+
+
+@pytest.fixture(scope="module")
+def twin(contract: Contract) -> Iterator[SimWorld]:
+    """A second world."""
+    with SimWorld(contract) as world:
+        yield world
+
+
+@pytest.mark.parametrize("task", [Task("pick", "green"), Task("touch", "blue")])
+@pytest.mark.parametrize("latency_s", [0.0, 0.12])
+def test_demonstrated_commands_succeed_as_chunks(task: Task, latency_s: float, world: SimWorld, twin: SimWorld) -> None:
+    """Chunks are paired with time as demonstrations are, whatever the latency: replayed commands do the task."""
+    result = roll_out(Replay(world, twin), world, task, SEED, Conditions(latency_s, timeout_s=5.0))
+    assert result.verdict == "DONE"
+    assert result.refused == 0
+    assert result.choices == (0, 1, 2), "each colour word leads to its block"
+
+
+def test_a_policy_that_takes_another_block_is_caught(world: SimWorld, twin: SimWorld) -> None:
+    """The share of wrong blocks counts what it says."""
+    policy = Replay(world, twin, swap={"red": "green"})
+    result = roll_out(policy, world, Task("pick", "red"), SEED, Conditions(0.05, timeout_s=5.0))
+    assert result.verdict == "WRONG_BLOCK"
+    assert result.choices == (1, 1, 2)
+
+
+def test_standing_still_is_no_success(contract: Contract) -> None:
+    """Nothing done is counted as not done, for every task, and the report can be written as JSON."""
+    report = evaluate(Still(), contract, episodes=len(TASKS), seed=SEED, conditions=Conditions(0.03, timeout_s=0.5))
+    assert {(episode.verb, episode.color) for episode in report.episodes} == {(t.verb, t.color) for t in TASKS}
+    assert (report.done["all"].count, report.done["pick"].total) == (0, 3)
+    assert report.wrong_block["all"].count == 0
+    assert report.word_changes_choice.count == 0
+    assert json.loads(json.dumps(report.to_json()))["done"]["all"]["total"] == len(TASKS)
+
+
+def test_figures_are_sorted_by_verb_and_colour() -> None:
+    """Successes and wrong blocks are counted where they belong."""
+    results = [
+        EpisodeResult(0, "pick", "red", "", "DONE", 2.0, 30, 0, (0, 1, 2)),
+        EpisodeResult(1, "pick", "blue", "", "WRONG_BLOCK", 1.0, 30, 0, (0, 0, 0)),
+        EpisodeResult(2, "touch", "red", "", "PENDING", 12.0, 30, 0, (1, 0, 2)),
+    ]
+    report = summarise(results, 1.0)
+    assert (report.done["pick"].count, report.done["pick"].total) == (1, 2)
+    assert (report.done["pick red"].share, report.done["touch"].share) == (1.0, 0.0)
+    assert (report.wrong_block["pick"].count, report.wrong_block["touch"].count) == (1, 0)
+    assert report.first_step_right.count == 1
+    assert report.word_changes_choice.count == 2
+    assert report.mean_seconds == 2.0
+
+
+def test_wilson_interval() -> None:
+    """Intervals are Wilson's: 9 of 10 gives 59.6…98.2 %, and neither end leaves 0…1."""
+    share = wilson(9, 10)
+    assert (share.low, share.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert wilson(0, 5).low == pytest.approx(0.0)
+    assert wilson(5, 5).high == pytest.approx(1.0)
+    assert np.isnan(wilson(0, 0).share)
+
+
+def test_fresh_scenes_show_where_the_blocks_are(contract: Contract) -> None:
+    """Gauges of the first step know the truth: labels are of the scene that the picture shows."""
+    scenes = list(first_scenes(contract, 3, SEED))
+    for scene in scenes:
+        assert parse(scene.observation.instruction) == scene.task
+        assert set(scene.observation.images) == set(contract.camera_names)
+        np.testing.assert_allclose(scene.block_uv, contract.project("front", scene.blocks))
+    assert not np.allclose(scenes[0].blocks, scenes[1].blocks)
+
+
+def test_heading_is_the_block_below_the_hand(world: SimWorld, twin: SimWorld, contract: Contract) -> None:
+    """Where a chunk leads is read from its last row."""
+    world.reset(SEED)
+    for color in COLORS:
+        chunk = Replay(world, twin).infer(Observation({}, world.state(), f"pick up the {color} block"))
+        assert heads_to(contract, chunk, world.block_positions()) == COLORS.index(color)
