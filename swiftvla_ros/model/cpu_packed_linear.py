@@ -101,9 +101,18 @@ class PackedVisionMLP(nn.Module):
         return torch.cat([self.fc2(self.fc1(block)) for block in blocks]).view_as(x)
 
 
-def can_pack() -> bool:
-    """Whether this build of torch has the kernels: oneDNN's, and MKL's on Intel and AMD."""
-    return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has oneDNN's kernels, and this processor what they need for weights of ``dtype``.
+
+    It is tried out: oneDNN refuses bfloat16 on processors without AVX-512 or AVX-NE-CONVERT, where plain layers work.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=dtype), 1)
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 def pack(model: SwiftVLA, *, expert: bool = True) -> None:

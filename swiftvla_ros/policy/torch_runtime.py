@@ -63,7 +63,7 @@ class TorchRuntime:
                 "model.max_delay_steps is 0), so guidance 'trained' can't be used; write vjp or identity, or train it "
                 "on with `swiftvla train --max-delay-steps`"
             )
-        if self.device == "cpu" and can_pack():
+        if self.device == "cpu" and can_pack(PRECISIONS[precision]):
             pack(self.model, expert=guidance != "vjp")
         self._captured: CapturedChunk | None = None
         self._with_4d = with_4d

@@ -15,7 +15,7 @@ from swiftvla_ros.model.cpu_packed_linear import PackedLinear, can_pack, pack
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 
 Draw = Callable[..., ModelInput]
-needs_onednn = pytest.mark.skipif(not can_pack(), reason="torch was built without oneDNN")
+needs_onednn = pytest.mark.skipif(not can_pack(torch.float32), reason="torch was built without oneDNN")
 
 
 @needs_onednn
@@ -43,6 +43,15 @@ def test_packed_layer_equals_the_plain_one(activation: str) -> None:
     if activation == "silu":
         plain = torch.nn.functional.silu(plain)
     torch.testing.assert_close(PackedLinear(linear, 7, activation)(x), plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_can_be_packed_computes(dtype: torch.dtype) -> None:
+    """Protects processors without bfloat16 kernels: what is said to be packable is, and anything else is not tried."""
+    if can_pack(dtype):
+        linear = torch.nn.Linear(24, 40, dtype=dtype).requires_grad_(False)
+        assert PackedLinear(linear, 7)(torch.ones(7, 24, dtype=dtype)).isfinite().all()
+    assert not can_pack(torch.float64)
 
 
 def test_chunk_is_one_graph(inputs: Draw) -> None:
