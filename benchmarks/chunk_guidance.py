@@ -33,11 +33,11 @@ from plain_queue import PlainQueue
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion.chunk import Chunk
 from swiftvla_ros.policy import Policy, load_policy
-from swiftvla_ros.sim.data.parallel import run_jobs
 from swiftvla_ros.sim.evaluation.first_step import first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import Follower, PolicyDriver
 from swiftvla_ros.sim.evaluation.rollout import TIMEOUT_S
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
+from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.tasks.elevated_blocks import sample_stands
 from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld

@@ -165,6 +165,57 @@ def test_ros_only_in_nodes_and_live_commands(imports):
     assert wrong == []
 
 
+def test_no_circle_between_folders(imports):
+    """Folders of one room have an order, too: nobody has to read two of them to understand one.
+
+    A folder and those inside it count as one.
+    """
+    paths = modules()
+    folders = {name: name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in paths.items()}
+    graph: dict[str, set[str]] = {folder: set() for folder in folders.values()}
+    for entry in imports:
+        own, target = folders[entry.module], folders.get(entry.target)
+        if target is not None and not f"{own}.".startswith(f"{target}.") and not f"{target}.".startswith(f"{own}."):
+            graph[own].add(target)
+    circles = []
+    for start, first in graph.items():
+        seen: set[str] = set()
+        ahead = list(first)
+        while ahead:
+            folder = ahead.pop()
+            if folder not in seen:
+                seen.add(folder)
+                ahead += graph[folder]
+        if start in seen:
+            circles.append(start)
+    assert sorted(circles) == []
+
+
+def test_a_listing_explains_each_folder():
+    """A folder has at most sixteen modules and says its job in a line; command and node folders list their kind."""
+    wrong = []
+    for path in modules().values():
+        if path.name == "__init__.py":
+            count = sum(1 for module in path.parent.glob("*.py") if module.name != "__init__.py")
+            if count > 16 and path.parent.name != "commands":
+                wrong.append(f"{path.parent.name}: {count} modules")
+            if not ast.get_docstring(ast.parse(path.read_text())):
+                wrong.append(f"{path.parent.name}: no docstring")
+    assert wrong == []
+    strangers = [path.name for path in (ROOT / "nodes").glob("*.py") if not path.stem.endswith("_node")]
+    assert strangers == ["__init__.py"]
+    without = [p.name for p in (ROOT / "cli" / "commands").glob("[!_]*.py") if "\ndef command(" not in p.read_text()]
+    assert without == []
+
+
+def test_tests_mirror_the_package():
+    """Whoever changes a folder finds its tests under the same path."""
+    tests = ROOT.parent / "test"
+    of_their_own = {"benchmarks", "faults", "launch", "bags"}
+    folders = {path.relative_to(tests).parent for path in tests.rglob("test_*.py")}
+    assert [str(f) for f in folders if f.parts and f.parts[0] not in of_their_own and not (ROOT / f).is_dir()] == []
+
+
 BLOCKED_IMPORT = """
 import importlib, importlib.util, json, sys, traceback
 

@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from swiftvla_ros.episodes.bags.bag import BagWriter, film_topic
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
+from swiftvla_ros.episodes.bags.topics import RecordedTopic, camera_type, recorded_topics
 from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import (
@@ -33,7 +34,6 @@ from swiftvla_ros.episodes.recording.recording import (
     header_stamp_ns,
     jpeg_conversion,
 )
-from swiftvla_ros.episodes.recording.topics import RecordedTopic, camera_type, recorded_topics
 from swiftvla_ros.msg import PolicyState
 from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.ros import qos

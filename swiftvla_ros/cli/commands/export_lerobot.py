@@ -11,7 +11,7 @@ import typer
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
 
 if TYPE_CHECKING:
-    from swiftvla_ros.episodes.datasets.episode_markers import Outcome
+    from swiftvla_ros.episodes.bags.episode_markers import Outcome
     from swiftvla_ros.episodes.datasets.lerobot_writer import Codec
 
 _OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")

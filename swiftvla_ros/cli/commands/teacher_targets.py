@@ -56,7 +56,7 @@ def command(
     from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, plan
     from swiftvla_ros.episodes.teacher.stream import ViewError
     from swiftvla_ros.episodes.teacher.targets import TargetsError, write_index
-    from swiftvla_ros.sim.data.parallel import run_jobs
+    from swiftvla_ros.sim.parallel import run_jobs
 
     if device == "cpu":
         # Before torch is imported, here and in the workers: side by side they are faster than one with many threads.

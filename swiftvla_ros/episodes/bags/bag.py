@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.load import contract_from_text
+from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
 from swiftvla_ros.episodes.bags.metadata import parse_metadata
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
+from swiftvla_ros.episodes.bags.topics import RecordedTopic, film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter, contract_digest
-from swiftvla_ros.episodes.datasets.episode_markers import RecordedEpisode, find_episodes
-from swiftvla_ros.episodes.recording.topics import RecordedTopic, film_topic, recorded_topics
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
 
 __all__ = [

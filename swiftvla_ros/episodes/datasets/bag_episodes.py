@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode, stamp_ns
-from swiftvla_ros.episodes.datasets.episode_markers import Outcome
+from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import rgb_of
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction

@@ -17,13 +17,13 @@ from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import Episode, save_episode
 from swiftvla_ros.policy import load_policy
 from swiftvla_ros.sim.data.grounding_scenes import HOVER_M, sample_arm
-from swiftvla_ros.sim.data.parallel import run_jobs
 from swiftvla_ros.sim.evaluation.policy_driver import Policy, PolicyDriver
 from swiftvla_ros.sim.expert.disturb import BUMP_S, sample_bump
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError, Reach
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
 from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.tasks.elevated_blocks import TRAVEL_M, sample_stands
 from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
 from swiftvla_ros.sim.world import SimWorld

@@ -16,11 +16,11 @@ from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequences
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
-from swiftvla_ros.sim.data.parallel import run_jobs
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError, Reach
 from swiftvla_ros.sim.language import COLORS, TASKS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
+from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
 STEPS = 8

@@ -12,10 +12,10 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import GroundingScenes, save_scenes
 from swiftvla_ros.sim.block_layout import sample_spot
-from swiftvla_ros.sim.data.parallel import run_jobs
 from swiftvla_ros.sim.expert.inverse_kinematics import Reach
 from swiftvla_ros.sim.language import COLORS, TASKS, phrase
 from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.world import SimWorld
 
 SHARD = 250

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swiftvla_ros.contract import Camera, Contract
-from swiftvla_ros.episodes.datasets.episode_markers import STATUS_TOPIC, STATUS_TYPE
+from swiftvla_ros.episodes.bags.episode_markers import STATUS_TOPIC, STATUS_TYPE
 
 _CAMERA_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
