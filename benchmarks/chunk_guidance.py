@@ -16,7 +16,6 @@ before it led (what the executor is for). And the arm: the path of its end effec
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -166,9 +165,9 @@ def _job(checkpoint: Path, robot: str, mode: str, delay_ms: int, index: int, see
 @lru_cache(maxsize=8)
 def _contract(robot: str, blend: str) -> Contract:
     contract = load_contract(robot)
-    control = contract.file.control
+    control = contract.control
     joined = control.model_copy(update={"blend": control.blend.model_copy(update={"kind": blend})})
-    return dataclasses.replace(contract, file=contract.file.model_copy(update={"control": joined}))
+    return contract.with_keys(control=joined)
 
 
 @lru_cache(maxsize=4)

@@ -6,13 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import images, schema
+from swiftvla_ros.contract.command_parts import CommandPart, command_parts
 from swiftvla_ros.contract.control import Control, Gripper
 from swiftvla_ros.contract.kinematics import KinematicChain
+from swiftvla_ros.contract.lerobot_names import LeRobotColumn, lerobot_camera, lerobot_column
 
 Array = NDArray[np.float64]
 
@@ -39,7 +42,7 @@ class Contract:
     text
         The file's text, stored with checkpoints and bags.
     file
-        The parsed keys.
+        The parsed keys; other rooms read the properties below.
     chain
         The end effector's kinematics, where the contract names a URDF.
     """
@@ -96,7 +99,11 @@ class Contract:
         """
         moved = self.camera(name).model_copy(update={"pose": pose})
         cameras = tuple(moved if camera.name == name else camera for camera in self.file.cameras)
-        return replace(self, file=self.file.model_copy(update={"cameras": cameras}))
+        return self.with_keys(cameras=cameras)
+
+    def with_keys(self, **values: Any) -> Contract:
+        """The same contract with other values of top-level keys, unchecked; ``text`` stays that of the file."""
+        return replace(self, file=self.file.model_copy(update=values))
 
     @property
     def joint_states(self) -> schema.JointStates:
@@ -122,6 +129,31 @@ class Contract:
     def gripper_index(self) -> int | None:
         """The gripper's place among the joints, where there is one."""
         return None if self.gripper is None else self.joint_names.index(self.gripper.joint)
+
+    @cached_property
+    def gripper_mask(self) -> NDArray[np.bool_]:
+        """Which joints are grippers: [J]."""
+        return np.array([self.gripper is not None and name == self.gripper.joint for name in self.joint_names])
+
+    @cached_property
+    def command_parts(self) -> tuple[CommandPart, ...]:
+        """Which joints are commanded together, where and how."""
+        return command_parts(self.file)
+
+    @cached_property
+    def command_topics(self) -> dict[str, str]:
+        """The topics that carry commands, with their types; an action's goals are no topic."""
+        return {part.topic: part.message_type for part in self.command_parts if part.message_type is not None}
+
+    @cached_property
+    def lerobot_joints(self) -> dict[str, LeRobotColumn]:
+        """The joints' columns in a LeRobot dataset, in contract order."""
+        return {joint.name: lerobot_column(self.file.lerobot, joint) for joint in self.joints}
+
+    @cached_property
+    def lerobot_cameras(self) -> dict[str, str]:
+        """The cameras' features in a LeRobot dataset, in contract order."""
+        return {name: lerobot_camera(self.file.lerobot, name) for name in self.camera_names}
 
     @cached_property
     def limits(self) -> Limits:

@@ -266,13 +266,8 @@ class RecorderNode(ManagedNode):
             self._collector.look()
         if self._box is not None and self.active:
             now_ns = self.now_ns()
-            self._box.see_rivals([t for t in self._command_topics() if self.count_publishers(t) > 1], now_ns)
+            self._box.see_rivals([t for t in self.contract.command_topics if self.count_publishers(t) > 1], now_ns)
             self._box.tick(now_ns)
-
-    def _command_topics(self) -> list[str]:
-        control, gripper = self.contract.control, self.contract.gripper
-        topics = [control.topic] if control.output != "follow_joint_trajectory" else []
-        return topics + ([gripper.topic] if gripper is not None and gripper.topic is not None else [])
 
     def _serve_save(
         self, _request: TriggerService.Request, response: TriggerService.Response

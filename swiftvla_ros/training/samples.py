@@ -248,7 +248,7 @@ def _keypoints(
     steps, front = len(episode.state), contract.camera_names[config.front_camera]
     if config.fusion is None:
         return np.zeros((steps, 0, 2), np.float32), np.zeros((steps, 0), bool)
-    if contract.file.kinematics is None or contract.camera(front).pose is None:
+    if contract.chain is None or contract.camera(front).pose is None:
         # Nobody knows where the camera sees the arm: demonstrations still teach actions.
         shape = (steps, config.fusion.num_tokens)
         return np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +129,7 @@ def test_what_began_in_motion_is_counted(tmp_path: Path, contract: Contract, run
 def test_another_executor_is_caught(record: Callable[..., CommandComparison], contract: Contract) -> None:
     """Protects the gate: with other limits commands differ, and the first tick and joint that do are named."""
     joints = [j.model_copy(update={"acceleration": 3.0}) if j.name == "elbow_flex" else j for j in contract.joints]
-    other = dataclasses.replace(contract, file=contract.file.model_copy(update={"joints": tuple(joints)}))
+    other = contract.with_keys(joints=tuple(joints))
     found = record(moving, other)
     assert found.difference.max() > 1e-4
     assert "joint '" in found.first_difference(1e-4)

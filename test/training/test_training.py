@@ -180,8 +180,8 @@ def test_no_grounded_backbone_says_how_to_make_one(recorded: Path, contract: Con
 @pytest.mark.parametrize("kind", ["delta_to_state", "delta_per_step", "velocity"])
 def test_rows_are_learned_as_the_contract_says(recorded: Path, contract: Contract, kind: str) -> None:
     """Protects other kinds of actions: what training reads is what inference turns back into the commands."""
-    timing = contract.file.policy.model_copy(update={"actions": kind})
-    moving = dataclasses.replace(contract, file=contract.file.model_copy(update={"policy": timing}))
+    timing = contract.policy.model_copy(update={"actions": kind})
+    moving = contract.with_keys(policy=timing)
     handles = open_episodes(recorded / "episodes", moving)[:1]
     episode = handles[0].load()
     rows = EpisodeSamples(handles, moving, swiftvla_nano(), tokenize).labels(np.array([3])).actions[0]

@@ -116,9 +116,7 @@ class LiveGraph:
             Something is missing after ``timeout_s``; the message names it.
         """
         topics = [f"observation/{c}" for c in contract.camera_names]
-        topics += ["observation/state", "executor_state", "policy_state", "action_chunk"]
-        if contract.control.output != "follow_joint_trajectory":
-            topics.append(contract.control.topic)
+        topics += ["observation/state", "executor_state", "policy_state", "action_chunk", *contract.command_topics]
 
         def missing() -> list[str]:
             parts = [f"a publisher of {t}" for t in topics if not self._node.count_publishers(t)]

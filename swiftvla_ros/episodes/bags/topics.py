@@ -24,16 +24,6 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
 
     With ``raw`` also the cameras' own topics, from which everything can be conditioned again.
     """
-    # Goals of an action are no topic: what they command is in executor_state, as for every output.
-    kinds = {
-        "forward_position": "std_msgs/msg/Float64MultiArray",
-        "forward_velocity": "std_msgs/msg/Float64MultiArray",
-        "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
-    }
-    control, gripper = contract.control, contract.gripper
-    commands = [RecordedTopic(control.topic, kinds[control.output])] if control.output in kinds else []
-    if gripper is not None and gripper.topic is not None:
-        commands.append(RecordedTopic(gripper.topic, kinds["forward_position"]))
     return [
         *(RecordedTopic(f"observation/{name}", "sensor_msgs/msg/Image") for name in contract.camera_names),
         RecordedTopic("observation/state", "sensor_msgs/msg/JointState"),
@@ -50,7 +40,8 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
-        *commands,
+        # Goals of an action are not among them: what they command is in executor_state, as for every output.
+        *(RecordedTopic(*topic) for topic in contract.command_topics.items()),
         *(RecordedTopic(c.topic, camera_type(c)) for c in contract.cameras if raw),
     ]
 

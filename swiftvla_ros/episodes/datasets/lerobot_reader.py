@@ -276,17 +276,15 @@ def _joints(info: Path, features: dict[str, Any], feature: str, contract: Contra
         raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {sorted(features)}")
     names = _names(features[feature].get("names"))
     entries, lines = [], []
-    for joint in contract.joints:
-        mapped = contract.file.lerobot.joints.get(joint.name)
-        wanted = (mapped.feature,) if mapped else (f"{joint.name}.pos", joint.name)
-        found = [names.index(name) for name in wanted if name in names]
+    for joint, column in contract.lerobot_joints.items():
+        found = [names.index(name) for name in column.names if name in names]
         if not found:
             raise EpisodeError(
-                f"{info}: features.{feature}.names: {names} has no '{wanted[0]}'; write what joint {joint.name} is "
-                f"called there in {contract.path}: `lerobot: {{joints: {{{joint.name}: {{feature: …, unit: …}}}}}}`"
+                f"{info}: features.{feature}.names: {names} has no '{column.names[0]}'; write what joint {joint} is "
+                f"called there in {contract.path}: `lerobot: {{joints: {{{joint}: {{feature: …, unit: …}}}}}}`"
             )
         entries.append(found[0])
-        lines.append(mapped.scale_and_offset if mapped else joint.scale_and_offset)
+        lines.append((column.scale, column.offset))
     scale, offset = np.array(lines).T
     return _Column(feature, np.array(entries), scale, offset)
 
@@ -299,7 +297,7 @@ def _names(names: Any) -> list[str]:
 
 def _camera(info: Path, features: dict[str, Any], camera: Camera, contract: Contract) -> tuple[str, bool]:
     """Find a camera's feature, and say whether it is a video."""
-    feature = contract.file.lerobot.cameras.get(camera.name, f"observation.images.{camera.name}")
+    feature = contract.lerobot_cameras[camera.name]
     kind = features.get(feature, {}).get("dtype")
     if kind not in ("video", "image"):
         cameras = sorted(name for name, value in features.items() if value.get("dtype") in ("video", "image"))

@@ -196,15 +196,10 @@ class _Writer:
 
     def __init__(self, root: Path, contract: Contract, fps: int, codec: Codec, crf: int) -> None:
         self._root, self._contract, self._fps, self._codec, self._crf = root, contract, fps, codec, crf
-        lerobot = contract.file.lerobot
-        self._cameras = {c.name: lerobot.cameras.get(c.name, f"observation.images.{c.name}") for c in contract.cameras}
-        names, lines = [], []
-        for joint in contract.joints:
-            mapped = lerobot.joints.get(joint.name)
-            names.append(mapped.feature if mapped else f"{joint.name}.pos")
-            lines.append(mapped.scale_and_offset if mapped else joint.scale_and_offset)
-        self._names = names
-        self._scale, self._offset = np.array(lines).T
+        self._cameras = contract.lerobot_cameras
+        columns = contract.lerobot_joints.values()
+        self._names = [column.names[0] for column in columns]
+        self._scale, self._offset = np.array([(column.scale, column.offset) for column in columns]).T
         self._tasks: dict[str, int] = {}
         self._statistics: list[dict[str, Statistics]] = []
         self._file = -1
@@ -297,7 +292,7 @@ class _Writer:
         features |= {key: {"dtype": "int64", "shape": [1], "names": None} for key in _COUNTERS}
         return {
             "codebase_version": "v3.0",
-            "robot_type": self._contract.file.robot,
+            "robot_type": self._contract.robot,
             "total_episodes": len(self.rows),
             "total_frames": self.frames,
             "total_tasks": len(self._tasks),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from swiftvla_ros.contract.command_parts import CommandPart, command_parts
+from swiftvla_ros.contract.command_parts import CommandPart
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -35,7 +35,7 @@ class CommandInputs:
     node
         Owns the subscriptions.
     take
-        Called with the number of the part, as in ``command_parts``, and what the
+        Called with the number of the part, as in ``Contract.command_parts``, and what the
         command does to its set-points.
     epoch_ns
         ROS time at which the driver's own time is zero.
@@ -47,7 +47,7 @@ class CommandInputs:
         self._node = node
         self._take = take
         self._epoch_ns = epoch_ns
-        self._parts = command_parts(node.contract)
+        self._parts = node.contract.command_parts
         for k, part in enumerate(self._parts):
             self._open(k, part)
 

@@ -12,7 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.command_parts import CommandPart, command_parts
+from swiftvla_ros.contract.command_parts import CommandPart
 from swiftvla_ros.motion import Command, brake_trajectory
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowClient
 from swiftvla_ros.nodes.ros import qos
@@ -56,7 +56,7 @@ class Outputs:
     """
 
     def __init__(self, node: ManagedNode) -> None:
-        parts = command_parts(node.contract)
+        parts = node.contract.command_parts
         self._node = node
         self._topics = [part.topic for part in parts if part.output != "follow_joint_trajectory"]
         self._outputs = [_output(node, part) for part in parts]

@@ -306,9 +306,7 @@ def _cameras(
 ) -> tuple[tuple[str, ...], list[str]]:
     """The contract's cameras in the order of lerobot's features, with notes on what is left out."""
     features = [name for name, feature in settings["input_features"].items() if feature["type"] == "VISUAL"]
-    of_feature = {
-        contract.file.lerobot.cameras.get(name, f"observation.images.{name}"): name for name in contract.camera_names
-    }
+    of_feature = {feature: name for name, feature in contract.lerobot_cameras.items()}
     stray = [name for name in without if name not in features]
     if stray:
         raise CheckpointError(f"{path}: --without {stray}: the policy has the cameras {features}")

@@ -71,12 +71,10 @@ def vector_statistics(
         mean, std = (_vector(found[key].tolist(), order, f"{where}: {feature}.{key}") for key in ("mean", "std"))
     table = {}
     for j, name in enumerate(order):
-        mapped = contract.file.lerobot.joints.get(name)
-        joint = next(joint for joint in contract.joints if joint.name == name)
-        scale, offset = mapped.scale_and_offset if mapped else joint.scale_and_offset
-        if scale < 0:
+        column = contract.lerobot_joints[name]
+        if column.scale < 0:
             raise CheckpointError(f"{contract.path}: joint {name}: percent_of falls; an import needs it to rise")
-        table[name] = {"mean": scale * float(mean[j]) + offset, "std": scale * float(std[j])}
+        table[name] = {"mean": column.scale * float(mean[j]) + column.offset, "std": column.scale * float(std[j])}
     return table
 
 

@@ -267,8 +267,9 @@ def test_a_wrong_unit_is_noticed(folder: Path) -> None:
 
 def test_contract_names_only_its_own_joints_and_cameras() -> None:
     """Protects the mapping: a misspelt joint would otherwise be read by its default name and unit."""
-    assert make_contract().file.lerobot.joints["gripper"].scale_and_offset == pytest.approx((0.018, -0.1))
-    assert make_contract().file.lerobot.joints["shoulder_pan"].scale_and_offset == pytest.approx((math.pi / 180, 0))
+    gripper, pan = (make_contract().lerobot_joints[name] for name in ("gripper", "shoulder_pan"))
+    assert (gripper.scale, gripper.offset) == pytest.approx((0.018, -0.1))
+    assert (pan.scale, pan.offset) == pytest.approx((math.pi / 180, 0))
     with pytest.raises(ContractError, match=r"lerobot.cameras: 'top' is not among the robot's \['front', 'wrist'\]"):
         make_contract(lerobot={"cameras": {"top": "observation.images.top"}})
     with pytest.raises(ContractError, match=r"lerobot.joints.gripper.limits: unknown key; did you mean|known keys"):

@@ -179,6 +179,5 @@ def test_the_contract_says_it_all():
     assert (config.tracking_tolerance, config.frozen_moved) == (0.5, 0.2)
     assert config.unwatched_joints == ("gripper",)
     control = contract.control.model_copy(update={"far_start": "approach", "tracking": None, "fresh_s": 0.7})
-    file = contract.file.model_copy(update={"control": control})
-    config = ExecutorConfig.from_contract(type(contract)(contract.path, contract.text, file, contract.chain))
+    config = ExecutorConfig.from_contract(contract.with_keys(control=control))
     assert (config.approach_s, config.tracking_tolerance, config.fresh_s) == (3.0, None, 0.7)

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
-from swiftvla_ros.contract.command_parts import command_parts
 from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, check_limits
 from swiftvla_ros.nodes.commands.outputs import FollowGoals, ForwardPositions, ForwardVelocities, Trajectories
 from swiftvla_ros.nodes.ros.messages import stamp_ns
@@ -71,7 +70,7 @@ def accepted_by_controller(message: Any, *, at_rest: bool = True) -> None:
 def test_forward_positions_and_velocities_are_in_the_drivers_units() -> None:
     """A degree stays a degree, per second too; a velocity has no offset."""
     robot = contract(**{"name: shoulder_pan, unit: rad": "name: shoulder_pan, unit: deg"})
-    (part,) = command_parts(robot)
+    (part,) = robot.command_parts
     command = Command(0, robot.rest + 0.1, np.full(6, 0.2), np.zeros(6))
     sent: list[Any] = []
     ForwardPositions(robot, part, sent.append).send(command, 0)
@@ -86,7 +85,7 @@ def test_velocities_lead_where_positions_would() -> None:
     """Integrated tick by tick, velocity commands from rest to rest end where position commands do."""
     robot = contract(**{"output: forward_position": "output: forward_velocity"})
     commands = sweep(robot)
-    (part,) = command_parts(robot)
+    (part,) = robot.command_parts
     drive = Setpoints(commands[0].position)
     for command in commands:
         drive.drive(command.stamp_ns, command.velocity[part.joints])
@@ -97,7 +96,7 @@ def test_velocities_lead_where_positions_would() -> None:
 def test_a_gripper_with_its_own_topic_leaves_the_others_message() -> None:
     """No joint is commanded twice, and none is left out."""
     robot = contract(**{"closed: -0.1}": "closed: -0.1, topic: /gripper_controller/commands}"})
-    arm, gripper = command_parts(robot)
+    arm, gripper = robot.command_parts
     assert gripper.topic == "/gripper_controller/commands"
     assert gripper.names == ("gripper",)
     assert arm.names == robot.joint_names[:5]
@@ -112,7 +111,7 @@ def test_every_trajectory_is_one_that_the_controller_takes() -> None:
     """Rising times, finite, rest at the end, in motion or not; the command alone where the contract says so."""
     robot = contract(**{"output: forward_position": "output: joint_trajectory"})
     commands = sweep(robot)
-    (part,) = command_parts(robot)
+    (part,) = robot.command_parts
     sent: list[Any] = []
     output = Trajectories(robot, part, sent.append)
     for command in commands:
@@ -153,7 +152,7 @@ def test_goals_lead_through_the_same_commands_later() -> None:
     """FollowJointTrajectory: few goals, each acceptable, and the controller passes every command in time."""
     robot = contract(**{"output: forward_position": "output: follow_joint_trajectory"})
     commands = sweep(robot)
-    (part,) = command_parts(robot)
+    (part,) = robot.command_parts
     sent: list[tuple[int, Any]] = []
     output = FollowGoals(robot, part, lambda message: sent.append((now_ns + 8_000_000, message)))
     for command in commands:
@@ -175,7 +174,7 @@ def test_goals_lead_through_the_same_commands_later() -> None:
 def test_at_rest_no_goals_are_sent() -> None:
     """A held pose is sent once, not twenty times a second."""
     robot = contract(**{"output: forward_position": "output: follow_joint_trajectory"})
-    (part,) = command_parts(robot)
+    (part,) = robot.command_parts
     sent: list[Any] = []
     output = FollowGoals(robot, part, sent.append)
     for k in range(300):
