@@ -50,7 +50,7 @@ class RandomLookWorld(SimWorld):
     """The simulated robot in surroundings that look different in every scene: textures, colours and light."""
 
     def _load_model(self) -> mujoco.MjModel:
-        spec = mujoco.MjSpec.from_file(str(Path(__file__).with_name("so101_scene.xml")))
+        spec = mujoco.MjSpec.from_file(str(Path(__file__).parents[1] / "so101_scene.xml"))
         for name, pattern in _textures().items():
             texture = spec.add_texture(
                 name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=_TEXTURE_PX, height=_TEXTURE_PX, nchannel=3
