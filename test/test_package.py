@@ -31,7 +31,7 @@ UNITS = (
 UNIT = re.compile(rf"\b({'|'.join(UNITS)})\b")
 # ROS packages come from package.xml, and from wheels where there is no ROS.
 ROS_PACKAGE = re.compile(
-    r"^(rclpy|launch|launch_ros|ament_index_python|cv_bridge|tf_transformations|std_srvs|\w+_(msgs|interfaces))$"
+    r"^(rclpy|launch|launch_ros|ament_index_python|tf_transformations|std_srvs|\w+_(msgs|interfaces))$"
 )
 
 
@@ -158,7 +158,7 @@ def test_ros_machines_get_the_same_packages(project, ros_dependencies):
 
 def test_ros_packages_have_wheels_or_an_adapter(project):
     """The ROS packages that nodes import come from wheels, too, but for those that have none."""
-    without_wheels = {"cv_bridge", "tf2_msgs", "tf_transformations", "launch", "launch_ros"}
+    without_wheels = {"tf2_msgs", "tf_transformations", "launch", "launch_ros"}
     wheels = {
         Requirement(text).name.removeprefix("ros-").replace("-", "_")
         for text in project["optional-dependencies"]["ros"]

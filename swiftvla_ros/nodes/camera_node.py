@@ -11,7 +11,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import ImageMessageError, rgb_image, rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0
@@ -70,8 +71,8 @@ class CameraNode(ManagedNode):
             )
             return
         try:
-            image = rgb_image(message)
-        except ImageMessageError as error:
+            image = rgb_of(message)
+        except ImageDecodingError as error:
             self.get_logger().error(f"{self._refused}{error}", throttle_duration_sec=_REPEAT_S)
             return
         expected = self._camera.source_size

@@ -25,8 +25,9 @@ from swiftvla_ros.nodes.parts.point_clouds import Cloud, cloud_message, depth_me
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_time
+from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_time
 from swiftvla_ros.nodes.ros.tf_frames import CameraFrames
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 
 _REPEAT_S = 5.0
 
@@ -158,7 +159,7 @@ class GeometryNode(ManagedNode):
             return
         try:
             image = conditioned_image(message, self.contract.camera(camera).size)
-        except ImageMessageError as error:
+        except ImageDecodingError as error:
             self._refuse(f"observation/{camera}: {error}")
             return
         self._frame_ids[camera] = message.header.frame_id

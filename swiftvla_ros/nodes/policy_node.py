@@ -16,7 +16,8 @@ from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import ImageMessageError, conditioned_image, header, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Observation, load_policy
@@ -139,7 +140,7 @@ class PolicyNode(ManagedNode):
             self._inference.clear()
         try:
             image = conditioned_image(message, self.contract.camera(camera).size)
-        except ImageMessageError as error:
+        except ImageDecodingError as error:
             self._refuse(f"observation/{camera}: {error}")
             return
         self._inference.add_image(camera, stamp_ns(message.header.stamp), image, now_ns)

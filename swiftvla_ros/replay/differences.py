@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -18,9 +17,10 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.load import robots_folders
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic, stamp_ns
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_fingerprint import changed_keys, fingerprint, read_fingerprint
-from swiftvla_ros.replay.recorded import RecordedRun, conditioned_image
+from swiftvla_ros.replay.recorded import RecordedRun
 
 FINGERPRINT = "checkpoint.json"
 """The file in a bag that says what the checkpoint consisted of."""
@@ -127,7 +127,7 @@ def conditioning_differences(bag: Bag, contract: Contract) -> list[Difference]:
 def _conditioning(bag: Bag, contract: Contract, name: str) -> str:
     frames = {}
     for _, message in bag.messages(film_topic(name)):
-        frames[stamp_ns(message.header.stamp)] = bytes(message.data)
+        frames[stamp_ns(message.header.stamp)] = message
     chosen = set(sorted(frames)[:: max(1, len(frames) // _FRAMES)])
     plain, exchanged = [], []
     size = bag.contract.camera(name).size
@@ -136,14 +136,12 @@ def _conditioning(bag: Bag, contract: Contract, name: str) -> str:
         ns = stamp_ns(message.header.stamp)
         if ns not in chosen:
             continue
-        image, raw = (
-            conditioned_image(message, size),
-            cv2.imdecode(np.frombuffer(frames[ns], np.uint8), cv2.IMREAD_COLOR),
-        )
-        if raw is None or isinstance(image, str):
+        try:
+            image, raw = conditioned_image(message, size), rgb_of(frames[ns])
+        except ImageDecodingError:
             continue
         try:
-            now = condition_image(np.ascontiguousarray(raw[..., ::-1]).astype(np.uint8), contract.camera(name))
+            now = condition_image(raw, contract.camera(name))
         except ValueError as error:
             return f"camera '{name}': {error}"
         if now.shape != image.shape:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, stamp_ns
-from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 
 Array = NDArray[np.float64]
@@ -318,14 +318,9 @@ def _images(bag: Bag, camera: str) -> Iterator[tuple[int, str, int, NDArray[np.u
     """(received, camera, stamp, RGB uint8 [h, w, 3] or why there is none) of a camera's conditioned images."""
     topic, size = bag.image_topic(camera), bag.contract.camera(camera).size
     for received, message in bag.messages(topic) if topic is not None else ():
-        yield received, camera, stamp_ns(message.header.stamp), conditioned_image(message, size)
-
-
-def conditioned_image(message: Any, size: tuple[int, int]) -> NDArray[np.uint8] | str:
-    """RGB uint8 [h, w, 3] of a conditioned image of ``size`` (w, h), or what is wrong with it."""
-    try:
-        image = rgb_of(message)
-    except ValueError as error:
-        return str(error)
-    height, width = image.shape[:2]
-    return image if (width, height) == size else f"is {width}×{height}, not {size[0]}×{size[1]}"
+        image: NDArray[np.uint8] | str
+        try:
+            image = conditioned_image(message, size)
+        except ImageDecodingError as error:
+            image = str(error)
+        yield received, camera, stamp_ns(message.header.stamp), image

@@ -23,7 +23,8 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
     from swiftvla_ros.action import RunInstruction
     from swiftvla_ros.msg import ExecutorState, PolicyState
     from swiftvla_ros.nodes.ros import qos
-    from swiftvla_ros.nodes.ros.messages import rgb_image, stamp_ns
+    from swiftvla_ros.nodes.ros.messages import stamp_ns
+    from swiftvla_ros.observation.image_decoding import rgb_of
 
     contract = load_contract("so101_sim")
     inboxes = {c: graph.listen(Image, f"observation/{c}", qos.CAMERA_INPUT) for c in contract.camera_names}
@@ -63,7 +64,7 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
     episode = handle.load()
     assert len(episode.state) > 10
     assert episode.expert[3:].mean() > 0.5
-    live = {c: {stamp_ns(m.header.stamp): rgb_image(m) for m in inbox.messages} for c, inbox in inboxes.items()}
+    live = {c: {stamp_ns(m.header.stamp): rgb_of(m) for m in inbox.messages} for c, inbox in inboxes.items()}
     positions = {stamp_ns(m.header.stamp): np.array(m.position) for m in states.messages}
     compared = 0
     for row, step in enumerate(steps):

@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image, JointState
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import header, rgb_image, to_duration
+from swiftvla_ros.nodes.ros.messages import header, to_duration
+from swiftvla_ros.observation.image_decoding import rgb_of
 
 pytestmark = pytest.mark.ros
 BASE = load_contract("so101_sim")
@@ -144,7 +145,7 @@ def test_cameras_show_something_new_each_time(graph: Any) -> None:
     images = graph.listen(Image, camera.topic, qos.CAMERA_INPUT)
     process = graph.start("loopback_robot_node", "loopback_cameras", robot="so101_sim")
     graph.wait_until(lambda: len(images.messages) > 3, "images come", 90)
-    first, second = rgb_image(images.messages[0]), rgb_image(images.messages[1])
+    first, second = rgb_of(images.messages[0]), rgb_of(images.messages[1])
     assert first.shape == (camera.source_size[1], camera.source_size[0], 3)
     assert (first != second).any()
     assert process.end() == 0, process.output()

@@ -19,7 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import rgb_image, rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.observation.image_decoding import rgb_of
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
@@ -59,7 +60,7 @@ def test_an_image_is_conditioned_as_everywhere_else(graph: Any, camera: Any) -> 
     got = send_until_received(graph, driver, rgb_message(PICTURE, ns, "front_optical_frame"), output)
     assert stamp_ns(got.header.stamp) == ns
     assert got.header.frame_id == "front_optical_frame"
-    np.testing.assert_array_equal(rgb_image(got), condition_image(PICTURE, FRONT))
+    np.testing.assert_array_equal(rgb_of(got), condition_image(PICTURE, FRONT))
 
 
 def test_an_image_of_another_size_is_refused_with_topic_got_and_expected(graph: Any, camera: Any) -> None:
@@ -110,7 +111,7 @@ def test_a_compressed_camera(graph: Any, tmp_path: Any) -> None:
     message.header.stamp = graph.node.get_clock().now().to_msg()
     message.data = array.array("B", cv2.imencode(".jpg", plain[..., ::-1])[1].tobytes())
     got = send_until_received(graph, driver, message, output)
-    assert np.abs(rgb_image(got).astype(int) - (200, 40, 10)).max() < 8
+    assert np.abs(rgb_of(got).astype(int) - (200, 40, 10)).max() < 8
     assert process.end(signal.SIGTERM) == 0
 
 

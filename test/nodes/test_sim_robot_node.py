@@ -21,7 +21,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import rgb_image, stamp_ns, to_duration
+from swiftvla_ros.nodes.ros.messages import stamp_ns, to_duration
+from swiftvla_ros.observation.image_decoding import rgb_of
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
@@ -46,7 +47,7 @@ def robot(graph: Any) -> Any:
 def test_images_and_joint_states_are_of_one_clock(graph: Any, robot: Any) -> None:
     """Size and joints of the contract; stamps are the simulated time that /clock tells."""
     graph.wait_until(lambda: len(robot["joints"].messages) > 100, "joint states keep coming", 20)
-    assert rgb_image(robot["images"].last).shape == (480, 640, 3)
+    assert rgb_of(robot["images"].last).shape == (480, 640, 3)
     assert tuple(robot["joints"].last.name) == CONTRACT.joint_names
     stamps = np.array([stamp_ns(m.header.stamp) for m in robot["joints"].messages])
     assert (np.diff(stamps) > 0).all()

@@ -115,9 +115,10 @@ def _subscribe(graph: LiveGraph, contract: Contract, view: _LiveView) -> None:
 
 
 def _taking_images(view: _LiveView, camera: str) -> Callable[[Any], None]:
-    from swiftvla_ros.nodes.ros.messages import rgb_image, stamp_ns
+    from swiftvla_ros.nodes.ros.messages import stamp_ns
+    from swiftvla_ros.observation.image_decoding import rgb_of
 
-    return lambda message: view.take_image(camera, stamp_ns(message.header.stamp), rgb_image(message))
+    return lambda message: view.take_image(camera, stamp_ns(message.header.stamp), rgb_of(message))
 
 
 class _LiveView:
