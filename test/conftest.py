@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures that keep every ROS test in a graph of its own."""
+"""Fixtures that keep every ROS test in a graph of its own, and the simulated robot's contract."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bag_messages import Messages
+
+from swiftvla_ros.contract import Contract, load_contract
 
 ROOT = Path(__file__).parents[1]
 DISCOVERY_TIMEOUT_S = 10.0  # discovery takes 0.1 s, sometimes 2.5 s, and was seen to take 5 s
@@ -83,3 +86,15 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """Load the simulated robot's contract."""
+    return load_contract("so101_sim")
+
+
+@pytest.fixture(scope="session")
+def messages(contract: Contract) -> Messages:
+    """Give a maker of bags' messages for the contract's joints."""
+    return Messages(contract)

@@ -10,19 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import BagWriter, message_types
 from swiftvla_ros.motion import Chunk, ChunkExecutor
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
 SHA256 = "a" * 64
-
-
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """Load the simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 @pytest.fixture(scope="session")

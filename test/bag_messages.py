@@ -6,16 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import message_types
-
-
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """Load the simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 class Messages:
@@ -96,9 +89,3 @@ class Messages:
             guidance="",
             rows_ahead=self.empty,
         )
-
-
-@pytest.fixture(scope="session")
-def messages(contract: Contract) -> Messages:
-    """Give a maker of messages for the contract's joints."""
-    return Messages(contract)
