@@ -89,8 +89,8 @@ class Feed:
         from std_msgs.msg import Float64MultiArray
         from trajectory_msgs.msg import JointTrajectory
 
-        control = self._contract.control
-        return (JointTrajectory if control.output == "joint_trajectory" else Float64MultiArray), control.topic
+        part = self._contract.command_parts[0]
+        return (JointTrajectory if part.kind == "joint_trajectory" else Float64MultiArray), part.topic
 
     def run(self, seconds: float) -> None:
         """Publish for so long."""

@@ -18,7 +18,9 @@ ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity"]
 ACTION_KINDS: tuple[str, ...] = get_args(ActionKind)
 
 
-def absolute_rows(kind: str, rows: Array, state: Array, step_s: float, gripper: int | None = None) -> Array:
+def absolute_rows(
+    kind: str, rows: Array, state: Array, step_s: float, gripper: NDArray[np.bool_] | None = None
+) -> Array:
     """Turn a policy's rows into positions.
 
     Parameters
@@ -32,7 +34,7 @@ def absolute_rows(kind: str, rows: Array, state: Array, step_s: float, gripper: 
     step_s
         Time between rows.
     gripper
-        Column that holds positions whatever the kind; :attr:`Contract.gripper_index`.
+        Columns [J] that hold positions whatever the kind; :attr:`Contract.gripper_mask`.
 
     Returns
     -------
@@ -52,7 +54,9 @@ def absolute_rows(kind: str, rows: Array, state: Array, step_s: float, gripper: 
     return np.asarray(positions)
 
 
-def relative_rows(kind: str, positions: Array, state: Array, step_s: float, gripper: int | None = None) -> Array:
+def relative_rows(
+    kind: str, positions: Array, state: Array, step_s: float, gripper: NDArray[np.bool_] | None = None
+) -> Array:
     """Turn positions [R, J] into a policy's rows; the inverse of :func:`absolute_rows`."""
     positions, state = np.asarray(positions, dtype=np.float64), np.asarray(state, dtype=np.float64)
     _check(kind)

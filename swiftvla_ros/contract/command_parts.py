@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.control import OutputKind
 from swiftvla_ros.contract.schema import ContractFile
 
 _MESSAGE_TYPES = {
@@ -25,7 +26,7 @@ class CommandPart:
     ----------
     topic
         Where: a topic, or the action's name.
-    output
+    kind
         How, as in the contract's ``control.output``.
     joints
         Indices into the contract's joints.
@@ -34,26 +35,20 @@ class CommandPart:
     """
 
     topic: str
-    output: str
+    kind: OutputKind
     joints: NDArray[np.intp]
     names: tuple[str, ...]
 
     @property
     def message_type(self) -> str | None:
         """The type of the topic, as ``package/msg/Name``; None for goals of an action, which are no topic."""
-        return _MESSAGE_TYPES.get(self.output)
+        return _MESSAGE_TYPES.get(self.kind)
 
 
 def command_parts(file: ContractFile) -> tuple[CommandPart, ...]:
-    """Return the arm's part, or every joint's, and the gripper's where it has a topic of its own."""
-    names, gripper = [joint.name for joint in file.joints], file.gripper
-    apart = None if gripper is None or gripper.topic is None else names.index(gripper.joint)
-    arm = [j for j in range(len(names)) if j != apart]
-    parts = [_part(names, file.control.topic, file.control.output, arm)] if arm else []
-    if gripper is not None and gripper.topic is not None and apart is not None:
-        parts.append(_part(names, gripper.topic, "forward_position", [apart]))
-    return tuple(parts)
-
-
-def _part(names: list[str], topic: str, output: str, joints: list[int]) -> CommandPart:
-    return CommandPart(topic, output, np.array(joints, dtype=np.intp), tuple(names[j] for j in joints))
+    """Return what ``control.output`` names, and each gripper that has a topic of its own."""
+    names = [joint.name for joint in file.joints]
+    return tuple(
+        CommandPart(part.topic, part.kind, np.array([names.index(n) for n in part.joints], dtype=np.intp), part.joints)
+        for part in file.outputs
+    )

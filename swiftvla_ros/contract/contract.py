@@ -121,19 +121,19 @@ class Contract:
         return self.file.control
 
     @property
-    def gripper(self) -> Gripper | None:
-        """The gripper, where there is one."""
+    def grippers(self) -> tuple[Gripper, ...]:
+        """The grippers, in the contract's order; none, one or several."""
         return self.file.gripper
 
-    @cached_property
-    def gripper_index(self) -> int | None:
-        """The gripper's place among the joints, where there is one."""
-        return None if self.gripper is None else self.joint_names.index(self.gripper.joint)
+    @property
+    def gripper(self) -> Gripper | None:
+        """The gripper of a robot that has exactly one, as the simulated tasks ask for."""
+        return self.grippers[0] if len(self.grippers) == 1 else None
 
     @cached_property
     def gripper_mask(self) -> NDArray[np.bool_]:
         """Which joints are grippers: [J]."""
-        return np.array([self.gripper is not None and name == self.gripper.joint for name in self.joint_names])
+        return np.isin(self.joint_names, [gripper.joint for gripper in self.grippers])
 
     @cached_property
     def command_parts(self) -> tuple[CommandPart, ...]:

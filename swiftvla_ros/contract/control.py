@@ -5,33 +5,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
 
-Output = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
+OutputKind = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
 BlendKind = Literal["smooth", "replace", "linear", "cosine", "ensemble"]
 
 
 class GripperBinary(Strict):
     """Thresholds (SI) of a gripper that is either open or closed; rows between them keep what was."""
 
-    close_below: Finite
-    open_above: Finite
+    close_below: Finite = Field(description="a row below this closes the gripper")
+    open_above: Finite = Field(description="a row above this opens it; rows between the two leave it as it is")
 
 
 class Gripper(Strict):
-    """Which joint is the gripper, its open and closed positions (SI), and where its commands go.
+    """Which joint is a gripper, its open and closed positions (SI), and where its commands go."""
 
-    ``binary``: rows of this joint become open or closed. ``topic``: the gripper's command is published there as
-    std_msgs/Float64MultiArray, and left out of the others' message.
-    """
-
-    joint: str
-    open: Finite
-    closed: Finite
-    binary: GripperBinary | None = None
-    topic: Topic | None = None
+    joint: str = Field(description="the joint's name")
+    open: Finite = Field(description="its position when open")
+    closed: Finite = Field(description="its position when closed")
+    binary: GripperBinary | None = Field(None, description="rows of this joint become open or closed")
+    topic: Topic | None = Field(
+        None,
+        description="its position goes out here as `Float64MultiArray`, and is left out of `control.output`'s message",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Gripper:
@@ -46,54 +45,87 @@ class Gripper(Strict):
 
 
 class Blend(Strict):
-    """How the rows of a chunk join those of the one before it. docs/motion.md compares the kinds.
+    """How the rows of a chunk join those of the one before it."""
 
-    ``over_s``: time from the old rows to the new ones, of ``linear`` and ``cosine``. ``decay``: of ``ensemble``, by
-    which share (as an exponent) each later chunk counts less than the one before it.
-    """
-
-    kind: BlendKind = "smooth"
-    over_s: Positive = 0.3
-    decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    kind: BlendKind = Field(default="smooth", description="docs/motion.md compares them")
+    over_s: Positive = Field(
+        default=0.3, description="of `linear` and `cosine`: time from the old rows to the new ones"
+    )
+    decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.1,
+        description="of `ensemble`: by which share (an exponent) each later chunk counts less than the one before",
+    )
 
 
 class Tracking(Strict):
-    """Stop where a joint was farther than ``tolerance_rad`` from its command for ``for_s``."""
+    """When a joint that does not follow stops the arm."""
 
-    tolerance_rad: Positive = 0.5
-    for_s: Positive = 0.5
+    tolerance_rad: Positive = Field(default=0.5, description="how far a joint may be from its command")
+    for_s: Positive = Field(default=0.5, description="for how long it may be farther")
 
 
 class FrozenJoint(Strict):
-    """Stop where a measured joint showed one number for ``for_s`` while its command moved by ``moved_rad``."""
+    """When a joint whose measurement no longer changes stops the arm."""
 
-    moved_rad: Positive = 0.2
-    for_s: Positive = 0.5
+    moved_rad: Positive = Field(default=0.2, description="how far a command moves while its joint shows one number")
+    for_s: Positive = Field(default=0.5, description="for how long it may do so")
+
+
+class OutputPart(Strict):
+    """Joints that are commanded together."""
+
+    kind: OutputKind = Field(description="the message, as below")
+    topic: Topic = Field(description="where its commands go; the action's name for `follow_joint_trajectory`")
+    joints: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="which joints, in the message's order")
+
+
+def _one_or_parts(value: object) -> str:
+    return "<parts>" if isinstance(value, (list, tuple)) else "<one>"
 
 
 class Control(Strict):
-    """Where commands go, how often, and the executor's patience.
+    """Where commands go, how often, and the executor's patience."""
 
-    ``start_tolerance_rad``: how far a first target may be from the measured pose; ``far_start``: what becomes of one
-    that is farther, refused or approached over at least ``approach_s``. ``soft_start_s``: the shortest time from rest
-    onto the first chunk. ``fresh_s``: a chunk that is not followed by another for this long is called a tail.
-    ``tail_timeout_s``: how long the rows of a chunk may be followed without a newer one. ``max_chunk_s``: the longest
-    chunk that is accepted. ``tracking``, ``frozen_joint``: what stops the arm until reset; null looks away.
-    ``trajectory_ends_at_rest`` false: trajectories end with the command's velocity, for a controller that allows it.
-    """
+    rate_hz: Annotated[float, Field(ge=100, le=1000)] = Field(description="commands a second, 100 or more")
+    output: Annotated[
+        Annotated[OutputKind, Tag("<one>")] | Annotated[tuple[OutputPart, ...], Tag("<parts>")],
+        Discriminator(_one_or_parts),
+    ] = Field(description="how commands go out, for all joints; or a list of parts, each with joints of its own")
+    topic: Topic | None = Field(
+        None,
+        description="where commands go, the action's name for `follow_joint_trajectory`; not with a list of parts",
+    )
+    blend: Blend = Field(default=Blend(), description="how the rows of a chunk join those of the one before it")
+    start_tolerance_rad: Positive = Field(
+        0.35, description="how far the first row of a chunk may be from the measured pose"
+    )
+    far_start: Literal["refuse", "approach"] = Field(
+        "refuse", description="what becomes of a chunk that begins farther"
+    )
+    approach_s: Positive = Field(3.0, description="the shortest time of an approach")
+    soft_start_s: Positive = Field(0.4, description="the shortest time from rest onto the first chunk")
+    fresh_s: Positive = Field(0.4, description="a chunk that is not followed by another for this long is called a tail")
+    tail_timeout_s: Positive = Field(1.0, description="how long the rows of a chunk are followed without a newer one")
+    hold_timeout_s: Positive | None = Field(
+        None, description="how long a pose is held before commands end; null: until told otherwise"
+    )
+    max_chunk_s: Positive = Field(10.0, description="a chunk that reaches further into the future than this is refused")
+    tracking: Tracking | None = Field(
+        default=Tracking(), description="a joint that does not follow stops the arm until reset; null: it does not"
+    )
+    frozen_joint: FrozenJoint | None = Field(
+        default=FrozenJoint(),
+        description="a measurement that no longer changes stops the arm until reset; null: it does not",
+    )
+    trajectory_ends_at_rest: bool = Field(
+        True, description="false: trajectories end with the command's velocity, for a controller that allows it"
+    )
 
-    rate_hz: Annotated[float, Field(ge=100, le=1000)]
-    output: Output
-    topic: Topic
-    blend: Blend = Blend()
-    start_tolerance_rad: Positive = 0.35
-    far_start: Literal["refuse", "approach"] = "refuse"
-    approach_s: Positive = 3.0
-    soft_start_s: Positive = 0.4
-    fresh_s: Positive = 0.4
-    tail_timeout_s: Positive = 1.0
-    hold_timeout_s: Positive | None = None
-    max_chunk_s: Positive = 10.0
-    tracking: Tracking | None = Tracking()
-    frozen_joint: FrozenJoint | None = FrozenJoint()
-    trajectory_ends_at_rest: bool = True
+    @model_validator(mode="after")
+    def _one_place(self) -> Control:
+        if isinstance(self.output, str) == (self.topic is None):
+            fix = (
+                "missing; add where commands go" if self.topic is None else "each part of 'output' has its own; remove"
+            )
+            raise ValueError(f"topic: {fix}")
+        return self

@@ -89,16 +89,16 @@ def _find(path_or_name: str | Path) -> Path:
 
 def _explain(error: Any, data: Any) -> str:
     """One line for one pydantic error: the key as a person would write it, what is wrong, what to write."""
-    location = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith(("tuple[", "function-"))))
+    location = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith(("tuple[", "function-", "<"))))
     key = _key(location, data)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        model_keys = _keys_at(location[:-1])
+        model_keys = list(_model_at(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), model_keys, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys are {sorted(model_keys)}"
         return f"{key}: unknown key; {hint}"
     if kind == "missing":
-        return f"{key}: missing; add it ({_describe(location)})"
+        return f"{key}: missing; add it ({_model_at(location[:-1]).model_fields[str(location[-1])].description})"
     if location and location[-1] == "unit":
         fix = _UNIT_FIXES.get(str(error["input"]).lower())
         return f"{key}: unit '{error['input']}' is unknown; write " + (f"'{fix}'" if fix else f"one of {schema.UNITS}")
@@ -114,12 +114,15 @@ def _key(location: tuple[int | str, ...], data: Any) -> str:
     parts: list[str] = []
     here = data
     for step in location:
+        if isinstance(step, int) and isinstance(here, dict):
+            continue  # one entry where a list may be
         try:
             here = here[step]
         except (KeyError, IndexError, TypeError):
             here = None
-        name = here.get("name") if isinstance(here, dict) and isinstance(step, int) else None
-        parts.append(str(name if name is not None else step))
+        entry = here if isinstance(here, dict) and isinstance(step, int) else {}
+        name = entry.get("name", entry.get("joint"))
+        parts.append(name if isinstance(name, str) else str(step))
     return ".".join(parts)
 
 
@@ -132,6 +135,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "binary": control.GripperBinary,
     "policy": schema.PolicyTiming,
     "control": control.Control,
+    "output": control.OutputPart,
     "blend": control.Blend,
     "tracking": control.Tracking,
     "frozen_joint": control.FrozenJoint,
@@ -139,25 +143,9 @@ _MODELS: dict[str, type[BaseModel]] = {
     "lerobot": schema.LeRobot,
 }
 
-_LIMIT_UNITS = {
-    "position": "[lowest, highest] in rad (m for a sliding joint)",
-    "velocity": "largest speed in rad/s",
-    "acceleration": "largest acceleration in rad/s²",
-    "jerk": "largest jerk in rad/s³",
-    "unit": f"what the driver's messages carry: one of {schema.UNITS}",
-}
 
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
     if location[:2] == ("lerobot", "joints"):  # below it stand names of joints, one of which may be 'gripper'
-        return list(schema.LeRobotJoint.model_fields)
+        return schema.LeRobotJoint
     names = [p for p in location if p in _MODELS]
-    model = _MODELS[str(names[-1])] if names else schema.ContractFile
-    return list(model.model_fields)
-
-
-def _describe(location: tuple[int | str, ...]) -> str:
-    last = str(location[-1])
-    if len(location) > 1 and location[0] == "joints":
-        return _LIMIT_UNITS.get(last, "see config/robots/so101_sim.yaml")
-    return "see config/robots/so101_sim.yaml"
+    return _MODELS[str(names[-1])] if names else schema.ContractFile

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from swiftvla_ros.contract.action_coding import ActionKind
 from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
-from swiftvla_ros.contract.control import Control, Gripper
+from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -24,20 +24,20 @@ _LARGEST_ANGLE_RAD = 4 * math.pi
 
 
 class Joint(Strict):
-    """One joint: its name in ``/joint_states``, the unit of the driver's messages, and its limits.
+    """One joint: its name, the unit of the driver's messages, and its limits, which no command leaves."""
 
-    ``position`` in rad (or m); ``velocity``, ``acceleration`` and ``jerk`` are the largest magnitudes in rad/s,
-    rad/s² and rad/s³ (or m). ``percent_of`` gives the positions (SI) that the driver calls 0 % and 100 %.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    unit: Unit
-    position: tuple[Finite, Finite]
-    velocity: Positive
-    acceleration: Positive
-    jerk: Positive
-    rest: Finite = 0.0
-    percent_of: tuple[Finite, Finite] | None = None
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="as in the driver's `JointState`, whose order is free"
+    )
+    unit: Unit = Field(description="what the driver's messages carry")
+    position: tuple[Finite, Finite] = Field(description="[lowest, highest] in rad (m for a sliding joint)")
+    velocity: Positive = Field(description="largest speed in rad/s (m/s). Begin with a quarter of what the arm can do")
+    acceleration: Positive = Field(description="largest acceleration in rad/s² (m/s²)")
+    jerk: Positive = Field(description="largest jerk in rad/s³ (m/s³)")
+    rest: Finite = Field(0.0, description="where the arm waits, rad (m)")
+    percent_of: tuple[Finite, Finite] | None = Field(
+        None, description="of `percent`: [position at 0 %, position at 100 %], rad (m)"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Joint:
@@ -79,14 +79,15 @@ def _check_percent(unit: Unit, percent_of: tuple[float, float] | None) -> None:
 
 
 class CameraPose(Strict):
-    """Where a camera is in the base frame: its optical frame (z forward, x right, y down; REP 103) and field of view.
+    """Where a camera's optical frame is in the base frame, and its field of view."""
 
-    ``fovy_deg`` is the vertical field of view of the unrotated, uncropped source image.
-    """
-
-    position_m: tuple[Finite, Finite, Finite]
-    quaternion_xyzw: tuple[Finite, Finite, Finite, Finite]
-    fovy_deg: Annotated[float, Field(gt=0, lt=180)]
+    position_m: tuple[Finite, Finite, Finite] = Field(description="[x, y, z] in `base_frame`")
+    quaternion_xyzw: tuple[Finite, Finite, Finite, Finite] = Field(
+        description="orientation of the optical frame: z forward, x right, y down (REP 103)"
+    )
+    fovy_deg: Annotated[float, Field(gt=0, lt=180)] = Field(
+        description="vertical field of view of the unrotated, uncropped source image"
+    )
 
     @field_validator("quaternion_xyzw")
     @classmethod
@@ -98,18 +99,16 @@ class CameraPose(Strict):
 
 
 class Camera(Strict):
-    """One camera: where its images come from and what the policy sees of them.
+    """One camera: where its images come from and what the policy sees of them."""
 
-    The image is rotated by ``rotate_deg`` (clockwise), cropped to ``crop`` (x, y, width, height in px of the rotated
-    image) and brought to ``size`` (width, height): ``fit: stretch`` fills it, ``fit: pad`` keeps the aspect ratio.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    topic: Topic
-    transport: Literal["raw", "compressed"] = "raw"
-    rate_hz: Positive
-    source_size: tuple[Annotated[int, Field(ge=8, le=8192)], Annotated[int, Field(ge=8, le=8192)]]
-    rotate_deg: Literal[0, 90, 180, 270] = 0
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="as the checkpoint calls it")
+    topic: Topic = Field(description="what the camera's driver publishes")
+    transport: Literal["raw", "compressed"] = Field("raw", description="`Image` or `CompressedImage`")
+    rate_hz: Positive = Field(description="images a second")
+    source_size: tuple[Annotated[int, Field(ge=8, le=8192)], Annotated[int, Field(ge=8, le=8192)]] = Field(
+        description="[width, height] in px of the driver's images"
+    )
+    rotate_deg: Literal[0, 90, 180, 270] = Field(0, description="turned clockwise by this")
     crop: (
         tuple[
             Annotated[int, Field(ge=0)],
@@ -118,10 +117,16 @@ class Camera(Strict):
             Annotated[int, Field(gt=0)],
         ]
         | None
-    ) = None
-    fit: Literal["stretch", "pad"] = "stretch"
-    size: tuple[Annotated[int, Field(ge=16, le=2048)], Annotated[int, Field(ge=16, le=2048)]]
-    pose: CameraPose | None = None
+    ) = Field(None, description="then cut to [x, y, width, height], px of the rotated image")
+    fit: Literal["stretch", "pad"] = Field(
+        "stretch", description="then brought to `size`; `pad` keeps the aspect ratio"
+    )
+    size: tuple[Annotated[int, Field(ge=16, le=2048)], Annotated[int, Field(ge=16, le=2048)]] = Field(
+        description="[width, height] in px of what the policy sees: the checkpoint's"
+    )
+    pose: CameraPose | None = Field(
+        None, description="of the front camera only: for labels in training, not for running"
+    )
 
     @property
     def rotated_size(self) -> tuple[int, int]:
@@ -144,30 +149,29 @@ class Camera(Strict):
 class JointStates(Strict):
     """The driver's ``sensor_msgs/JointState`` topic and its rate."""
 
-    topic: Topic = "/joint_states"
-    rate_hz: Positive
+    topic: Topic = Field("/joint_states", description="`sensor_msgs/JointState`, from the driver")
+    rate_hz: Positive = Field(description="states a second")
 
 
 class PolicyTiming(Strict):
-    """What a row of the policy means, how observations are paired and how old they may be for a chunk, s.
+    """What a row of the policy means, how observations are paired and how old they may be for a chunk."""
 
-    ``actions``: rows are positions (``absolute``), relative to the observation's joint state (``delta_to_state``), each
-    relative to the row before and the first to the state (``delta_per_step``), or the mean velocities on the way there
-    (``velocity``). The gripper's are positions in all of them.
-    """
-
-    step_s: Positive
-    actions: ActionKind = "absolute"
-    max_image_age_s: Positive = 0.5
-    max_state_age_s: Positive = 0.3
-    pair_slop_s: Positive = 0.06
+    step_s: Positive = Field(description="time between two rows of a chunk: the checkpoint's")
+    actions: ActionKind = Field(
+        "absolute",
+        description="rows are positions, relative to the observed state, each to the row before (the first to the "
+        "state), or mean velocities on the way there; a gripper's are positions in all of them",
+    )
+    max_image_age_s: Positive = Field(0.5, description="with an older image nothing is inferred")
+    max_state_age_s: Positive = Field(0.3, description="with an older joint state nothing is inferred")
+    pair_slop_s: Positive = Field(0.06, description="how far apart images and state of one observation may be")
 
 
 class Kinematics(Strict):
-    """The URDF (path relative to the contract file) and the link whose origin is the tool centre point."""
+    """The robot's geometry: for labels in training and for viewing, not for running."""
 
-    urdf: str
-    end_effector: str
+    urdf: str = Field(description="path, relative to the contract")
+    end_effector: str = Field(description="the link whose origin is the tool centre point")
 
 
 class LeRobotJoint(Strict):
@@ -177,9 +181,11 @@ class LeRobotJoint(Strict):
     stops has the middle between them at 0, and a stop at 100.
     """
 
-    feature: Annotated[str, Field(min_length=1)]
-    unit: Unit
-    percent_of: tuple[Finite, Finite] | None = None
+    feature: Annotated[str, Field(min_length=1)] = Field(description="the joint's name there")
+    unit: Unit = Field(description="its unit there")
+    percent_of: tuple[Finite, Finite] | None = Field(
+        None, description="of `percent`: [position at 0 %, position at 100 %], rad (m)"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> LeRobotJoint:
@@ -193,56 +199,100 @@ class LeRobotJoint(Strict):
 
 
 class LeRobot(Strict):
-    """Where this robot's cameras and joints are in a LeRobot dataset.
+    """Where this robot's cameras and joints are in a LeRobot dataset or checkpoint."""
 
-    A camera that is not named here is ``observation.images.<camera>``, a joint ``<joint>.pos`` in the driver's unit.
-    """
+    cameras: dict[str, str] = Field(
+        default={}, description="features by camera; a camera left out is `observation.images.<camera>`"
+    )
+    joints: dict[str, LeRobotJoint] = Field(
+        default={}, description="by joint; a joint left out is `<joint>.pos` in the driver's unit"
+    )
 
-    cameras: dict[str, str] = Field(default_factory=dict)
-    joints: dict[str, LeRobotJoint] = Field(default_factory=dict)
+
+def _one_or_list(value: object) -> object:
+    return () if value is None else (value,) if isinstance(value, dict) else value
 
 
 class ContractFile(Strict):
     """The whole file."""
 
-    robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    base_frame: str
-    kinematics: Kinematics | None = None
-    joints: Annotated[tuple[Joint, ...], Field(min_length=1, max_length=64)]
-    gripper: Gripper | None = None
-    cameras: Annotated[tuple[Camera, ...], Field(min_length=1, max_length=8)]
-    joint_states: JointStates
-    policy: PolicyTiming
-    control: Control
-    lerobot: LeRobot = LeRobot()
+    robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="the robot's name")
+    base_frame: str = Field(description="the frame of camera poses and end-effector positions")
+    kinematics: Kinematics | None = Field(None, description="for labels in training and for viewing, not for running")
+    joints: Annotated[tuple[Joint, ...], Field(min_length=1, max_length=64)] = Field(
+        description="a list; its order is the order of every array"
+    )
+    gripper: Annotated[tuple[Gripper, ...], BeforeValidator(_one_or_list)] = Field(
+        (), description="one, or a list: which joints are grippers"
+    )
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1, max_length=8)] = Field(
+        description="a list, in the order in which the policy reads them"
+    )
+    joint_states: JointStates = Field(description="what the driver measures")
+    policy: PolicyTiming = Field(description="what rows mean, and how old and how far apart observations may be")
+    control: Control = Field(description="where commands go, how chunks become motion, what is watched")
+    lerobot: LeRobot = Field(default=LeRobot(), description="names and units in a LeRobot dataset or checkpoint")
 
     @model_validator(mode="after")
     def _consistent(self) -> ContractFile:
-        for what, names in (("joints", [j.name for j in self.joints]), ("cameras", [c.name for c in self.cameras])):
+        lists = {
+            "joints": [joint.name for joint in self.joints],
+            "cameras": [camera.name for camera in self.cameras],
+            "gripper": [gripper.joint for gripper in self.gripper],
+        }
+        for what, names in lists.items():
             twice = {n for n in names if names.count(n) > 1}
             if twice:
                 raise ValueError(f"{what}: {sorted(twice)} stands more than once; give each its own name")
-        if self.gripper is not None:
-            self._check_gripper(self.gripper)
-        for key, names in (("cameras", [c.name for c in self.cameras]), ("joints", [j.name for j in self.joints])):
+        for gripper in self.gripper:
+            self._check_gripper(gripper)
+        self._check_outputs()
+        for key in ("cameras", "joints"):
             for name in getattr(self.lerobot, key):
-                if name not in names:
-                    raise ValueError(f"lerobot.{key}: '{name}' is not among the robot's {names}; write one of these")
+                if name not in lists[key]:
+                    raise ValueError(
+                        f"lerobot.{key}: '{name}' is not among the robot's {lists[key]}; write one of these"
+                    )
         self._check_rates()
         return self
 
+    @property
+    def outputs(self) -> tuple[OutputPart, ...]:
+        """Which joints are commanded together: those of ``control.output``, and each gripper with its own topic."""
+        hands = {g.joint: g.topic for g in self.gripper if g.topic is not None}
+        parts = [OutputPart(kind="forward_position", topic=topic, joints=(name,)) for name, topic in hands.items()]
+        output, topic = self.control.output, self.control.topic
+        if not isinstance(output, str):
+            return (*output, *parts)
+        arm = tuple(joint.name for joint in self.joints if joint.name not in hands)
+        return (OutputPart(kind=output, topic=topic, joints=arm), *parts) if arm and topic is not None else tuple(parts)
+
+    def _check_outputs(self) -> None:
+        names, topics = [joint.name for joint in self.joints], [part.topic for part in self.outputs]
+        commanded = [name for part in self.outputs for name in part.joints]
+        for name in sorted({*names, *commanded}, key=[*names, *commanded].index):
+            if name not in names:
+                raise ValueError(f"control.output: '{name}' is not a joint; write some of {names}")
+            if name not in commanded:
+                raise ValueError(f"control.output: nothing commands joint '{name}'; add it to the joints of a part")
+            if commanded.count(name) > 1:
+                raise ValueError(
+                    f"control.output: '{name}' is in two parts (a gripper's topic is one); remove it from one"
+                )
+        for topic in topics:
+            if topics.count(topic) > 1:
+                raise ValueError(f"control, gripper: topic '{topic}' stands more than once; give each its own")
+
     def _check_gripper(self, gripper: Gripper) -> None:
+        key = "gripper" if len(self.gripper) == 1 else f"gripper.{gripper.joint}"
         joint = next((j for j in self.joints if j.name == gripper.joint), None)
         if joint is None:
-            raise ValueError(
-                f"gripper.joint: '{gripper.joint}' is not a joint; write one of {[j.name for j in self.joints]}"
-            )
-        for key in ("open", "closed"):
-            value = getattr(gripper, key)
+            names = [j.name for j in self.joints]
+            raise ValueError(f"{key}.joint: '{gripper.joint}' is not a joint; write one of {names}")
+        for end in ("open", "closed"):
+            value = getattr(gripper, end)
             if not joint.position[0] <= value <= joint.position[1]:
-                raise ValueError(f"gripper.{key}: {value} lies outside {joint.name}'s position {list(joint.position)}")
-        if gripper.topic is not None and gripper.topic == self.control.topic:
-            raise ValueError(f"gripper.topic: '{gripper.topic}' is control.topic too; write another, or null")
+                raise ValueError(f"{key}.{end}: {value} lies outside {joint.name}'s position {list(joint.position)}")
 
     def _check_rates(self) -> None:
         for camera in self.cameras:

@@ -103,7 +103,7 @@ class ExecutorConfig:
             frozen_moved=None if frozen is None else frozen.moved_rad,
             frozen_for_s=cls.frozen_for_s if frozen is None else frozen.for_s,
             # a gripper that holds something is neither where its command is nor does it move
-            unwatched_joints=() if gripper is None else (gripper.joint,),
+            unwatched_joints=tuple(gripper.joint for gripper in contract.grippers),
             gripper=binary,
         )
         if not shadow:

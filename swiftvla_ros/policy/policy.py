@@ -80,8 +80,7 @@ class Policy:
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
         self._to_contract = np.argsort(self._to_policy)
-        gripper = contract.gripper_index
-        self._gripper = None if gripper is None else int(self._to_contract[gripper])
+        self._grippers = contract.gripper_mask[self._to_policy]
 
     @property
     def checkpoint_sha256(self) -> str:
@@ -194,7 +193,7 @@ class Policy:
         if checkpoint.relative_actions:
             positions = state + rows
         else:
-            positions = absolute_rows(checkpoint.actions, rows, state, self.step_s, gripper=self._gripper)
+            positions = absolute_rows(checkpoint.actions, rows, state, self.step_s, gripper=self._grippers)
         return positions[:, self._to_contract]
 
     def keypoints(self, observation: Observation) -> NDArray[np.float32]:
@@ -229,7 +228,7 @@ class Policy:
         if checkpoint.relative_actions:
             rows = positions - state
         else:
-            rows = relative_rows(checkpoint.actions, positions, state, self.step_s, gripper=self._gripper)
+            rows = relative_rows(checkpoint.actions, positions, state, self.step_s, gripper=self._grippers)
         return RowsAhead(checkpoint.action.normalize(rows).astype(np.float32), len(first))
 
     def _prepare(

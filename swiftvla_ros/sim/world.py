@@ -80,7 +80,6 @@ class SimWorld:
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in contract.joint_names])
         self._dof = np.array([self._model.joint(name).dofadr[0] for name in contract.joint_names])
         self._actuator = np.array([self._model.actuator(name).id for name in contract.joint_names])
-        self._gripper = contract.joint_names.index(contract.gripper.joint) if contract.gripper else None
         self._block_qpos = np.array([self._model.joint(color).qposadr[0] for color in COLORS])
         self._block_geom = {self._model.geom(color).id: color for color in COLORS}
         hand = {self._model.body(name).id for name in _HAND_BODIES}

@@ -232,7 +232,7 @@ def _rows(
     if kind == "absolute":
         # Around the state they vary little, so that is how they are learned (checkpoint.RELATIVE).
         return positions - state[:, None]
-    step_s, gripper = contract.policy.step_s, contract.gripper_index
+    step_s, gripper = contract.policy.step_s, contract.gripper_mask
     return np.stack(
         [
             relative_rows(kind, p.astype(np.float64), s.astype(np.float64), step_s, gripper=gripper)

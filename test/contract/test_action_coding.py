@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from swiftvla_ros.contract import ACTION_KINDS, absolute_rows, relative_rows
 
 STATE = np.array([0.5, -1.0, 0.2])
+GRIPPER = np.array([False, False, True])
 
 
 @pytest.mark.parametrize(
@@ -26,17 +27,17 @@ STATE = np.array([0.5, -1.0, 0.2])
 def test_rows_become_positions(kind: str, expected: list) -> None:
     """Protects the arm: each kind's meaning by hand, and a gripper column that is a position in all of them."""
     rows = np.array([[0.1, 0.2, 0.3], [0.1, 0.0, 0.6]])
-    np.testing.assert_allclose(absolute_rows(kind, rows, STATE, 0.5, gripper=2), expected)
+    np.testing.assert_allclose(absolute_rows(kind, rows, STATE, 0.5, gripper=GRIPPER), expected)
 
 
 @settings(deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(ACTION_KINDS),
     positions=hnp.arrays(float, (7, 3), elements=st.floats(-3, 3)),
-    gripper=st.sampled_from([None, 2]),
+    gripper=st.sampled_from([None, GRIPPER, GRIPPER | True]),
     step_s=st.floats(0.02, 0.5),
 )
-def test_there_and_back(kind: str, positions: np.ndarray, gripper: int | None, step_s: float) -> None:
+def test_there_and_back(kind: str, positions: np.ndarray, gripper: np.ndarray | None, step_s: float) -> None:
     """Protects training against deployment: what is learnt from positions leads back to the same positions."""
     rows = relative_rows(kind, positions, STATE, step_s, gripper)
     np.testing.assert_allclose(absolute_rows(kind, rows, STATE, step_s, gripper), positions, atol=1e-12)

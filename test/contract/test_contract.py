@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,33 @@ def test_unknown_robot_names_the_known_ones() -> None:
         load_contract("so102")
 
 
+JOINTS = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
+
+
+def parts(*joints: list[str], **keys: Any) -> list[dict]:
+    """Return a ``control.output`` of several parts."""
+    return [{"kind": "forward_position", "topic": f"/part_{k}", "joints": j, **keys} for k, j in enumerate(joints)]
+
+
+def split(*joints: list[str], **keys: Any) -> Callable[[dict], None]:
+    """Return what commands a robot's joints in parts."""
+
+    def change(data: dict) -> None:
+        data["control"].pop("topic")
+        data["control"]["output"] = parts(*joints, **keys)
+
+    return change
+
+
+def second_gripper(**keys: Any) -> Callable[[dict], None]:
+    """Return what makes the wrist a gripper too."""
+
+    def change(data: dict) -> None:
+        data["gripper"] = [data["gripper"], {"joint": "wrist_roll", "open": 1.0, "closed": 0.0, **keys}]
+
+    return change
+
+
 BREAKS = {
     "unknown key": (lambda d: d["joints"][1].update(torque=3), ["shoulder_lift.torque", "unknown key"]),
     "misspelt key": (lambda d: d["control"].update(rate_h=3), ["control.rate_h", "did you mean 'rate_hz'"]),
@@ -81,8 +110,21 @@ BREAKS = {
     "gripper topic": (lambda d: d["gripper"].update(topic="9"), ["gripper.topic"]),
     "one topic for two": (
         lambda d: d["gripper"].update(topic=d["control"]["topic"]),
-        ["gripper.topic", "is control.topic too"],
+        ["control, gripper", "/forward_position_controller/commands", "more than once", "give each its own"],
     ),
+    "no topic": (lambda d: d["control"].pop("topic"), ["control: topic", "missing", "where commands go"]),
+    "topic beside parts": (lambda d: d["control"].update(output=parts(JOINTS)), ["control: topic", "its own; remove"]),
+    "joint without a part": (split(JOINTS[1:]), ["control.output", "nothing commands joint 'shoulder_pan'", "add it"]),
+    "joint in two parts": (split(JOINTS, JOINTS[:1]), ["control.output", "'shoulder_pan' is in two parts", "remove"]),
+    "stray joint in a part": (split([*JOINTS, "nose"]), ["control.output", "'nose' is not a joint", "wrist_roll"]),
+    "two parts, one topic": (split(JOINTS[:3], JOINTS[3:], topic="/arm"), ["topic '/arm'", "give each its own"]),
+    "unknown kind of part": (split(JOINTS, kind="servo"), ["control.output.0.kind", "'forward_velocity'"]),
+    "misspelt key of a part": (split(JOINTS, joint=[]), ["control.output.0.joint: unknown", "did you mean 'joints'"]),
+    "half a part": (split([]), ["control.output.0.joints", "at least 1 item"]),
+    "one gripper twice": (lambda d: d.update(gripper=[d["gripper"]] * 2), ["gripper", "more than once"]),
+    "no such second gripper": (second_gripper(joint="hand"), ["gripper.hand.joint", "write one of"]),
+    "second gripper too far": (second_gripper(open=9.0), ["gripper.wrist_roll.open", "lies outside"]),
+    "key of a second gripper": (second_gripper(opne=1), ["gripper.wrist_roll.opne", "did you mean 'open'"]),
     "crop outside": (lambda d: d["cameras"][0].update(crop=[600, 0, 100, 100]), ["front", "crop", "640"]),
     "missing URDF": (lambda d: d["kinematics"].update(urdf="nowhere.urdf"), ["kinematics", "nowhere.urdf"]),
     "unknown link": (lambda d: d["kinematics"].update(end_effector="nose"), ["kinematics", "nose"]),
@@ -133,7 +175,30 @@ def test_every_key_of_motion_is_read(data: dict, repository: Path) -> None:
     assert contract.gripper is not None
     assert contract.gripper.model_dump() == {**data["gripper"], "binary": binary, "topic": "/gripper/commands"}
     assert contract.policy.actions == "velocity"
-    assert contract.gripper_index == 5
+    assert contract.gripper_mask.tolist() == [False] * 5 + [True]
+
+
+def test_several_grippers_and_parts_are_read_in_the_contracts_order(data: dict, repository: Path) -> None:
+    """Protects robots of several arms: who is a gripper, and which joints go where, as indices and names."""
+    split(JOINTS[3:5], JOINTS[2::-1])(data)
+    second_gripper(topic="/wrist")(data)
+    data["gripper"][0].update(topic="/hand")
+    data["control"]["output"][0]["joints"] = ["wrist_flex"]
+    contract = contract_from_text(yaml.safe_dump(data), repository / "config" / "robots" / "parts.yaml")
+    assert [g.joint for g in contract.grippers] == ["gripper", "wrist_roll"]
+    assert contract.gripper is None
+    assert contract.gripper_mask.tolist() == [False] * 4 + [True] * 2
+    assert list(contract.command_topics) == ["/part_0", "/part_1", "/hand", "/wrist"]
+    assert [part.joints.tolist() for part in contract.command_parts] == [[3], [2, 1, 0], [5], [4]]
+    assert contract.command_parts[1].names == ("elbow_flex", "shoulder_lift", "shoulder_pan")
+
+
+def test_two_arms_are_shipped() -> None:
+    """Protects the example of a robot with two arms: two grippers, a command topic for each arm, three cameras."""
+    contract = load_contract("so101_two_arms")
+    assert np.flatnonzero(contract.gripper_mask).tolist() == [5, 11]
+    assert [part.joints.tolist() for part in contract.command_parts] == [[*range(6)], [*range(6, 12)]]
+    assert len(contract.cameras) == 3
 
 
 @given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState
@@ -28,16 +29,19 @@ STEP_NS = round(BASE.policy.step_s * 1e9)
 
 
 class Loop:
-    """Both nodes on topics of their own, joint states handed on to the executor, and a sweep of the first joint."""
+    """Both nodes on topics of their own, joint states handed on to the executor, and a sweep of some joints."""
 
-    def __init__(self, graph: Any, folder: Path, space: str, *replaced: tuple[str, str]) -> None:
+    sweeps: ClassVar = {"shoulder_pan": 0.5, "gripper": 0.3}
+
+    def __init__(self, graph: Any, folder: Path, space: str, *replaced: tuple[str, str], base: Contract = BASE) -> None:
         self.graph, self.space = graph, space
-        text = BASE.text.replace("/forward_position_controller", f"/{space}/controller")
-        text = text.replace("topic: /joint_states", f"topic: /{space}/joint_states")
+        text = base.text.replace("topic: /joint_states", f"topic: /{space}/joint_states")
+        for topic in base.command_topics:
+            text = text.replace(topic, f"/{space}{topic}")
         for old, new in replaced:
             assert old in text, old
             text = text.replace(old, new)
-        for urdf in BASE.path.parent.glob("*.urdf"):
+        for urdf in base.path.parent.glob("*.urdf"):
             (folder / urdf.name).write_text(urdf.read_text())
         (folder / "robot.yaml").write_text(text)
         self.contract: Contract = load_contract(folder / "robot.yaml")
@@ -60,9 +64,10 @@ class Loop:
         """Begin to watch the measured positions anew."""
         self.low, self.high = np.full((2, len(self.contract.joints)), np.inf) * [[1], [-1]]
 
-    def swept(self, joint: int) -> float:
+    def swept(self, joint: str) -> float:
         """How far apart the measured positions of a joint have been, SI."""
-        return float(self.high[joint] - self.low[joint])
+        j = self.contract.joint_names.index(joint)
+        return float(self.high[j] - self.low[j])
 
     def _relay(self, message: JointState) -> None:
         position = self.contract.to_si(np.array(message.position))
@@ -75,8 +80,9 @@ class Loop:
         self._begin_ns = self._begin_ns or ns
         self._chunk_id += 1
         rows = np.tile(self.contract.rest, (ROWS, 1))
-        rows[:, 0] += 0.5 * np.sin(1.5 * (ns - self._begin_ns + STEP_NS * np.arange(ROWS)) / 1e9)
-        rows[:, 5] += 0.3 * np.sin(1.5 * (ns - self._begin_ns + STEP_NS * np.arange(ROWS)) / 1e9)
+        wave = np.sin(1.5 * (ns - self._begin_ns + STEP_NS * np.arange(ROWS)) / 1e9)
+        for joint, amplitude in self.sweeps.items():
+            rows[:, self.contract.joint_names.index(joint)] += amplitude * wave
         chunk = ActionChunk(header=header(ns), step=to_duration(STEP_NS), rows=ROWS, chunk_id=self._chunk_id)
         chunk.joint_names, chunk.positions = list(self.contract.joint_names), rows.ravel().tolist()
         self._chunks.publish(chunk)
@@ -110,12 +116,43 @@ def test_commands_of_every_output_move_the_arm(graph: Any, tmp_path: Path, outpu
     if output == "follow_joint_trajectory":
         pytest.importorskip("control_msgs", reason="control_msgs is not installed: PyPI has no wheel of it")
     with Loop(graph, tmp_path, output, ("output: forward_position", f"output: {output}"), *OUTPUTS[output]) as loop:
-        graph.wait_until(lambda: loop.swept(0) > 0.7 and loop.swept(5) > 0.3, "the arm and its gripper sweep", 30)
+        graph.wait_until(
+            lambda: loop.swept("shoulder_pan") > 0.7 and loop.swept("gripper") > 0.3,
+            "the arm and its gripper sweep",
+            30,
+        )
         moving = [s for s in loop.states.messages if s.mode == ExecutorState.FRESH]
         assert len(moving) > 100
         errors = np.array([s.tracking_error for s in moving])
         # The state is up to 20 ms old, a goal's motion 80 ms later still, and the sweep runs at 0.75 rad/s.
         assert np.nanmax(np.abs(errors)) < (0.15 if output == "follow_joint_trajectory" else 0.08)
+
+
+class TwoArms(Loop):
+    """The arms sweep against each other, the left one wider; so do their grippers."""
+
+    sweeps: ClassVar = {
+        "left_shoulder_pan": 0.5,
+        "left_gripper": 0.4,
+        "right_shoulder_pan": -0.3,
+        "right_gripper": -0.2,
+    }
+
+
+def test_two_arms_are_driven_each_on_its_own_topic(graph: Any, tmp_path: Path) -> None:
+    """Protects robots of several arms: each arm and gripper does what its part of the chunk says, over its topic."""
+    with TwoArms(graph, tmp_path, "two_arms", base=load_contract("so101_two_arms")) as loop:
+        sent = [graph.listen(JointTrajectory, topic, qos.COMMAND) for topic in loop.contract.command_topics]
+
+        def both_sweep() -> bool:
+            return all(loop.swept(joint) > 1.4 * abs(amplitude) for joint, amplitude in loop.sweeps.items())
+
+        graph.wait_until(both_sweep, "both arms and grippers sweep", 30)
+        for inbox, side in zip(sent, ("left", "right"), strict=True):
+            assert [name.removeprefix(f"{side}_") for name in inbox.last.joint_names] == list(BASE.joint_names)
+        for joint, amplitude in loop.sweeps.items():
+            assert loop.swept(joint) < 2.2 * abs(amplitude)
+        assert max(loop.swept(joint) for joint in loop.contract.joint_names if joint not in loop.sweeps) < 0.02
 
 
 def test_faults_are_ordered_while_it_runs(graph: Any, tmp_path: Path) -> None:
@@ -126,14 +163,14 @@ def test_faults_are_ordered_while_it_runs(graph: Any, tmp_path: Path) -> None:
             request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
             return graph.call(SetParameters, "/faults/loopback_robot/set_parameters", request).results[0]
 
-        graph.wait_until(lambda: loop.swept(0) > 0.2, "the arm moves", 30)
+        graph.wait_until(lambda: loop.swept("shoulder_pan") > 0.2, "the arm moves", 30)
         assert order("deaf", True).successful
         loop.forget()
         loop.states.clear()
         graph.wait_until(
             lambda: loop.states.messages and abs(loop.states.last.tracking_error[0]) > 0.2, "it is left behind"
         )
-        assert loop.swept(0) < 0.05
+        assert loop.swept("shoulder_pan") < 0.05
         refused = order("dropout", 2.0)
         assert not refused.successful
         assert "dropout" in refused.reason

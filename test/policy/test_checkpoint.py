@@ -325,5 +325,5 @@ def test_other_kinds_of_actions_become_positions(folder: Path, contract: Contrac
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "action": "absolute positions"}))
     rows = load_policy(folder, contract=contract, device="cpu", threads=1).infer(observation(contract))
-    expected = absolute_rows(kind, rows, contract.rest, policy.step_s, gripper=contract.gripper_index)
+    expected = absolute_rows(kind, rows, contract.rest, policy.step_s, gripper=contract.gripper_mask)
     np.testing.assert_allclose(plain, expected, atol=1e-6)

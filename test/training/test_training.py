@@ -185,7 +185,7 @@ def test_rows_are_learned_as_the_contract_says(recorded: Path, contract: Contrac
     handles = open_episodes(recorded / "episodes", moving)[:1]
     episode = handles[0].load()
     rows = EpisodeSamples(handles, moving, swiftvla_nano(), tokenize).labels(np.array([3])).actions[0]
-    gripper = moving.gripper_index
+    gripper = moving.gripper_mask
     found = absolute_rows(kind, rows, episode.state[3], moving.policy.step_s, gripper=gripper)
     np.testing.assert_allclose(found, episode.action[3:13], atol=1e-5)
     np.testing.assert_allclose(rows[:, gripper], episode.action[3:13, gripper], atol=1e-6)

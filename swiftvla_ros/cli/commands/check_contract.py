@@ -53,9 +53,10 @@ def command(
             f"{camera.topic} ({camera.transport})",
         )
     console.print(cameras)
-    control = checked.control
+    for part in checked.command_parts:
+        console.print(f"commands: {part.kind} on {part.topic}: {', '.join(part.names)}")
     console.print(
-        f"commands: {control.output} on {control.topic} at {control.rate_hz:g} Hz; one policy step is "
-        f"{checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}"
+        f"at {checked.control.rate_hz:g} Hz; grippers: {', '.join(g.joint for g in checked.grippers) or 'none'}; one "
+        f"policy step is {checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}"
     )
     console.print(f"[green]{checked.path}: valid[/green]")

@@ -57,9 +57,9 @@ class CommandInputs:
         return tuple(part.joints for part in self._parts)
 
     def _open(self, k: int, part: CommandPart) -> None:
-        if part.output in ("forward_position", "forward_velocity"):
+        if part.kind in ("forward_position", "forward_velocity"):
             self._node.subscribe(Float64MultiArray, part.topic, lambda message: self._forward(k, message), qos.COMMAND)
-        elif part.output == "joint_trajectory":
+        elif part.kind == "joint_trajectory":
             self._node.subscribe(JointTrajectory, part.topic, lambda message: self._follow(k, message), qos.COMMAND)
         else:
             FollowServer(self._node, part.topic, lambda message: self._follow(k, message))
@@ -69,7 +69,7 @@ class CommandInputs:
         values = np.array(message.data)
         if values.shape != part.joints.shape or not np.isfinite(values).all():
             self._refuse(part, f"{values.tolist()} is not {len(part.joints)} finite numbers")
-        elif part.output == "forward_position":
+        elif part.kind == "forward_position":
             position = self._si(part, values)
             self._take(k, lambda setpoints, ns: setpoints.forward(ns, position))
         else:

@@ -58,7 +58,7 @@ class Outputs:
     def __init__(self, node: ManagedNode) -> None:
         parts = node.contract.command_parts
         self._node = node
-        self._topics = [part.topic for part in parts if part.output != "follow_joint_trajectory"]
+        self._topics = [part.topic for part in parts if part.kind != "follow_joint_trajectory"]
         self._outputs = [_output(node, part) for part in parts]
 
     def rivals(self) -> list[str]:
@@ -73,14 +73,14 @@ class Outputs:
 
 def _output(node: ManagedNode, part: CommandPart) -> ForwardPositions | Trajectories:
     contract = node.contract
-    if part.output == "follow_joint_trajectory":
+    if part.kind == "follow_joint_trajectory":
         return FollowGoals(contract, part, FollowClient(node, part.topic).send)
-    if part.output == "joint_trajectory":
+    if part.kind == "joint_trajectory":
         return Trajectories(contract, part, node.publisher(JointTrajectory, part.topic, qos.COMMAND).publish)
     publish = node.publisher(Float64MultiArray, part.topic, qos.COMMAND).publish
     return (
         ForwardVelocities(contract, part, publish)
-        if part.output == "forward_velocity"
+        if part.kind == "forward_velocity"
         else ForwardPositions(contract, part, publish)
     )
 

@@ -112,7 +112,7 @@ def test_what_is_commanded_is_recorded_for_every_output(contract: Contract) -> N
         control = contract.control.model_copy(update={"output": output})
         assert contract.gripper is not None
         hand = contract.gripper.model_copy(update={"topic": gripper})
-        return {t.name for t in recorded_topics(contract.with_keys(control=control, gripper=hand))}
+        return {t.name for t in recorded_topics(contract.with_keys(control=control, gripper=(hand,)))}
 
     assert {contract.control.topic, "/hand/commands"} <= topics("forward_velocity", "/hand/commands")
     assert contract.control.topic not in topics("follow_joint_trajectory", None)
