@@ -74,7 +74,7 @@ class FrozenJoint(Strict):
 class OutputPart(Strict):
     """Joints that are commanded together."""
 
-    kind: OutputKind = Field(description="the message, as below")
+    kind: OutputKind = Field(description="the message: docs/system.md compares them")
     topic: Topic = Field(description="where its commands go; the action's name for `follow_joint_trajectory`")
     joints: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="which joints, in the message's order")
 

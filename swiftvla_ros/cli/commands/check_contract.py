@@ -10,8 +10,19 @@ import typer
 from swiftvla_ros.cli.output import refuse
 
 
+def _print_keys(wanted: bool) -> None:
+    if wanted:
+        from swiftvla_ros.contract.key_table import key_table
+
+        typer.echo(key_table())
+        raise typer.Exit
+
+
 def command(
     contract: Annotated[str, typer.Argument(help="A contract file, or the name of a shipped one, such as so101_sim.")],
+    _keys: Annotated[
+        bool, typer.Option("--keys", callback=_print_keys, is_eager=True, help="Print all keys and what they mean.")
+    ] = False,
 ) -> None:
     """Check a robot's contract file and print what it says.
 
