@@ -30,7 +30,7 @@ from rich.table import Table
 
 from plain_queue import PlainQueue
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.motion.chunk import Chunk
+from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.evaluation.first_step import first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import Follower, PolicyDriver
@@ -142,7 +142,7 @@ def peak_jerk(positions: Array, tick_s: float) -> float:
     return float(np.abs(np.diff(positions, 3, axis=0)).max(initial=0.0)) / tick_s**3 if len(positions) > 3 else 0.0
 
 
-def disagreement(chunk: Chunk, now_ns: int, before: list[Array]) -> float:
+def disagreement(chunk: JointChunk, now_ns: int, before: list[Array]) -> float:
     """How far a chunk's position for now lies from where the last two commands led, rad."""
     place = np.clip((now_ns - chunk.stamp_ns) / chunk.step_ns, 0, len(chunk.positions) - 1)
     now = [np.interp(place, np.arange(len(chunk.positions)), column) for column in chunk.positions.T]

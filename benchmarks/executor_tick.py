@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.motion import Chunk, ChunkExecutor, ExecutorConfig
+from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk
 
 NS = 1_000_000_000
 Array = NDArray[np.float64]
@@ -49,12 +49,12 @@ def measure(plan: Callable[..., Array], contract: Contract, rate_hz: float, seco
     step_ns, tick_ns = round(0.1 * NS), round(NS / rate_hz)
     executor.seed(contract.rest, NS)
     wall, processor, offers = [], [], []
-    waiting: list[Chunk] = []
+    waiting: list[JointChunk] = []
     for k in range(round(seconds * rate_hz)):
         now_ns = NS + k * tick_ns
         if k * tick_ns % step_ns < tick_ns:
             rows = plan((now_ns - NS + np.arange(10) * step_ns) / NS, contract.rest, rng)
-            waiting.append(Chunk(now_ns, step_ns, rows, k))
+            waiting.append(JointChunk(now_ns, step_ns, rows, k))
             if len(waiting) == 2:
                 begin = time.thread_time_ns()
                 executor.offer(waiting.pop(0), now_ns)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from motion_strategies import Event, Story
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, brake_trajectory, check_limits
+from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, brake_trajectory, check_limits
 from swiftvla_ros.motion.executor import LATE_TICK_S
 from swiftvla_ros.motion.limit_check import TOLERANCE as DIFFERENCE_TOLERANCE
 
@@ -100,7 +100,7 @@ class _Player:
         self._arm = self._pose = self._anchor = story.start
         self._known: Array | None = None
         self._commanding = False
-        self._chunk: Chunk | None = None
+        self._chunk: JointChunk | None = None
         self._rng = np.random.default_rng(len(story.events))
 
     def play(self) -> Record:
@@ -159,7 +159,7 @@ class _Player:
             self._record.begins[len(self._record.begins)] = self._pose if self._known is None else self._known
             self._note(executor.tick(self._now_ns))
 
-    def _ask(self, chunk: Chunk) -> None:
+    def _ask(self, chunk: JointChunk) -> None:
         """What a policy asks before it infers has to be a pose each, inside the limits."""
         if self._known is None or chunk.step_ns <= 0:
             return
@@ -175,7 +175,7 @@ class _Player:
         if all(violation.kind != kind for violation in self._record.wrong):
             self._record.wrong.append(Violation(kind, text))
 
-    def _made(self, number: int, event: Event) -> Chunk:
+    def _made(self, number: int, event: Event) -> JointChunk:
         """The chunk of an event, with what is wrong with it."""
         if event.fault == "again" and self._chunk is not None:
             return self._chunk
@@ -198,7 +198,7 @@ class _Player:
             rows = rows[:0]
         stamp_ns = self._now_ns + round(event.stamp_ms * MS)
         chunk_id = max(number - 3, 0) if event.fault == "ids backwards" else number
-        return Chunk(stamp_ns, event.step_ns, rows, chunk_id, event.instruction, event.checkpoint, names)
+        return JointChunk(stamp_ns, event.step_ns, rows, chunk_id, event.instruction, event.checkpoint, names)
 
     def _measure(self, kind: str) -> None:
         """A joint state, as good as ``kind`` says."""

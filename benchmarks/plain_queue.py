@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.executor_codes import Mode
-from swiftvla_ros.motion.chunk import Chunk, Verdict
-from swiftvla_ros.motion.executor import Command
+from swiftvla_ros.motion.chunk import Command, JointChunk, OfferResult
 
 Array = NDArray[np.float64]
 
@@ -35,7 +34,7 @@ class PlainQueue:
 
     def __init__(self, between: Literal["hold", "line"] = "hold") -> None:
         self._between = between
-        self._chunk: Chunk | None = None
+        self._chunk: JointChunk | None = None
         self._ticked_ns = 0
         self.accepted = 0
         self.refused = 0
@@ -59,11 +58,11 @@ class PlainQueue:
         """A queue doesn't look at the arm."""
         return True
 
-    def offer(self, chunk: Chunk, _now_ns: int) -> Verdict:
+    def offer(self, chunk: JointChunk, _now_ns: int) -> OfferResult:
         """Follow ``chunk`` from now on."""
         self._chunk = chunk
         self.accepted += 1
-        return Verdict()
+        return OfferResult()
 
     def tick(self, now_ns: int) -> Command | None:
         """The position for ``now_ns``; None before the first chunk."""

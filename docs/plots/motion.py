@@ -13,7 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.motion import Chunk, ChunkExecutor, ExecutorConfig, Mode
+from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk, Mode
 
 MS = 1_000_000
 IMAGE = Path(__file__).parents[1] / "images" / "motion.png"
@@ -41,12 +41,12 @@ def main() -> None:
         3, 1, figsize=(9, 7.2), sharex=True, height_ratios=(3, 1.4, 1.4), layout="constrained"
     )
     commands, modes = [], []
-    waiting: list[Chunk] = []
+    waiting: list[JointChunk] = []
     for now_ms in range(0, END_MS, 10):
         if now_ms % CHUNK_EVERY_MS == 0 and now_ms < DEAD_MS:
             t = now_ms / 1000 + 0.1 * np.arange(10)
             rows = wish(t, now_ms) + 0.012 * rng.standard_normal(10)
-            waiting.append(Chunk(now_ms * MS, 100 * MS, rows[:, None], now_ms))
+            waiting.append(JointChunk(now_ms * MS, 100 * MS, rows[:, None], now_ms))
             color = f"C{now_ms // CHUNK_EVERY_MS % 10}"
             top.plot(t, rows, "o-", color=color, ms=3, lw=0.6, alpha=0.7)
         if waiting and now_ms >= waiting[0].stamp_ns // MS + LATENCY_MS:

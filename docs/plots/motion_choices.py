@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw ``docs/images/motion_blends.png``, ``motion_speed.png`` and ``motion_ladder.png`` from the executor itself."""
+"""Draw ``docs/images/motion_blends.png``, ``motion_speed.png`` and ``motion_states.png`` from the executor itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.motion import Chunk, ChunkExecutor, ExecutorConfig, Mode
+from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk, Mode
 
 MS = 1_000_000
 IMAGES = Path(__file__).parents[1] / "images"
@@ -45,7 +45,7 @@ def run(kind: str) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
             t = now_ms / 1000 + 0.1 * np.arange(10)
             rows = wish(t, now_ms) + 0.015 * rng.standard_normal(10)
             chunks.append((t, rows))
-            waiting.append(Chunk(now_ms * MS, 100 * MS, rows[:, None], now_ms))
+            waiting.append(JointChunk(now_ms * MS, 100 * MS, rows[:, None], now_ms))
         if waiting and now_ms * MS >= waiting[0].stamp_ns + 100 * MS:
             executor.offer(waiting.pop(0), now_ms * MS)
         command = executor.tick(now_ms * MS)
@@ -87,7 +87,7 @@ def draw_speed() -> None:
         executor = ChunkExecutor(LIMITS, ("joint",), config)
         executor.seed(np.zeros(1), 0)
         rows = 0.5 * np.sin(0.9 * (1 - np.cos(1.5 * 0.1 * np.arange(43))))[:, None]
-        executor.offer(Chunk(0, 100 * MS, rows, 1), 0)
+        executor.offer(JointChunk(0, 100 * MS, rows, 1), 0)
         seen = []
         for now_ms in range(0, 5600, 10):
             if now_ms in scales:
@@ -129,7 +129,7 @@ def _arrow(axis: Axes, begin: tuple[float, float], end: tuple[float, float], tex
     axis.text(x, y + at, text, ha="center", va="center", fontsize=8, bbox={"fc": "w", "ec": "none", "pad": 1.0})
 
 
-def draw_ladder() -> None:
+def draw_states() -> None:
     """The state machine."""
     figure, axis = plt.subplots(figsize=(12, 5.4), layout="constrained")
     axis.set_xlim(-0.6, 9.7)
@@ -165,10 +165,10 @@ def draw_ladder() -> None:
     )
     _arrow(axis, (3.4, -1.9), (0.0, -0.6), "reset, once the arm rests", -0.3, -0.42)
     axis.text(6.6, -1.9, "◀  emergency_stop from every mode", ha="center", va="center", fontsize=9)
-    figure.savefig(IMAGES / "motion_ladder.png", dpi=80)
+    figure.savefig(IMAGES / "motion_states.png", dpi=80)
 
 
 if __name__ == "__main__":
     draw_blends()
     draw_speed()
-    draw_ladder()
+    draw_states()

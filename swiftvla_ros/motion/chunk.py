@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An action chunk, and what is wrong with one taken by itself."""
+"""What goes through the executor: chunks of joint positions in, answers and commands out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Chunk:
+class JointChunk:
     """Commanded joint positions for a short time ahead, as a policy predicts them.
 
     Attributes
@@ -44,7 +44,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OfferResult:
     """What the executor said to a chunk: taken, or refused with a code and a text for people."""
 
     code: Refusal = Refusal.NONE
@@ -54,6 +54,62 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether the chunk is being followed from now on."""
         return self.code is Refusal.NONE
+
+
+class ChunkRefused(Exception):  # noqa: N818  (an answer, not an error)
+    """A chunk is not followed, and nothing moves because of it."""
+
+    def __init__(self, code: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.result = OfferResult(code, text)
+
+
+@dataclass(frozen=True)
+class MotionStart:
+    """Where the motion to a chunk begins.
+
+    Attributes
+    ----------
+    now_ns
+        When the chunk is taken over.
+    state, state_ns
+        Last commanded position, velocity and acceleration [3, J], and their time.
+    pose
+        Where the arm is [J]: the same position but for limits, while nothing is commanded.
+    standing
+        Whether the arm stands, with nothing of a plan behind it.
+    """
+
+    now_ns: int
+    state: Array
+    state_ns: int
+    pose: Array
+    standing: bool
+
+
+@dataclass(frozen=True)
+class AcceptedChunk:
+    """A chunk that nothing is wrong with.
+
+    Attributes
+    ----------
+    chunk
+        As it came.
+    positions
+        Its rows [rows, J] in the executor's order of joints.
+    inside
+        The same, drawn inside the position limits.
+    start
+        Where the motion to it begins.
+    far
+        Whether it begins so far from a standing arm that the arm only goes there.
+    """
+
+    chunk: JointChunk
+    positions: Array
+    inside: Array
+    start: MotionStart
+    far: bool = False
 
 
 @dataclass(frozen=True)

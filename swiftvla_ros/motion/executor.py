@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
 from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
-from swiftvla_ros.motion.chunk import NS, Chunk, Command, Verdict
-from swiftvla_ros.motion.chunk_acceptance import FUTURE_TOLERANCE_S, judge_source, judge_times, ordered_positions
+from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult
+from swiftvla_ros.motion.chunk_acceptance import FUTURE_TOLERANCE_S, ChunkAcceptance
 from swiftvla_ros.motion.config import ExecutorConfig
-from swiftvla_ros.motion.following.follower import Follower
-from swiftvla_ros.motion.planning.command_history import History
-from swiftvla_ros.motion.planning.row_placement import Layout
-from swiftvla_ros.motion.planning.splice import SEAM_S, Plan, Rows
-from swiftvla_ros.motion.state_machine import Ladder
-from swiftvla_ros.motion.tracking_watch import Watch
-
-__all__ = ["ChunkExecutor", "Command"]
+from swiftvla_ros.motion.following.follower import PathFollower
+from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
+from swiftvla_ros.motion.planning.command_history import CommandHistory
+from swiftvla_ros.motion.planning.rows import PlannedRows
+from swiftvla_ros.motion.state_machine import StateMachine
+from swiftvla_ros.motion.tracking_watch import TrackingWatch
 
 Array = NDArray[np.float64]
 
@@ -38,7 +36,7 @@ class ChunkExecutor:
     Attributes
     ----------
     accepted, refused, last_refusal
-        Counts of chunks, and the verdict on the last refused one.
+        Counts of chunks, and what was said to the last refused one.
     tracking_error
         Commanded minus measured position [J] at the last measured state; NaN before there was one.
     measured_ns
@@ -47,24 +45,32 @@ class ChunkExecutor:
         When the current chunk was taken over; 0 when there was none.
     first_command_ns
         Time of the first command that followed the current chunk; None until there was one.
+    position_clamps, velocity_clamps, acceleration_clamps
+        Counts [J]: rows of accepted chunks outside the position limits, and ticks at which the reference led out of
+        them; ticks at which the velocity limit, or the acceleration or jerk limit, kept the joint from the reference.
+    limit_excess
+        How far [J], rad or m, the limits have bent the motion away from the plan, at worst.
     """
 
     def __init__(self, limits: Limits, joint_names: tuple[str, ...], config: ExecutorConfig | None = None) -> None:
         self.joint_names = tuple(joint_names)
         self.config = config or ExecutorConfig()
-        self._limits = limits
         self._tick_s = 1.0 / self.config.rate_hz
-        self._follower = Follower(limits, self._tick_s)
+        self._follower = PathFollower(limits, self._tick_s)
         self.accepted = 0
         self.refused = 0
-        self.last_refusal = Verdict()
-        self._ladder = Ladder(self.config.fresh_s, self.config.tail_timeout_s, self.config.hold_timeout_s)
-        self._watch = Watch(self.joint_names, self.config)
-        self._history = History(len(self.joint_names), self.config.rate_hz)
-        self._layout = Layout(limits, self.joint_names, self.config)
+        self.last_refusal = OfferResult()
+        self._machine = StateMachine(self.config.fresh_s, self.config.tail_timeout_s, self.config.hold_timeout_s)
+        self._watch = TrackingWatch(self.joint_names, self.config)
+        self._history = CommandHistory(len(self.joint_names), self.config.rate_hz)
+        limiter = self._follower.limiter
+        self.position_clamps, self.velocity_clamps = limiter.position_clamps, limiter.velocity_clamps
+        self.acceleration_clamps, self.limit_excess = limiter.acceleration_clamps, limiter.limit_excess
+        self._acceptance = ChunkAcceptance(self.joint_names, limiter.low, limiter.high, self.config)
+        self._planner = ChunkPlanner(limits, self.joint_names, self.config)
         self.tracking_error: Array
         self.first_command_ns: int | None
-        self._rows: Rows | None
+        self._rows: PlannedRows | None
         self._measured: Array | None
         self._command: Command | None
         self.reset()
@@ -78,17 +84,17 @@ class ChunkExecutor:
 
     def start(self) -> None:
         """Accept chunks again after :meth:`stop`. An executor is started when made."""
-        self._ladder.start()
+        self._machine.start()
 
     def stop(self, reason: Reason = Reason.STOP_REQUESTED) -> None:
         """Slow down along the path to rest from the last tick on, hold, and refuse chunks until :meth:`start`."""
-        self._ladder.stop()
+        self._machine.stop()
         self._slow_down(self._ticked_ns, reason, "stopped on request")
 
     def emergency_stop(self) -> None:
         """Brake as fast as the limits allow and refuse everything until :meth:`reset`."""
         self._follower.drop()
-        self._ladder.emergency_stop()
+        self._machine.emergency_stop()
 
     def set_speed_scale(self, scale: float) -> bool:
         """Run along the path at a share of the planned speed, 0 … 1, gone to smoothly; 0 stands on the path.
@@ -121,7 +127,7 @@ class ChunkExecutor:
         self.first_command_ns = None
         self.tracking_error = np.full(len(self.joint_names), np.nan)
         self._forget_time()
-        self._ladder.reset()
+        self._machine.reset()
         return True
 
     # -- inputs --------------------------------------------------------------------------------------------------------
@@ -133,7 +139,7 @@ class ChunkExecutor:
         self.measured(position, now_ns)
         if holding:
             self._command, self._ticked_ns = Command(now_ns, *self._follower.state.copy()), now_ns
-            self._ladder.hold(now_ns)
+            self._machine.hold(now_ns)
 
     def measured(self, position: Array, stamp_ns: int, now_ns: int | None = None) -> bool:
         """Take note of positions [J] measured at ``stamp_ns``, contract order, rad or m. ``now_ns``: where it is known.
@@ -152,25 +158,80 @@ class ChunkExecutor:
         if overtaken or (now_ns is not None and stamp_ns > now_ns + FUTURE_TOLERANCE_S * NS):
             return False
         self._measured, self.measured_ns = q, stamp_ns
-        self._ladder.measured()
+        self._machine.measured()
         if self._command is None:
             self.tracking_error = np.zeros_like(q)
             return True
         self.tracking_error = self._command.position - q
-        if self.mode is not Mode.STOPPED and not self._ladder.latched:
+        if self.mode is not Mode.STOPPED and not self._machine.latched:
             wrong = self._watch.look(q, self._command.position, stamp_ns)
             if wrong is not None:
-                self._ladder.latch(wrong[1])
+                self._machine.latch(wrong[1])
                 self._slow_down(self._ticked_ns, *wrong)
         return True
 
-    def offer(self, chunk: Chunk, now_ns: int) -> Verdict:
+    def offer(self, chunk: JointChunk, now_ns: int) -> OfferResult:
         """Follow ``chunk`` from now on, or say why not. A refused chunk changes nothing but the counters."""
-        verdict = self._judge(chunk, now_ns)
-        if not verdict.accepted:
+        try:
+            accepted = self.accept(chunk, now_ns)
+        except ChunkRefused as refused:
             self.refused += 1
-            self.last_refusal = verdict
-        return verdict
+            self.last_refusal = refused.result
+            return refused.result
+        self.follow(self.plan(accepted))
+        return OfferResult()
+
+    def accept(self, chunk: JointChunk, now_ns: int) -> AcceptedChunk:
+        """Check a chunk against the contract, the clock, the chunk that is followed and where the arm is.
+
+        Raises
+        ------
+        ChunkRefused
+            It is not to be followed.
+        """
+        if self._machine.closed:
+            raise ChunkRefused(Refusal.NOT_READY, self._machine.closed)
+        if self._measured is None or self._state_is_stale(now_ns):
+            raise ChunkRefused(Refusal.NOT_READY, self._state_problem()[1])
+        limiter, clock, path_age_s = self._follower.limiter, self._follower.clock, None
+        if self._follower.reference is not None:
+            path_ns = clock.at(now_ns).ns
+            if path_ns < self._approach_until_ns:
+                text = f"the arm still approaches where chunk {self.chunk_id} begins"
+                raise ChunkRefused(Refusal.NOT_READY, text)
+            path_age_s = (path_ns - clock.at(chunk.stamp_ns).ns) / NS
+        if self._command is None:
+            start = MotionStart(now_ns, limiter.at_rest_at(self._measured), now_ns, self._measured, standing=True)
+        else:
+            standing = self.mode is Mode.HOLD
+            start = MotionStart(now_ns, limiter.state, self._ticked_ns, limiter.state[0], standing)
+        positions = self._acceptance.ordered(chunk, now_ns, self.chunk, path_age_s)
+        self._follower.wind(start.state_ns)
+        return self._acceptance.accept(chunk, positions, start)
+
+    def plan(self, accepted: AcceptedChunk) -> PlannedChunk:
+        """Plan the motion that an accepted chunk asks for; nothing changes by it."""
+        start, clock = accepted.start, self._follower.clock
+        times = (clock.at(ns).ns for ns in (start.now_ns, start.state_ns, accepted.chunk.stamp_ns))
+        return self._planner.plan(accepted, self._rows, PathTimes(*times))
+
+    def follow(self, planned: PlannedChunk) -> None:
+        """Go over to a planned motion from the last command on."""
+        accepted, follower = planned.accepted, self._follower
+        start, chunk = accepted.start, accepted.chunk
+        follower.follow(planned)
+        if self._command is None:
+            follower.limiter.rest_at(start.pose)
+            self._command, self._ticked_ns = Command(start.now_ns, *start.state), start.now_ns
+            self._watch.forget()
+        self._planner.take(planned)
+        follower.limiter.note_outside(accepted.positions)
+        self._rows, self._approach_until_ns = planned.plan.rows, planned.approach_until_ns
+        self.taken_ns, self.first_command_ns = start.now_ns, None
+        self.accepted += 1
+        at_the_end = planned.at_the_end or (Reason.CHUNK_LATE, self._late_text())
+        approach_s = planned.approach_s / max(follower.scale, 0.01)
+        self._machine.follow(start.now_ns, chunk.chunk_id, at_the_end, approach_s)
 
     def tick(self, now_ns: int) -> Command | None:
         """Give the command for ``now_ns``; None while nothing is to be commanded (IDLE, RELEASED).
@@ -182,7 +243,7 @@ class ChunkExecutor:
         if self._command is None:
             if now_ns < last_ns:
                 self._forget_time()
-            self._ladder.wait(self._state_problem()[1] if self._state_is_stale(now_ns) else "")
+            self._machine.wait(self._state_problem()[1] if self._state_is_stale(now_ns) else "")
             return None
         if now_ns == last_ns:
             return self._command
@@ -196,7 +257,7 @@ class ChunkExecutor:
         if follower.reference is not None and self._state_is_stale(now_ns):
             self._slow_down(now_ns, *self._state_problem())
         if not follower.advance(now_ns, dt):
-            self._ladder.off_the_path()
+            self._machine.off_the_path()
         elif follower.reference is not None and self.first_command_ns is None:
             self.first_command_ns = now_ns
         self._descend(now_ns)
@@ -234,18 +295,18 @@ class ChunkExecutor:
 
     @property
     def mode(self) -> Mode:
-        """Where on the ladder it is."""
-        return self._ladder.mode
+        """What it does."""
+        return self._machine.mode
 
     @property
     def reason(self) -> Reason:
         """Why it is there."""
-        return self._ladder.reason
+        return self._machine.reason
 
     @property
     def reason_text(self) -> str:
         """The same for people, with names and numbers."""
-        return self._ladder.text
+        return self._machine.text
 
     @property
     def speed_scale(self) -> float:
@@ -258,7 +319,7 @@ class ChunkExecutor:
         return follower.scale if follower.reference is None else follower.clock.at(now_ns).rate
 
     @property
-    def chunk(self) -> Chunk | None:
+    def chunk(self) -> JointChunk | None:
         """The chunk being followed, or the last one that was."""
         return self._rows.chunk if self._rows is not None else None
 
@@ -281,84 +342,10 @@ class ChunkExecutor:
         """Age of its observation; -1 when there is none."""
         return (now_ns - self._rows.chunk.stamp_ns) / NS if self._rows is not None else -1.0
 
-    @property
-    def position_clamps(self) -> NDArray[np.int64]:
-        """Rows [J] of accepted chunks outside the position limits, and ticks at which the reference led out of them."""
-        return self._follower.limiter.position_clamps
-
-    @property
-    def velocity_clamps(self) -> NDArray[np.int64]:
-        """Ticks [J] at which the velocity limit kept the joint from the reference."""
-        return self._follower.limiter.velocity_clamps
-
-    @property
-    def acceleration_clamps(self) -> NDArray[np.int64]:
-        """Ticks [J] at which the acceleration or jerk limit kept the joint from the reference."""
-        return self._follower.limiter.acceleration_clamps
-
-    @property
-    def limit_excess(self) -> Array:
-        """How far [J], rad or m, the limits have bent the motion away from the plan, at worst."""
-        return self._follower.limiter.limit_excess
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _judge(self, chunk: Chunk, now_ns: int) -> Verdict:
-        if self._ladder.closed:
-            return Verdict(Refusal.NOT_READY, self._ladder.closed)
-        if self._measured is None or self._state_is_stale(now_ns):
-            return Verdict(Refusal.NOT_READY, self._state_problem()[1])
-        following, clock, path_age_s = self._follower.reference is not None, self._follower.clock, None
-        if following:
-            path_ns = clock.at(now_ns).ns
-            if path_ns < self._approach_until_ns:
-                return Verdict(Refusal.NOT_READY, f"the arm still approaches where chunk {self.chunk_id} begins")
-            path_age_s = (path_ns - clock.at(chunk.stamp_ns).ns) / NS
-        positions = ordered_positions(chunk, self.joint_names)
-        if isinstance(positions, Verdict):
-            return positions
-        verdict = judge_times(chunk, len(positions), self.chunk, self.config, now_ns, path_age_s)
-        if verdict.accepted and following and self._rows is not None:
-            verdict = judge_source(chunk, self._rows.chunk)
-        return self._splice(chunk, positions, self._measured, now_ns) if verdict.accepted else verdict
-
-    def _splice(self, chunk: Chunk, positions: Array, measured: Array, now_ns: int) -> Verdict:
-        """Plan the motion from the last commanded state; from a standing arm, only where the chunk begins near it."""
-        follower, commanding = self._follower, self._command is not None
-        standing = not commanding or self.mode is Mode.HOLD
-        state, state_ns, pose = follower.state, self._ticked_ns, follower.state[0]
-        if not commanding:
-            state, state_ns, pose = follower.limiter.at_rest_at(measured), now_ns, measured
-        follower.wind(state_ns)
-        clock, inside = follower.clock, follower.limiter.inside(positions)
-        path_ns = clock.at(now_ns).ns
-        laid = (
-            self._layout.from_rest(chunk, inside, state[0], pose, path_ns)
-            if standing
-            else self._layout.behind(chunk, inside, self._rows, path_ns, clock.at(chunk.stamp_ns).ns)
-        )
-        if isinstance(laid, Verdict):
-            return laid
-        until_ns = path_ns + round((self.config.tail_timeout_s + laid.approach_s) * NS)
-        plan = Plan.through(laid.rows, self._limits, now_ns=clock.at(state_ns).ns, until_ns=until_ns)
-        shortest_s = laid.approach_s or (self.config.soft_start_s if standing else SEAM_S)
-        follower.go_over(plan, state, state_ns, fade=self._layout.fades_paths, shortest_s=shortest_s)
-        if not commanding:
-            follower.limiter.rest_at(measured)
-            self._command, self._ticked_ns = Command(now_ns, *state), now_ns
-            self._watch.forget()
-        self._layout.take(laid, path_ns, standing=standing)
-        follower.limiter.note_outside(positions)
-        self._rows, self._approach_until_ns = laid.rows, path_ns + round(laid.approach_s * NS)
-        self.taken_ns, self.first_command_ns = now_ns, None
-        self.accepted += 1
-        ends = plan.path_end_ns >= laid.rows.end_ns
-        at_the_end = laid.at_the_end if ends else (Reason.CHUNK_LATE, self._late_text())
-        self._ladder.follow(now_ns, chunk.chunk_id, at_the_end, laid.approach_s / max(follower.scale, 0.01))
-        return Verdict()
-
     def _slow_down(self, now_ns: int, reason: Reason, text: str) -> None:
-        self._ladder.slow_down(reason, text, following=self._follower.reference is not None)
+        self._machine.slow_down(reason, text, following=self._follower.reference is not None)
         self._follower.slow_down(now_ns, self._ticked_ns)
 
     def _bridge(self, now_ns: int, dt_s: float) -> None:
@@ -369,7 +356,7 @@ class ChunkExecutor:
         if self._follower.reference is not None or jumped:
             self._follower.drop()
             text = f"the clock jumped by {dt_s:.3f} s" if jumped else f"a tick came {dt_s:.3f} s late"
-            self._ladder.clock_jumped(now_ns, text, resting=self._follower.limiter.at_rest)
+            self._machine.clock_jumped(now_ns, text, resting=self._follower.limiter.at_rest)
         if jumped:
             self._forget_time()
 
@@ -379,18 +366,18 @@ class ChunkExecutor:
         self._follower.forget_time()
         self._watch.forget()
         self._history.forget()
-        self._layout.forget()
+        self._planner.forget()
 
     def _descend(self, now_ns: int) -> None:
-        """Take the step down the ladder that is due."""
+        """Take the step towards rest that is due."""
         follower = self._follower
-        if follower.reference is not None and not follower.halting and self._ladder.overdue(now_ns):
+        if follower.reference is not None and not follower.halting and self._machine.overdue(now_ns):
             now = follower.clock.at(now_ns)
             # at full speed the plan has its own slow-down in it
             if now.rate < 1.0 and now.ns >= self._approach_until_ns:
                 self._slow_down(now_ns, Reason.CHUNK_LATE, self._late_text())
         facts = follower.facts(now_ns)
-        self._ladder.tick(now_ns, facts)
+        self._machine.tick(now_ns, facts)
         if facts.arrived:
             follower.drop()
 

@@ -8,7 +8,7 @@
        ▲                             ▲ ▲ ▲                               │
        │ reset        a chunk from   │ │ │    the rows end, or no chunk  │  the same from FRESH;
        │              every mode     │ │ │    for tail_timeout_s, or     │  emergency_stop from
-    STOPPED           of this ladder │ │ │    stop, or a watch           │  every mode: STOPPED
+    STOPPED           of these      │ │ │    stop, or a watch           │  every mode: STOPPED
                                      │ │ └────────── DECELERATING ◀──────┘
                                      │ │                  │ the arm rests
                                      │ └──────────────── HOLD
@@ -16,7 +16,7 @@
                                      └───────────────── RELEASED
 
 It knows no joints, no paths and no clock: the executor tells it what happens and, once a tick, what is the case
-(:class:`Facts`). What it answers is where the arm is on the ladder, why, and whether a chunk may be followed at all.
+(:class:`Facts`). What it answers is the mode, why it is that, and whether a chunk may be followed at all.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Facts(NamedTuple):
     paused: bool = False
 
 
-class Ladder:
-    """Where on the ladder an arm is.
+class StateMachine:
+    """The mode that an arm is in, and why.
 
     Parameters
     ----------

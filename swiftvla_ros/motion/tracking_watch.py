@@ -13,7 +13,7 @@ from swiftvla_ros.motion.config import ExecutorConfig
 Array = NDArray[np.float64]
 
 
-class Watch:
+class TrackingWatch:
     """Compares measured positions with the commands of the same time, joint by joint.
 
     Both watches need time, so that neither a single bad state nor the lag of a driver sets them off. A joint that is

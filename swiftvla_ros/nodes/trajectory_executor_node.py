@@ -13,7 +13,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, Mode, Reason
+from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes.commands.outputs import CommandOutput, Outputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
@@ -57,7 +57,7 @@ class TrajectoryExecutorNode(ManagedNode):
         self._shadow: ShadowOutput | None = None
         self._loop: ControlLoop | None = None
         self._lock = threading.Lock()
-        self._waiting: deque[Chunk] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[JointChunk] = deque(maxlen=_MOST_WAITING)
         self._resting = True
 
     def setup(self) -> None:
@@ -137,7 +137,7 @@ class TrajectoryExecutorNode(ManagedNode):
         if positions.size == message.rows * len(message.joint_names):
             positions = positions.reshape(message.rows, -1)
         self._waiting.append(
-            Chunk(
+            JointChunk(
                 stamp_ns=stamp_ns(message.header.stamp),
                 step_ns=message.step.sec * 1_000_000_000 + message.step.nanosec,
                 positions=positions,
@@ -155,7 +155,7 @@ class TrajectoryExecutorNode(ManagedNode):
             if self._waiting:
                 self._offer(self._waiting.popleft())
 
-    def _offer(self, chunk: Chunk) -> None:
+    def _offer(self, chunk: JointChunk) -> None:
         assert self._core is not None
         if self._told_ns != self._ticked_ns:
             # A chunk is joined to the last tick's command, so a replay has to know of that tick.

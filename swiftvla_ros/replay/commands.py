@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Mode, Reason, Refusal
+from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason, Refusal
 from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun, Tick
 
 Array = NDArray[np.float64]
@@ -266,9 +266,9 @@ class CommandReplay:
 CLAMPS = ("position", "velocity", "acceleration")
 
 
-def as_chunk(recorded: RecordedChunk, joint_names: tuple[str, ...]) -> Chunk:
+def as_chunk(recorded: RecordedChunk, joint_names: tuple[str, ...]) -> JointChunk:
     """A recorded chunk as the executor takes it."""
-    return Chunk(
+    return JointChunk(
         stamp_ns=recorded.stamp_ns,
         step_ns=recorded.step_ns,
         positions=recorded.positions,

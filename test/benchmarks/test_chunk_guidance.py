@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chunk_guidance import Episode, disagreement, peak_jerk, seam_jump, summarise, table
-from swiftvla_ros.motion.chunk import Chunk
+from swiftvla_ros.motion.chunk import JointChunk
 
 DT = 0.01
 
@@ -34,7 +34,7 @@ def test_jump_is_judged_at_seams_alone() -> None:
 
 def test_disagreement_is_the_chunks_not_the_commands() -> None:
     """Protects the figure of guidance itself: a chunk's position for now against where the commands led."""
-    chunk = Chunk(0, 100_000_000, 0.5 * 0.1 * np.arange(10)[:, None])
+    chunk = JointChunk(0, 100_000_000, 0.5 * 0.1 * np.arange(10)[:, None])
     led = [np.array([0.5 * (0.25 - k * DT)]) for k in (2, 1)]
     assert disagreement(chunk, 250_000_000, led) == pytest.approx(0.0, abs=1e-12)
     assert disagreement(chunk, 250_000_000, [q + 0.2 for q in led]) == pytest.approx(0.2)

@@ -86,7 +86,7 @@ def _forgetful(story):
     def refuse(chunk, now_ns):
         verdict = offer(chunk, now_ns)
         if not verdict.accepted:
-            executor._ladder.mode = Mode.HOLD if executor.mode is Mode.IDLE else Mode.IDLE
+            executor._machine.mode = Mode.HOLD if executor.mode is Mode.IDLE else Mode.IDLE
         return verdict
 
     executor.offer = refuse

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, ExecutorConfig, LimitReport, Mode, check_limits
+from swiftvla_ros.motion import ChunkExecutor, Command, ExecutorConfig, JointChunk, LimitReport, Mode, check_limits
 
 MS = 1_000_000
 TICK_NS = 10 * MS
@@ -36,13 +36,13 @@ class Bench:
         stamp_ns: int | None = None,
         rows: int = 10,
         instruction: int = 0,
-    ) -> Chunk:
+    ) -> JointChunk:
         """The chunk of an observation made now, or at a stamp: rows of a motion over seconds since T0, or rows."""
         stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
         self.chunks += 1
         if callable(plan):
             plan = plan((stamp_ns + np.arange(rows) * STEP_NS - T0) / 1e9)
-        return Chunk(stamp_ns, STEP_NS, np.asarray(plan, dtype=float), self.chunks, instruction)
+        return JointChunk(stamp_ns, STEP_NS, np.asarray(plan, dtype=float), self.chunks, instruction)
 
     def run(self, seconds: float, *, measured: bool = True) -> None:
         """Tick for so long; ``measured`` False: joint states have stopped."""
@@ -64,7 +64,7 @@ class Bench:
 
     def stream(self, plan: Callable[[np.ndarray], np.ndarray], seconds: float, latency_s: float = 0.1) -> None:
         """Chunks of a motion each 0.1 s, each arriving ``latency_s`` after its observation."""
-        waiting: list[Chunk] = []
+        waiting: list[JointChunk] = []
         for _ in range(round(seconds * 10)):
             waiting.append(self.chunk(plan))
             if self.now_ns - waiting[0].stamp_ns >= latency_s * 1e9 - 1:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every transition of the ladder by itself, without joints or paths."""
+"""Every transition of the state machine by itself, without joints or paths."""
 
 from __future__ import annotations
 
 import pytest
 
 from swiftvla_ros.motion import Mode, Reason
-from swiftvla_ros.motion.state_machine import Facts, Ladder
+from swiftvla_ros.motion.state_machine import Facts, StateMachine
 
 S = 1_000_000_000
 END = Reason.ROWS_EXHAUSTED, "rows end"
@@ -15,25 +15,25 @@ SLOWS = Facts(following=True, slowing=True)
 RESTS = Facts(resting=True)
 
 
-def at(mode: Mode) -> Ladder:
-    """A ladder that was led to a mode."""
-    ladder = Ladder(fresh_s=0.4, tail_timeout_s=1.0, hold_timeout_s=2.0)
+def at(mode: Mode) -> StateMachine:
+    """A state machine that was led to a mode."""
+    machine = StateMachine(fresh_s=0.4, tail_timeout_s=1.0, hold_timeout_s=2.0)
     if mode is Mode.IDLE:
-        return ladder
-    ladder.measured()
-    ladder.follow(0, 7, END)
+        return machine
+    machine.measured()
+    machine.follow(0, 7, END)
     if mode is Mode.STOPPED:
-        ladder.emergency_stop()
+        machine.emergency_stop()
     if mode in (Mode.TAIL, Mode.DECELERATING, Mode.HOLD, Mode.RELEASED):
-        ladder.tick(S // 2, MOVES)
+        machine.tick(S // 2, MOVES)
     if mode in (Mode.DECELERATING, Mode.HOLD, Mode.RELEASED):
-        ladder.tick(S, SLOWS)
+        machine.tick(S, SLOWS)
     if mode in (Mode.HOLD, Mode.RELEASED):
-        ladder.tick(S, Facts(following=True, slowing=True, arrived=True, resting=True))
+        machine.tick(S, Facts(following=True, slowing=True, arrived=True, resting=True))
     if mode is Mode.RELEASED:
-        ladder.tick(4 * S, RESTS)
-    assert ladder.mode is mode
-    return ladder
+        machine.tick(4 * S, RESTS)
+    assert machine.mode is mode
+    return machine
 
 
 TRANSITIONS = {
@@ -105,61 +105,61 @@ TRANSITIONS = {
 def test_each_step(name):
     """The way down, the ways beside it, and what does not lead down yet."""
     begin, happens, end, reason = TRANSITIONS[name]
-    ladder = at(begin)
-    happens(ladder)
-    assert (ladder.mode, ladder.reason) == (end, reason)
-    assert ladder.text or name in ("stop", "stop at rest", "jump in motion", "jump at rest")
+    machine = at(begin)
+    happens(machine)
+    assert (machine.mode, machine.reason) == (end, reason)
+    assert machine.text or name in ("stop", "stop at rest", "jump in motion", "jump at rest")
 
 
 @pytest.mark.parametrize("mode", [m for m in Mode if m is not Mode.STOPPED])
 def test_a_chunk_leads_to_fresh_from_every_mode(mode):
     """The ways back up."""
-    ladder = at(mode)
-    ladder.follow(9 * S, 8, END)
-    assert (ladder.mode, ladder.reason) == (Mode.FRESH, Reason.CHUNK)
-    assert "chunk 8" in ladder.text
+    machine = at(mode)
+    machine.follow(9 * S, 8, END)
+    assert (machine.mode, machine.reason) == (Mode.FRESH, Reason.CHUNK)
+    assert "chunk 8" in machine.text
 
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_emergency_stop_from_every_mode_and_out_by_reset_alone(mode):
     """Nothing but reset: no start, no slow-down, no jump, no tick, no timeout."""
-    ladder = at(mode)
-    ladder.emergency_stop()
-    ladder.start()
-    ladder.slow_down(Reason.STOP_REQUESTED, "", following=True)
-    ladder.clock_jumped(9 * S, "", resting=True)
-    ladder.tick(99 * S, RESTS)
-    assert (ladder.mode, ladder.reason) == (Mode.STOPPED, Reason.EMERGENCY_STOP)
-    assert "~/reset" in ladder.closed
-    ladder.reset()
-    assert (ladder.mode, ladder.reason, ladder.closed) == (Mode.IDLE, Reason.NO_MEASURED_STATE, "")
+    machine = at(mode)
+    machine.emergency_stop()
+    machine.start()
+    machine.slow_down(Reason.STOP_REQUESTED, "", following=True)
+    machine.clock_jumped(9 * S, "", resting=True)
+    machine.tick(99 * S, RESTS)
+    assert (machine.mode, machine.reason) == (Mode.STOPPED, Reason.EMERGENCY_STOP)
+    assert "~/reset" in machine.closed
+    machine.reset()
+    assert (machine.mode, machine.reason, machine.closed) == (Mode.IDLE, Reason.NO_MEASURED_STATE, "")
 
 
 def test_stop_shuts_until_start():
     """No chunk is let in between."""
-    ladder = at(Mode.FRESH)
-    ladder.stop()
-    assert "~/start" in ladder.closed
-    ladder.start()
-    assert not ladder.closed
+    machine = at(Mode.FRESH)
+    machine.stop()
+    assert "~/start" in machine.closed
+    machine.start()
+    assert not machine.closed
 
 
 def test_a_latch_shuts_until_reset():
     """Start does not lead out of what a watch found."""
-    ladder = at(Mode.FRESH)
-    ladder.latch("joint 'a' is stuck; call ~/reset")
-    ladder.start()
-    assert ladder.latched
-    assert "'a'" in ladder.closed
-    ladder.reset()
-    assert not ladder.latched
+    machine = at(Mode.FRESH)
+    machine.latch("joint 'a' is stuck; call ~/reset")
+    machine.start()
+    assert machine.latched
+    assert "'a'" in machine.closed
+    machine.reset()
+    assert not machine.latched
 
 
 def test_patience_begins_after_an_approach():
     """An approach of three seconds is no late chunk."""
-    ladder = at(Mode.IDLE)
-    ladder.follow(0, 1, END, approach_s=3.0)
-    ladder.tick(3 * S, MOVES)
-    assert ladder.mode is Mode.FRESH
-    assert not ladder.overdue(4 * S)
-    assert ladder.overdue(4 * S + 1)
+    machine = at(Mode.IDLE)
+    machine.follow(0, 1, END, approach_s=3.0)
+    machine.tick(3 * S, MOVES)
+    assert machine.mode is Mode.FRESH
+    assert not machine.overdue(4 * S)
+    assert machine.overdue(4 * S + 1)

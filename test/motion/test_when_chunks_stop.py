@@ -26,7 +26,7 @@ def _moving(bench) -> bool:
     return bool(bench.commands[-1].velocity.any())
 
 
-def test_chunks_that_stop_lead_down_the_ladder(make_bench):
+def test_chunks_that_stop_bring_the_arm_to_rest(make_bench):
     """The policy dies in motion: the arm rides the rows out, slows on them, rests half a second later."""
     bench = make_bench(hold_timeout_s=1.0)
     bench.stream(ramp, 1.0)

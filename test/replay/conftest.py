@@ -12,7 +12,7 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import BagWriter, message_types
-from swiftvla_ros.motion import Chunk, ChunkExecutor
+from swiftvla_ros.motion import ChunkExecutor, JointChunk
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
@@ -147,7 +147,7 @@ class Run:
         self.writer.write_message("/action_chunk", message, self.ns)
         if self._told_ns != self._ticked_ns:
             self.tell()  # a chunk from rest is planned from the last tick
-        chunk = Chunk(stamp, step, positions, self.chunks, 1, SHA256, tuple(names))
+        chunk = JointChunk(stamp, step, positions, self.chunks, 1, SHA256, tuple(names))
         return self.core.offer(chunk, self.ns + 1_000_000).accepted
 
     def scale(self, percent: float) -> None:

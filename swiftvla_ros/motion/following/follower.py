@@ -10,7 +10,9 @@ from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion.chunk import NS
 from swiftvla_ros.motion.following.limiter import Limiter
 from swiftvla_ros.motion.following.path_clock import PathClock, RealTime, path_state, speed_ahead
-from swiftvla_ros.motion.planning.splice import LONGEST_SLOW_DOWN_S, Plan, Reference
+from swiftvla_ros.motion.planning.chunk_planner import PlannedChunk
+from swiftvla_ros.motion.planning.motion_plan import LONGEST_SLOW_DOWN_S
+from swiftvla_ros.motion.planning.reference import Reference
 from swiftvla_ros.motion.state_machine import Facts
 
 Array = NDArray[np.float64]
@@ -21,7 +23,7 @@ REST_AFTER_LAST_ROW_S = 0.5
 _REST_BY_NS = round(REST_AFTER_LAST_ROW_S * NS)
 
 
-class Follower:
+class PathFollower:
     """The reference that is followed, the clock of the time on it, and the limiter that has the last word.
 
     Times in ns are real time, unless their names say path time.
@@ -71,17 +73,15 @@ class Follower:
         if self.reference is None:
             self.clock.restart(now_ns, self.scale)
 
-    def go_over(self, plan: Plan, state: Array, state_ns: int, *, fade: bool, shortest_s: float) -> None:
-        """Follow ``plan`` from the commanded ``state`` [3, J] at ``state_ns`` on.
-
-        ``fade``: out of the reference that is followed, where one is. ``shortest_s``: for what else fades.
-        """
-        at = self.clock.at(state_ns)
-        start = path_state(state, self.reference, at)
+    def follow(self, planned: PlannedChunk) -> None:
+        """Follow a plan, from the state that it was planned from on."""
+        plan, start = planned.plan, planned.accepted.start
+        at = self.clock.at(start.state_ns)
+        state = path_state(start.state, self.reference, at)
         if self.reference is None:
-            self.reference = Reference.entered(plan, start, at.ns, self._limits, shortest_s)
+            self.reference = Reference.entered(plan, state, at.ns, self._limits, planned.shortest_s)
         else:
-            self.reference = self.reference.replaced(plan, start, at.ns, self._limits, fade=fade)
+            self.reference = self.reference.replaced(plan, state, at.ns, self._limits, fade=planned.fades_paths)
         self._braked_ns = None
         self.limiter.rejoin()
 
@@ -137,7 +137,7 @@ class Follower:
         return not given_up
 
     def facts(self, now_ns: int) -> Facts:
-        """What the ladder asks for."""
+        """What the state machine asks for."""
         reference, resting = self.reference, self.limiter.at_rest
         if reference is None:
             return Facts(resting=resting)

@@ -92,14 +92,14 @@ class Limiter:
     def __init__(self, limits: Limits, tick_s: float) -> None:
         self._limits = limits
         self._tick_s = tick_s
-        self._low = limits.min_position + MARGIN
-        self._high = limits.max_position - MARGIN
-        joints = len(self._low)
+        self.low = limits.min_position + MARGIN
+        self.high = limits.max_position - MARGIN
+        joints = len(self.low)
         v, a, j = limits.max_velocity, limits.max_acceleration, limits.max_jerk
         self._bounds = np.stack([(v, a, j)[order - 1] for order in _ORDER]) * (1 + _TOLERANCE)
         self._jerk, self._speed = j, v * (1 + _TOLERANCE)
         farthest = v * a / j + v * v / (2 * a) + v * a / (2 * j)
-        self._safe_low, self._safe_high = self._low + farthest, self._high - farthest
+        self._safe_low, self._safe_high = self.low + farthest, self.high - farthest
         self.longest_stop_s = float((v / a + 2 * a / j).max())
         self._solver = ruckig.Ruckig(1)
         self._brakes = [self._input(j, ruckig.ControlInterface.Velocity) for j in range(joints)]
@@ -129,7 +129,7 @@ class Limiter:
 
     def inside(self, positions: Array) -> Array:
         """Positions [..., J] drawn inside the position limits."""
-        return np.clip(positions, self._low, self._high)
+        return np.clip(positions, self.low, self.high)
 
     def note_outside(self, positions: Array) -> None:
         """Count rows [K, J] that lie outside the position limits, and how far."""
@@ -245,7 +245,7 @@ class Limiter:
             motion = self._move(move, (p, v, a), h)
             if motion is not None and motion.duration <= h + 1e-9 and self._inside(j, motion):
                 return motion
-        end = float(np.clip(reference.sample(reference.rest_ns)[0, j], self._low[j], self._high[j]))
+        end = float(np.clip(reference.sample(reference.rest_ns)[0, j], self.low[j], self.high[j]))
         motion = self._move(move, (end, 0.0, 0.0), max(to_rest, dt_s))
         return motion if motion is not None and self._inside(j, motion) else None
 
@@ -263,7 +263,7 @@ class Limiter:
 
     def _inside(self, j: int, motion: _Motion) -> bool:
         extremes = motion.trajectory.position_extrema[0]
-        return bool(extremes.min >= self._low[j] - 1e-9 and extremes.max <= self._high[j] + 1e-9)
+        return bool(extremes.min >= self.low[j] - 1e-9 and extremes.max <= self.high[j] + 1e-9)
 
     def _over(self, start: Array, end: Array, h: float) -> Flags:
         """Which control points [10, J] of the quintic from ``start`` to ``end`` leave the limits."""
@@ -293,12 +293,12 @@ class Limiter:
         if self._safe_low[j] <= p <= self._safe_high[j]:
             return False
         if v == 0.0 and a == 0.0:
-            return bool(p < self._low[j] - 1e-9 or p > self._high[j] + 1e-9)
+            return bool(p < self.low[j] - 1e-9 or p > self.high[j] + 1e-9)
         brake = self._brakes[j]
         brake.current_position, brake.current_velocity, brake.current_acceleration = [p], [v], [a]
         self._solver.calculate(brake, self._probe)
         extremes = self._probe.position_extrema[0]
-        return bool(extremes.min < self._low[j] - 1e-9 or extremes.max > self._high[j] + 1e-9)
+        return bool(extremes.min < self.low[j] - 1e-9 or extremes.max > self.high[j] + 1e-9)
 
     def _input(self, j: int, interface: ruckig.ControlInterface) -> ruckig.InputParameter:
         parameters = ruckig.InputParameter(1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion.chunk import NS
-from swiftvla_ros.motion.planning.splice import Reference
+from swiftvla_ros.motion.planning.reference import Reference
 
 Array = NDArray[np.float64]
 

@@ -9,14 +9,12 @@ each later one less by the factor exp(-decay), as in ACT's temporal ensembling.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.control import BlendKind
-from swiftvla_ros.motion.chunk import NS, Chunk
-from swiftvla_ros.motion.planning.splice import Rows, same_source
+from swiftvla_ros.motion.chunk import NS, JointChunk
+from swiftvla_ros.motion.planning.rows import PlannedRows, same_source
 
 Array = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -25,7 +23,7 @@ MOST_CHUNKS = 64
 """Chunks that an ensemble remembers: more than reach one time at any usual rate."""
 
 
-class Blend:
+class ChunkBlend:
     """How rows join the ones before.
 
     Parameters
@@ -42,42 +40,35 @@ class Blend:
 
     def __init__(self, kind: BlendKind, over_s: float, decay: float, kept: int | None = None) -> None:
         self._kind, self._over_s, self._decay, self._kept = kind, over_s, decay, kept
-        self._past: list[tuple[Chunk, Times, Array]] = []
-
-    @property
-    def fades_paths(self) -> bool:
-        """Whether the paths through the rows are to fade into each other."""
-        return self._kind == "smooth"
+        self._past: list[tuple[JointChunk, Times, Array]] = []
 
     def forget(self) -> None:
         """A motion begins from rest: nothing before it counts."""
         self._past = []
 
-    def remember(self, chunk: Chunk, times_ns: Times, positions: Array, now_ns: int) -> None:
+    def remember(self, chunk: JointChunk, times_ns: Times, positions: Array, now_ns: int) -> None:
         """Take note of the rows [K, J] at times [K] of a chunk that is followed."""
         if self._kind == "ensemble":
             still = [past for past in self._past if past[1][-1] > now_ns and same_source(past[0], chunk)]
             self._past = [*still[-MOST_CHUNKS + 1 :], (chunk, times_ns, positions)]
 
-    def joined(self, older: Rows | None, chunk: Chunk, now_ns: int) -> Callable[[Times, Array], Array]:
-        """What makes of rows [K, J] at times [K] of ``chunk`` the rows to be followed from now on."""
+    def blended(
+        self, chunk: JointChunk, times_ns: Times, positions: Array, older: PlannedRows | None, now_ns: int
+    ) -> Array:
+        """What is to be followed from now on [K, J] of rows [K, J] at times [K] of ``chunk``."""
+        if older is None or not same_source(older.chunk, chunk):
+            return positions
+        if self._kind in ("linear", "cosine"):
+            blended = self._over_time(times_ns, positions, older, now_ns)
+        elif self._kind == "ensemble":
+            blended = self._mean(times_ns, positions, chunk, now_ns)
+        else:
+            return positions
+        if self._kept is not None:
+            blended[:, self._kept] = positions[:, self._kept]
+        return blended
 
-        def rows(times_ns: Times, positions: Array) -> Array:
-            if older is None or not same_source(older.chunk, chunk):
-                return positions
-            if self._kind in ("linear", "cosine"):
-                blended = self._over_time(times_ns, positions, older, now_ns)
-            elif self._kind == "ensemble":
-                blended = self._mean(times_ns, positions, chunk, now_ns)
-            else:
-                return positions
-            if self._kept is not None:
-                blended[:, self._kept] = positions[:, self._kept]
-            return blended
-
-        return rows
-
-    def _over_time(self, times_ns: Times, positions: Array, older: Rows, now_ns: int) -> Array:
+    def _over_time(self, times_ns: Times, positions: Array, older: PlannedRows, now_ns: int) -> Array:
         over_s = min(self._over_s, (older.end_ns - now_ns) / NS)
         if over_s <= 0.0:
             return positions.copy()
@@ -87,7 +78,7 @@ class Blend:
         before = _at(times_ns, older.times_ns, older.positions, now_ns)
         return np.asarray(before + share[:, None] * (positions - before))
 
-    def _mean(self, times_ns: Times, positions: Array, chunk: Chunk, now_ns: int) -> Array:
+    def _mean(self, times_ns: Times, positions: Array, chunk: JointChunk, now_ns: int) -> Array:
         total, weights = np.zeros_like(positions), np.zeros((len(times_ns), 1))
         oldest = np.zeros(len(times_ns))
         for source, times, rows in [*self._past, (chunk, times_ns, positions)]:

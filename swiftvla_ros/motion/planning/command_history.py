@@ -10,15 +10,15 @@ from swiftvla_ros.motion.chunk import NS
 
 Array = NDArray[np.float64]
 
-HISTORY_S = 3.0
+KEPT_S = 3.0
 """How far back commands are kept: an observation is rarely older when its chunk is computed."""
 
 
-class History:
+class CommandHistory:
     """A ring of the last commands; it does not grow."""
 
     def __init__(self, joints: int, rate_hz: float) -> None:
-        self._times = np.zeros(max(round(HISTORY_S * rate_hz), 2), dtype=np.int64)
+        self._times = np.zeros(max(round(KEPT_S * rate_hz), 2), dtype=np.int64)
         self._positions = np.zeros((len(self._times), joints))
         self.forget()
 

@@ -11,7 +11,7 @@ from swiftvla_ros.motion.chunk import NS
 Array = NDArray[np.float64]
 
 INTERVAL_NS = 20_000_000
-"""Time between the states of a table: short against a policy step, so that fades over one step keep their shape."""
+"""Time between the states: short against a policy step, so that fades over one step keep their shape."""
 
 _H = INTERVAL_NS / NS
 _SCALE = np.array([1.0, _H, _H * _H])[:, None]
@@ -31,7 +31,7 @@ _DERIVE = np.diag(np.arange(1.0, 6.0), 1) / _H
 _BASIS = np.stack([_QUINTIC, _DERIVE @ _QUINTIC, _DERIVE @ _DERIVE @ _QUINTIC])
 
 
-class Table:
+class SampledMotion:
     """Position, velocity and acceleration over time: a quintic between states, so continuous in all three.
 
     Before the first state it is undefined; after the last it stays, so the last should be at rest.
@@ -57,11 +57,11 @@ class Table:
         k, rest = divmod(t_ns - self.begin_ns, INTERVAL_NS)
         return np.asarray(_weights((rest + fraction) / INTERVAL_NS) @ self._scaled[k : k + 2].reshape(6, -1))
 
-    def plus(self, states: Array) -> Table:
+    def plus(self, states: Array) -> SampledMotion:
         """The sum with ``states`` [N, 3, J] that begin at the same time; the shorter of both stays at its end."""
         count = max(len(self._scaled), len(states))
         held = np.concatenate([states, np.repeat(states[-1:], count - len(states), axis=0)])
-        return Table(self.begin_ns, self.sample_from(self.begin_ns, count) + held)
+        return SampledMotion(self.begin_ns, self.sample_from(self.begin_ns, count) + held)
 
     def sample_from(self, begin_ns: int, count: int) -> Array:
         """``count`` states [N, 3, J] from a time on, ``INTERVAL_NS`` apart."""
@@ -73,6 +73,11 @@ class Table:
         sampled = weights[:, :3] @ states[:-1] + weights[:, 3:] @ states[1:]
         sampled[before[:-1] == last] = self._last
         return np.asarray(sampled)
+
+
+def sample_times(begin_ns: int, end_ns: int) -> NDArray[np.int64]:
+    """Times [N] of the states of a motion, ``INTERVAL_NS`` apart, that lasts until ``end_ns`` at least."""
+    return begin_ns + INTERVAL_NS * np.arange(max(-(-(end_ns - begin_ns) // INTERVAL_NS), 1) + 1, dtype=np.int64)
 
 
 def _weights(u: float) -> Array:

@@ -11,7 +11,7 @@ from swiftvla_ros.motion.chunk import NS
 Array = NDArray[np.float64]
 
 
-class Path:
+class SplinePath:
     """The cubic spline through rows at given times: continuous in position, velocity and acceleration.
 
     A spline, since the rows of a policy are samples of a smooth motion: linear interpolation would ask for a velocity

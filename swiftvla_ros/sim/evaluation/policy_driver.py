@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.executor_codes import Mode
-from swiftvla_ros.motion.chunk import NS, Chunk, Verdict
-from swiftvla_ros.motion.executor import ChunkExecutor, Command
+from swiftvla_ros.motion.chunk import NS, Command, JointChunk, OfferResult
+from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
 from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
@@ -82,7 +82,7 @@ class Follower(Protocol):
     def measured(self, position: NDArray[np.float64], now_ns: int, /) -> bool:
         """Take note of the measured positions."""
 
-    def offer(self, chunk: Chunk, now_ns: int, /) -> Verdict:
+    def offer(self, chunk: JointChunk, now_ns: int, /) -> OfferResult:
         """Follow a chunk from now on."""
 
     def tick(self, now_ns: int) -> Command | None:
@@ -148,7 +148,7 @@ class PolicyDriver:
         self._frame_ns = round(NS * (1 / slowest_hz if period_s is None else period_s))
         self._now_ns = NS  # a stamp of zero means "unset" elsewhere
         self._next_frame_ns = self._now_ns
-        self._waiting: tuple[int, Chunk] | None = None
+        self._waiting: tuple[int, JointChunk] | None = None
         self.executor: Follower
         if follower is None:
             executor = ChunkExecutor.from_contract(contract)
@@ -157,7 +157,7 @@ class PolicyDriver:
         else:
             self.executor = follower
         self.command: Command | None = None
-        self.chunk: Chunk | None = None
+        self.chunk: JointChunk | None = None
         guided = isinstance(policy, GuidedPolicy) and policy.guidance != NO_GUIDANCE
         self._guided = policy if isinstance(policy, GuidedPolicy) and guided else None
         self._to_come = RowsToCome(policy.step_s)
@@ -196,19 +196,19 @@ class PolicyDriver:
         self._ticked_ns = now_ns
         self._now_ns += self._tick_ns
 
-    def _hand_over(self, chunk: Chunk, now_ns: int) -> None:
+    def _hand_over(self, chunk: JointChunk, now_ns: int) -> None:
         if self.executor.offer(chunk, now_ns).accepted:
             self.chunk = chunk
             self._delay.add((now_ns - chunk.stamp_ns) / NS)
             self._to_come.published(chunk.chunk_id, chunk.stamp_ns, chunk.positions, chunk.instruction_id, now_ns)
 
-    def _infer(self, now_ns: int, observation: Observation) -> tuple[int, Chunk]:
+    def _infer(self, now_ns: int, observation: Observation) -> tuple[int, JointChunk]:
         """The chunk for the world as it is now, and when it will be there."""
         begin = time.perf_counter()
         positions = self._policy.infer(observation) if self._guided is None else self._continue(now_ns, observation)
         took_s = time.perf_counter() - begin
         latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
-        chunk = Chunk(
+        chunk = JointChunk(
             now_ns, round(self._policy.step_s * NS), positions, chunk_id=now_ns // self._tick_ns, instruction_id=1
         )
         return now_ns + round(latency_s * NS), chunk

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.motion import Chunk, ExecutorConfig, Mode, Reason, Refusal
-from swiftvla_ros.motion.planning.blend import Blend
+from swiftvla_ros.motion import ExecutorConfig, JointChunk, Mode, Reason, Refusal
+from swiftvla_ros.motion.planning.blend import ChunkBlend
+from swiftvla_ros.motion.planning.chunk_planner import join_rows
 from swiftvla_ros.motion.planning.gripper import BinaryGripper
-from swiftvla_ros.motion.planning.splice import join_rows
 
 MS = 1_000_000
 STEP_NS = 100 * MS
@@ -18,16 +18,16 @@ KINDS = ("smooth", "replace", "linear", "cosine", "ensemble")
 GRIPPER = BinaryGripper("joint_2", open=0.6, closed=-0.1, close_below=0.2, open_above=0.35)
 
 
-def _chunk(stamp_ms: int, value: float, number: int = 1, instruction: int = 0) -> Chunk:
-    return Chunk(stamp_ms * MS, STEP_NS, np.full((10, 1), value), number, instruction)
+def _chunk(stamp_ms: int, value: float, number: int = 1, instruction: int = 0) -> JointChunk:
+    return JointChunk(stamp_ms * MS, STEP_NS, np.full((10, 1), value), number, instruction)
 
 
-def _second(blend: Blend, instruction: int = 0) -> np.ndarray:
+def _second(blend: ChunkBlend, instruction: int = 0) -> np.ndarray:
     """Rows [6, 1] that are followed from 1.5 s on, where a chunk of ones meets one of twos."""
     one, two = _chunk(1000, 1.0), _chunk(1300, 2.0, 2, instruction)
-    older = join_rows(one, one.positions, None, 1000 * MS)
+    older = join_rows(one, one.positions, None, 1000 * MS, first_ns=one.stamp_ns, blend=blend)
     blend.remember(one, older.times_ns, one.positions, 1000 * MS)
-    rows = join_rows(two, two.positions, older, 1500 * MS, blend=blend.joined(older, two, 1500 * MS))
+    rows = join_rows(two, two.positions, older, 1500 * MS, first_ns=two.stamp_ns, blend=blend)
     assert (rows.times_ns[:3] // MS).tolist() == [1300, 1400, 1500]
     return rows.positions[:, 0]
 
@@ -44,19 +44,19 @@ def _second(blend: Blend, instruction: int = 0) -> np.ndarray:
 )
 def test_what_each_kind_makes_of_the_overlap(kind, expected):
     """By hand: ones until 1.9 s, twos from 1.3 s on, met at 1.5 s; 0.4 s to cross over, and a decay of 0.5."""
-    rows = _second(Blend(kind, 0.4, 0.5))
+    rows = _second(ChunkBlend(kind, 0.4, 0.5))
     assert np.allclose(rows[: len(expected)], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_instruction_is_not_blended(kind):
     """What was meant for another task is no part of the mean."""
-    assert np.allclose(_second(Blend(kind, 0.4, 0.5), instruction=1), 2.0)
+    assert np.allclose(_second(ChunkBlend(kind, 0.4, 0.5), instruction=1), 2.0)
 
 
 def test_an_ensemble_forgets():
     """Chunks whose rows are past, and those before a rest, weigh nothing and cost nothing."""
-    blend = Blend("ensemble", 0.3, 0.1)
+    blend = ChunkBlend("ensemble", 0.3, 0.1)
     for k in range(300):
         chunk = _chunk(1000 + 20 * k, 1.0, k)
         times = chunk.stamp_ns + np.arange(10) * STEP_NS
@@ -149,13 +149,13 @@ def test_a_policy_beside_the_one_that_is_followed_waits_until_the_arm_rests(make
     for checkpoint, number, code in (("b", 9, Refusal.OTHER_CHECKPOINT), ("a", 1, Refusal.NOT_MONOTONIC)):
         bench = make_bench()
         still = np.zeros((10, 3))
-        assert bench.executor.offer(Chunk(bench.now_ns, STEP_NS, still, 5, 0, "a"), bench.now_ns).accepted
+        assert bench.executor.offer(JointChunk(bench.now_ns, STEP_NS, still, 5, 0, "a"), bench.now_ns).accepted
         bench.run(0.3)
-        other = Chunk(bench.now_ns, STEP_NS, still, number, 0, checkpoint)
+        other = JointChunk(bench.now_ns, STEP_NS, still, number, 0, checkpoint)
         assert bench.executor.offer(other, bench.now_ns).code is code
         bench.run(2.0)
         assert bench.executor.mode is Mode.HOLD
-        other = Chunk(bench.now_ns, STEP_NS, still, number, 0, checkpoint)
+        other = JointChunk(bench.now_ns, STEP_NS, still, number, 0, checkpoint)
         assert bench.executor.offer(other, bench.now_ns).accepted
 
 

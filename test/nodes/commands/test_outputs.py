@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
-from swiftvla_ros.motion import Chunk, ChunkExecutor, Command, check_limits
+from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, check_limits
 from swiftvla_ros.nodes.commands.outputs import FollowGoals, ForwardPositions, ForwardVelocities, Trajectories
 from swiftvla_ros.nodes.ros.messages import stamp_ns
 from swiftvla_ros.sim.robots.setpoints import Setpoints, Waypoint
@@ -42,7 +42,7 @@ def sweep(robot: Contract, seconds: float = 1.5) -> list[Command]:
             times = k * tick_ns / NS + 0.1 * np.arange(10)
             rows = np.tile(robot.rest, (10, 1))
             rows[:, 0] += 0.5 * np.sin(1.5 * times)
-            assert executor.offer(Chunk(now_ns, step_ns, rows, chunk_id=k + 1), now_ns).accepted
+            assert executor.offer(JointChunk(now_ns, step_ns, rows, chunk_id=k + 1), now_ns).accepted
         command = executor.tick(now_ns)
         if command is not None:
             commands.append(command)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plain_queue import PlainQueue
-from swiftvla_ros.motion.chunk import Chunk
+from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
@@ -83,7 +83,7 @@ def test_a_plain_queue_is_replaced_by_the_newer_chunk() -> None:
     queue, line = PlainQueue("hold"), PlainQueue("line")
     assert queue.tick(T) is None
     for follower in (queue, line):
-        follower.offer(Chunk(T, 100 * MS, rows, chunk_id=1), T)
+        follower.offer(JointChunk(T, 100 * MS, rows, chunk_id=1), T)
 
     def at(follower: PlainQueue, ms: int) -> float:
         command = follower.tick(T + ms * MS)
@@ -92,7 +92,7 @@ def test_a_plain_queue_is_replaced_by_the_newer_chunk() -> None:
 
     assert [at(queue, ms) for ms in (0, 90, 100, 250, 900)] == [0.0, 0.0, 1.0, 2.0, 3.0]
     assert [at(line, ms) for ms in (0, 50, 250, 900)] == [0.0, 0.5, 2.5, 3.0]
-    queue.offer(Chunk(T + 200 * MS, 100 * MS, rows + 10.0, chunk_id=2), T + 300 * MS)
+    queue.offer(JointChunk(T + 200 * MS, 100 * MS, rows + 10.0, chunk_id=2), T + 300 * MS)
     assert at(queue, 310) == 11.0
     assert (queue.chunk_id, queue.accepted, queue.refused) == (2, 2, 0)
     assert queue.row == pytest.approx(1.1)

@@ -8,8 +8,11 @@ import pytest
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion import Mode
-from swiftvla_ros.motion.chunk import Chunk
-from swiftvla_ros.motion.planning.splice import Plan, join_rows
+from swiftvla_ros.motion.chunk import JointChunk
+from swiftvla_ros.motion.planning.blend import ChunkBlend
+from swiftvla_ros.motion.planning.chunk_planner import join_rows
+from swiftvla_ros.motion.planning.motion_plan import MotionPlan
+from swiftvla_ros.motion.planning.rows import PlannedRows
 
 MS = 1_000_000
 STEP_NS = 100 * MS
@@ -75,16 +78,21 @@ def test_a_shorter_chunk_keeps_the_tail_of_the_older_one(make_bench):
     assert np.allclose(bench.positions[-1], 0.27, atol=5e-3)
 
 
-def _rows(stamp_ms: int, count: int, value: float, instruction: int = 0, checkpoint: str = "a") -> Chunk:
-    return Chunk(stamp_ms * MS, STEP_NS, np.full((count, 1), value), 1, instruction, checkpoint)
+def _joined(chunk: JointChunk, older: PlannedRows | None, now_ns: int) -> PlannedRows:
+    blend = ChunkBlend("smooth", 0.3, 0.1)
+    return join_rows(chunk, chunk.positions, older, now_ns, first_ns=chunk.stamp_ns, blend=blend)
+
+
+def _rows(stamp_ms: int, count: int, value: float, instruction: int = 0, checkpoint: str = "a") -> JointChunk:
+    return JointChunk(stamp_ms * MS, STEP_NS, np.full((count, 1), value), 1, instruction, checkpoint)
 
 
 def test_rows_go_where_their_stamps_say():
     """Past rows are dropped but for the few that shape the curve, and an older tail follows behind the last row."""
     old = _rows(1000, 10, 1.0)
-    older = join_rows(old, old.positions, None, 1000 * MS)
+    older = _joined(old, None, 1000 * MS)
     new = _rows(1130, 6, 2.0)
-    rows = join_rows(new, new.positions, older, 1580 * MS)
+    rows = _joined(new, older, 1580 * MS)
     assert (rows.times_ns // MS).tolist() == [1330, 1430, 1530, 1630, 1700, 1800, 1900]
     assert rows.positions[:, 0].tolist() == [2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
 
@@ -93,8 +101,8 @@ def test_rows_go_where_their_stamps_say():
 def test_a_tail_of_another_task_is_dropped(new):
     """Rows that were meant for another instruction or come from another checkpoint are not ridden out."""
     old = _rows(1000, 10, 1.0)
-    older = join_rows(old, old.positions, None, 1000 * MS)
-    rows = join_rows(new, new.positions, older, 1100 * MS)
+    older = _joined(old, None, 1000 * MS)
+    rows = _joined(new, older, 1100 * MS)
     assert rows.end_ns == 1300 * MS
 
 
@@ -112,9 +120,9 @@ def test_the_curve_goes_through_the_rows(make_bench):
 def test_few_rows_make_a_path(count):
     """A chunk of two rows has no cubic spline in the usual sense; it is a path all the same."""
     limits = Limits(*(np.full(1, x) for x in (-1.0, 1.0, 2.0, 10.0, 100.0)))
-    chunk = Chunk(T0, STEP_NS, 0.05 * np.arange(count, dtype=float)[:, None])
-    rows = join_rows(chunk, chunk.positions, None, T0)
-    plan = Plan.through(rows, limits, now_ns=T0, until_ns=T0 + 10**9)
+    chunk = JointChunk(T0, STEP_NS, 0.05 * np.arange(count, dtype=float)[:, None])
+    rows = _joined(chunk, None, T0)
+    plan = MotionPlan.through(rows, limits, now_ns=T0, until_ns=T0 + 10**9)
     states = plan.sample(T0 + np.arange(0, 60) * 10 * MS)
     assert np.isfinite(states).all()
     assert np.allclose(states[-1, 0], 0.05 * (count - 1), atol=0.01)
@@ -124,9 +132,9 @@ def test_few_rows_make_a_path(count):
 def test_rows_that_cannot_be_reached_cost_nothing():
     """Ten seconds of rows at 50 Hz are taken in as fast as the second of them that may be followed."""
     limits = Limits(*(np.full(1, x) for x in (-1.0, 1.0, 2.0, 10.0, 100.0)))
-    chunk = Chunk(T0, 20 * MS, 0.1 * np.sin(0.02 * np.arange(500))[:, None])
-    rows = join_rows(chunk, chunk.positions, None, T0)
-    plan = Plan.through(rows, limits, now_ns=T0, until_ns=T0 + 10**9)
+    chunk = JointChunk(T0, 20 * MS, 0.1 * np.sin(0.02 * np.arange(500))[:, None])
+    rows = _joined(chunk, None, T0)
+    plan = MotionPlan.through(rows, limits, now_ns=T0, until_ns=T0 + 10**9)
     assert len(plan.path.rows) < 70
     assert plan.rest_ns <= T0 + 1.5e9
 

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an accepted chunk to the motion that it asks for: its rows in path time, blended, and the path through them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.executor_codes import Reason
+from swiftvla_ros.motion.chunk import NS, AcceptedChunk, JointChunk
+from swiftvla_ros.motion.config import ExecutorConfig
+from swiftvla_ros.motion.planning.blend import ChunkBlend
+from swiftvla_ros.motion.planning.gripper import GripperSwitch, Switch
+from swiftvla_ros.motion.planning.motion_plan import MotionPlan
+from swiftvla_ros.motion.planning.reference import PEAKS_OF_A_STATE, SEAM_S, SEAM_SHARE
+from swiftvla_ros.motion.planning.rows import PlannedRows, same_source
+
+Array = NDArray[np.float64]
+
+PAST_ROWS = 3
+"""Rows before the seam that still shape the curve: a row bends a cubic spline by 0.27³ = 2 % three rows further on."""
+
+
+@dataclass(frozen=True)
+class PathTimes:
+    """Path times of a chunk: now, of the state that the motion begins with, and of the chunk's observation."""
+
+    now_ns: int
+    state_ns: int
+    stamp_ns: int
+
+
+@dataclass(frozen=True)
+class PlannedChunk:
+    """A chunk, and the motion that it asks for.
+
+    Attributes
+    ----------
+    accepted
+        The chunk.
+    plan
+        The motion, in path time.
+    shortest_s
+        The shortest time in which the difference to the last command fades.
+    fades_paths
+        Whether the path that is followed fades into this one.
+    approach_s, approach_until_ns
+        How long the arm only goes to where the chunk begins, 0 where it begins with it; until when, in path time.
+    at_the_end
+        What is said when the rows end; None where the motion ends before they do.
+    times_ns, positions
+        All rows of the chunk by itself: path times [R] and positions [R, J].
+    switches
+        What the gripper remembers.
+    now_ns
+        Path time at which it was planned.
+    """
+
+    accepted: AcceptedChunk
+    plan: MotionPlan
+    shortest_s: float
+    fades_paths: bool
+    approach_s: float
+    approach_until_ns: int
+    at_the_end: tuple[Reason, str] | None
+    times_ns: NDArray[np.int64]
+    positions: Array
+    switches: tuple[Switch, ...]
+    now_ns: int
+
+
+class ChunkPlanner:
+    """Plans motions, and remembers what blending and the gripper need of the chunks before."""
+
+    def __init__(self, limits: Limits, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
+        self._limits, self._config = limits, config
+        self._gripper = GripperSwitch.among(joint_names, config.gripper, limits)
+        unblended = None if self._gripper is None else self._gripper.joint
+        self._blend = ChunkBlend(config.blend, config.blend_over_s, config.blend_decay, unblended)
+
+    def forget(self) -> None:
+        """Begin anew: what was noted belongs to another time."""
+        self._blend.forget()
+        if self._gripper is not None:
+            self._gripper.forget()
+
+    def plan(self, accepted: AcceptedChunk, older: PlannedRows | None, at: PathTimes) -> PlannedChunk:
+        """Plan the motion from a standing arm to the chunk, or behind the rows that are followed."""
+        chunk, start, config = accepted.chunk, accepted.start, self._config
+        first_ns = at.now_ns if start.standing else at.stamp_ns
+        times = first_ns + np.arange(len(accepted.inside), dtype=np.int64) * chunk.step_ns
+        positions, switches = self._switched(accepted, times, at.now_ns)
+        approach_s = 0.0
+        at_the_end = Reason.ROWS_EXHAUSTED, f"the rows of chunk {chunk.chunk_id} end and no newer chunk came"
+        if accepted.far:
+            approach_s = approach_duration_s(positions[0] - start.state[0], self._limits, config.approach_s or 0.0)
+            at_the_end = Reason.NO_CHUNK, f"arrived where chunk {chunk.chunk_id} begins; waiting for a chunk from there"
+            stay = at.now_ns + np.array([0, round(approach_s * NS)], dtype=np.int64)
+            rows = PlannedRows(stay, np.stack([positions[0], positions[0]]), chunk, at.now_ns)
+        elif start.standing:  # nothing of a plan lies behind the arm
+            rows = PlannedRows(times, positions, chunk, first_ns)
+        else:
+            rows = join_rows(chunk, positions, older, at.now_ns, first_ns=first_ns, blend=self._blend)
+        until_ns = at.now_ns + round((config.tail_timeout_s + approach_s) * NS)
+        plan = MotionPlan.through(rows, self._limits, now_ns=at.state_ns, until_ns=until_ns)
+        return PlannedChunk(
+            accepted,
+            plan,
+            shortest_s=approach_s or (config.soft_start_s if start.standing else SEAM_S),
+            fades_paths=config.blend == "smooth",
+            approach_s=approach_s,
+            approach_until_ns=at.now_ns + round(approach_s * NS),
+            at_the_end=at_the_end if plan.path_end_ns >= rows.end_ns else None,
+            times_ns=times,
+            positions=positions,
+            switches=switches,
+            now_ns=at.now_ns,
+        )
+
+    def take(self, planned: PlannedChunk) -> None:
+        """Remember a chunk that is followed from now on."""
+        if planned.accepted.start.standing:
+            self._blend.forget()
+        self._blend.remember(planned.accepted.chunk, planned.times_ns, planned.positions, planned.now_ns)
+        if self._gripper is not None:
+            self._gripper.take(planned.switches)
+
+    def _switched(
+        self, accepted: AcceptedChunk, times: NDArray[np.int64], now_ns: int
+    ) -> tuple[Array, tuple[Switch, ...]]:
+        if self._gripper is None:
+            return accepted.inside, ()
+        j, positions, start = self._gripper.joint, accepted.inside.copy(), accepted.start
+        pose = float(start.state[0, j]) if start.standing else None
+        positions[:, j], switches = self._gripper.shaped(times, positions[:, j], now_ns, pose)
+        return positions, switches
+
+
+def join_rows(
+    chunk: JointChunk,
+    positions: Array,
+    older: PlannedRows | None,
+    now_ns: int,
+    *,
+    first_ns: int,
+    blend: ChunkBlend,
+) -> PlannedRows:
+    """Put a chunk's rows where their stamps say, and behind them what an older chunk knows beyond their end.
+
+    Rows that are past are dropped but for the last few, which shape the curve at the seam. The older tail stays only
+    where it belongs to the same instruction and checkpoint. ``first_ns`` is the time of row 0; ``blend`` has the rows
+    that remain before they are joined.
+    """
+    first_usable = (now_ns - first_ns) // chunk.step_ns + 1
+    first = min(max(first_usable - PAST_ROWS, 0), len(positions) - 1)
+    times = first_ns + np.arange(first, len(positions), dtype=np.int64) * chunk.step_ns
+    positions = blend.blended(chunk, times, positions[first:], older, now_ns)
+    if older is not None and same_source(older.chunk, chunk):
+        # half a step of distance: two rows next to each other in time would be a spike in the velocity
+        tail = older.times_ns > times[-1] + chunk.step_ns // 2
+        times = np.concatenate([times, older.times_ns[tail]])
+        positions = np.concatenate([positions, older.positions[tail]])
+    return PlannedRows(times, positions, chunk, first_ns)
+
+
+def approach_duration_s(gap: Array, limits: Limits, shortest_s: float) -> float:
+    """How long the way over a distance [J] from rest to rest takes with a share of the limits."""
+    by_derivative = (limits.max_velocity, limits.max_acceleration, limits.max_jerk)
+    v, a, j = (
+        float((peak * np.abs(gap) / (share * limit)).max())
+        for peak, share, limit in zip(PEAKS_OF_A_STATE[:, 0], SEAM_SHARE[:, 0], by_derivative, strict=True)
+    )
+    return max(shortest_s, v, math.sqrt(a), j ** (1 / 3))
