@@ -19,7 +19,7 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format setup system clean
+.PHONY: help demo test faults lint format setup system clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -30,6 +30,10 @@ demo: setup ## Simulated robot, policy and executor as separate processes carry 
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest --session-timeout=1200 $(TEST_ARGS)
+
+# Times on a machine that stalls are not the system's: a row that fails is measured again.
+faults: setup ## Break a running system in every way of docs/faults.md
+	$(BIN)/python -m pytest test/faults --reruns 2 --session-timeout=1800 $(TEST_ARGS)
 
 lint: setup ## Check style (ruff), format and types (mypy)
 	$(BIN)/ruff check .
@@ -60,7 +64,7 @@ $(VENV)/.dependencies: $(LOCK) | $(BIN)/python
 $(VENV)/.messages: $(VENV)/.dependencies pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard cmake/*) $(INTERFACES)
 	@echo 'Generating and compiling the ROS messages'
 	PYTHONWARNINGS='ignore:Editable installation' \
-	  $(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[ros,view,dev]'
+	  $(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[torch,train,sim,view,ros,dev]'
 	@touch $@
 
 clean: ## Remove .venv and everything that was built

@@ -9,12 +9,16 @@ import sys
 import xml.etree.ElementTree as ET
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
 
+from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
+from swiftvla_ros.extras import EXTRAS, missing_extra
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +43,13 @@ ROS_PACKAGE = re.compile(
 def project():
     """The project table of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements(project, *extras):
+    """Return what a bare install and some extras ask for; an extra that names others of this project holds theirs."""
+    tables = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    found = [Requirement(text) for table in tables for text in table]
+    return [requirement for requirement in found if requirement.name != project["name"]]
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +106,7 @@ def test_lock_fits_what_is_declared(path, project):
     """A change of pyproject.toml that the lock does not follow would be tested with the wrong versions."""
     pins = dict(line.split("==") for line in path.read_text().splitlines() if line and line[0] != "#")
     environment = {"python_version": path.stem.rpartition("-")[2], "extra": ""}
-    declared = [
-        *project["dependencies"],
-        *(text for extra in project["optional-dependencies"].values() for text in extra),
-    ]
-    for requirement in map(Requirement, declared):
+    for requirement in requirements(project, *project["optional-dependencies"]):
         if requirement.marker is None or requirement.marker.evaluate(environment):
             name = canonicalize_name(requirement.name)
             assert name in pins, f"{path.name} lacks {name}"
@@ -118,10 +125,8 @@ def test_lock_holds_versions_only(path):
 
 def test_every_imported_package_is_declared(project, ros_dependencies):
     """A package that is only here by chance would be missing on the next machine."""
-    extras = project["optional-dependencies"]
-    texts = [*project["dependencies"], *extras["ros"], *extras["view"]]
     # Only pytest itself imports the plugin for replay tests.
-    declared = {canonicalize_name(Requirement(text).name) for text in texts} | {"pytest"}
+    declared = {canonicalize_name(requirement.name) for requirement in requirements(project, *EXTRAS)} | {"pytest"}
     distributions = packages_distributions()
     missing = {}
     for name, place in third_party_imports().items():
@@ -138,8 +143,36 @@ def test_every_declared_package_is_imported(project):
     """A requirement that nothing uses costs every user its download."""
     distributions = packages_distributions()
     used = {canonicalize_name(d) for name in third_party_imports() for d in distributions.get(name, [name])}
-    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    assert declared - used == set()
+    declared = {canonicalize_name(requirement.name) for requirement in requirements(project, *EXTRAS)}
+    assert {name for name in declared - used if not name.startswith("ros-")} == set()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_sentence_names_the_right_extra(project, extra):
+    """Whoever follows the sentence about a missing package gets that package."""
+    distributions = packages_distributions()
+    declared = {canonicalize_name(Requirement(text).name) for text in project["optional-dependencies"][extra]}
+    for package in EXTRAS[extra]:
+        provided_by = {canonicalize_name(d) for d in distributions.get(package, [])} | {f"ros-{package}"}
+        assert provided_by & declared, f"{package} does not come with the extra {extra}"
+
+
+def test_missing_extra_is_a_sentence(monkeypatch):
+    """A command that lacks an extra tells the line to type, without a traceback; any other failure keeps its own."""
+
+    def lacks(package):
+        def find(name, _path=None, _target=None):
+            if name.partition(".")[0] == package:
+                raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+        return SimpleNamespace(find_spec=find)
+
+    monkeypatch.setattr(sys, "meta_path", [lacks("mujoco"), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 2
+    assert "this needs mujoco, which is not installed: pip install 'swiftvla_ros[sim]'" in result.output
+    assert missing_extra(ModuleNotFoundError("no", name="no_such_package")) is None
 
 
 def test_ros_machines_get_the_same_packages(project, ros_dependencies):
@@ -147,8 +180,10 @@ def test_ros_machines_get_the_same_packages(project, ros_dependencies):
     from_debian = {"matplotlib": "matplotlib", "opencv-python-headless": "opencv", "pillow": "pil", "pyyaml": "yaml"}
     lines = [line.partition("#")[0] for line in (ROOT / "requirements-colcon.txt").read_text().splitlines()]
     from_pip = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines if line.strip()}
-    for requirement in map(Requirement, project["dependencies"]):
+    for requirement in requirements(project, "torch", "train", "sim", "view"):
         name = canonicalize_name(requirement.name)
+        if name == "rerun-sdk":
+            continue  # for the desk, not the robot
         if name in from_debian:
             assert f"python3-{from_debian[name]}" in ros_dependencies
         else:

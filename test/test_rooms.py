@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from swiftvla_ros.extras import EXTRAS
+
 PACKAGE = "swiftvla_ros"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
@@ -33,6 +35,7 @@ ROOMS: dict[str, set[str] | None] = {
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}
+BESIDE_THE_ROOMS = {"extras"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training"}
 TORCH_MODULES = {"swiftvla_ros.policy.torch_runtime"}
 NEEDS_TORCH = {"torch", "transformers"}
@@ -134,7 +137,7 @@ def test_no_import_runs_upward(imports):
     wrong = []
     for entry in imports:
         own, target = room_of(entry.module), room_of(entry.target)
-        if own is None or target is None or target == own or target in GENERATED:
+        if own is None or target is None or target == own or target in GENERATED | BESIDE_THE_ROOMS:
             continue
         allowed = ROOMS[own]
         if allowed is not None and target not in allowed:
@@ -257,23 +260,35 @@ def without_torch() -> list[str]:
 
 # Modules that exist only for a ROS installation: they import launch at the top.
 LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
-# Modules of the viewer, an extra: they import rerun at the top, and commands import them when they run.
+# Modules of an extra import it at the top, and are imported when a command or a node needs them.
 VIEWER_MODULES = {name for name in modules() if ".viewing.rerun." in name} | {"swiftvla_ros.cli.live.view"}
+SIMULATOR_MODULES = {"swiftvla_ros.cli.live.demonstrations", "swiftvla_ros.cli.live.rollout"} | {
+    name for name in modules() if room_of(name) == "sim"
+}
+DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.{name}" for name in ("lerobot_reader", "lerobot_writer")}
+# What a robot's machine has not: everything of the extras but ROS.
+NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 
 
-def test_imports_without_torch():
-    """Everything but the network, its training and its runtime imports where torch is not installed."""
-    left_out = LAUNCH_MODULES | VIEWER_MODULES
+def test_imports_of_a_bare_install():
+    """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
+    left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES
     names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
-    assert import_without({"torch", "transformers"}, names) == {}
+    assert import_without(NOT_ON_A_ROBOT, names) == {}
+
+
+def test_simulator_and_datasets_import_without_torch():
+    """The simulated robot and the datasets of others need their own extra only."""
+    names = [name for name in without_torch() if name in SIMULATOR_MODULES | DATASET_MODULES]
+    assert import_without({"torch", "transformers", "tokenizers"}, names) == {}
 
 
 @pytest.mark.ros
 @pytest.mark.skipif(not has("rclpy"), reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-def test_nodes_import_without_torch():
-    """Every node's process starts where torch is not installed."""
-    names = [name for name in without_torch() if room_of(name) == "nodes"]
-    assert import_without({"torch", "transformers"}, names) == {}
+def test_nodes_import_in_a_bare_install():
+    """Every node's process starts without the extras, and tells at configure which one it lacks."""
+    names = [name for name in modules() if room_of(name) == "nodes"]
+    assert import_without(NOT_ON_A_ROBOT, names) == {}
 
 
 def test_imports_without_ros():

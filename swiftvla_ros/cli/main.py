@@ -9,10 +9,31 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.extras import missing_extra
+
+
+class _Commands(TyperGroup):
+    """Commands of which some need an extra of the installation: a missing one is told in a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            sentence = missing_extra(error)
+            if sentence is None:
+                raise
+            refuse(sentence)
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

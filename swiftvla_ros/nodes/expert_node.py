@@ -12,6 +12,7 @@ import itertools
 import math
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import PoseArray
@@ -26,8 +27,11 @@ from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_ti
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.sim.block_layout import Layout
-from swiftvla_ros.sim.expert.plan_demonstration import Motion, Rehearsal, RehearsalError
 from swiftvla_ros.sim.language import parse
+
+if TYPE_CHECKING:
+    # MuJoCo, an extra, is imported at configure.
+    from swiftvla_ros.sim.expert.plan_demonstration import Motion, Rehearsal
 
 _NS = 1_000_000_000
 _STATE_S = 0.2
@@ -48,6 +52,8 @@ class ExpertNode(ManagedNode):
 
     def setup(self) -> None:
         """Build the simulation and open the topics."""
+        from swiftvla_ros.sim.expert.plan_demonstration import Rehearsal
+
         rate_hz = float(self.value("chunk_rate_hz"))
         if not rate_hz > 0:
             raise ValueError(f"parameter chunk_rate_hz is {rate_hz}; write a rate above 0")
@@ -149,6 +155,8 @@ class ExpertNode(ManagedNode):
             self._publish(instruction, self._motion)
 
     def _plan(self, instruction: Instruction, layout: Layout, measured: NDArray[np.float64]) -> None:
+        from swiftvla_ros.sim.expert.plan_demonstration import RehearsalError
+
         task = parse(instruction.text)
         assert task is not None, "checked before it was accepted"
         assert self._rehearsal is not None

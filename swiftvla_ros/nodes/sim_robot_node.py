@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
@@ -19,15 +20,17 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.ros.messages import header, rgb_message, to_time
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, Layout
-from swiftvla_ros.sim.robots.real_time import Judgement, SimDriver
-from swiftvla_ros.sim.tasks.watcher import Verdict
+
+if TYPE_CHECKING:
+    # MuJoCo, an extra, is imported at configure.
+    from swiftvla_ros.sim.robots.real_time import Judgement, SimDriver
 
 _NS = 1_000_000_000
 _REPEAT_S = 5.0
 _VERDICTS = {
-    Verdict.PENDING: (TaskVerdict.PENDING, "not done yet"),
-    Verdict.DONE: (TaskVerdict.DONE, "done"),
-    Verdict.WRONG_BLOCK: (TaskVerdict.WRONG_OBJECT, "another block was lifted, shoved or touched"),
+    "PENDING": (TaskVerdict.PENDING, "not done yet"),
+    "DONE": (TaskVerdict.DONE, "done"),
+    "WRONG_BLOCK": (TaskVerdict.WRONG_OBJECT, "another block was lifted, shoved or touched"),
 }
 
 
@@ -47,6 +50,9 @@ class SimRobotNode(ManagedNode):
 
     def setup(self) -> None:
         """Open the topics of cameras, joints and commands."""
+        from swiftvla_ros.sim.robots.real_time import SimDriver
+
+        self._driver_type = SimDriver
         compressed = [camera.name for camera in self.contract.cameras if camera.transport != "raw"]
         if compressed:
             raise ValueError(
@@ -69,7 +75,7 @@ class SimRobotNode(ManagedNode):
     def start(self) -> None:
         """Build the scene and let time run."""
         self._instruction: tuple[int, str] = (0, "")
-        self._driver = SimDriver(self.contract, self._seed, self, self._inputs.joints)
+        self._driver = self._driver_type(self.contract, self._seed, self, self._inputs.joints)
         self._driver.start()
 
     def stop(self) -> None:
@@ -117,7 +123,7 @@ class SimRobotNode(ManagedNode):
     def judgement(self, sim_ns: int, judgement: Judgement) -> None:
         """Publish where the task stands."""
         if judgement.verdict is not None:
-            verdict, text = _VERDICTS[judgement.verdict]
+            verdict, text = _VERDICTS[judgement.verdict.name]
         elif judgement.instruction:
             verdict, text = TaskVerdict.FAILED, f"the simulator knows no task '{judgement.instruction}'"
         else:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 
@@ -17,6 +16,8 @@ class InstructionTokenizer:
     """Instruction → token ids, as SmolVLA prompts: the text and a newline."""
 
     def __init__(self, path: Path, max_tokens: int) -> None:
+        from tokenizers import Tokenizer
+
         self._tokenizer = Tokenizer.from_file(str(path))
         self._max_tokens = max_tokens
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +67,7 @@ def command(
     from swiftvla_ros.contract import ContractError, load_contract
     from swiftvla_ros.sim.language import parse
 
+    need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
     console = Console(highlight=False)
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -90,6 +91,7 @@ def command(
     from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, load_thresholds
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
 
+    need("torch", *(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
     try:
         wanted = load_thresholds(thresholds) if thresholds else Thresholds()
         recording = Bag(bag)

@@ -10,16 +10,13 @@ import typer
 
 from swiftvla_ros.cli.commands.plot import CheckpointOption, ForesightOption
 from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.bag import Bag
-
-_INSTALL = (
-    "rerun is not installed; install it with: pip install 'rerun-sdk>=0.41,<0.42'; or do without: swiftvla plot BAG"
-)
 
 
 def command(
@@ -88,7 +85,7 @@ def command(
             contract = load_contract(robot) if robot else Bag(_given(bag)).contract
             _write_layout(console, contract, namespace, foxglove)
             return
-        _need_rerun()
+        need("rerun")
         if live:
             contract = load_contract(robot or DEFAULT_ROBOT)
             _view_live(console, contract, save, connect, checkpoint, namespace)
@@ -105,13 +102,6 @@ def command(
 def _given(bag: Path | None) -> Path:
     assert bag is not None, "checked above"
     return bag
-
-
-def _need_rerun() -> None:
-    try:
-        import rerun  # noqa: F401  (only whether it is there)
-    except ImportError:
-        refuse(_INSTALL)
 
 
 def _view_bag(

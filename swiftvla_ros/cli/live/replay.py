@@ -23,10 +23,8 @@ def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
         topics = played_topics(recording, recording.contract, sensors)
     except (BagError, ValueError) as error:
         refuse(error)
-    try:
-        from swiftvla_ros.nodes import replay_node
-    except ImportError as error:
-        refuse(f"ROS is not installed here ({error}): pip install 'swiftvla_ros[ros]', or source a ROS setup")
+    from swiftvla_ros.nodes import replay_node
+
     os.environ.update(transport_environment())
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     typer.echo(f"playing {', '.join(topics)} and /clock in ROS domain {domain}; Ctrl-C ends it")

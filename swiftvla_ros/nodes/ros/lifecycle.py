@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.extras import missing_extra
 
 # Exit status of a node that can't be configured: starting it again would not help.
 EXIT_CONFIGURATION = 2
@@ -175,6 +176,8 @@ class ManagedNode(LifecycleNode):
         except (ValueError, OSError, KeyError) as error:
             # The room that raised it has written a message for people: no traceback in the way.
             self.get_logger().fatal(f"can't {what}: {error}")
+        except ModuleNotFoundError as error:
+            self.get_logger().fatal(f"can't {what}: {missing_extra(error) or traceback.format_exc()}")
         except Exception:  # noqa: BLE001  (any failure of a hook is a failed transition, with its traceback)
             self.get_logger().fatal(f"can't {what}:\n{traceback.format_exc()}")
         else:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import rerun as rr
 
-from swiftvla_ros.cli.output import refuse
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.replay.recorded import observations, read_run
 from swiftvla_ros.replay.report import ReplayReport
+from swiftvla_ros.viewing.rerun.output import open_output
 
 
 def write_rrd(bag: Bag, report: ReplayReport, path: Path) -> None:
@@ -18,12 +19,6 @@ def write_rrd(bag: Bag, report: ReplayReport, path: Path) -> None:
 
     The timelines are those of ``swiftvla view``: "ros_time", the recording's, and "run", s since the first chunk.
     """
-    try:
-        import rerun as rr
-
-        from swiftvla_ros.viewing.rerun.output import open_output
-    except ImportError:
-        refuse("rerun is not installed: pip install 'swiftvla_ros[view]'")
     zero_ns = report.chunks[0].chunk.stamp_ns
     with open_output(path, None) as stream:
 
