@@ -34,6 +34,7 @@ from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
 from swiftvla_ros.model.cpu_packed_linear import PackedLinear
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import open_checkpoint
+from swiftvla_ros.policy.runtime import RuntimeOptions
 from swiftvla_ros.policy.torch_runtime import TorchRuntime
 from swiftvla_ros.training.importers.smolvla import import_smolvla, lerobot_name
 
@@ -73,7 +74,7 @@ class Worker:
 
 def serve(folder: Path, precision: str, threads: int) -> None:
     """Be our worker: the torch runtime's network."""
-    runtime = TorchRuntime(open_checkpoint(folder / precision), "cpu", threads, precision, with_4d=False)
+    runtime = TorchRuntime(open_checkpoint(folder / precision), RuntimeOptions("cpu", precision, threads))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         data = load_file(folder / f"inputs_{int(line)}.safetensors")

@@ -7,70 +7,80 @@ positions at once.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from swiftvla_ros.contract.contract import Contract
 
 Array = NDArray[np.float64]
 
 ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity"]
 ACTION_KINDS: tuple[str, ...] = get_args(ActionKind)
+RELATIVE = "relative"
+"""How a network learns the positions of an "absolute" policy: less the state, all joints. Around it they vary little.
+"""
 
 
-def absolute_rows(
-    kind: str, rows: Array, state: Array, step_s: float, gripper: NDArray[np.bool_] | None = None
-) -> Array:
-    """Turn a policy's rows into positions.
+@dataclass(frozen=True)
+class ActionCoding:
+    """Turns a policy's rows into positions and back; training and inference do it alike.
 
-    Parameters
+    Attributes
     ----------
     kind
-        One of :data:`ACTION_KINDS`; raises ValueError for another.
-    rows
-        [R, J], rad or m, or per s.
-    state
-        Joint state [J] of the observation.
+        One of :data:`ACTION_KINDS`, or :data:`RELATIVE`.
     step_s
         Time between rows.
-    gripper
-        Columns [J] that hold positions whatever the kind; :attr:`Contract.gripper_mask`.
-
-    Returns
-    -------
-    Array
-        Positions [R, J], rad or m.
+    grippers
+        Columns that hold positions whatever the kind (but for :data:`RELATIVE`).
     """
-    rows, state = np.asarray(rows, dtype=np.float64), np.asarray(state, dtype=np.float64)
-    _check(kind)
-    if kind == "absolute":
-        return rows.copy()
-    if kind == "delta_to_state":
-        positions = state + rows
-    else:
-        positions = state + np.cumsum(rows * (step_s if kind == "velocity" else 1.0), axis=0)
-    if gripper is not None:
-        positions[:, gripper] = rows[:, gripper]
-    return np.asarray(positions)
 
+    kind: str
+    step_s: float
+    grippers: tuple[int, ...] = ()
 
-def relative_rows(
-    kind: str, positions: Array, state: Array, step_s: float, gripper: NDArray[np.bool_] | None = None
-) -> Array:
-    """Turn positions [R, J] into a policy's rows; the inverse of :func:`absolute_rows`."""
-    positions, state = np.asarray(positions, dtype=np.float64), np.asarray(state, dtype=np.float64)
-    _check(kind)
-    if kind == "absolute":
-        return positions.copy()
-    if kind == "delta_to_state":
-        rows = positions - state
-    else:
-        rows = np.diff(positions, axis=0, prepend=state[None]) / (step_s if kind == "velocity" else 1.0)
-    if gripper is not None:
-        rows[:, gripper] = positions[:, gripper]
-    return np.asarray(rows)
+    def __post_init__(self) -> None:
+        if self.kind not in (*ACTION_KINDS, RELATIVE):
+            raise ValueError(f"policy.actions: '{self.kind}' is unknown; write one of {list(ACTION_KINDS)}")
 
+    @classmethod
+    def of(cls, contract: Contract, kind: str = "") -> ActionCoding:
+        """The coding of rows in contract order; without ``kind`` what a network of ours learns for this contract."""
+        learned = RELATIVE if contract.policy.actions == "absolute" else contract.policy.actions
+        grippers = np.flatnonzero(contract.gripper_mask)
+        return cls(kind or learned, contract.policy.step_s, tuple(grippers.tolist()))
 
-def _check(kind: str) -> None:
-    if kind not in ACTION_KINDS:
-        raise ValueError(f"policy.actions: '{kind}' is unknown; write one of {list(ACTION_KINDS)}")
+    def decode(self, rows: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Array:
+        """Rows [..., R, J] (rad or m, or per s) and the observation's state [..., J] → positions [..., R, J]."""
+        given, start = np.asarray(rows, dtype=np.float64), np.asarray(state, dtype=np.float64)[..., None, :]
+        if self.kind == "absolute":
+            return given.copy()
+        if self.kind in (RELATIVE, "delta_to_state"):
+            positions = start + given
+        else:
+            positions = start + np.cumsum(given * self._per_row, axis=-2)
+        return self._with_grippers(positions, given)
+
+    def encode(self, positions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Array:
+        """Positions [..., R, J] and the observation's state [..., J] → rows; the inverse of :meth:`decode`."""
+        wanted, start = np.asarray(positions, dtype=np.float64), np.asarray(state, dtype=np.float64)[..., None, :]
+        if self.kind == "absolute":
+            return wanted.copy()
+        if self.kind in (RELATIVE, "delta_to_state"):
+            rows = wanted - start
+        else:
+            rows = np.diff(wanted, axis=-2, prepend=start) / self._per_row
+        return self._with_grippers(rows, wanted)
+
+    @property
+    def _per_row(self) -> float:
+        return self.step_s if self.kind == "velocity" else 1.0
+
+    def _with_grippers(self, values: Array, as_they_are: Array) -> Array:
+        columns = [] if self.kind == RELATIVE else list(self.grippers)
+        values[..., columns] = as_they_are[..., columns]
+        return np.asarray(values)

@@ -20,7 +20,7 @@ from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_ti
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
-from swiftvla_ros.policy import Observation, load_policy
+from swiftvla_ros.policy import load_policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
 from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
 
@@ -39,6 +39,7 @@ class PolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("policy")
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
+        self.describe("runtime", "auto", "what computes the network: auto, or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
         self.describe("precision", "float32", "float32, or bfloat16: half the memory, faster on GPUs and recent CPUs")
         self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
@@ -64,12 +65,13 @@ class PolicyNode(ManagedNode):
         self._policy = load_policy(
             checkpoint,
             contract=self.contract,
+            runtime=str(self.value("runtime")),
             device=str(self.value("device")),
             threads=int(self.value("threads")) or None,
             precision=str(self.value("precision")),
             guidance=str(self.value("guidance")),
         )
-        self._warm_up()
+        self._policy.warm_up()
         self._min_period_s = 1.0 / rate_hz
         self._chunk_ids = itertools.count(1)
         self._chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
@@ -121,16 +123,6 @@ class PolicyNode(ManagedNode):
         if hasattr(self, "_instructions"):
             self._instructions.destroy()
             del self._instructions
-
-    def _warm_up(self) -> None:
-        """Infer once from nothing, so that the first real chunk is as fast as the others."""
-        images = {name: np.zeros((*self._image_shape(name), 3), np.uint8) for name in self._policy.camera_names}
-        ahead = np.tile(self.contract.rest, (self._policy.max_executed_rows, 1))
-        self._policy.infer(Observation(images, self.contract.rest, "warm up"), executed=ahead)
-
-    def _image_shape(self, camera: str) -> tuple[int, int]:
-        width, height = self.contract.camera(camera).size
-        return height, width
 
     def _take_image(self, camera: str, message: Image) -> None:
         if self._inference is None:

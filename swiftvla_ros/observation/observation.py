@@ -29,11 +29,14 @@ class Observation:
         Proprioceptive state: joint positions, float64 [J], rad (or m), contract order.
     instruction
         What the robot shall do.
+    geometry
+        For studies: the front view's pooled 4D features [64, dim]; only a policy loaded ``with_4d`` reads them.
     """
 
     images: dict[str, NDArray[np.uint8]]
     state: NDArray[np.float64]
     instruction: str
+    geometry: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

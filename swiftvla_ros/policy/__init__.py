@@ -3,6 +3,15 @@
 
 from swiftvla_ros.observation.observation import InstructionError, Observation, validate_instruction
 from swiftvla_ros.policy.checkpoint import CheckpointError
-from swiftvla_ros.policy.policy import Policy, load_policy
+from swiftvla_ros.policy.checkpoint_policy import CheckpointPolicy, load_policy
+from swiftvla_ros.policy.policy import Policy
 
-__all__ = ["CheckpointError", "InstructionError", "Observation", "Policy", "load_policy", "validate_instruction"]
+__all__ = [
+    "CheckpointError",
+    "CheckpointPolicy",
+    "InstructionError",
+    "Observation",
+    "Policy",
+    "load_policy",
+    "validate_instruction",
+]

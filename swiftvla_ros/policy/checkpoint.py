@@ -25,7 +25,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from swiftvla_ros.contract import ACTION_KINDS, Contract
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.action_coding import ACTION_KINDS, RELATIVE
+from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
 
 FORMAT = "swiftvla_ros/1"
@@ -40,12 +43,12 @@ CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD, AUXILIARY = (
 )
 _REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
 
-# What the network's rows are: config.json, key "action". A policy whose contract says `policy.actions: absolute` may
-# learn positions in two ways (ours: relative to the state); any other kind stands there as the contract names it.
-RELATIVE, ABSOLUTE = "positions relative to the observation's state", "absolute positions"
-# How an image comes to the network's size: config.json, key "image_fit". "exact" is the contract's business; "pad top
-# and left" is lerobot's: the aspect ratio is kept and the image lies in the lower right corner.
-EXACT, PAD_TOP_LEFT = "exact", "pad top and left"
+# What the network's rows are: a kind of ActionCoding, and what config.json's key "action" calls it. A policy whose
+# contract says `policy.actions: absolute` may learn positions in two ways (ours: relative to the state).
+ACTION_KEYS = {kind: kind for kind in ACTION_KINDS} | {
+    "absolute": "absolute positions",
+    RELATIVE: "positions relative to the observation's state",
+}
 
 
 class CheckpointError(ValueError):
@@ -61,34 +64,36 @@ class Checkpoint:
     folder
         Where it lies.
     model
-        The network's config (``SwiftVLAConfig`` as JSON).
+        The network's sizes.
     joint_names, camera_names
         In the order in which the network reads them.
     step_s
         Time between two rows of a chunk, s.
     state, action
         Normalisers in ``joint_names`` order.
-    actions
-        The contract's ``policy.actions`` that it was trained for.
-    relative_actions
-        Whether rows of an "absolute" policy are relative to the observation's state, the gripper's too.
+    action_kind
+        What its rows are: the kind of :class:`~swiftvla_ros.contract.action_coding.ActionCoding`.
     image_fit
-        "exact": images have the network's size. "pad top and left": the runtime fits them, as lerobot does.
+        "exact": images have the network's size. "pad top and left": they are fitted, as lerobot does.
     sha256
         Hash over all files that decide what the policy does.
     """
 
     folder: Path
-    model: dict[str, Any]
+    model: SwiftVLAConfig
     joint_names: tuple[str, ...]
     camera_names: tuple[str, ...]
     step_s: float
     state: Normalizer
     action: Normalizer
-    actions: str
-    relative_actions: bool
+    action_kind: str
     image_fit: str
     sha256: str
+
+    @property
+    def actions(self) -> str:
+        """The contract's ``policy.actions`` that it was trained for."""
+        return "absolute" if self.action_kind == RELATIVE else self.action_kind
 
     @property
     def weights(self) -> Path:
@@ -131,12 +136,11 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         joint_names = tuple(config["joint_names"])
         camera_names = tuple(config["camera_names"])
         step_s = float(config["step_s"])
-        model = dict(config["model"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CONFIG}: key {error} is missing or of the wrong type") from error
-    action_kind, image_fit = config.get("action"), config.get("image_fit", EXACT)
+    action_key, image_fit = config.get("action"), config.get("image_fit", EXACT)
     for key, value, known in (
-        ("action", action_kind, (RELATIVE, ABSOLUTE, *(kind for kind in ACTION_KINDS if kind != "absolute"))),
+        ("action", action_key, tuple(ACTION_KEYS.values())),
         ("image_fit", image_fit, (EXACT, PAD_TOP_LEFT)),
     ):
         if value not in known:
@@ -154,14 +158,13 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         raise CheckpointError(f"{folder / WEIGHTS}: corrupt ({error}); copy it again or train it again") from error
     return Checkpoint(
         folder,
-        model,
+        network_config(config, folder / CONFIG),
         joint_names,
         camera_names,
         step_s,
         state,
         action,
-        actions="absolute" if action_kind in (RELATIVE, ABSOLUTE) else str(action_kind),
-        relative_actions=action_kind == RELATIVE,
+        action_kind=next(kind for kind, key in ACTION_KEYS.items() if key == action_key),
         image_fit=image_fit,
         sha256=files_sha256(folder, _REQUIRED),
     )
@@ -184,7 +187,7 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
     absent = [name for name in checkpoint.camera_names if name not in contract.camera_names]
     if absent:
         raise CheckpointError(f"{where}: reads cameras {absent}, but {contract.path} has {list(contract.camera_names)}")
-    side = checkpoint.model["vision"]["image_size"]
+    side = checkpoint.model.vision.image_size
     for name in checkpoint.camera_names:
         if checkpoint.image_fit == EXACT and contract.camera(name).size != (side, side):
             raise CheckpointError(
@@ -200,6 +203,14 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
             f"{where}: was trained for actions '{checkpoint.actions}', but {contract.path} policy.actions is "
             f"'{contract.policy.actions}'; write '{checkpoint.actions}' there, or train it again"
         )
+
+
+def network_config(config: dict[str, Any], path: Path) -> SwiftVLAConfig:
+    """The network of a ``config.json`` that was read from ``path``; raises :class:`CheckpointError`."""
+    try:
+        return SwiftVLAConfig.from_json(config["model"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: model: {error}; it was written by another version: train it again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

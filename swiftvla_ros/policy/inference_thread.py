@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,7 @@ from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.observation.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
 from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
-
-if TYPE_CHECKING:
-    from swiftvla_ros.policy import Policy
+from swiftvla_ros.policy.policy import Policy
 
 _NS = 1_000_000_000
 # Without any message the reason for silence is looked at again this often.
@@ -79,7 +76,7 @@ class InferenceThread:
     pairing
         Empty histories; owned by this object from now on.
     noise
-        Noise that every chunk starts from [H, J'].
+        Noise that every chunk starts from, as the policy samples it.
     chunk_ids
         Numbers of the chunks.
     min_period_s
@@ -97,7 +94,7 @@ class InferenceThread:
         policy: Policy,
         pairing: ObservationPairing,
         *,
-        noise: NDArray[np.float32],
+        noise: NDArray[np.float32] | None,
         chunk_ids: Iterator[int],
         min_period_s: float,
         now_ns: Callable[[], int],

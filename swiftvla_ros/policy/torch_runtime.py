@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
-from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
-from swiftvla_ros.policy.checkpoint import PAD_TOP_LEFT, Checkpoint, CheckpointError
+from swiftvla_ros.observation.observation import RowsAhead
+from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
+from swiftvla_ros.policy.runtime import Capabilities, NetworkInput, PolicyRuntime, RuntimeOptions
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -32,85 +32,56 @@ _MAPPED_BYTES = 64 << 20
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class TorchRuntime:
-    """The network on one device, in evaluation mode."""
+def capabilities() -> Capabilities:
+    """What torch can do on this machine."""
+    no_gpu = (
+        f"torch {torch.__version__} sees no GPU; install a CUDA build of torch (on a Jetson: NVIDIA's own wheel, "
+        "PyPI's has no CUDA there), or say device:=cpu"
+    )
+    devices = {"cuda": "" if torch.cuda.is_available() else no_gpu, "cpu": ""}
+    return Capabilities(devices, tuple(PRECISIONS), METHODS, with_4d=True)
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        device: str,
-        threads: int | None,
-        precision: str = "float32",
-        *,
-        with_4d: bool,
-        guidance: str = NO_GUIDANCE,
-    ) -> None:
-        self._device = _device(device)
-        if precision not in PRECISIONS:
-            raise CheckpointError(f"precision '{precision}' is unknown; write {' or '.join(PRECISIONS)}")
-        if guidance not in (NO_GUIDANCE, *METHODS):
-            raise CheckpointError(f"guidance '{guidance}' is unknown; write one of {[NO_GUIDANCE, *METHODS]}")
-        self.guidance, self.precision = guidance, precision
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.threads = torch.get_num_threads()
-        self._checkpoint = checkpoint
-        self.model = load_model(checkpoint, PRECISIONS[precision]).to(self._device)
-        self.config = self.model.config
-        if guidance == "trained" and not self.config.max_delay_steps:
-            raise CheckpointError(
-                f"checkpoint '{checkpoint.folder}': was not trained to continue executed rows (config.json: "
-                "model.max_delay_steps is 0), so guidance 'trained' can't be used; write vjp or identity, or train it "
-                "on with `swiftvla train --max-delay-steps`"
-            )
-        if self.device == "cpu" and can_pack(PRECISIONS[precision]):
-            pack(self.model, expert=guidance != "vjp")
+
+class TorchRuntime(PolicyRuntime):
+    """The network on one device, in evaluation mode; the module's ``load``."""
+
+    def __init__(self, checkpoint: Checkpoint, options: RuntimeOptions) -> None:
+        self._device = torch.device(options.device)
+        self._guidance_method = options.guidance
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self.device, self.threads = options.device, torch.get_num_threads()
+        self._checkpoint, self.config = checkpoint, checkpoint.model
+        dtype = PRECISIONS[options.precision]
+        self.model = load_model(checkpoint, dtype).to(self._device)
+        if self.device == "cpu" and can_pack(dtype):
+            pack(self.model, expert=options.guidance != "vjp")
         self._captured: CapturedChunk | None = None
-        self._with_4d = with_4d
-        if with_4d and self._auxiliary.geometry_proj is None:
-            raise CheckpointError(
-                f"checkpoint '{checkpoint.folder}': was trained without a 4D branch (config.json: model.geometry is "
-                "null), so it can't be run with one"
-            )
-
-    @property
-    def device(self) -> str:
-        """The device that is used: "cpu" or "cuda"."""
-        return self._device.type
+        if options.with_4d:
+            _ = self._auxiliary  # what is missing shall be told now
 
     def infer(
-        self,
-        images: list[NDArray[np.uint8]],
-        token_ids: NDArray[np.int64],
-        state: NDArray[np.float32],
-        noise: NDArray[np.float32],
-        geometry: NDArray[np.float32] | None = None,
-        ahead: RowsAhead | None = None,
+        self, inputs: NetworkInput, noise: NDArray[np.float32], ahead: RowsAhead | None = None
     ) -> NDArray[np.float32]:
-        """Images [h, w, 3] in camera order, ids [n], normalised state [J], noise [H, A] → normalised chunk [H, A].
-
-        ``geometry`` are pooled 4D features [64, dim], for a study of what the 4D branch adds. ``ahead`` is what the
-        chunk shall continue.
-        """
+        """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
         # A vector-Jacobian product needs autograd, which inference_mode takes away from all that is made in it.
-        with torch.no_grad() if self.guidance == "vjp" else torch.inference_mode():
-            inputs = self._input(images, token_ids, state)
+        with torch.no_grad() if self._guidance_method == "vjp" else torch.inference_mode():
+            tensors = self._input(inputs)
             start = torch.from_numpy(noise)[None].to(self._device)
-            if self._device.type == "cuda" and geometry is None and ahead is None:
+            if self.device == "cuda" and inputs.geometry is None and ahead is None:
                 if self._captured is None:
-                    self._captured = CapturedChunk(self.model, inputs, start)
-                chunk = self._captured(inputs, start)
+                    self._captured = CapturedChunk(self.model, tensors, start)
+                chunk = self._captured(tensors, start)
             else:
-                chunk = self.model.sample_actions(inputs, start, self._geometry(geometry), self._guidance(ahead))
+                geometry = self._geometry(inputs.geometry)
+                chunk = self.model.sample_actions(tensors, start, geometry, self._guidance(ahead))
             return chunk[0].cpu().numpy()
 
-    def keypoints(
-        self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def keypoints(self, inputs: NetworkInput) -> NDArray[np.float32]:
         """Where the Fusion Tokens see the end effector go in the front image: (u, v) [f, 2], goal keypoint first."""
         with torch.inference_mode():
-            inputs = self._input(images, token_ids, state)
-            prefix = self.model.embed_prefix(inputs, self.model.backbone.vision_features(inputs.images))
+            tensors = self._input(inputs)
+            prefix = self.model.embed_prefix(tensors, self.model.backbone.vision_features(tensors.images))
             _, hidden = self.model.condition(prefix)
             return self._auxiliary.keypoints(prefix, hidden.float()).uv[0].cpu().numpy()
 
@@ -132,38 +103,29 @@ class TorchRuntime:
         # The network's padding is zero in training, too.
         rows = torch.zeros((1, self.config.horizon, self.config.action_dim), device=self._device)
         rows[0, :overlap, :joints] = torch.from_numpy(ahead.rows).to(self._device)
-        return Guidance(cast(Method, self.guidance), rows, ahead.executed, overlap)
+        return Guidance(cast(Method, self._guidance_method), rows, ahead.executed, overlap)
 
     def _geometry(self, features: NDArray[np.float32] | None) -> GeometryTokens | None:
         if features is None:
             return None
-        if not self._with_4d:
-            raise ValueError("geometry: the policy was loaded without its 4D branch; load it with_4d=True")
-        branch = self.config.geometry
-        if branch is not None and features.shape != (branch.tokens, branch.dim):
-            raise ValueError(f"geometry: expected [{branch.tokens}, {branch.dim}], got {list(features.shape)}")
         return self._auxiliary.geometry_tokens(torch.from_numpy(features)[None].to(self._device))
 
-    def _input(
-        self, images: list[NDArray[np.uint8]], token_ids: NDArray[np.int64], state: NDArray[np.float32]
-    ) -> ModelInput:
-        text = torch.from_numpy(token_ids)[None].to(self._device)
+    def _input(self, inputs: NetworkInput) -> ModelInput:
+        text = torch.from_numpy(inputs.token_ids)[None].to(self._device)
         present = torch.ones_like(text, dtype=torch.bool)
-        if self._device.type == "cuda":
+        if self.device == "cuda":
             # A captured graph has fixed shapes; padding is absent for everyone, so it changes nothing.
             padding = (0, self.config.text.max_tokens - text.shape[1])
             text, present = nn.functional.pad(text, padding), nn.functional.pad(present, padding)
-        if self._checkpoint.image_fit == PAD_TOP_LEFT:
-            side = self.config.vision.image_size
-            pictures = torch.stack([pad_top_left(torch.from_numpy(x).to(self._device), side) for x in images])[None]
-        else:
-            pictures = to_model_images(torch.from_numpy(np.stack(images))[None].to(self._device))
         return ModelInput(
-            images=pictures,
+            images=torch.from_numpy(inputs.images)[None].to(self._device),
             text=text,
             text_present=present,
-            state=torch.from_numpy(state)[None].to(self._device),
+            state=torch.from_numpy(inputs.state)[None].to(self._device),
         )
+
+
+load = TorchRuntime
 
 
 class CapturedChunk:
@@ -199,25 +161,6 @@ class CapturedChunk:
         return self._chunk
 
 
-def to_model_images(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [b, cams, h, w, 3] → float [b, cams, 3, h, w] in [-1, 1] (SigLIP's normalisation)."""
-    return images.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-
-
-def pad_top_left(image: torch.Tensor, side: int) -> torch.Tensor:
-    """uint8 [h, w, 3] of any size → float [3, side, side] in [-1, 1], as lerobot's SmolVLA sees it.
-
-    The image keeps its aspect ratio and lies in the lower right corner; the rest is black.
-    """
-    height, width = image.shape[:2]
-    ratio = max(width / side, height / side)
-    inner = int(height / ratio), int(width / ratio)
-    picture = image.permute(2, 0, 1)[None].float() / 255
-    if inner != (height, width):
-        picture = nn.functional.interpolate(picture, size=inner, mode="bilinear", align_corners=False)
-    return nn.functional.pad(picture, (side - inner[1], 0, side - inner[0], 0))[0] * 2 - 1
-
-
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> SwiftVLA:
     """Build the network and fill it; every tensor must be there and fit.
 
@@ -228,11 +171,8 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> SwiftVLA:
     CheckpointError
         Names the tensors that are missing, unknown, of another shape or not finite.
     """
-    try:
-        with torch.device("meta"):
-            model = SwiftVLA(SwiftVLAConfig.from_json(checkpoint.model))
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"checkpoint '{checkpoint.folder}': config.json: model: {error}") from error
+    with torch.device("meta"):
+        model = SwiftVLA(checkpoint.model)
     return _fill(model, checkpoint.weights, dtype)
 
 
@@ -273,16 +213,3 @@ def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
                 tensor = file.get_tensor(name)
                 mapped += tensor.nbytes
                 yield name, tensor
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise CheckpointError(f"device '{name}' is unknown; write auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(
-            f"device 'cuda' was asked for, but torch {torch.__version__} sees no GPU; install a CUDA build of torch "
-            "(on a Jetson: NVIDIA's own wheel, PyPI's has no CUDA there), or say device:=cpu"
-        )
-    return torch.device(name)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import ActionCoding, Contract
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary, Objective
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -64,10 +64,7 @@ def read_config(folder: Path) -> SwiftVLAConfig:
     path = folder / files.CONFIG
     if not path.is_file():
         raise CheckpointError(f"{path}: missing; make a grounded backbone with `swiftvla pretrain-grounding`")
-    try:
-        return SwiftVLAConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["model"])
-    except (json.JSONDecodeError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: model: {error}; it was written by another version: train it again") from error
+    return files.network_config(files.read_json(path), path)
 
 
 def load_start(folder: Path, objective: Objective) -> tuple[str, ...]:
@@ -146,7 +143,7 @@ def write_description(
         "joint_names": contract.joint_names,
         "camera_names": contract.camera_names,
         "step_s": contract.policy.step_s,
-        "action": files.RELATIVE if contract.policy.actions == "absolute" else contract.policy.actions,
+        "action": files.ACTION_KEYS[ActionCoding.of(contract).kind],
         "model": config.to_json(),
         **(extra or {}),
     }

@@ -8,12 +8,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import CameraPose, Contract, relative_rows
+from swiftvla_ros.contract import ActionCoding, CameraPose, Contract
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import Episode, GroundingScenes, load_scenes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
@@ -214,7 +213,7 @@ def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tupl
     rows = times[:, None] + np.arange(config.horizon)
     # After the demonstration's end the arm stays where it was commanded last.
     inside = np.minimum(rows, steps - 1)
-    actions = _rows(episode.action[inside], episode.state, contract)
+    actions = ActionCoding.of(contract).encode(episode.action[inside], episode.state)
     row_valid = rows < np.where(ends == steps, steps + config.horizon, ends)[:, None]
     keypoint_uv, keypoint_valid = _keypoints(episode, contract, config, ends)
     starts = episode.expert & ~np.concatenate([[False], episode.expert[:-1]])
@@ -222,23 +221,6 @@ def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tupl
     for start in np.flatnonzero(starts):
         early[start : start + EARLY_FRAMES] = True
     return Labels(actions.astype(np.float32), row_valid, keypoint_uv, keypoint_valid), early & episode.expert
-
-
-def _rows(
-    positions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]], contract: Contract
-) -> NDArray[np.floating[Any]]:
-    """What the network learns of positions [T, H, J] commanded after states [T, J]; policy.infer turns it back."""
-    kind = contract.policy.actions
-    if kind == "absolute":
-        # Around the state they vary little, so that is how they are learned (checkpoint.RELATIVE).
-        return positions - state[:, None]
-    step_s, gripper = contract.policy.step_s, contract.gripper_mask
-    return np.stack(
-        [
-            relative_rows(kind, p.astype(np.float64), s.astype(np.float64), step_s, gripper=gripper)
-            for p, s in zip(positions, state, strict=True)
-        ]
-    )
 
 
 def _keypoints(

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import LOSSES, Auxiliary, Losses, Objective, TrainingSample
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
+from swiftvla_ros.policy.image_preprocessing import to_network_range
 from swiftvla_ros.policy.normalization import Normalizer
-from swiftvla_ros.policy.torch_runtime import to_model_images
 from swiftvla_ros.training.batch_sampling import Augmentation, Draws, draw_step
 from swiftvla_ros.training.distributed import fork_processes, join_processes
 from swiftvla_ros.training.listening_metrics import Listening, listening
@@ -203,7 +203,7 @@ class Trainer:
     def _input(self, batch: Batch, augmentation: Augmentation | None) -> ModelInput:
         """Normalise, pad and move a batch."""
         device = self.device
-        images = to_model_images(torch.from_numpy(batch.images).to(device))
+        images = torch.from_numpy(to_network_range(batch.images)).to(device)
         state = _padded(self.data.state.normalize(batch.state), self.config.state_dim).to(device)
         if augmentation is not None:
             a = augmentation

@@ -65,7 +65,7 @@ class PathPredictor:
 
     def __init__(self, folder: Path, contract: Contract, threads: int | None = None) -> None:
         checkpoint = open_checkpoint(folder)
-        if not checkpoint.model.get("fusion"):
+        if not checkpoint.model.fusion:
             raise CheckpointError(
                 f"checkpoint '{folder}': has no Fusion Tokens (config.json: model.fusion), so it tells no path"
             )
@@ -76,7 +76,7 @@ class PathPredictor:
             )
         self._policy = load_policy(folder, contract=contract, threads=threads)
         self.checkpoint_sha256 = checkpoint.sha256
-        self.front = checkpoint.camera_names[checkpoint.model.get("front_camera", 0)]
+        self.front = checkpoint.camera_names[checkpoint.model.front_camera]
 
     def predict(self, observation: Observation) -> NDArray[np.float32]:
         """Keypoints (u, v) [f, 2] in the image of the camera :attr:`front`, the goal first."""

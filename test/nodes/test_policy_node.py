@@ -26,7 +26,7 @@ CONTRACT = load_contract("so101_sim")
 Result = RunInstruction.Result
 
 
-class Policy:
+class PolicyRig:
     """The running policy graph and the test's ends of it."""
 
     def __init__(self, graph: Any, sensors: Any, checkpoint: Any) -> None:
@@ -75,12 +75,12 @@ class Policy:
 
 
 @pytest.fixture(scope="module")
-def policy(graph: Any, sensors: Any, checkpoint: Any) -> Policy:
+def policy(graph: Any, sensors: Any, checkpoint: Any) -> PolicyRig:
     """Start the policy once for all tests of this file."""
-    return Policy(graph, sensors, checkpoint)
+    return PolicyRig(graph, sensors, checkpoint)
 
 
-def test_chunks_tell_where_they_come_from(policy: Policy) -> None:
+def test_chunks_tell_where_they_come_from(policy: PolicyRig) -> None:
     """Each chunk carries all that is needed to compute it again; its observation lies within the contract's slop."""
     answer = policy.instruct("  pick up the red block ")
     assert answer.success
@@ -103,7 +103,7 @@ def test_chunks_tell_where_they_come_from(policy: Policy) -> None:
     assert list(policy.states.last.latency_stages) == ["stamp_to_observation", "observation_to_inference", "inference"]
 
 
-def test_every_chunk_is_from_a_newer_observation(policy: Policy) -> None:
+def test_every_chunk_is_from_a_newer_observation(policy: PolicyRig) -> None:
     """Observations are used once and in order."""
     policy.wait_for_chunk()
     policy.wait_for_chunk()
@@ -112,7 +112,7 @@ def test_every_chunk_is_from_a_newer_observation(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("camera", CONTRACT.camera_names)
-def test_a_frozen_camera_stops_the_policy(policy: Policy, camera: str) -> None:
+def test_a_frozen_camera_stops_the_policy(policy: PolicyRig, camera: str) -> None:
     """With one camera frozen no chunk comes, the camera is named, and the policy goes on when the camera does."""
     policy.wait_for_chunk()
     policy.sensors.frozen.add(camera)
@@ -125,7 +125,7 @@ def test_a_frozen_camera_stops_the_policy(policy: Policy, camera: str) -> None:
     policy.wait_for_chunk("the policy goes on")
 
 
-def test_an_image_of_another_size_stops_the_policy(policy: Policy) -> None:
+def test_an_image_of_another_size_stops_the_policy(policy: PolicyRig) -> None:
     """A driver that changes its resolution in operation looks like a stopped camera to the policy."""
     policy.sensors.size["wrist"] = (320, 240)
     policy.wait_for_reason("camera 'wrist' stopped")
@@ -133,7 +133,7 @@ def test_an_image_of_another_size_stops_the_policy(policy: Policy) -> None:
     policy.wait_for_chunk("the policy goes on")
 
 
-def test_nan_in_joint_states_stops_the_policy(policy: Policy) -> None:
+def test_nan_in_joint_states_stops_the_policy(policy: PolicyRig) -> None:
     """A joint state with NaN is dropped with an error; the policy infers no more until good ones come."""
     policy.sensors.position[2] = math.nan
     policy.wait_for_reason("joint state", "stopped")
@@ -142,7 +142,7 @@ def test_nan_in_joint_states_stops_the_policy(policy: Policy) -> None:
     policy.wait_for_chunk("the policy goes on")
 
 
-def test_permuted_joint_names_give_the_same_chunks(policy: Policy) -> None:
+def test_permuted_joint_names_give_the_same_chunks(policy: PolicyRig) -> None:
     """A driver that changes the order of its joints changes nothing: joints go by name."""
     before = policy.wait_for_chunk()
     policy.sensors.joint_order.reverse()
@@ -154,7 +154,7 @@ def test_permuted_joint_names_give_the_same_chunks(policy: Policy) -> None:
     assert list(after.positions) == pytest.approx(list(before.positions), abs=1e-4)
 
 
-def test_the_instruction_changes_while_running(policy: Policy) -> None:
+def test_the_instruction_changes_while_running(policy: PolicyRig) -> None:
     """The next chunk follows the new words, under a new number."""
     first = policy.instruct("pick up the red block")
     policy.wait_for_chunk()
@@ -170,7 +170,7 @@ def test_the_instruction_changes_while_running(policy: Policy) -> None:
 @pytest.mark.parametrize(
     ("text", "why"), [("", "empty"), ("   ", "empty"), ("x" * 300, "256"), ("ξ" * 250, "tokens"), ("a\nb", "control")]
 )
-def test_a_refused_instruction_says_why_and_changes_nothing(policy: Policy, text: str, why: str) -> None:
+def test_a_refused_instruction_says_why_and_changes_nothing(policy: PolicyRig, text: str, why: str) -> None:
     """Empty and over-long text is refused by service and action alike, and the arm does what it did."""
     kept = policy.instruct("pick up the green block")
     answer = policy.instruct(text)
@@ -182,7 +182,7 @@ def test_a_refused_instruction_says_why_and_changes_nothing(policy: Policy, text
     assert policy.wait_for_chunk().instruction_id == kept.instruction_id
 
 
-def test_a_goal_ends_by_verdict(policy: Policy) -> None:
+def test_a_goal_ends_by_verdict(policy: PolicyRig) -> None:
     """DONE for this goal's number ends it with success; a verdict on another instruction does not."""
     feedback: list[Any] = []
     handle = policy.run("pick up the red block", feedback=feedback.append)
@@ -206,7 +206,7 @@ def test_a_goal_ends_by_verdict(policy: Policy) -> None:
     policy.wait_for_reason("no instruction")
 
 
-def test_a_goal_is_cancelled(policy: Policy) -> None:
+def test_a_goal_is_cancelled(policy: PolicyRig) -> None:
     """After cancelling there are no more chunks."""
     handle = policy.run("pick up the red block")
     policy.wait_for_chunk()
@@ -217,14 +217,14 @@ def test_a_goal_is_cancelled(policy: Policy) -> None:
     policy.wait_for_reason("no instruction")
 
 
-def test_a_goal_times_out(policy: Policy) -> None:
+def test_a_goal_times_out(policy: PolicyRig) -> None:
     """The time limit is kept, and said."""
     result = policy.result(policy.run("pick up the red block", timeout_s=0.5))
     assert result.outcome == Result.TIMEOUT
     assert "0.5 s" in result.message
 
 
-def test_a_newer_goal_replaces_the_older(policy: Policy) -> None:
+def test_a_newer_goal_replaces_the_older(policy: PolicyRig) -> None:
     """One instruction at a time: the older goal ends, named reason, and the newer one runs on."""
     older = policy.run("pick up the red block")
     policy.wait_for_chunk()
@@ -246,7 +246,7 @@ def test_a_process_that_still_loads_ends_at_once(graph: Any, checkpoint: Any) ->
     assert process.end() == 0, process.output()
 
 
-def test_the_process_ends_cleanly(policy: Policy) -> None:
+def test_the_process_ends_cleanly(policy: PolicyRig) -> None:
     """SIGINT in the middle of a goal ends it, and the process, with status 0."""
     handle = policy.run("pick up the red block")
     policy.wait_for_chunk()

@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from swiftvla_ros.contract import Contract, absolute_rows, contract_from_text, load_contract
+from swiftvla_ros.contract import ActionCoding, Contract, contract_from_text, load_contract
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -241,14 +241,15 @@ def test_4d_input_is_for_studies(with_auxiliary: Path, contract: Contract) -> No
     """Protects the comparison with and without 4D: features change the chunk, and only where they were asked for."""
     policy = load_policy(with_auxiliary, contract=contract, device="cpu", with_4d=True)
     features = np.random.default_rng(0).standard_normal((4, 16), dtype=np.float32)
-    chunks = [policy.infer(observation(contract), geometry=geometry) for geometry in (None, features)]
+    seen = dataclasses.replace(observation(contract), geometry=features)
+    chunks = [policy.infer(given) for given in (observation(contract), seen)]
     assert np.abs(chunks[0] - chunks[1]).max() > 1e-6
     with pytest.raises(ValueError, match=r"expected \[4, 16\], got \[4, 8\]"):
-        policy.infer(observation(contract), geometry=features[:, :8])
+        policy.infer(dataclasses.replace(seen, geometry=features[:, :8]))
     deployed = load_policy(with_auxiliary, contract=contract, device="cpu")
     np.testing.assert_allclose(deployed.infer(observation(contract)), chunks[0], atol=1e-6)
     with pytest.raises(ValueError, match="with_4d"):
-        deployed.infer(observation(contract), geometry=features)
+        deployed.infer(seen)
 
 
 def test_a_checkpoint_without_4d_is_not_run_with_it(written: Path, contract: Contract, tmp_path: Path) -> None:
@@ -325,5 +326,5 @@ def test_other_kinds_of_actions_become_positions(folder: Path, contract: Contrac
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "action": "absolute positions"}))
     rows = load_policy(folder, contract=contract, device="cpu", threads=1).infer(observation(contract))
-    expected = absolute_rows(kind, rows, contract.rest, policy.step_s, gripper=contract.gripper_mask)
+    expected = ActionCoding.of(contract, kind).decode(rows, contract.rest)
     np.testing.assert_allclose(plain, expected, atol=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ DELAY_MS = 250
 ROWS = np.stack([np.arange(10.0), -np.arange(10.0)], axis=1)
 
 
-class Guided:
+class Guided(Policy):
     """A policy that predicts the same rows each time, and keeps what it was told to continue."""
 
     guidance, max_executed_rows, step_s = "vjp", 9, STEP_MS / 1000
@@ -41,7 +41,7 @@ class Rig:
         self.policy, self.now_ms, self.wait_until = Guided(), 10_000, wait_until
         self.chunks: list[InferredChunk] = []
         self.thread = InferenceThread(
-            cast(Policy, self.policy),
+            self.policy,
             ObservationPairing(("front",), slop_s=0.06, max_image_age_s=0.5, max_state_age_s=0.3),
             noise=np.zeros((10, 2), np.float32),
             chunk_ids=itertools.count(1),

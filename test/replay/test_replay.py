@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import image_preprocessing, load_policy
 from swiftvla_ros.replay.chunks import Override, Policies, compare_chunks, infer_again
 from swiftvla_ros.replay.recorded import observations, read_run
 from swiftvla_ros.replay.report import replay
@@ -171,10 +171,8 @@ def test_a_changed_image_channel_order_is_named(computed_here: Path, tmp_path: P
 
 def test_a_channel_order_changed_in_the_policy_is_named(computed_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects against a new build that reads images otherwise: files are alike, so explanations are tried out."""
-    from swiftvla_ros.policy import torch_runtime
-
-    original = torch_runtime.to_model_images
-    monkeypatch.setattr(torch_runtime, "to_model_images", lambda images: original(images.flip(-1)))
+    original = image_preprocessing.to_network_range
+    monkeypatch.setattr(image_preprocessing, "to_network_range", lambda images: original(images[..., ::-1].copy()))
     result = run(computed_here)
     assert result.exit_code == 1
     assert "camera 'front' and 'wrist': image channel order is changed" in result.output

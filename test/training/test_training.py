@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swiftvla_ros.contract import CameraPose, Contract, absolute_rows
+from swiftvla_ros.contract import ActionCoding, CameraPose, Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import EpisodeError, list_episodes, load_episode, save_episode
 from swiftvla_ros.model.config import swiftvla_nano
@@ -186,6 +186,6 @@ def test_rows_are_learned_as_the_contract_says(recorded: Path, contract: Contrac
     episode = handles[0].load()
     rows = EpisodeSamples(handles, moving, swiftvla_nano(), tokenize).labels(np.array([3])).actions[0]
     gripper = moving.gripper_mask
-    found = absolute_rows(kind, rows, episode.state[3], moving.policy.step_s, gripper=gripper)
+    found = ActionCoding.of(moving).decode(rows, episode.state[3])
     np.testing.assert_allclose(found, episode.action[3:13], atol=1e-5)
     np.testing.assert_allclose(rows[:, gripper], episode.action[3:13, gripper], atol=1e-6)

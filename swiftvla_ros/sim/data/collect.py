@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import Episode, save_episode
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.data.grounding_scenes import HOVER_M, sample_arm
-from swiftvla_ros.sim.evaluation.policy_driver import Policy, PolicyDriver
+from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.expert.disturb import BUMP_S, sample_bump
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError, Reach

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.observation.observation import Observation
-from swiftvla_ros.sim.evaluation.policy_driver import Policy
+from swiftvla_ros.policy import Policy
 from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.world import SimWorld

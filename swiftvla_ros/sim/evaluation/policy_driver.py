@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.motion.chunk import NS, Command, JointChunk, OfferResult
 from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
+from swiftvla_ros.policy import Policy
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
 from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
@@ -21,44 +22,6 @@ from swiftvla_ros.sim.world import SimWorld
 
 MAX_LATENCY_S = 0.15
 """Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
-
-
-class Policy(Protocol):
-    """What driving the arm needs of a policy."""
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows of a chunk."""
-
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-        """Absolute joint positions [H, J]."""
-
-
-@runtime_checkable
-class GuidedPolicy(Protocol):
-    """What chunk guidance needs of a policy besides; a loaded policy has it."""
-
-    @property
-    def guidance(self) -> str:
-        """How chunks continue what will have been executed."""
-
-    @property
-    def max_executed_rows(self) -> int:
-        """Most rows that are taken as executed."""
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows of a chunk."""
-
-    def infer(
-        self,
-        observation: Observation,
-        *,
-        noise: NDArray[np.float32] | None = None,
-        executed: NDArray[np.float64] | None = None,
-        planned: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float64]:
-        """Absolute joint positions [H, J]."""
 
 
 class Follower(Protocol):
@@ -158,8 +121,7 @@ class PolicyDriver:
             self.executor = follower
         self.command: Command | None = None
         self.chunk: JointChunk | None = None
-        guided = isinstance(policy, GuidedPolicy) and policy.guidance != NO_GUIDANCE
-        self._guided = policy if isinstance(policy, GuidedPolicy) and guided else None
+        self._guided = policy.guidance != NO_GUIDANCE
         self._to_come = RowsToCome(policy.step_s)
         # The node has measured the delay long before most episodes begin, so there is no warm-up here.
         self._delay = MeasuredDelay(warm_up=0)
@@ -205,7 +167,7 @@ class PolicyDriver:
     def _infer(self, now_ns: int, observation: Observation) -> tuple[int, JointChunk]:
         """The chunk for the world as it is now, and when it will be there."""
         begin = time.perf_counter()
-        positions = self._policy.infer(observation) if self._guided is None else self._continue(now_ns, observation)
+        positions = self._continue(now_ns, observation) if self._guided else self._policy.infer(observation)
         took_s = time.perf_counter() - begin
         latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
         chunk = JointChunk(
@@ -215,13 +177,12 @@ class PolicyDriver:
 
     def _continue(self, now_ns: int, observation: Observation) -> NDArray[np.float64]:
         """A chunk that goes on from what will have been executed when it is there, as the policy node asks for it."""
-        assert self._guided is not None
         executor = self.executor
         moving = executor.mode in (Mode.FRESH, Mode.TAIL) and executor.row >= 0
         position = None if self.command is None else self.command.position
         self._to_come.following(Following(self._ticked_ns, executor.chunk_id, executor.row, moving, position=position))
-        count = min(self._delay.rows(self._guided.step_s), self._guided.max_executed_rows)
+        count = min(self._delay.rows(self._policy.step_s), self._policy.max_executed_rows)
         executed, planned = self._to_come.at(now_ns, instruction_id=1, executed=count)
         if not len(executed):
-            return self._guided.infer(observation)
-        return self._guided.infer(observation, executed=executed, planned=planned)
+            return self._policy.infer(observation)
+        return self._policy.infer(observation, executed=executed, planned=planned)

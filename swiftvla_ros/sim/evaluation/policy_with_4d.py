@@ -3,30 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.teacher.stream import Images
-from swiftvla_ros.observation.observation import Observation
-
-
-class TakesGeometry(Protocol):
-    """A policy that was loaded with its 4D branch."""
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows of a chunk."""
-
-    def infer(
-        self,
-        observation: Observation,
-        *,
-        noise: NDArray[np.float32] | None = None,
-        geometry: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float64]:
-        """Absolute joint positions [H, J]."""
+from swiftvla_ros.policy import Observation, Policy
 
 
 class Stream(Protocol):
@@ -39,7 +23,7 @@ class Stream(Protocol):
         """Features [tokens, dim] of the next policy step's images."""
 
 
-class PolicyWith4D:
+class PolicyWith4D(Policy):
     """A policy and the stream that feeds it.
 
     The features depend on how much the scene moves between two images, so the stream must be shown one set of images
@@ -54,7 +38,7 @@ class PolicyWith4D:
         For the same robot, of the geometry checkpoint that the policy was trained with.
     """
 
-    def __init__(self, policy: TakesGeometry, stream: Stream) -> None:
+    def __init__(self, policy: Policy, stream: Stream) -> None:
         self._policy, self._stream = policy, stream
         self._features: NDArray[np.float32] | None = None
 
@@ -72,8 +56,16 @@ class PolicyWith4D:
         """Show the next policy step's images."""
         self._features = self._stream.observe(images)
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    def infer(
+        self,
+        observation: Observation,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        executed: NDArray[np.float64] | None = None,
+        planned: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
         """Absolute joint positions [H, J]; ValueError when no images were shown since the reset."""
         if self._features is None:
             raise ValueError("the geometry stream has seen no image of this episode; call watch first")
-        return self._policy.infer(observation, noise=noise, geometry=self._features)
+        seen = replace(observation, geometry=self._features)
+        return self._policy.infer(seen, noise=noise, executed=executed, planned=planned)

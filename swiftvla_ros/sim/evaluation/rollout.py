@@ -15,9 +15,9 @@ import numpy as np
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.teacher.stream import GeometryStream
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.evaluation.first_step import choices, first_scene, task_of_episode
-from swiftvla_ros.sim.evaluation.policy_driver import Policy, PolicyDriver
+from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.language import COLORS, VERBS, Task

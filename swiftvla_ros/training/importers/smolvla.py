@@ -22,6 +22,7 @@ from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, 
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
+from swiftvla_ros.policy.image_preprocessing import PAD_TOP_LEFT
 from swiftvla_ros.training.checkpoint_writer import write_description
 from swiftvla_ros.training.importers.smolvla_statistics import vector_statistics
 
@@ -149,7 +150,12 @@ def import_smolvla(
         tokenizer,
         contract,
         _card(folder, notes),
-        {"joint_names": order, "camera_names": cameras, "action": files.ABSOLUTE, "image_fit": files.PAD_TOP_LEFT},
+        {
+            "joint_names": order,
+            "camera_names": cameras,
+            "action": files.ACTION_KEYS["absolute"],
+            "image_fit": PAD_TOP_LEFT,
+        },
     )
     (out / files.STATS).write_text(json.dumps(table, indent=1) + "\n")
     partial = out / "model.partial"

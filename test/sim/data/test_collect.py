@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import list_episodes, load_episode, load_scenes
-from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.data.collect import Recorder, collect
 from swiftvla_ros.sim.data.grounding_scenes import render_scenes
 from swiftvla_ros.sim.language import TASKS, Task, parse
@@ -65,13 +65,12 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
         assert np.abs(episode.state - episode.action)[:, :5].max() < 0.1
 
 
-class Drifting:
+class Drifting(Policy):
     """A policy that turns aside, wherever it is."""
 
     step_s = 0.1
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-        assert noise is None
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
         return observation.state + np.linspace(0, 0.4, 10)[:, None] * np.array([1, 0, 0, 0, 0, 0])
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plain_queue import PlainQueue
 from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.motion.executor import ChunkExecutor
-from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.world import SimWorld
 
@@ -18,7 +18,7 @@ MS = 1_000_000
 T = 1_000 * MS
 
 
-class Drifting:
+class Drifting(Policy):
     """A guided policy whose chunks lead away from the arm slowly, each at another rate; it keeps what it was told."""
 
     guidance, max_executed_rows, step_s = "vjp", 9, 0.1

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.teacher.stream import Images
-from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.evaluation.rollout import Conditions, roll_out
@@ -33,7 +33,7 @@ class CountingStream:
         return np.full((64, 8), len(self.times), np.float32)
 
 
-class StillWith4D:
+class StillWith4D(Policy):
     """Stays where it is, and notes the features that it is given."""
 
     step_s = 0.1
@@ -41,16 +41,9 @@ class StillWith4D:
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def infer(
-        self,
-        observation: Observation,
-        *,
-        noise: NDArray[np.float32] | None = None,
-        geometry: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float64]:
-        assert noise is None
-        assert geometry is not None
-        self.seen.append(float(geometry[0, 0]))
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
+        assert observation.geometry is not None
+        self.seen.append(float(observation.geometry[0, 0]))
         return np.tile(observation.state, (10, 1))
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.first_step import first_scenes, heads_to
 from swiftvla_ros.sim.evaluation.rollout import Conditions, EpisodeResult, evaluate, roll_out, summarise
 from swiftvla_ros.sim.evaluation.statistics import wilson
@@ -23,21 +23,21 @@ HORIZON = 10
 SEED = 40
 
 
-class Replay:
+class Replay(Policy):
     """Chunks cut out of a demonstration that was made in a second world with the same scene.
 
     ``swap`` gives the colour that it demonstrates instead of the one in the instruction.
     """
 
+    step_s = 0.1
+
     def __init__(self, world: SimWorld, twin: SimWorld, swap: dict[str, str] | None = None) -> None:
-        self.step_s = world.contract.policy.step_s
         self._world, self._twin, self._swap = world, twin, swap or {}
         self._plans: dict[Task, NDArray[np.float64]] = {}
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
         task = parse(observation.instruction)
         assert task is not None
-        assert noise is None
         task = Task(task.verb, self._swap.get(task.color, task.color))
         if task not in self._plans:
             self._plans[task] = self._plan(task)
@@ -58,13 +58,12 @@ class Replay:
         return np.array(commands)
 
 
-class Still:
+class Still(Policy):
     """A policy that stays where it is."""
 
     step_s = 0.1
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-        assert noise is None
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
         return np.tile(observation.state, (HORIZON, 1))
 
 

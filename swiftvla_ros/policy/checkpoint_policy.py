@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as a policy: an observation in, a chunk of absolute joint positions out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.action_coding import ActionCoding
+from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation, RowsAhead, validate_instruction
+from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
+from swiftvla_ros.policy.image_preprocessing import prepare_images
+from swiftvla_ros.policy.policy import Policy
+from swiftvla_ros.policy.runtime import NetworkInput, PolicyRuntime, RuntimeOptions, load_runtime
+from swiftvla_ros.policy.tokenizer import InstructionTokenizer
+
+
+def load_policy(
+    folder: Path | str,
+    *,
+    contract: Contract,
+    runtime: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str = "float32",
+    with_4d: bool = False,
+    guidance: str = NO_GUIDANCE,
+) -> CheckpointPolicy:
+    """Load a checkpoint folder for the robot of ``contract``.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    contract
+        The robot's contract; the policy's joints are matched to it by name.
+    runtime
+        "auto" (the first that is installed), or a name of :data:`~swiftvla_ros.policy.runtime.RUNTIMES`.
+    device, threads, precision, with_4d, guidance
+        As :class:`~swiftvla_ros.policy.runtime.RuntimeOptions` explains them.
+
+    Raises
+    ------
+    CheckpointError
+        Names the file, tensor, joint or camera that doesn't fit, the runtime or device that isn't there, or the
+        guidance that the checkpoint wasn't trained for.
+    """
+    checkpoint = open_checkpoint(folder)
+    check_against_contract(checkpoint, contract)
+    options = RuntimeOptions(device, precision, threads, guidance, with_4d)
+    return CheckpointPolicy(checkpoint, contract, load_runtime(checkpoint, runtime, options), options)
+
+
+class CheckpointPolicy(Policy):
+    """A loaded checkpoint."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, contract: Contract, runtime: PolicyRuntime, options: RuntimeOptions
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._contract = contract
+        self._runtime = runtime
+        self._options = options
+        self._coding = ActionCoding.of(contract, checkpoint.action_kind)
+        text = checkpoint.model.text
+        self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, text.max_tokens)
+        if self._tokenizer.vocab_size > text.vocab_size:
+            raise CheckpointError(
+                f"{checkpoint.tokenizer}: has {self._tokenizer.vocab_size} ids, the network {text.vocab_size}"
+            )
+        # Checkpoint order from contract order, and back.
+        self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
+        self._to_contract = np.argsort(self._to_policy)
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Names the checkpoint in every chunk."""
+        return self._checkpoint.sha256
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a chunk."""
+        return self._checkpoint.model.horizon
+
+    @property
+    def step_s(self) -> float:
+        """Time between two rows, s."""
+        return self._checkpoint.step_s
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Columns of a chunk: the contract's order."""
+        return self._contract.joint_names
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras that are read."""
+        return self._checkpoint.camera_names
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._runtime.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: "float32" or "bfloat16"."""
+        return self._options.precision
+
+    @property
+    def threads(self) -> int:
+        """Threads that it computes with on a CPU; another number rounds otherwise."""
+        return self._runtime.threads
+
+    @property
+    def guidance(self) -> str:
+        """How chunks continue what will have been executed: "none", "vjp", "identity" or "trained"."""
+        return self._options.guidance
+
+    @property
+    def max_executed_rows(self) -> int:
+        """Most rows of a chunk that :meth:`infer` takes as executed; one row at least is left to predict."""
+        if self.guidance == "trained":
+            return self._checkpoint.model.max_delay_steps
+        return 0 if self.guidance == NO_GUIDANCE else self.horizon - 1
+
+    def sample_noise(self, seed: int) -> NDArray[np.float32]:
+        """The initial noise of a chunk, float32 [H, A], the same for the same seed."""
+        config = self._checkpoint.model
+        noise = np.random.default_rng(seed).standard_normal((config.horizon, config.action_dim), dtype=np.float32)
+        return noise * np.float32(config.noise_scale)
+
+    def check_instruction(self, text: str) -> str:
+        """The instruction as it will be read; raises InstructionError where it is refused, too many tokens included."""
+        self._tokenizer(text)
+        return validate_instruction(text)
+
+    def warm_up(self) -> None:
+        """Compute once from nothing, so that the first real chunk is as fast as the others."""
+        sizes = {name: self._contract.camera(name).size for name in self.camera_names}
+        images = {name: np.zeros((height, width, 3), np.uint8) for name, (width, height) in sizes.items()}
+        rest = self._contract.rest
+        self.infer(Observation(images, rest, "warm up"), executed=np.tile(rest, (self.max_executed_rows, 1)))
+
+    def infer(
+        self,
+        observation: Observation,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        executed: NDArray[np.float64] | None = None,
+        planned: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Compute a chunk, as :meth:`Policy.infer` says.
+
+        Raises
+        ------
+        ValueError
+            An image is missing or of the wrong size, the state is not finite, geometry doesn't fit, or rows are given
+            to a policy without guidance, or too many of them.
+        InstructionError
+            The instruction is refused.
+        """
+        state = self._state(observation)
+        inputs = self._prepare(observation, state)
+        start = self.sample_noise(0) if noise is None else noise
+        chunk = self._runtime.infer(inputs, start, self._rows_ahead(executed, planned, state))
+        rows = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
+        return self._coding.decode(rows[:, self._to_contract], state)
+
+    def keypoints(self, observation: Observation) -> NDArray[np.float32]:
+        """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first.
+
+        Raises CheckpointError where the auxiliary file doesn't lie beside the weights: its trajectory head tells.
+        """
+        return self._runtime.keypoints(self._prepare(observation, self._state(observation)))
+
+    def _rows_ahead(
+        self, executed: NDArray[np.float64] | None, planned: NDArray[np.float64] | None, state: NDArray[np.float64]
+    ) -> RowsAhead | None:
+        """What is executed and planned as the network's own normalised rows."""
+        joints = len(self.joint_names)
+        first = np.zeros((0, joints)) if executed is None else np.asarray(executed, dtype=np.float64)
+        then = np.zeros((0, joints)) if planned is None else np.asarray(planned, dtype=np.float64)
+        for name, rows in (("executed", first), ("planned", then)):
+            if rows.ndim != 2 or rows.shape[1] != joints or not np.isfinite(rows).all():
+                raise ValueError(f"{name}: expected finite rows of {joints} positions, got {list(rows.shape)}")
+        if not len(first) + len(then):
+            return None
+        if self.guidance == NO_GUIDANCE:
+            raise ValueError("executed, planned: the policy was loaded without guidance; load it with one")
+        if len(first) > self.max_executed_rows:
+            raise ValueError(
+                f"executed: {len(first)} rows, but with guidance '{self.guidance}' this policy takes at most "
+                f"{self.max_executed_rows}"
+            )
+        positions = np.concatenate([first, then])[: self.horizon]
+        rows = self._coding.encode(positions, state)[:, self._to_policy]
+        return RowsAhead(self._checkpoint.action.normalize(rows).astype(np.float32), len(first))
+
+    def _state(self, observation: Observation) -> NDArray[np.float64]:
+        state = np.asarray(observation.state, dtype=np.float64)
+        if state.shape != (len(self.joint_names),) or not np.isfinite(state).all():
+            raise ValueError(f"state: expected {len(self.joint_names)} finite positions, got {state}")
+        return state
+
+    def _prepare(self, observation: Observation, state: NDArray[np.float64]) -> NetworkInput:
+        """What the network reads."""
+        network = self._checkpoint.model
+        images = []
+        for name in self.camera_names:
+            image = observation.images.get(name)
+            width, height = self._contract.camera(name).size
+            if image is None or image.shape != (height, width, 3) or image.dtype != np.uint8:
+                got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
+                raise ValueError(f"camera '{name}': expected uint8 [{height}, {width}, 3], got {got}")
+            images.append(image)
+        geometry, branch = observation.geometry, network.geometry
+        if geometry is not None and not self._options.with_4d:
+            raise ValueError("geometry: the policy was loaded without its 4D branch; load it with_4d=True")
+        if geometry is not None and branch is not None and geometry.shape != (branch.tokens, branch.dim):
+            raise ValueError(f"geometry: expected [{branch.tokens}, {branch.dim}], got {list(geometry.shape)}")
+        normalized = np.zeros(network.state_dim, np.float32)
+        normalized[: len(state)] = self._checkpoint.state.normalize(state[self._to_policy])
+        return NetworkInput(
+            prepare_images(images, self._checkpoint.image_fit, network.vision.image_size),
+            self._tokenizer(observation.instruction),
+            normalized,
+            geometry,
+        )
