@@ -31,7 +31,6 @@ from swiftvla_ros.episodes.recording.recording import (
     Recording,
     SequenceWatch,
     film_conversion,
-    header_stamp_ns,
     jpeg_conversion,
 )
 from swiftvla_ros.msg import PolicyState
@@ -39,6 +38,7 @@ from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
 
 # What may wait in the middleware while this process does not run: seconds of the fastest topic, two of a camera.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.latency_stages import COMPLETE, ENDS, OBSERVATION, POLICY, STARTS, durations_s
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.observation.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
@@ -270,8 +271,10 @@ class InferenceThread:
 def _stages(chunk: InferredChunk) -> dict[str, float]:
     """Latency stages of a chunk in the order of time, s."""
     observation = chunk.observation
-    return {
-        "stamp_to_observation": (observation.ready_ns - observation.stamp_ns) / _NS,
-        "observation_to_inference": (chunk.inference_start_ns - observation.ready_ns) / _NS,
-        "inference": (chunk.inference_end_ns - chunk.inference_start_ns) / _NS,
+    stamps = {
+        OBSERVATION: observation.stamp_ns,
+        COMPLETE: observation.ready_ns,
+        STARTS: chunk.inference_start_ns,
+        ENDS: chunk.inference_end_ns,
     }
+    return durations_s(POLICY, stamps)

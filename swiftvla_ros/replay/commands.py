@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason, Refusal
-from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun, Tick
+from swiftvla_ros.observation.message_fields import ExecutorTick
+from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun
 
 Array = NDArray[np.float64]
 
@@ -122,10 +123,10 @@ class CommandReplay:
         self._core = ChunkExecutor.from_contract(self._contract, shadow=self._shadow)
         self._fed = self._seen_ns = 0
         self._offered: set[int] = set()
-        self._joined: Tick | None = None
-        self._last: Tick | None = None
+        self._joined: ExecutorTick | None = None
+        self._last: ExecutorTick | None = None
 
-    def _step(self, before: Tick | None, tick: Tick) -> None:
+    def _step(self, before: ExecutorTick | None, tick: ExecutorTick) -> None:
         core = self._core
         if self._joined is None:
             self._join(tick)
@@ -140,7 +141,7 @@ class CommandReplay:
         self._last = tick
         self._compare(before, tick, None if command is None else command.position)
 
-    def _join(self, tick: Tick) -> None:
+    def _join(self, tick: ExecutorTick) -> None:
         """Begin where the recording does, if that is a place at rest: nothing commanded, or one position held."""
         if tick.mode == Mode.HOLD and len(tick.commanded):
             self._core.seed(tick.commanded, tick.stamp_ns, holding=True)
@@ -148,7 +149,7 @@ class CommandReplay:
         elif not len(tick.commanded):
             self._joined = tick
 
-    def _operator(self, before: Tick | None, tick: Tick) -> None:
+    def _operator(self, before: ExecutorTick | None, tick: ExecutorTick) -> None:
         """Press the buttons that were pressed between two ticks, as the modes tell."""
         if before is None:
             return
@@ -166,7 +167,7 @@ class CommandReplay:
             # Chunks are let in, so the executor was not stopped any more.
             core.start()
 
-    def _take_in(self, before: Tick | None, tick: Tick) -> None:
+    def _take_in(self, before: ExecutorTick | None, tick: ExecutorTick) -> None:
         """Chunks and joint states that came between two ticks.
 
         The node takes a chunk over right behind a tick, and tells of that tick: so first the chunk, then the states.
@@ -186,7 +187,7 @@ class CommandReplay:
         for k in self._arrived(tick):
             self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
 
-    def _arrived(self, tick: Tick) -> list[int]:
+    def _arrived(self, tick: ExecutorTick) -> list[int]:
         """The joint states, by index, that the executor had taken in by a tick and not by the one before."""
         end = int(np.searchsorted(self._run.state_stamps, tick.measured_ns, side="right"))
         if end and tick.measured_ns != self._seen_ns and self._run.state_stamps[end - 1] != tick.measured_ns:
@@ -206,7 +207,7 @@ class CommandReplay:
         if not verdict.accepted:
             self.comparison.refusals[verdict.code.name] += 1
 
-    def _offer_refused(self, before: Tick, tick: Tick) -> None:
+    def _offer_refused(self, before: ExecutorTick, tick: ExecutorTick) -> None:
         """Offer the chunks that were refused between two ticks, as of the first: their own times are not told."""
         count = tick.refused - before.refused
         self.comparison.recorded_refusals[Refusal(tick.last_refusal).name] += count
@@ -218,7 +219,7 @@ class CommandReplay:
         for chunk in waiting[-count:]:
             self._offer(chunk, before.stamp_ns)
 
-    def _scale(self, tick: Tick) -> None:
+    def _scale(self, tick: ExecutorTick) -> None:
         """Set the speed scale at the tick from which on it shows: the recorder and the executor heard of it apart."""
         while self._scales and self._scales[0][0] < tick.stamp_ns + _SCALE_APART_NS:
             received, percent = self._scales[0]
@@ -228,7 +229,7 @@ class CommandReplay:
             self._core.set_speed_scale(percent / 100.0)
             self._scales.pop(0)
 
-    def _compare(self, before: Tick | None, tick: Tick, position: Array | None) -> None:
+    def _compare(self, before: ExecutorTick | None, tick: ExecutorTick, position: Array | None) -> None:
         comparison, core = self.comparison, self._core
         let_go = tick.mode == Mode.RELEASED and len(tick.commanded) > 0
         if core.mode != tick.mode and not let_go:
@@ -256,14 +257,11 @@ class CommandReplay:
         if self._last is None or self._joined is None:
             return
         core, comparison = self._core, self.comparison
-        counted = (core.position_clamps, core.velocity_clamps, core.acceleration_clamps)
-        for name, now, end, begin in zip(CLAMPS, counted, self._last.clamps, self._joined.clamps, strict=True):
+        for name in ("position", "velocity", "acceleration"):
+            now, end, begin = (getattr(source, f"{name}_clamps") for source in (core, self._last, self._joined))
             zero = np.zeros(len(comparison.joint_names), dtype=np.int64)
             comparison.clamps[name] = comparison.clamps.get(name, zero) + now
             comparison.recorded_clamps[name] = comparison.recorded_clamps.get(name, zero) + end - begin
-
-
-CLAMPS = ("position", "velocity", "acceleration")
 
 
 def as_chunk(recorded: RecordedChunk, joint_names: tuple[str, ...]) -> JointChunk:

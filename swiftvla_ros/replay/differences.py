@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.load import robots_folders
-from swiftvla_ros.episodes.bags.bag import Bag, film_topic, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag, film_topic
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_fingerprint import changed_keys, fingerprint, read_fingerprint
 from swiftvla_ros.replay.recorded import RecordedRun

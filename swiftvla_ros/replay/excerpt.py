@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import shutil
-import struct
 from pathlib import Path
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, film_topic, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, film_topic
+from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
 from swiftvla_ros.replay.differences import FINGERPRINT
 from swiftvla_ros.replay.recorded import read_run
 
@@ -51,7 +51,7 @@ def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
     with BagWriter(folder, bag.contract, compression="zstd", provenance=_provenance(bag)) as writer:
         for raw in bag.raw(list(names)):
             stamps = kept[names[raw.topic]]
-            if stamps is None or raw_stamp_ns(raw.data) in stamps:
+            if stamps is None or header_stamp_ns(raw.data) in stamps:
                 writer.write(raw.topic, raw.msgtype, raw.received_ns, raw.data)
         counts = writer.counts()
     if (bag.folder / FINGERPRINT).is_file():
@@ -65,12 +65,6 @@ def _provenance(bag: Bag) -> dict[str, str]:
     if checkpoint := bag.provenance.get("checkpoint"):
         kept["checkpoint"] = f"models/{Path(str(checkpoint)).name}"
     return kept
-
-
-def raw_stamp_ns(data: bytes) -> int:
-    """The stamp of a serialized message that begins with a ``std_msgs/Header``, ns."""
-    seconds, nanoseconds = struct.unpack("<iI" if data[1] & 1 else ">iI", data[4:12])
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def _stamps(bag: Bag, topic: str) -> set[int]:

@@ -6,13 +6,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import (
+    ChunkMessage,
+    ExecutorTick,
+    measured_positions,
+    read_chunk,
+    read_executor_state,
+    read_policy_state,
+    stamp_ns,
+)
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 
 Array = NDArray[np.float64]
@@ -38,63 +47,10 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class RecordedChunk:
-    """One chunk and its provenance; times in ns.
+class RecordedChunk(ChunkMessage):
+    """One chunk, in the contract's order of joints, and ``runtime``: how the policy that made it computed."""
 
-    Attributes
-    ----------
-    positions
-        Rows [H, J], rad or m, contract order.
-    rows_ahead
-        What guidance was given to continue [n, J], the first ``frozen_rows`` as executed; empty without guidance.
-    image_stamps
-        Camera → stamp of the image that was read.
-    received_ns
-        When the recorder had it.
-    runtime
-        How the policy that made it computed.
-    """
-
-    chunk_id: int
-    stamp_ns: int
-    step_ns: int
-    positions: Array
-    instruction: str
-    instruction_id: int
-    checkpoint_sha256: str
-    noise_seed: int
-    image_stamps: dict[str, int]
-    state_stamp_ns: int
-    ready_ns: int
-    start_ns: int
-    end_ns: int
-    received_ns: int
-    frozen_rows: int
-    guidance: str
-    rows_ahead: Array
     runtime: Runtime
-
-
-@dataclass(frozen=True)
-class Tick:
-    """One control tick, as ``executor_state`` told it; the arrays are [J], empty where the message had none."""
-
-    stamp_ns: int
-    mode: int
-    reason: int
-    chunk_id: int
-    taken_ns: int
-    first_command_ns: int
-    measured_ns: int
-    accepted: int
-    refused: int
-    last_refusal: int
-    last_refusal_text: str
-    speed_scale: float
-    shadow: bool
-    commanded: Array
-    clamps: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-    limit_excess: Array
 
 
 @dataclass(frozen=True)
@@ -115,7 +71,7 @@ class RecordedRun:
 
     bag: Bag
     chunks: list[RecordedChunk]
-    ticks: list[Tick]
+    ticks: list[ExecutorTick]
     state_stamps: NDArray[np.int64]
     states: Array
     speed_scales: list[tuple[int, float]]
@@ -152,10 +108,12 @@ def read_run(bag: Bag) -> RecordedRun:
     if unknown := sorted(cameras - set(bag.contract.camera_names)):
         raise BagError(f"{bag.folder}: chunks were read from cameras {unknown}, which the contract doesn't have")
     for _, message in bag.messages("observation/state"):
-        if tuple(message.name) != names:
-            raise BagError(f"{bag.folder}: observation/state has joints {list(message.name)}, the contract {names}")
+        try:
+            # A number that is not finite had its part in what the executor did.
+            states.append(measured_positions(message, names, finite=False))
+        except JointStateError as error:
+            raise BagError(f"{bag.folder}: {error}") from error
         stamps.append(stamp_ns(message.header.stamp))
-        states.append(np.array(message.position, dtype=np.float64))
     order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
     return RecordedRun(
         bag,
@@ -169,81 +127,36 @@ def read_run(bag: Bag) -> RecordedRun:
 
 
 def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[RecordedChunk]:
+    reports = [(received, read_policy_state(message)) for received, message in bag.messages("policy_state")]
     runtimes = [
-        (received, m.checkpoint_sha256, Runtime(m.device.split(":")[0], m.precision, int(m.threads), m.guidance))
-        for received, m in bag.messages("policy_state")
-        if m.checkpoint_sha256
+        (received, p.checkpoint_sha256, Runtime(p.device.split(":")[0], p.precision, p.threads, p.guidance))
+        for received, p in reports
+        if p.checkpoint_sha256
     ]
     if not runtimes:
         notes.append("policy_state was not recorded: which precision, threads and guidance the policy had is unknown")
     chunks = []
-    for received, m in bag.messages("action_chunk"):
-        if tuple(m.joint_names) != names or len(m.positions) != m.rows * len(names):
+    for received, message in bag.messages("action_chunk"):
+        chunk = read_chunk(message, received)
+        if chunk.joint_names != names or chunk.positions.ndim != 2:
             raise BagError(
-                f"{bag.folder}: action_chunk {m.chunk_id} has joints {list(m.joint_names)}, the contract {list(names)}"
+                f"{bag.folder}: action_chunk {chunk.chunk_id} has joints {list(chunk.joint_names)}, the contract "
+                f"{list(names)}"
             )
-        of_its_own = [(at, runtime) for at, sha256, runtime in runtimes if sha256 == m.checkpoint_sha256]
+        of_its_own = [(at, runtime) for at, sha256, runtime in runtimes if sha256 == chunk.checkpoint_sha256]
         # The state is latched and repeated, so the newest one before the chunk is the same policy process's.
         before = [runtime for at, runtime in of_its_own if at <= received]
-        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else Runtime(guidance=m.guidance or "none")
-        chunks.append(
-            RecordedChunk(
-                chunk_id=int(m.chunk_id),
-                stamp_ns=stamp_ns(m.header.stamp),
-                step_ns=int(m.step.sec) * _NS + int(m.step.nanosec),
-                positions=np.array(m.positions, dtype=np.float64).reshape(m.rows, len(names)),
-                instruction=m.instruction,
-                instruction_id=int(m.instruction_id),
-                checkpoint_sha256=m.checkpoint_sha256,
-                noise_seed=int(m.noise_seed),
-                image_stamps=dict(zip(m.camera_names, map(stamp_ns, m.camera_stamps), strict=True)),
-                state_stamp_ns=stamp_ns(m.state_stamp),
-                ready_ns=stamp_ns(m.observation_ready),
-                start_ns=stamp_ns(m.inference_start),
-                end_ns=stamp_ns(m.inference_end),
-                received_ns=received,
-                frozen_rows=int(m.frozen_rows),
-                guidance=m.guidance,
-                rows_ahead=np.array(m.rows_ahead, dtype=np.float64).reshape(-1, len(names)),
-                runtime=runtime,
-            )
-        )
+        guidance = chunk.guidance or NO_GUIDANCE
+        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else Runtime(guidance=guidance)
+        chunks.append(RecordedChunk(**vars(chunk), runtime=runtime))
     return chunks
 
 
-def _ticks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Tick]:
-    ticks, foreign = [], 0
-    for _, m in bag.messages("executor_state"):
-        if tuple(m.joint_names) != names:
-            foreign += 1
-            continue
-        ticks.append(
-            Tick(
-                stamp_ns=stamp_ns(m.header.stamp),
-                mode=int(m.mode),
-                reason=int(m.reason),
-                chunk_id=int(m.chunk_id),
-                taken_ns=stamp_ns(m.chunk_taken),
-                first_command_ns=stamp_ns(m.chunk_first_command),
-                measured_ns=stamp_ns(m.measured_stamp),
-                accepted=int(m.chunks_accepted),
-                refused=int(m.chunks_refused),
-                last_refusal=int(m.last_refusal),
-                last_refusal_text=m.last_refusal_text,
-                speed_scale=float(m.speed_scale),
-                shadow=bool(m.shadow),
-                commanded=np.array(m.commanded_position, dtype=np.float64),
-                clamps=(_counts(m.position_clamps), _counts(m.velocity_clamps), _counts(m.acceleration_clamps)),
-                limit_excess=np.array(m.limit_excess, dtype=np.float64),
-            )
-        )
-    if foreign:
+def _ticks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[ExecutorTick]:
+    ticks = [read_executor_state(message) for _, message in bag.messages("executor_state")]
+    if foreign := sum(tick.joint_names != names for tick in ticks):
         notes.append(f"{foreign} executor_state messages have other joints than the contract's and were left out")
-    return ticks
-
-
-def _counts(values: Any) -> NDArray[np.int64]:
-    return np.array(values, dtype=np.int64)
+    return [tick for tick in ticks if tick.joint_names == names]
 
 
 @dataclass(frozen=True)

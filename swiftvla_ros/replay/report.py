@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.latency_stages import POLICY, durations_s
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.replay.chunks import ChunkComparison, Override, Policies, compare_chunks, explain
 from swiftvla_ros.replay.commands import CommandComparison, replay_commands
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 EXIT_OK, EXIT_THRESHOLD, EXIT_UNUSABLE, EXIT_DIFFERENT = 0, 1, 2, 3
 
 _NS = 1_000_000_000
+_RECORDED = (*POLICY, "first_command")
 
 
 @dataclass(frozen=True)
@@ -298,14 +300,10 @@ def _gap(rows: Array, times: NDArray[np.int64], stamps: NDArray[np.int64], posit
 def _latency(run: RecordedRun, chunks: list[ChunkComparison]) -> dict[str, tuple[float, float, float]]:
     first = {t.taken_ns: t.first_command_ns for t in run.ticks if t.first_command_ns}
     first_of = {t.chunk_id: first[t.taken_ns] for t in run.ticks if t.taken_ns in first}
-    stages = {
-        "observation": [c.ready_ns - c.stamp_ns for c in run.chunks],
-        "wait": [c.start_ns - c.ready_ns for c in run.chunks],
-        "inference": [c.end_ns - c.start_ns for c in run.chunks],
-        "first_command": [first_of[c.chunk_id] - c.end_ns for c in run.chunks if c.chunk_id in first_of],
-        "inference now": [c.seconds * _NS for c in chunks if c.rows is not None],
-    }
-    return {name: _percentiles(np.array(ns, dtype=np.float64) / 1e6) for name, ns in stages.items()}
+    found = [durations_s(_RECORDED, c.stamps_ns(first_of.get(c.chunk_id, 0))) for c in run.chunks]
+    stages = {name: [durations[name] for durations in found if name in durations] for name in _RECORDED}
+    stages["inference now"] = [c.seconds for c in chunks if c.rows is not None]
+    return {name: _percentiles(1e3 * np.array(seconds, dtype=np.float64)) for name, seconds in stages.items()}
 
 
 def _percentiles(values: Array) -> tuple[float, float, float]:

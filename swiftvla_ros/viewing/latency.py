@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.bags.bag import Bag, film_topic, stamp_ns
+from swiftvla_ros.contract.latency_stages import IMAGE, STAGES, durations_s
+from swiftvla_ros.episodes.bags.bag import Bag, film_topic
+from swiftvla_ros.observation.message_fields import read_chunk, read_executor_state, stamp_ns
+
+_MEASURED = (
+    "rendering", "image_transport", "wait", "inference", "chunk_transport", "first_command", "camera_to_chunk",
+    "camera_to_command",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,44 +36,28 @@ def latency_stages(bag: Bag) -> list[Stage]:
     are missing from the stages that end at a command, those of unrecorded images from the stages that begin with one.
     """
     first_command: dict[int, int] = {}
-    for _, state in bag.messages("executor_state"):
-        if ns := stamp_ns(state.chunk_first_command):
-            first_command.setdefault(stamp_ns(state.chunk_stamp), ns)
+    for _, message in bag.messages("executor_state"):
+        tick = read_executor_state(message)
+        if tick.first_command_ns:
+            first_command.setdefault(tick.chunk_stamp_ns, tick.first_command_ns)
     published = {
         (camera, stamp_ns(frame.header.stamp)): at_ns
         for camera in bag.contract.camera_names
         for at_ns, frame in bag.messages(film_topic(camera))
     }
-    rows = []
-    for received_ns, chunk in bag.messages("action_chunk"):
-        stamps = [stamp_ns(s) for s in chunk.camera_stamps]
-        frames = [published.get(key, 0) for key in zip(chunk.camera_names, stamps, strict=True)]
-        rows.append(
-            (
-                max(stamps, default=stamp_ns(chunk.header.stamp)),
-                max(frames, default=0) if all(frames) else 0,
-                stamp_ns(chunk.observation_ready),
-                stamp_ns(chunk.inference_start),
-                stamp_ns(chunk.inference_end),
-                received_ns,
-                first_command.get(stamp_ns(chunk.header.stamp), 0),
-            )
-        )
-    if not rows:
+    found = []
+    for received_ns, message in bag.messages("action_chunk"):
+        chunk = read_chunk(message, received_ns)
+        stamps = chunk.stamps_ns(first_command.get(chunk.stamp_ns, 0))
+        frames = [published.get(key, 0) for key in chunk.image_stamps.items()]
+        stamps[IMAGE] = max(frames, default=0) if all(frames) else 0
+        found.append(durations_s(_MEASURED, stamps))
+    if not found:
         return []
-    camera, image, ready, start, end, received, command = np.array(rows, dtype=np.int64).T
-    filmed, followed = image > 0, command > 0
-    return [
-        _stage("camera stamp → image published (rendering)", (image - camera)[filmed]),
-        _stage("image published → observation complete", (ready - image)[filmed]),
-        _stage("observation complete → inference starts", start - ready),
-        _stage("inference", end - start),
-        _stage("inference ends → chunk received", received - end),
-        _stage("inference ends → first command", (command - end)[followed]),
-        _stage("ROS: image → observation, chunk → receiver", (ready - image + received - end)[filmed]),
-        _stage("camera stamp → chunk received", received - camera),
-        _stage("camera stamp → first command", (command - camera)[followed]),
-    ]
+    durations = {str(STAGES[name]): [d[name] for d in found if name in d] for name in _MEASURED}
+    both = [d["image_transport"] + d["chunk_transport"] for d in found if "image_transport" in d]
+    durations["ROS: image → observation, chunk → receiver"] = both
+    return [_stage(name, 1e3 * np.array(seconds)) for name, seconds in durations.items()]
 
 
 def rates(bag: Bag) -> dict[str, float]:
@@ -78,8 +69,8 @@ def rates(bag: Bag) -> dict[str, float]:
     return found
 
 
-def _stage(name: str, durations_ns: NDArray[np.int64]) -> Stage:
-    if not len(durations_ns):
+def _stage(name: str, durations_ms: NDArray[np.float64]) -> Stage:
+    if not len(durations_ms):
         return Stage(name, 0, float("nan"), float("nan"), float("nan"))
-    p50, p95, most = np.percentile(durations_ns * 1e-6, [50, 95, 100])
-    return Stage(name, len(durations_ns), float(p50), float(p95), float(most))
+    p50, p95, most = np.percentile(durations_ms, [50, 95, 100])
+    return Stage(name, len(durations_ms), float(p50), float(p95), float(most))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, checkpoint_folder
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.viewing.predicted_paths import PathPredictor, no_progress, predicted_paths
-from swiftvla_ros.viewing.run_summary import ChunkRows, Run
+from swiftvla_ros.viewing.run_summary import Run
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Frame:
     chunk_uv: NDArray[np.float64] | None
 
 
-def chunk_uv(contract: Contract, camera: str, chunk: ChunkRows) -> NDArray[np.float64] | None:
+def chunk_uv(contract: Contract, camera: str, chunk: ChunkMessage) -> NDArray[np.float64] | None:
     """Where a chunk's rows lead the end effector, (u, v) [H, 2] in a camera's image; None where nobody knows."""
     if contract.chain is None or contract.camera(camera).pose is None:
         return None
-    uv = contract.project(camera, contract.end_effector_position(chunk.rows))
+    uv = contract.project(camera, contract.end_effector_position(chunk.positions))
     return uv[np.isfinite(uv).all(axis=1)]
 
 
@@ -103,7 +104,7 @@ def front_camera(contract: Contract, predictor: PathPredictor | None) -> str:
     return (posed or list(contract.camera_names))[0]
 
 
-def moments(run: Run, count: int) -> list[ChunkRows]:
+def moments(run: Run, count: int) -> list[ChunkMessage]:
     """Choose chunks spread over a run, the first and the last among them."""
     if not run.chunks:
         return []
@@ -115,7 +116,7 @@ def frames(
     bag: Bag,
     run: Run,
     predictor: PathPredictor | None,
-    chunks: list[ChunkRows],
+    chunks: list[ChunkMessage],
     *,
     budget_s: float,
     progress: Callable[[int, int], object] = no_progress,

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from swiftvla_ros.contract.latency_stages import CHAIN, STAGES, durations_s
 from swiftvla_ros.viewing.run_frames import Frame
-from swiftvla_ros.viewing.run_summary import LATENCY_STAGES, Array, Run
+from swiftvla_ros.viewing.run_summary import Array, Run
 
 MODE_COLORS = {
     "IDLE": "#eeeeee",
@@ -195,7 +196,9 @@ def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) ->
     for axis in (position, velocity):
         axis.vlines(seams, 0, 1, transform=axis.get_xaxis_transform(), colors="0.86", linewidth=0.6, zorder=0)
     for chunk in run.chunks[:: len(run.chunks) // _MOST_FANS + 1]:
-        position.plot(run.seconds(chunk.t_ns), chunk.rows[:, j], color=PLANNED, linewidth=0.7, alpha=0.8, zorder=1)
+        position.plot(
+            run.seconds(chunk.times_ns), chunk.positions[:, j], color=PLANNED, linewidth=0.7, alpha=0.8, zorder=1
+        )
     position.plot([], [], color=PLANNED, linewidth=0.9, label="planned")
     t, commanded = run.seconds(run.ticks.t_ns), run.ticks.commanded[:, j]
     position.plot(t, commanded, color=COMMANDED, linewidth=1.5, label="commanded", zorder=3)
@@ -224,7 +227,7 @@ def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) ->
 
 def position_range(run: Run, j: int) -> tuple[float, float]:
     """What the position axis of a joint shows: where it was and was sent, with some room."""
-    values = [run.measured.position[:, j], run.ticks.commanded[:, j], *(c.rows[:, j] for c in run.chunks)]
+    values = [run.measured.position[:, j], run.ticks.commanded[:, j], *(c.positions[:, j] for c in run.chunks)]
     every = np.concatenate(values)
     every = every[np.isfinite(every)]
     if not len(every):
@@ -237,13 +240,13 @@ def position_range(run: Run, j: int) -> tuple[float, float]:
 def _draw_latency(axis: Any, run: Run) -> None:
     """Stack each chunk's stages over its arrival."""
     first = run.first_commands()
-    stages = [c.latency_s(first.get(c.stamp_ns)) for c in run.chunks]
+    stages = [durations_s(CHAIN, c.stamps_ns(first.get(c.stamp_ns, 0))) for c in run.chunks]
     t = run.seconds(np.array([c.received_ns for c in run.chunks], np.int64))
     width = 0.8 * float(np.median(np.diff(t))) if len(t) > 1 else 0.05
     base = np.zeros(len(t))
-    for name, color in zip(LATENCY_STAGES, STAGE_COLORS, strict=True):
+    for name, color in zip(CHAIN, STAGE_COLORS, strict=True):
         ms = np.array([1e3 * stage.get(name, 0.0) for stage in stages])
-        axis.bar(t, ms, width, bottom=base, color=color, label=name)
+        axis.bar(t, ms, width, bottom=base, color=color, label=str(STAGES[name]))
         base = base + ms
     axis.set_title("from the camera's stamp to the arm, each chunk, ms", fontsize=9, loc="left")
     if len(t):

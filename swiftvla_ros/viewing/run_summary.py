@@ -15,16 +15,22 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.observation.message_fields import (
+    ChunkMessage,
+    ExecutorTick,
+    PolicyReport,
+    read_chunk,
+    read_executor_state,
+    read_policy_state,
+    stamp_ns,
+)
 
 Array = NDArray[np.float64]
 Times = NDArray[np.int64]
 
 RUN_TOPICS = ("executor_state", "action_chunk", "observation/state", "policy_state", "task_verdict")
 """The topics that a run is made of, without their namespace."""
-
-LATENCY_STAGES = ("camera to observation", "waiting", "inference", "to the receiver", "to the first command")
-"""What lies between a camera's stamp and the arm, in the order of time."""
 
 VERDICTS = ("PENDING", "DONE", "WRONG_OBJECT", "FAILED")
 # Modes in which nothing is commanded.
@@ -73,38 +79,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class ChunkRows:
-    """One chunk: its rows [H, J] (rad or m) for the times ``t_ns`` [H], and the times of its way in ns.
-
-    ``camera_ns`` are the stamps of the images that it was computed from, by camera; ``stamp_ns`` the observation's.
-    """
-
-    chunk_id: int
-    instruction: str
-    instruction_id: int
-    checkpoint_sha256: str
-    t_ns: Times
-    rows: Array
-    stamp_ns: int
-    camera_ns: dict[str, int]
-    state_ns: int
-    ready_ns: int
-    start_ns: int
-    end_ns: int
-    received_ns: int
-    frozen_rows: int
-
-    def latency_s(self, first_command_ns: int | None) -> dict[str, float]:
-        """Duration of each of :data:`LATENCY_STAGES`, s; the last only for a chunk that the arm followed."""
-        at = [max(self.camera_ns.values(), default=self.stamp_ns), self.ready_ns, self.start_ns, self.end_ns]
-        at.append(self.received_ns)
-        stages = {name: (b - a) * 1e-9 for name, a, b in zip(LATENCY_STAGES, at[:-1], at[1:], strict=False)}
-        if first_command_ns is not None:
-            stages[LATENCY_STAGES[-1]] = (first_command_ns - self.received_ns) * 1e-9
-        return stages
-
-
-@dataclass(frozen=True)
 class Seam:
     """The first command that followed another chunk than before."""
 
@@ -124,7 +98,7 @@ class ModeChange:
 
 
 @dataclass(frozen=True)
-class Event:
+class RunEvent:
     """Something that happened.
 
     ``kind`` is "instruction" (``text`` is empty when it ended), "verdict", "refusal" or "policy"; ``name`` a code such
@@ -144,10 +118,10 @@ class Run:
     contract: Contract
     ticks: Ticks
     measured: Measured
-    chunks: list[ChunkRows] = field(default_factory=list)
+    chunks: list[ChunkMessage] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
     modes: list[ModeChange] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
 
     @property
     def zero_ns(self) -> int:
@@ -163,7 +137,7 @@ class Run:
         ends += [e.t_ns for e in self.events] + [c.received_ns for c in self.chunks]
         return (min(ends), max(ends)) if ends else (0, 0)
 
-    def of(self, kind: str) -> list[Event]:
+    def of(self, kind: str) -> list[RunEvent]:
         """Events of one kind."""
         return [e for e in self.events if e.kind == kind]
 
@@ -187,7 +161,7 @@ class RunCollector:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._mode: tuple[int, int, str] | None = None
+        self._mode: tuple[int, int] | None = None
         self._seam_ns = 0
         self._instruction_id = 0
         self._refused: int | None = None
@@ -198,10 +172,10 @@ class RunCollector:
     def _begin(self) -> None:
         self._ticks: list[tuple[Any, ...]] = []
         self._measured: list[tuple[int, Array]] = []
-        self._chunks: list[ChunkRows] = []
+        self._chunks: list[ChunkMessage] = []
         self._seams: list[Seam] = []
         self._modes: list[ModeChange] = []
-        self._events: list[Event] = []
+        self._events: list[RunEvent] = []
 
     def take(self, topic: str, received_ns: int, message: Any) -> None:
         """Take a message of one of :data:`RUN_TOPICS`; others are left alone.
@@ -212,13 +186,13 @@ class RunCollector:
             It has other joints than the contract.
         """
         if topic == "executor_state":
-            self._take_tick(message)
+            self._take_tick(read_executor_state(message))
         elif topic == "action_chunk":
-            self._take_chunk(received_ns, message)
+            self._take_chunk(read_chunk(message, received_ns))
         elif topic == "observation/state":
             self._measured.append((stamp_ns(message.header.stamp), self._columns(topic, message.position)))
         elif topic == "policy_state":
-            self._take_policy(message)
+            self._take_policy(read_policy_state(message))
         elif topic == "task_verdict":
             self._take_verdict(message)
 
@@ -256,82 +230,63 @@ class RunCollector:
         joints = len(self._contract.joint_names)
         return np.array(values, np.float64) if len(values) == joints else np.full(joints, otherwise)
 
-    def _take_tick(self, state: Any) -> None:
-        ns = stamp_ns(state.header.stamp)
+    def _take_tick(self, tick: ExecutorTick) -> None:
+        ns = tick.stamp_ns
         if not ns:
             return
         names = self._contract.joint_names
-        if tuple(state.joint_names) != names:
-            raise ValueError(f"executor_state: has joints {list(state.joint_names)}, the contract {list(names)}")
-        commanding = state.mode not in _NOT_COMMANDING
+        if tick.joint_names != names:
+            raise ValueError(f"executor_state: has joints {list(tick.joint_names)}, the contract {list(names)}")
+        commanding = tick.mode not in _NOT_COMMANDING
         self._ticks.append(
             (
                 ns,
-                self._known(state.commanded_position if commanding else (), np.nan),
-                self._known(state.tracking_error, np.nan),
-                float(state.speed_scale),
-                self._known(state.position_clamps, 0.0),
-                self._known(state.velocity_clamps, 0.0),
-                self._known(state.acceleration_clamps, 0.0),
-                self._known(state.limit_excess, 0.0),
-                int(state.chunks_refused),
+                self._known(tick.commanded if commanding else (), np.nan),
+                self._known(tick.tracking_error, np.nan),
+                tick.speed_scale,
+                self._known(tick.position_clamps, 0.0),
+                self._known(tick.velocity_clamps, 0.0),
+                self._known(tick.acceleration_clamps, 0.0),
+                self._known(tick.limit_excess, 0.0),
+                tick.refused,
             )
         )
-        mode = (int(state.mode), int(state.reason), str(state.reason_text))
-        if self._mode is None or mode[:2] != self._mode[:2]:
-            self._modes.append(ModeChange(ns, _name(Mode, mode[0]), _name(Reason, mode[1]), mode[2]))
+        mode = (tick.mode, tick.reason)
+        if mode != self._mode:
+            self._modes.append(ModeChange(ns, _name(Mode, mode[0]), _name(Reason, mode[1]), tick.reason_text))
         self._mode = mode
-        first = stamp_ns(state.chunk_first_command)
-        if first and first != self._seam_ns:
-            self._seam_ns = first
-            self._seams.append(Seam(first, int(state.chunk_id), stamp_ns(state.chunk_stamp)))
-        refused = int(state.chunks_refused)
-        if refused and refused != (self._refused or 0):
+        if tick.first_command_ns and tick.first_command_ns != self._seam_ns:
+            self._seam_ns = tick.first_command_ns
+            self._seams.append(Seam(tick.first_command_ns, tick.chunk_id, tick.chunk_stamp_ns))
+        if tick.refused and tick.refused != (self._refused or 0):
             # Several in one tick, and those from before the recording: the last one's reason stands for all.
-            count = refused - (self._refused or 0)
+            count = tick.refused - (self._refused or 0)
             more = f" ({count} chunks)" if count > 1 else ""
-            text = f"{state.last_refusal_text}{more}"
-            self._events.append(Event(ns, "refusal", _name(Refusal, int(state.last_refusal)), text))
-        self._refused = refused
+            text = f"{tick.last_refusal_text}{more}"
+            self._events.append(RunEvent(ns, "refusal", _name(Refusal, tick.last_refusal), text))
+        self._refused = tick.refused
 
-    def _take_chunk(self, received_ns: int, chunk: Any) -> None:
-        stamp, joints = stamp_ns(chunk.header.stamp), len(self._contract.joint_names)
-        rows = np.array(chunk.positions, np.float64)
-        if not chunk.rows or len(rows) != chunk.rows * joints:
-            raise ValueError(f"action_chunk {chunk.chunk_id}: has {len(rows)} positions, expected rows of {joints}")
-        self._chunks.append(
-            ChunkRows(
-                chunk_id=int(chunk.chunk_id),
-                instruction=str(chunk.instruction),
-                instruction_id=int(chunk.instruction_id),
-                checkpoint_sha256=str(chunk.checkpoint_sha256),
-                t_ns=stamp + np.arange(chunk.rows, dtype=np.int64) * _duration_ns(chunk.step),
-                rows=rows.reshape(-1, joints),
-                stamp_ns=stamp,
-                camera_ns={n: stamp_ns(s) for n, s in zip(chunk.camera_names, chunk.camera_stamps, strict=True)},
-                state_ns=stamp_ns(chunk.state_stamp),
-                ready_ns=stamp_ns(chunk.observation_ready),
-                start_ns=stamp_ns(chunk.inference_start),
-                end_ns=stamp_ns(chunk.inference_end),
-                received_ns=received_ns,
-                frozen_rows=int(chunk.frozen_rows),
+    def _take_chunk(self, chunk: ChunkMessage) -> None:
+        joints = len(self._contract.joint_names)
+        if chunk.positions.shape[1:] != (joints,) or not len(chunk.positions):
+            raise ValueError(
+                f"action_chunk {chunk.chunk_id}: has {chunk.positions.size} positions, expected rows of {joints}"
             )
-        )
-        self._instruct(received_ns, int(chunk.instruction_id), str(chunk.instruction))
+        self._chunks.append(chunk)
+        self._instruct(chunk.received_ns, chunk.instruction_id, chunk.instruction)
 
-    def _take_policy(self, state: Any) -> None:
-        ns = stamp_ns(state.header.stamp)
-        self._instruct(ns, int(state.instruction_id), str(state.instruction))
-        reason = "" if state.ready else str(state.reason)
-        if reason != self._policy_reason:
-            self._policy_reason = reason
-            self._events.append(Event(ns, "policy", "READY" if state.ready else "NOT_READY", reason))
+    def _take_policy(self, report: PolicyReport) -> None:
+        self._instruct(report.stamp_ns, report.instruction_id, report.instruction)
+        if report.reason != self._policy_reason:
+            self._policy_reason = report.reason
+            name = "NOT_READY" if report.reason else "READY"
+            self._events.append(RunEvent(report.stamp_ns, "policy", name, report.reason))
 
     def _instruct(self, ns: int, number: int, text: str) -> None:
         number = number if text else 0
         if number != self._instruction_id:
             self._instruction_id = number
-            self._events.append(Event(ns, "instruction", str(number), text))
+            self._events.append(RunEvent(ns, "instruction", str(number), text))
 
     def _take_verdict(self, verdict: Any) -> None:
         found = (int(verdict.instruction_id), int(verdict.verdict))
@@ -339,7 +294,7 @@ class RunCollector:
         if found != self._verdict and found[0]:
             self._verdict = found
             name = VERDICTS[found[1]] if found[1] < len(VERDICTS) else str(found[1])
-            self._events.append(Event(stamp_ns(verdict.header.stamp), "verdict", name, str(verdict.text)))
+            self._events.append(RunEvent(stamp_ns(verdict.header.stamp), "verdict", name, str(verdict.text)))
 
 
 def summarize(bag: Bag) -> Run:
@@ -365,10 +320,6 @@ def summarize(bag: Bag) -> Run:
 def _rows(values: Iterable[Array], joints: int) -> Array:
     """Stack rows [N, J]; [0, J] where there are none."""
     return np.array(list(values), np.float64).reshape(-1, joints)
-
-
-def _duration_ns(duration: Any) -> int:
-    return int(duration.sec) * 1_000_000_000 + int(duration.nanosec)
 
 
 def _name(codes: Any, value: int) -> str:

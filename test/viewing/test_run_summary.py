@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.latency_stages import CHAIN, durations_s
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
-from swiftvla_ros.viewing.run_summary import LATENCY_STAGES, RunCollector, summarize
+from swiftvla_ros.viewing.run_summary import RunCollector, summarize
 
 SECOND, TICK, MS = 10**9, 10**7, 10**6
 IDLE, FRESH, HOLD = 0, 1, 4
@@ -76,10 +77,10 @@ def test_a_chunks_latency_is_split_into_its_stages(contract: Contract, messages:
     chunk = messages.chunk(SECOND, SECOND + 20 * MS, SECOND + 21 * MS, SECOND + 81 * MS)
     collector.take("action_chunk", SECOND + 83 * MS, chunk)
     (found,) = collector.flush().chunks
-    stages = found.latency_s(SECOND + 90 * MS)
-    assert [1e3 * stages[name] for name in LATENCY_STAGES] == pytest.approx([20, 1, 60, 2, 7])
-    assert LATENCY_STAGES[-1] not in found.latency_s(None)  # overtaken: no command followed it
-    assert found.rows.shape == (1, len(contract.joint_names))
+    stages = durations_s(CHAIN, found.stamps_ns(SECOND + 90 * MS))
+    assert [1e3 * stages[name] for name in CHAIN] == pytest.approx([20, 1, 60, 2, 7])
+    assert CHAIN[-1] not in durations_s(CHAIN, found.stamps_ns())  # overtaken: no command followed it
+    assert found.positions.shape == (1, len(contract.joint_names))
 
 
 def test_another_robots_bag_is_refused_by_name(contract: Contract, messages: Any, tmp_path: Any) -> None:

@@ -16,11 +16,12 @@ from rich.console import Console
 
 from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy import InstructionError, Observation
 from swiftvla_ros.viewing.predicted_paths import PathPredictor
 from swiftvla_ros.viewing.rerun.run_log import RunLog
 from swiftvla_ros.viewing.run_frames import chunk_uv, front_camera
-from swiftvla_ros.viewing.run_summary import RUN_TOPICS, ChunkRows, Run, RunCollector
+from swiftvla_ros.viewing.run_summary import RUN_TOPICS, Run, RunCollector
 
 if TYPE_CHECKING:
     import rerun as rr
@@ -177,10 +178,10 @@ class _LiveView:
             for key in list(kept)[: max(len(kept) - count, 0)]:
                 del kept[key]  # type: ignore[arg-type]
 
-    def _observation(self, chunk: ChunkRows) -> Observation | None:
-        images = {camera: self._images.get((camera, stamp)) for camera, stamp in chunk.camera_ns.items()}
+    def _observation(self, chunk: ChunkMessage) -> Observation | None:
+        images = {camera: self._images.get((camera, stamp)) for camera, stamp in chunk.image_stamps.items()}
         known = {camera: image for camera, image in images.items() if image is not None}
-        state = self._states.get(chunk.state_ns)
+        state = self._states.get(chunk.state_stamp_ns)
         if state is None or len(known) < len(images):
             return None
         return Observation(known, state, chunk.instruction)

@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
@@ -31,6 +32,7 @@ from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import RecordedTopic, film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter, contract_digest
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
+from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
 
 __all__ = [
     "Bag",
@@ -44,8 +46,6 @@ __all__ = [
     "film_topic",
     "message_types",
     "recorded_topics",
-    "rgb_of",
-    "stamp_ns",
 ]
 
 _JSON_KEYS = ("parameters", "recorder")
@@ -347,17 +347,17 @@ class Bag:
         pieces: list[Commands] = []
         times: list[int] = []
         positions: list[NDArray[np.float64]] = []
-        for _, state in self.messages("executor_state"):
-            if state.mode in (state.IDLE, state.RELEASED) or not len(state.commanded_position):
+        for _, message in self.messages("executor_state"):
+            tick = read_executor_state(message)
+            if tick.mode in (Mode.IDLE, Mode.RELEASED) or not len(tick.commanded):
                 pieces += _piece(times, positions)
                 times, positions = [], []
                 continue
-            if tuple(state.joint_names) != names:
-                raise BagError(f"{self.folder}: executor_state has joints {state.joint_names}, the contract {names}")
-            ns = stamp_ns(state.header.stamp)
-            if not times or ns > times[-1]:
-                times.append(ns)
-                positions.append(np.array(state.commanded_position))
+            if tick.joint_names != names:
+                raise BagError(f"{self.folder}: executor_state has joints {tick.joint_names}, the contract {names}")
+            if not times or tick.stamp_ns > times[-1]:
+                times.append(tick.stamp_ns)
+                positions.append(tick.commanded)
         pieces += _piece(times, positions)
         if not pieces:
             raise BagError(f"{self.folder}: no executor_state with a commanded position; was that topic recorded?")
@@ -366,11 +366,6 @@ class Bag:
 
 def _piece(times: list[int], positions: list[NDArray[np.float64]]) -> list[Commands]:
     return [Commands(np.array(times, dtype=np.int64), np.array(positions))] if times else []
-
-
-def stamp_ns(stamp: Any) -> int:
-    """Return a ``builtin_interfaces/Time`` in ns."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _open_file(path: Path, salvage: bool) -> McapFile | SqliteFile:

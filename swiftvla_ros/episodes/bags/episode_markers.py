@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from swiftvla_ros.observation.message_fields import stamp_ns
+
 Outcome = Literal["succeeded", "failed", "canceled", "unknown"]
 
 STATUS_TOPIC = "run_instruction/_action/status"
@@ -78,7 +80,7 @@ def find_episodes(bag: _Messages) -> list[RecordedEpisode]:
     ended_goals: dict[bytes, int] = {}
     for topic, received_ns, message in bag.merged(["policy_state", "task_verdict", STATUS_TOPIC]):
         if topic == "policy_state":
-            ns = int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+            ns = stamp_ns(message.header.stamp)
             if current is not None:
                 current.end_ns = max(current.end_ns, ns)
                 if message.instruction_id != current.instruction_id:

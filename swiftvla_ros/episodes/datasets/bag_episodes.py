@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode, stamp_ns
+from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, read_executor_state, stamp_ns
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 from swiftvla_ros.observation.step_grid import GridStep, StepGrid
 
@@ -199,17 +202,17 @@ class _Commands:
             self._chunks.add(int(chunk.chunk_id))
 
     def add_state(self, bag: Bag, state: Any) -> None:
-        ns, position = stamp_ns(state.header.stamp), np.asarray(state.commanded_position, np.float64)
-        if self._times and ns <= self._times[-1]:
+        tick = read_executor_state(state)
+        if self._times and tick.stamp_ns <= self._times[-1]:
             return
-        if position.size and tuple(state.joint_names) != self._contract.joint_names:
+        if tick.commanded.size and tick.joint_names != self._contract.joint_names:
             raise BagError(
-                f"{bag.path}: executor_state has joints {list(state.joint_names)}, {self._contract.path} has "
+                f"{bag.path}: executor_state has joints {list(tick.joint_names)}, {self._contract.path} has "
                 f"{list(self._contract.joint_names)}; name the contract that the bag was recorded with"
             )
-        self._times.append(ns)
-        self._positions.append(position)
-        self._followed.append(int(state.chunk_id) if state.mode in (state.FRESH, state.TAIL) else 0)
+        self._times.append(tick.stamp_ns)
+        self._positions.append(tick.commanded)
+        self._followed.append(tick.chunk_id if tick.mode in (Mode.FRESH, Mode.TAIL) else 0)
 
     def at(
         self, times_ns: Sequence[int], states: Sequence[NDArray[np.float64]]
@@ -303,15 +306,10 @@ def _state(step: GridStep) -> NDArray[np.float64]:
 
 def _positions(bag: Bag, message: Any, contract: Contract) -> NDArray[np.float64]:
     """The measured joints [J] of a message of ``observation/state``."""
-    if tuple(message.name) != contract.joint_names:
-        raise BagError(
-            f"{bag.path}: observation/state has joints {list(message.name)}, {contract.path} has "
-            f"{list(contract.joint_names)}; name the contract that the bag was recorded with"
-        )
-    position = np.array(message.position, np.float64)
-    if position.shape != (len(message.name),) or not np.isfinite(position).all():
-        raise BagError(f"{bag.path}: observation/state: positions {position.tolist()} are not finite, or too few")
-    return position
+    try:
+        return measured_positions(message, contract.joint_names)
+    except JointStateError as error:
+        raise BagError(f"{bag.path}: {error} ({contract.path}); name the contract of the recording") from error
 
 
 def _image(where: str, message: Any, contract: Contract, camera: str, decode: bool) -> NDArray[np.uint8]:

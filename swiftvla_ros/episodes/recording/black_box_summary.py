@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 import numpy as np
 
 from swiftvla_ros.contract.executor_codes import Mode
-from swiftvla_ros.episodes.bags.bag import Bag, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.recording.black_box import Trigger
+from swiftvla_ros.observation.message_fields import ChunkMessage, ExecutorTick, read_chunk, read_executor_state
 
 _MODES = {int(mode): mode.name.lower() for mode in Mode}
 _MOST_LINES = 25
@@ -31,7 +31,7 @@ class _Story:
     checkpoints: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     chunks: int = 0
-    last_chunk: Any = None
+    last_chunk: ChunkMessage | None = None
     last_mode: tuple[int, int] | None = None
     last_refusals: int | None = None
     worst_error: tuple[float, str] = (0.0, "")
@@ -91,7 +91,7 @@ def _collect(bag: Bag) -> _Story:
     names = ["executor_state", "policy_state", "action_chunk", "diagnostics", "rosout"]
     for topic, ns, message in bag.merged(names):
         if topic == "executor_state":
-            _take_state(story, ns, message)
+            _take_tick(story, ns, read_executor_state(message))
         elif topic == "policy_state":
             if message.instruction:
                 story.instructions.append(message.instruction)
@@ -99,8 +99,8 @@ def _collect(bag: Bag) -> _Story:
                 story.checkpoints.append(message.checkpoint_sha256)
         elif topic == "action_chunk":
             story.chunks += 1
-            story.last_chunk = message
-            story.latencies.append((stamp_ns(message.inference_end) - stamp_ns(message.header.stamp)) / 1e9)
+            story.last_chunk = chunk = read_chunk(message)
+            story.latencies.append((chunk.end_ns - chunk.stamp_ns) / 1e9)
         elif topic == "rosout":
             if message.level >= 30:  # rcl_interfaces/msg/Log: WARN
                 story.problems.append((ns, f"{message.name}: {message.msg}"))
@@ -111,30 +111,27 @@ def _collect(bag: Bag) -> _Story:
     return story
 
 
-def _take_state(story: _Story, ns: int, state: Any) -> None:
-    if (state.mode, state.reason) != story.last_mode:
-        story.last_mode = (state.mode, state.reason)
-        mode = _MODES.get(state.mode, str(state.mode))
-        story.steps.append((ns, mode, state.reason_text))
-    if story.last_refusals is not None and state.chunks_refused > story.last_refusals:
-        story.refusals.append((ns, state.last_refusal_text))
-    story.last_refusals = state.chunks_refused
-    names = state.joint_names
-    errors = np.abs(np.asarray(state.tracking_error, np.float64))
+def _take_tick(story: _Story, ns: int, tick: ExecutorTick) -> None:
+    if (tick.mode, tick.reason) != story.last_mode:
+        story.last_mode = (tick.mode, tick.reason)
+        story.steps.append((ns, _MODES.get(tick.mode, str(tick.mode)), tick.reason_text))
+    if story.last_refusals is not None and tick.refused > story.last_refusals:
+        story.refusals.append((ns, tick.last_refusal_text))
+    story.last_refusals = tick.refused
+    names, errors = tick.joint_names, np.abs(tick.tracking_error)
     if len(errors) == len(names) and np.isfinite(errors).any():
         worst = int(np.nanargmax(errors))
         story.worst_error = max(story.worst_error, (float(errors[worst]), names[worst]))
-    if len(state.velocity_clamps) == len(state.acceleration_clamps) == len(names):
-        clamps = np.asarray(state.velocity_clamps) + np.asarray(state.acceleration_clamps)
-        story.clamps = dict(zip(names, clamps.tolist(), strict=True))
-    if len(state.limit_excess) == len(names):
-        story.excess = dict(zip(names, np.asarray(state.limit_excess).tolist(), strict=True))
+    if len(tick.velocity_clamps) == len(tick.acceleration_clamps) == len(names):
+        story.clamps = dict(zip(names, (tick.velocity_clamps + tick.acceleration_clamps).tolist(), strict=True))
+    if len(tick.limit_excess) == len(names):
+        story.excess = dict(zip(names, tick.limit_excess.tolist(), strict=True))
 
 
 def _chunks(story: _Story, end_ns: int) -> str:
     if story.last_chunk is None:
         return "none"
-    age = (end_ns - stamp_ns(story.last_chunk.header.stamp)) / 1e9
+    age = (end_ns - story.last_chunk.stamp_ns) / 1e9
     latency = np.array(story.latencies)
     return (
         f"{story.chunks}; the last, number {story.last_chunk.chunk_id}, has an observation {age:.2f} s before the end; "

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -327,14 +327,6 @@ def film_conversion(topic: str, msgtype: str) -> Conversion:
     return Conversion(
         topic, COMPRESSED_IMAGE, lambda data: _jpeg(known_message(data, msgtype), _FILM_QUALITY, _FILM_WIDTH)
     )
-
-
-def header_stamp_ns(data: bytes) -> int:
-    """Return the stamp of a serialized message that begins with a header, without decoding the rest; 0 if too short."""
-    if len(data) < 12:
-        return 0
-    order: Literal["little", "big"] = "little" if data[1] & 1 else "big"
-    return int.from_bytes(data[4:8], order, signed=True) * 1_000_000_000 + int.from_bytes(data[8:12], order)
 
 
 def known_message(data: bytes, msgtype: str) -> Any:

@@ -14,9 +14,11 @@ import rerun as rr
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.latency_stages import CHAIN, STAGES, durations_s
+from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.viewing.rerun.screen import RUN_TIME, blueprint
 from swiftvla_ros.viewing.run_picture import GOAL, MEASURED, MODE_COLORS, PATH, STAGE_COLORS
-from swiftvla_ros.viewing.run_summary import LATENCY_STAGES, ChunkRows, Event, Run
+from swiftvla_ros.viewing.run_summary import Run, RunEvent
 
 # The other timeline is s since the first chunk.
 _ROS_TIME = "ros_time"
@@ -121,27 +123,27 @@ class RunLog:
         strip = rr.LineStrips2D([uv * size], colors=_rgba(_COMMANDED), radii=rr.Radius.ui_points(2))
         self._stream.log(f"observation/{camera}/chunk", strip)
 
-    def _add_chunk(self, chunk: ChunkRows) -> None:
-        free = [k for k, until in enumerate(self._lanes) if until < chunk.t_ns[0]]
+    def _add_chunk(self, chunk: ChunkMessage) -> None:
+        free = [k for k, until in enumerate(self._lanes) if until < chunk.times_ns[0]]
         lane = free[0] if free else len(self._lanes) % _MOST_LANES
         if lane == len(self._lanes):
             self._lanes.append(0)
         # A last value that is none ends the line.
-        t_ns = np.append(chunk.t_ns, chunk.t_ns[-1] + 1)
+        t_ns = np.append(chunk.times_ns, chunk.times_ns[-1] + 1)
         self._lanes[lane] = int(t_ns[-1])
         for j, name in enumerate(self._contract.joint_names):
-            self._columns(f"joints/{name}/planned/{lane}", t_ns, np.append(chunk.rows[:, j], np.nan))
+            self._columns(f"joints/{name}/planned/{lane}", t_ns, np.append(chunk.positions[:, j], np.nan))
 
     def _add_latencies(self, run: Run) -> None:
         arrived = np.array([c.received_ns for c in run.chunks], np.int64)
-        stages = [c.latency_s(None) for c in run.chunks]
-        for name in LATENCY_STAGES[:-1]:
-            self._columns(_latency(name), arrived, np.array([_MS * s[name] for s in stages]))
+        stages = [durations_s(CHAIN, c.stamps_ns()) for c in run.chunks]
+        for name in CHAIN[:-1]:
+            self._columns(f"latency/{name}", arrived, np.array([_MS * s[name] for s in stages]))
         followed = np.array([s.t_ns for s in run.seams], np.int64)
         total = np.array([_MS * 1e-9 * (s.t_ns - s.stamp_ns) for s in run.seams])
         self._columns("latency/camera_to_first_command", followed, total)
 
-    def _add_event(self, event: Event) -> None:
+    def _add_event(self, event: RunEvent) -> None:
         level = "INFO"
         if event.kind == "instruction":
             self._state("told/instruction", event.t_ns, event.text)
@@ -190,8 +192,8 @@ class RunLog:
             self._stream.log(f"joints/{joint}/seam", seam, static=True)
             for lane in range(_MOST_LANES):
                 line(f"joints/{joint}/planned/{lane}", _PLANNED, "planned", 1.0)
-        for name, color in zip(LATENCY_STAGES[:-1], STAGE_COLORS, strict=False):
-            line(_latency(name), color, name, 2.0)
+        for name, color in zip(CHAIN[:-1], STAGE_COLORS, strict=False):
+            line(f"latency/{name}", color, str(STAGES[name]), 2.0)
         line("latency/camera_to_first_command", "#ffffff", "camera to first command", 2.5)
         line("speed_scale", "#ffffff", "speed scale", 2.0)
         modes = rr.StateConfiguration(values=list(MODE_COLORS), colors=_rgba(*MODE_COLORS.values()))
@@ -206,10 +208,6 @@ def _rgba(*colors: str) -> NDArray[np.uint32]:
     return np.array([(int(color[1:], 16) << 8) | 0xFF for color in colors], np.uint32)
 
 
-def _latency(stage: str) -> str:
-    return f"latency/{stage.replace(' ', '_')}"
-
-
 def entities(contract: Contract) -> list[str]:
     """List the entities that any run with chunks and images has; for tests and for other writers of recordings."""
     names = contract.joint_names
@@ -222,7 +220,7 @@ def entities(contract: Contract) -> list[str]:
     return [
         *(f"observation/{camera}" for camera in contract.camera_names),
         *per_joint,
-        *(_latency(stage) for stage in LATENCY_STAGES[:-1]),
+        *(f"latency/{stage}" for stage in CHAIN[:-1]),
         *(f"counts/{kind}" for kind in ("position_limit", "velocity_limit", "acceleration_limit", "refused_chunks")),
         "latency/camera_to_first_command", "speed_scale", "executor/mode", "executor/reason", "told/instruction",
         "policy", "events", "about",

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import Contract, contract_from_text
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, stamp_ns
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
 from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode, open_bags
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import EpisodeError
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 T0 = 1_000_000_000_000
 MS = 1_000_000

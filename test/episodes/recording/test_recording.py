@@ -24,9 +24,9 @@ from swiftvla_ros.episodes.recording.recording import (
     Message,
     Recording,
     SequenceWatch,
-    header_stamp_ns,
     jpeg_conversion,
 )
+from swiftvla_ros.observation.message_fields import header_stamp_ns
 
 STATE = "swiftvla_ros/msg/ExecutorState"
 
@@ -135,6 +135,7 @@ import os, sys, time
 from pathlib import Path
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.episodes.recording.recording import Message, Recording
 
 bag = BagWriter(Path(sys.argv[1]), load_contract("so101_sim"))
