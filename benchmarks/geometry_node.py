@@ -34,7 +34,8 @@ from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, describe, describ
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, GeometryFeatures
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 _START_S = 120.0

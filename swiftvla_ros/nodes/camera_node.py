@@ -11,8 +11,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0

@@ -23,7 +23,9 @@ from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdic
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.sim.block_layout import Layout
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _NS = 1_000_000_000
 _STATE_S = 0.2
+_REPEAT_S = 5.0
 # The motion begins so long after it was planned: the chunk has to reach the executor.
 _LEAD_S = 0.1
 # Rows of a chunk; a policy has as many.
@@ -101,7 +104,12 @@ class ExpertNode(ManagedNode):
         self._done: TaskVerdict | None = None
 
     def _take_state(self, message: JointState) -> None:
-        self._measured = stamp_ns(message.header.stamp), np.array(message.position)
+        try:
+            positions = measured_positions(message, self.contract.joint_names)
+        except JointStateError as error:
+            self.get_logger().error(f"message refused: {error}", throttle_duration_sec=_REPEAT_S)
+            return
+        self._measured = stamp_ns(message.header.stamp), positions
 
     def _take_blocks(self, message: PoseArray) -> None:
         xy = np.array([[pose.position.x, pose.position.y] for pose in message.poses])

@@ -25,9 +25,11 @@ from swiftvla_ros.nodes.parts.point_clouds import Cloud, cloud_message, depth_me
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_time
+from swiftvla_ros.nodes.ros.messages import header, to_time
 from swiftvla_ros.nodes.ros.tf_frames import CameraFrames
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, read_policy_state, stamp_ns
 
 _REPEAT_S = 5.0
 
@@ -170,26 +172,32 @@ class GeometryNode(ManagedNode):
 
     def _take_state(self, message: JointState) -> None:
         thread = self._listening()
-        if thread is None or tuple(message.name) != self.contract.joint_names:
+        if thread is None:
+            return
+        try:
+            positions = measured_positions(message, self.contract.joint_names)
+        except JointStateError as error:
+            self._refuse(str(error))
             return
         with thread.feeding():
-            thread.episodes.add_state(stamp_ns(message.header.stamp), np.array(message.position))
+            thread.episodes.add_state(stamp_ns(message.header.stamp), positions)
 
     def _take_policy_state(self, message: PolicyState) -> None:
         thread = self._listening()
         if thread is None:
             return
+        report = read_policy_state(message)
         with thread.feeding():
-            thread.watch.see_state(bool(message.instruction_id), message.device)
-            thread.episodes.see_instruction(stamp_ns(message.header.stamp), message.instruction_id, message.chunks)
+            thread.watch.see_state(bool(report.instruction_id), report.device)
+            thread.episodes.see_instruction(report.stamp_ns, report.instruction_id, report.chunks)
 
     def _take_chunk(self, message: ActionChunk) -> None:
         thread = self._listening()
         if thread is None:
             return
-        inference_s = (stamp_ns(message.inference_end) - stamp_ns(message.inference_start)) / 1e9
+        chunk = read_chunk(message)
         with thread.feeding():
-            thread.watch.see_chunk(stamp_ns(message.header.stamp), inference_s, time.monotonic())
+            thread.watch.see_chunk(chunk.stamp_ns, (chunk.end_ns - chunk.start_ns) / 1e9, time.monotonic())
 
     def _listening(self) -> GeometryThread | None:
         if self._thread is not None and self.clock_jumped_back(self.now_ns()):

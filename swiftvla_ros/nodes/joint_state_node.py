@@ -9,8 +9,9 @@ from sensor_msgs.msg import JointState
 
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import header, stamp_ns
+from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.observation.joint_state import JointStateError, JointStateMerger
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0

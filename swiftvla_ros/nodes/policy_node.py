@@ -16,8 +16,10 @@ from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration, to_time
+from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import load_policy
@@ -143,14 +145,10 @@ class PolicyNode(ManagedNode):
         now_ns = self.now_ns()
         if self.clock_jumped_back(now_ns):
             self._inference.clear()
-        if tuple(message.name) != self.contract.joint_names:
-            self._refuse(
-                f"observation/state: got joints {list(message.name)}, expected {list(self.contract.joint_names)}"
-            )
-            return
-        state = np.array(message.position)
-        if state.shape != (len(message.name),) or not np.isfinite(state).all():
-            self._refuse(f"observation/state: positions {state.tolist()} are not finite, or too few")
+        try:
+            state = measured_positions(message, self.contract.joint_names)
+        except JointStateError as error:
+            self._refuse(str(error))
             return
         self._inference.add_state(stamp_ns(message.header.stamp), state, now_ns)
 

@@ -21,7 +21,9 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import counts, doubles, stamp_ns
+from swiftvla_ros.nodes.ros.messages import counts, doubles
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, stamp_ns
 
 _REPEAT_S = 2.0
 # At rest, executor_state comes this often.
@@ -133,18 +135,16 @@ class TrajectoryExecutorNode(ManagedNode):
         self.executor.create_task(raise_it)
 
     def _keep(self, message: ActionChunk) -> None:
-        positions = np.array(message.positions, dtype=np.float64)
-        if positions.size == message.rows * len(message.joint_names):
-            positions = positions.reshape(message.rows, -1)
+        chunk = read_chunk(message)
         self._waiting.append(
             JointChunk(
-                stamp_ns=stamp_ns(message.header.stamp),
-                step_ns=message.step.sec * 1_000_000_000 + message.step.nanosec,
-                positions=positions,
-                chunk_id=message.chunk_id,
-                instruction_id=message.instruction_id,
-                checkpoint=message.checkpoint_sha256,
-                joint_names=tuple(message.joint_names),
+                stamp_ns=chunk.stamp_ns,
+                step_ns=chunk.step_ns,
+                positions=chunk.positions,
+                chunk_id=chunk.chunk_id,
+                instruction_id=chunk.instruction_id,
+                checkpoint=chunk.checkpoint_sha256,
+                joint_names=chunk.joint_names,
             )
         )
 
@@ -165,13 +165,13 @@ class TrajectoryExecutorNode(ManagedNode):
             self.get_logger().warning(f"chunk refused: {verdict.text}", throttle_duration_sec=_REPEAT_S)
 
     def _measure(self, message: JointState) -> None:
-        if tuple(message.name) != self.contract.joint_names:
-            self.get_logger().error(
-                f"observation/state: got joints {list(message.name)}, expected {list(self.contract.joint_names)}",
-                throttle_duration_sec=_REPEAT_S,
-            )
+        try:
+            # The executor itself says what it does about a number that is not finite.
+            position = measured_positions(message, self.contract.joint_names, finite=False)
+        except JointStateError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=_REPEAT_S)
             return
-        position, ns = np.array(message.position), stamp_ns(message.header.stamp)
+        ns = stamp_ns(message.header.stamp)
         with self._lock:
             assert self._core is not None
             self._core.measured(position, ns, self.now_ns())

@@ -17,7 +17,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import header, rgb_message, stamp_ns, to_time
+from swiftvla_ros.nodes.ros.messages import header, rgb_message, to_time
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.sim.robots.setpoints import Setpoints, Waypoint
 
 _NS = 1_000_000_000

@@ -20,7 +20,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ExecutorState
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 CONTRACT = load_contract("so101_sim")

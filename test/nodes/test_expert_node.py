@@ -23,8 +23,8 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
     from swiftvla_ros.action import RunInstruction
     from swiftvla_ros.msg import ExecutorState, PolicyState
     from swiftvla_ros.nodes.ros import qos
-    from swiftvla_ros.nodes.ros.messages import stamp_ns
     from swiftvla_ros.observation.image_decoding import rgb_of
+    from swiftvla_ros.observation.message_fields import stamp_ns
 
     contract = load_contract("so101_sim")
     inboxes = {c: graph.listen(Image, f"observation/{c}", qos.CAMERA_INPUT) for c in contract.camera_names}

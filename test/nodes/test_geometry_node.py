@@ -21,7 +21,8 @@ from swiftvla_ros.episodes.teacher.stream import GeometryStream
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.msg import GeometryFeatures, PolicyState
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import header, rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import header, rgb_message
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.step_grid import StepGrid
 
 pytestmark = pytest.mark.ros

@@ -19,8 +19,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")

@@ -14,7 +14,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import stamp_ns, to_time
+from swiftvla_ros.nodes.ros.messages import to_time
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 pytestmark = pytest.mark.ros

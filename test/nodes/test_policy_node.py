@@ -18,7 +18,7 @@ from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 pytestmark = pytest.mark.ros

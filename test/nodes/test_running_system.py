@@ -20,7 +20,7 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 pytestmark = pytest.mark.ros

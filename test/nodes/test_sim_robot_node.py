@@ -21,8 +21,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import stamp_ns, to_duration
+from swiftvla_ros.nodes.ros.messages import to_duration
 from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")

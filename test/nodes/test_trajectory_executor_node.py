@@ -22,7 +22,8 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.messages import header, stamp_ns, to_duration
+from swiftvla_ros.nodes.ros.messages import header, to_duration
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")

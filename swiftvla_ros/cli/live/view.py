@@ -116,8 +116,8 @@ def _subscribe(graph: LiveGraph, contract: Contract, view: _LiveView) -> None:
 
 
 def _taking_images(view: _LiveView, camera: str) -> Callable[[Any], None]:
-    from swiftvla_ros.nodes.ros.messages import stamp_ns
     from swiftvla_ros.observation.image_decoding import rgb_of
+    from swiftvla_ros.observation.message_fields import stamp_ns
 
     return lambda message: view.take_image(camera, stamp_ns(message.header.stamp), rgb_of(message))
 

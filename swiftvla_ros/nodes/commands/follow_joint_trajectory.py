@@ -11,6 +11,7 @@ from rclpy.action import ActionClient, ActionServer, GoalResponse
 from rclpy.task import Future
 
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 _REPEAT_S = 5.0
 _WATCH_S = 0.05
@@ -118,7 +119,7 @@ class FollowServer:
         if self._active is not None:
             self._active[0].set_result("a newer goal took over")
         ending: Future[str] = Future()
-        self._active = ending, self._node.now_ns() + last.sec * 1_000_000_000 + last.nanosec
+        self._active = ending, self._node.now_ns() + stamp_ns(last)
         replaced = await ending
         result = self._type.Result(error_string=replaced)
         if replaced:

@@ -16,14 +16,13 @@ from swiftvla_ros.contract.command_parts import CommandPart
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.sim.robots.setpoints import Setpoints, Waypoint
 
 Array = NDArray[np.float64]
 Change = Callable[[Setpoints, int], None]
 """What a command does to the set-points of its part, from the given time (ns, the driver's own) on."""
 
-_NS = 1_000_000_000
 _REPEAT_S = 5.0
 
 
@@ -91,7 +90,7 @@ class CommandInputs:
             return self._refuse(part, "points are missing, or do not have one position a joint")
         if not np.isfinite(positions).all() or (velocities is not None and not np.isfinite(velocities).all()):
             return self._refuse(part, "a point is not finite")
-        offsets_ns = [p.time_from_start.sec * _NS + p.time_from_start.nanosec for p in message.points]
+        offsets_ns = [stamp_ns(p.time_from_start) for p in message.points]
         if any(b <= a for a, b in pairwise(offsets_ns)):
             return self._refuse(part, "the points' times do not rise")
         positions = self._si(part, positions)

@@ -13,7 +13,7 @@ from rclpy.task import Future
 
 from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.msg import ExecutorState, TaskVerdict
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.srv import SetInstruction
@@ -171,7 +171,7 @@ class InstructionServer:
             handle,
             instruction,
             self._now_ns(),
-            timeout.sec * _NS + timeout.nanosec,
+            stamp_ns(timeout),
             self._status().chunks,
             Future(),
         )

@@ -14,11 +14,6 @@ from std_msgs.msg import Header
 _NS = 1_000_000_000
 
 
-def stamp_ns(stamp: Time) -> int:
-    """A message's time as integer ns."""
-    return int(stamp.sec) * _NS + int(stamp.nanosec)
-
-
 def to_time(ns: int) -> Time:
     """Integer ns as a message's time."""
     return Time(sec=ns // _NS, nanosec=ns % _NS)

@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 _NS = 1_000_000_000
 # Transforms of a moving frame are remembered for so long.

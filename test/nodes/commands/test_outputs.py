@@ -15,7 +15,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
 from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, check_limits
 from swiftvla_ros.nodes.commands.outputs import FollowGoals, ForwardPositions, ForwardVelocities, Trajectories
-from swiftvla_ros.nodes.ros.messages import stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.sim.robots.setpoints import Setpoints, Waypoint
 
 NS = 1_000_000_000

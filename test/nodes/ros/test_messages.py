@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
-from swiftvla_ros.nodes.ros.messages import rgb_message, stamp_ns
+from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.message_fields import stamp_ns
 
 
 def test_round_trip_keeps_pixels_stamp_and_frame() -> None:
