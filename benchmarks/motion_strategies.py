@@ -237,7 +237,7 @@ def draw_config(draws: Draws, limits: Limits) -> ExecutorConfig:
         frozen_moved=draws.one_of((None, None, 0.2, 0.01)),
         frozen_for_s=draws.one_of((0.5, 0.05)),
         unwatched_joints=draws.one_of(((), (last,))),
-        gripper=draws.one_of((None, None, gripper)),
+        grippers=draws.one_of(((), (), (gripper,))),
     )
 
 

@@ -31,7 +31,7 @@ class ChunkAcceptance:
 
     def __init__(self, joint_names: tuple[str, ...], low: Array, high: Array, config: ExecutorConfig) -> None:
         self._names, self._low, self._high, self._config = joint_names, low, high, config
-        self._switched = None if config.gripper is None else joint_names.index(config.gripper.joint)
+        self._switched = [joint_names.index(gripper.joint) for gripper in config.grippers]
 
     def ordered(self, chunk: JointChunk, now_ns: int, current: JointChunk | None, path_age_s: float | None) -> Array:
         """Rows [rows, joints] of a chunk with which nothing is wrong, but for where it begins.
@@ -72,9 +72,8 @@ class ChunkAcceptance:
 
     def _starts_far(self, chunk: JointChunk, first: Array, start: MotionStart) -> bool:
         """Whether the first target [J] is far from a standing arm, where the arm may go there."""
-        if self._switched is not None:  # it begins where it is, whatever the row says
-            first = first.copy()
-            first[self._switched] = start.state[0, self._switched]
+        first = first.copy()
+        first[self._switched] = start.state[0, self._switched]  # a gripper begins where it is, whatever the row says
         gap, tolerance = np.abs(first - start.pose), self._config.start_tolerance
         j = int(gap.argmax())
         if gap[j] <= tolerance or self._config.approach_s is not None:

@@ -47,8 +47,8 @@ class ExecutorConfig:
         A measured position that was the very same for so long, while its command moved by so much, does too.
     unwatched_joints
         Names of joints that neither watch looks at.
-    gripper
-        A gripper that is either open or closed.
+    grippers
+        Those that are either open or closed.
     """
 
     rate_hz: float = 100.0
@@ -69,7 +69,7 @@ class ExecutorConfig:
     frozen_moved: float | None = None
     frozen_for_s: float = 0.5
     unwatched_joints: tuple[str, ...] = ()
-    gripper: BinaryGripper | None = None
+    grippers: tuple[BinaryGripper, ...] = ()
 
     @classmethod
     def from_contract(cls, contract: Contract, *, shadow: bool = False) -> ExecutorConfig:
@@ -78,12 +78,8 @@ class ExecutorConfig:
         ``shadow``: for an executor that nobody obeys. It does not watch how the arm follows, and holds for a moment
         only: the next plan begins where somebody else has moved the arm by then.
         """
-        control, gripper = contract.control, contract.gripper
+        control = contract.control
         tracking, frozen = control.tracking, control.frozen_joint
-        binary = None
-        if gripper is not None and gripper.binary is not None:
-            thresholds = gripper.binary.close_below, gripper.binary.open_above
-            binary = BinaryGripper(gripper.joint, gripper.open, gripper.closed, *thresholds)
         config = cls(
             rate_hz=control.rate_hz,
             step_s=contract.policy.step_s,
@@ -103,8 +99,12 @@ class ExecutorConfig:
             frozen_moved=None if frozen is None else frozen.moved_rad,
             frozen_for_s=cls.frozen_for_s if frozen is None else frozen.for_s,
             # a gripper that holds something is neither where its command is nor does it move
-            unwatched_joints=tuple(gripper.joint for gripper in contract.grippers),
-            gripper=binary,
+            unwatched_joints=tuple(g.joint for g in contract.grippers),
+            grippers=tuple(
+                BinaryGripper(g.joint, g.open, g.closed, g.binary.close_below, g.binary.open_above)
+                for g in contract.grippers
+                if g.binary is not None
+            ),
         )
         if not shadow:
             return config

@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, Mode, Reason
 from swiftvla_ros.msg import ActionChunk, ExecutorState
-from swiftvla_ros.nodes.commands.outputs import CommandOutput, Outputs
+from swiftvla_ros.nodes.commands.outputs import CommandOutput, ContractOutputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
@@ -74,7 +74,7 @@ class TrajectoryExecutorNode(ManagedNode):
             self._output = self._shadow = ShadowOutput(self, self._core.plan_rows)
             self.get_logger().warning("shadow mode: nothing is commanded")
         else:
-            self._output = Outputs(self)
+            self._output = ContractOutputs(self)
         self._command: Command | None = None
         self._told: tuple[Mode, Reason, int, int] | None = None
         self._told_ns = 0

@@ -9,6 +9,8 @@ each later one less by the factor exp(-decay), as in ACT's temporal ensembling.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,11 +37,11 @@ class ChunkBlend:
     decay
         Of ``ensemble``.
     kept
-        Column that is never blended: a gripper that is either open or closed.
+        Columns that are never blended: grippers that are either open or closed.
     """
 
-    def __init__(self, kind: BlendKind, over_s: float, decay: float, kept: int | None = None) -> None:
-        self._kind, self._over_s, self._decay, self._kept = kind, over_s, decay, kept
+    def __init__(self, kind: BlendKind, over_s: float, decay: float, kept: Sequence[int] = ()) -> None:
+        self._kind, self._over_s, self._decay, self._kept = kind, over_s, decay, list(kept)
         self._past: list[tuple[JointChunk, Times, Array]] = []
 
     def forget(self) -> None:
@@ -64,8 +66,7 @@ class ChunkBlend:
             blended = self._mean(times_ns, positions, chunk, now_ns)
         else:
             return positions
-        if self._kept is not None:
-            blended[:, self._kept] = positions[:, self._kept]
+        blended[:, self._kept] = positions[:, self._kept]
         return blended
 
     def _over_time(self, times_ns: Times, positions: Array, older: PlannedRows, now_ns: int) -> Array:

@@ -14,7 +14,7 @@ from swiftvla_ros.contract.executor_codes import Reason
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, JointChunk
 from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.planning.blend import ChunkBlend
-from swiftvla_ros.motion.planning.gripper import GripperSwitch, Switch
+from swiftvla_ros.motion.planning.gripper import GripperSwitches, Switches
 from swiftvla_ros.motion.planning.motion_plan import MotionPlan
 from swiftvla_ros.motion.planning.reference import PEAKS_OF_A_STATE, SEAM_S, SEAM_SHARE
 from swiftvla_ros.motion.planning.rows import PlannedRows, same_source
@@ -55,7 +55,7 @@ class PlannedChunk:
     times_ns, positions
         All rows of the chunk by itself: path times [R] and positions [R, J].
     switches
-        What the gripper remembers.
+        What the grippers remember.
     now_ns
         Path time at which it was planned.
     """
@@ -69,31 +69,30 @@ class PlannedChunk:
     at_the_end: tuple[Reason, str] | None
     times_ns: NDArray[np.int64]
     positions: Array
-    switches: tuple[Switch, ...]
+    switches: Switches
     now_ns: int
 
 
 class ChunkPlanner:
-    """Plans motions, and remembers what blending and the gripper need of the chunks before."""
+    """Plans motions, and remembers what blending and the grippers need of the chunks before."""
 
     def __init__(self, limits: Limits, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
         self._limits, self._config = limits, config
-        self._gripper = GripperSwitch.among(joint_names, config.gripper, limits)
-        unblended = None if self._gripper is None else self._gripper.joint
-        self._blend = ChunkBlend(config.blend, config.blend_over_s, config.blend_decay, unblended)
+        self._grippers = GripperSwitches(joint_names, config.grippers, limits)
+        self._blend = ChunkBlend(config.blend, config.blend_over_s, config.blend_decay, self._grippers.joints)
 
     def forget(self) -> None:
         """Begin anew: what was noted belongs to another time."""
         self._blend.forget()
-        if self._gripper is not None:
-            self._gripper.forget()
+        self._grippers.forget()
 
     def plan(self, accepted: AcceptedChunk, older: PlannedRows | None, at: PathTimes) -> PlannedChunk:
         """Plan the motion from a standing arm to the chunk, or behind the rows that are followed."""
         chunk, start, config = accepted.chunk, accepted.start, self._config
         first_ns = at.now_ns if start.standing else at.stamp_ns
         times = first_ns + np.arange(len(accepted.inside), dtype=np.int64) * chunk.step_ns
-        positions, switches = self._switched(accepted, times, at.now_ns)
+        standing = start.state[0] if start.standing else None
+        positions, switches = self._grippers.shaped(times, accepted.inside, at.now_ns, standing)
         approach_s = 0.0
         at_the_end = Reason.ROWS_EXHAUSTED, f"the rows of chunk {chunk.chunk_id} end and no newer chunk came"
         if accepted.far:
@@ -126,18 +125,7 @@ class ChunkPlanner:
         if planned.accepted.start.standing:
             self._blend.forget()
         self._blend.remember(planned.accepted.chunk, planned.times_ns, planned.positions, planned.now_ns)
-        if self._gripper is not None:
-            self._gripper.take(planned.switches)
-
-    def _switched(
-        self, accepted: AcceptedChunk, times: NDArray[np.int64], now_ns: int
-    ) -> tuple[Array, tuple[Switch, ...]]:
-        if self._gripper is None:
-            return accepted.inside, ()
-        j, positions, start = self._gripper.joint, accepted.inside.copy(), accepted.start
-        pose = float(start.state[0, j]) if start.standing else None
-        positions[:, j], switches = self._gripper.shaped(times, positions[:, j], now_ns, pose)
-        return positions, switches
+        self._grippers.take(planned.switches)
 
 
 def join_rows(

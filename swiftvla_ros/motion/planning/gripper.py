@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gripper that is either open or closed, made of rows that say anything between."""
+"""Grippers that are either open or closed, made of rows that say anything between."""
 
 from __future__ import annotations
 
@@ -36,15 +36,58 @@ class Switch:
     end: float
 
 
-class GripperSwitch:
-    """Remembers whether the gripper is open or closed, across chunks.
+Switches = tuple[tuple[Switch, ...], ...]
+"""What is remembered of each gripper."""
+
+
+class GripperSwitches:
+    """Remembers whether each gripper is open or closed, across chunks.
 
     A row below ``close_below`` closes it and one above ``open_above`` opens it; rows between leave it as it is. The way
     over is a smooth step that takes as long as the joint's limits ask for, and goes on as it began when chunks change.
+
+    Parameters
+    ----------
+    joint_names
+        The columns of all rows.
+    grippers
+        Those that rows are to switch.
+    limits
+        Of all joints.
     """
 
+    def __init__(self, joint_names: tuple[str, ...], grippers: tuple[BinaryGripper, ...], limits: Limits) -> None:
+        self.joints = [joint_names.index(gripper.joint) for gripper in grippers]
+        self._each = [_GripperSwitch(config, j, limits) for config, j in zip(grippers, self.joints, strict=True)]
+        self._past: Switches = ((),) * len(grippers)
+
+    def forget(self) -> None:
+        """Begin anew: the next chunk finds the grippers as they are measured."""
+        self._past = ((),) * len(self._each)
+
+    def take(self, switches: Switches) -> None:
+        """Remember what :meth:`shaped` answered for a chunk that is followed."""
+        self._past = switches
+
+    def shaped(
+        self, times_ns: NDArray[np.int64], rows: Array, now_ns: int, pose: Array | None
+    ) -> tuple[Array, Switches]:
+        """Rows [K, J] at times [K] with each gripper on its way, and what to remember. Rows that are past don't switch.
+
+        ``pose``: where the joints [J] stand, for a motion that begins from rest; None goes on from the last one.
+        """
+        rows, switches = rows.copy(), []
+        for j, gripper, past in zip(self.joints, self._each, self._past, strict=True):
+            place = None if pose is None else float(pose[j])
+            rows[:, j], remembered = gripper.shaped(past, times_ns, rows[:, j], now_ns, place)
+            switches.append(remembered)
+        return rows, tuple(switches)
+
+
+class _GripperSwitch:
+    """One gripper's way between open and closed."""
+
     def __init__(self, config: BinaryGripper, joint: int, limits: Limits) -> None:
-        self.joint = joint
         self._config = config
         way = config.open - config.closed
         v, a, j = (
@@ -52,30 +95,18 @@ class GripperSwitch:
         )
         # peaks of a quintic smooth step over one unit of way and time
         self._duration_s = max(1.875 * way / v, (5.78 * way / a) ** 0.5, (60.0 * way / j) ** (1 / 3))
-        self._switches: tuple[Switch, ...] = ()
-
-    @classmethod
-    def among(cls, joints: tuple[str, ...], config: BinaryGripper | None, limits: Limits) -> GripperSwitch | None:
-        """Make the switch of a robot's gripper, where rows are to switch it."""
-        return None if config is None else cls(config, joints.index(config.joint), limits)
-
-    def forget(self) -> None:
-        """Begin anew: the next chunk finds the gripper as it is measured."""
-        self._switches = ()
-
-    def take(self, switches: tuple[Switch, ...]) -> None:
-        """Remember what :meth:`shaped` answered for a chunk that is followed."""
-        self._switches = switches
 
     def shaped(
-        self, times_ns: NDArray[np.int64], values: Array, now_ns: int, pose: float | None
+        self,
+        past: tuple[Switch, ...],
+        times_ns: NDArray[np.int64],
+        values: Array,
+        now_ns: int,
+        pose: float | None,
     ) -> tuple[Array, tuple[Switch, ...]]:
-        """Positions [K] for rows [K] at times [K], and what to remember. Rows that are past don't switch.
-
-        ``pose``: where the gripper stands, for a motion that begins from rest; None goes on from the last one.
-        """
+        """Positions [K] for rows [K] at times [K] after ``past`` switches, and what to remember."""
         config = self._config
-        switches = [s for s in self._switches if s.begin_ns <= now_ns]
+        switches = [s for s in past if s.begin_ns <= now_ns]
         if pose is not None or not switches:
             place = float(values[0]) if pose is None else pose
             middle = (config.open + config.closed) / 2

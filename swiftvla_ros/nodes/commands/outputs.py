@@ -41,7 +41,7 @@ class CommandOutput(Protocol):
         """The topics on which somebody else sends commands against these."""
 
 
-class Outputs:
+class ContractOutputs:
     """The outputs of a contract: the arm's, and the gripper's where it has a topic of its own.
 
     Parameters

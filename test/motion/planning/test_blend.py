@@ -78,10 +78,10 @@ def test_every_kind_keeps_the_limits_and_arrives(make_bench, kind):
     assert np.abs(bench.positions[-1] + 0.4).max() < 0.03
 
 
-def _grip(bench, value, rows=10):
-    """Offer a chunk that stands still but for the gripper's column, and follow it for a while."""
+def _grip(bench, value, joint=2, rows=10):
+    """Offer a chunk that stands still but for the grippers' columns, and follow it for a while."""
     positions = np.tile(bench.executor._follower.state[0], (rows, 1))
-    positions[:, 2] = value
+    positions[:, joint] = value
     verdict = bench.executor.offer(bench.chunk(positions), bench.now_ns)
     bench.run(0.1)
     return verdict
@@ -89,7 +89,7 @@ def _grip(bench, value, rows=10):
 
 def test_a_binary_gripper_is_open_or_closed_and_remembers(make_bench):
     """Hysteresis across chunks: between the thresholds it stays what it was, and a stream of chunks lets it arrive."""
-    bench = make_bench(gripper=GRIPPER)
+    bench = make_bench(grippers=(GRIPPER,))
     bench.seed(np.array([0.0, 0.0, 0.6]))
     for value, end in ((0.5, 0.6), (0.3, 0.6), (0.1, -0.1), (0.25, -0.1), (0.34, -0.1), (0.4, 0.6), (0.21, 0.6)):
         for _ in range(8):
@@ -100,9 +100,21 @@ def test_a_binary_gripper_is_open_or_closed_and_remembers(make_bench):
     assert bench.report().ok
 
 
+def test_two_grippers_switch_each_by_its_own_thresholds(make_bench):
+    """One closes while the other opens, from rest and in motion, and each remembers its own state."""
+    other = BinaryGripper("joint_1", open=0.5, closed=0.0, close_below=0.1, open_above=0.4)
+    bench = make_bench(grippers=(GRIPPER, other), blend="linear")
+    bench.seed(np.array([0.0, 0.0, 0.6]))
+    for values, ends in (((0.5, 0.1), (0.5, -0.1)), ((0.3, 0.3), (0.5, -0.1)), ((0.05, 0.4), (0.0, 0.6))):
+        for _ in range(12):
+            assert _grip(bench, values, [1, 2]).accepted
+        assert bench.positions[-1, 1:] == pytest.approx(ends, abs=2e-3), values
+    assert bench.report().ok
+
+
 def test_a_gripper_between_closes_or_opens_from_where_it_is(make_bench):
     """A first chunk is not refused because the gripper is half open: it goes from there."""
-    bench = make_bench(gripper=GRIPPER, start_tolerance=0.05)
+    bench = make_bench(grippers=(GRIPPER,), start_tolerance=0.05)
     bench.seed(np.array([0.0, 0.0, 0.3]))
     for _ in range(8):
         assert _grip(bench, 0.0).accepted
@@ -175,7 +187,7 @@ def test_the_contract_says_it_all():
     """Every key of control and gripper reaches the executor's configuration."""
     contract = load_contract("so101_sim")
     config = ExecutorConfig.from_contract(contract)
-    assert (config.blend, config.approach_s, config.gripper) == ("smooth", None, None)
+    assert (config.blend, config.approach_s, config.grippers) == ("smooth", None, ())
     assert (config.tracking_tolerance, config.frozen_moved) == (0.5, 0.2)
     assert config.unwatched_joints == ("gripper",)
     control = contract.control.model_copy(update={"far_start": "approach", "tracking": None, "fresh_s": 0.7})
