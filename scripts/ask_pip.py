@@ -52,4 +52,4 @@ def resolve(requirements: Sequence[Requirement], python: str, *options: str) -> 
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             raise PipError("\n".join(errors[-2:]))
         found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
-    return {canonicalize_name(entry["name"]): entry["version"] for entry in found}
+    return {canonicalize_name(entry["name"]): entry["version"].partition("+")[0] for entry in found}

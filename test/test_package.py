@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -99,6 +100,18 @@ def test_executor_codes_are_the_message_s(prefix, enum):
     text = (ROOT / "msg" / "ExecutorState.msg").read_text()
     constants = dict(re.findall(rf"^uint\d+ {prefix}(?!REASON_|REFUSAL_)(\w+)=(\d+)", text, flags=re.MULTILINE))
     assert {name: int(value) for name, value in constants.items()} == {code.name: code.value for code in enum}
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_pins_are_installable_on_every_python(project, version):
+    """Protects every Python that the README promises: `scripts/check_pins.py --write` asked pip for this table."""
+    table = json.loads((ROOT / "test" / "newest_versions.json").read_text())[version]
+    environment = {"python_version": version, "extra": ""}
+    for requirement in requirements(project, *project["optional-dependencies"]):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            name = canonicalize_name(requirement.name)
+            assert name in table, f"{name}: run scripts/check_pins.py --write"
+            assert requirement.specifier.contains(table[name]), f"{requirement}: Python {version} has {table[name]}"
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
