@@ -30,12 +30,14 @@ from rich.progress import Progress
 from rich.table import Table
 from sensor_msgs.msg import Image, JointState
 
-from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, describe, describe_geometry, transport_environment
+from swiftvla_ros.bringup.processes import describe, describe_geometry, transport_environment
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, GeometryFeatures
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.resources import DEFAULT_CHECKPOINT
 from swiftvla_ros.srv import SetInstruction
 
 _START_S = 120.0
@@ -124,10 +126,10 @@ def measure(options: argparse.Namespace) -> dict[bool, dict[str, Any]]:
     os.environ.update(transport_environment())
     rclpy.init()
     bench = Bench()
-    wanted = [p for p in describe("so101_sim", options.checkpoint) if p.name != "trajectory_executor"]
+    wanted = [p for p in describe(SystemOptions(checkpoint=options.checkpoint)) if p.name != "trajectory_executor"]
     with tempfile.TemporaryDirectory() as folder:
         targets = Path(folder) / "targets" if options.targets else None
-        geometry = describe_geometry("so101_sim", targets=targets)
+        geometry = describe_geometry(SystemOptions(targets=targets))
         commands = [(p.command(), p.environment) for p in wanted]
         extra = ["-p", "autostart:=false", "-p", f"back_off:={'false' if options.eager else 'true'}"]
         commands.append(([*geometry.command(), *extra], geometry.environment))

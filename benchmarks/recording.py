@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the bags are written; default: the system's folder for them")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    from swiftvla_ros.bringup import transport_environment
+    from swiftvla_ros.bringup.processes import transport_environment
     from swiftvla_ros.cli.live.graph import own_domain
 
     os.environ.update({**own_domain(), **transport_environment()})
@@ -80,10 +80,12 @@ def main() -> int:
 
 def measure(bag: Path, parameters: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Record once into ``bag``, which is removed afterwards; return what it cost."""
-    from swiftvla_ros.bringup import describe_recorder
+    from swiftvla_ros.bringup.processes import describe_recorder
+    from swiftvla_ros.bringup.system_options import SystemOptions
     from swiftvla_ros.episodes.bags.bag import Bag
 
-    description = describe_recorder(bag, options={"film": False, "min_free_mb": 0, **parameters})
+    options = SystemOptions(record=bag, checkpoint="")
+    description = describe_recorder(options, **{"film": False, "min_free_mb": 0, **parameters})
     with subprocess.Popen(description.command(), env={**os.environ, **description.environment}) as recorder:
         try:
             sent, cpu_s, sent_s = publish(seconds, recorder.pid)

@@ -23,12 +23,14 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image, JointState
 
-from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, describe, transport_environment
+from swiftvla_ros.bringup.processes import describe, transport_environment
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.resources import DEFAULT_CHECKPOINT
 from swiftvla_ros.srv import SetInstruction
 
 _START_S = 120.0
@@ -74,7 +76,7 @@ def measure(checkpoint: str, seconds: float) -> dict[str, list[float]]:
     node.create_timer(1 / contract.joint_states.rate_hz, send_joints)
     node.create_subscription(ActionChunk, "action_chunk", receive, qos.CHUNK)
     client = node.create_client(SetInstruction, "set_instruction")
-    wanted = [p for p in describe("so101_sim", checkpoint) if p.name != "trajectory_executor"]
+    wanted = [p for p in describe(SystemOptions(checkpoint=checkpoint)) if p.name != "trajectory_executor"]
     running = [subprocess.Popen(p.command(), env={**os.environ, **p.environment}) for p in wanted]
     try:
         deadline = time.monotonic() + _START_S

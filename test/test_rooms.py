@@ -30,12 +30,12 @@ ROOMS: dict[str, set[str] | None] = {
     "training": {"contract", "observation", "model", "geometry", "policy", "episodes"},
     "sim": {"contract", "observation", "policy", "motion", "episodes"},
     "bringup": {"contract"},
-    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "bringup", "cli"},
+    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "cli"},
     "nodes": {"contract", "observation", "model", "geometry", "policy", "motion", "episodes", "replay", "sim"},
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}
-BESIDE_THE_ROOMS = {"extras"}  # modules that every room may import
+BESIDE_THE_ROOMS = {"extras", "resources"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training"}
 TORCH_MODULES = {"swiftvla_ros.policy.torch_runtime"}
 NEEDS_TORCH = {"torch", "transformers"}

@@ -3,22 +3,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
-from launch import Action, LaunchContext
-from launch.actions import EmitEvent, RegisterEventHandler, SetEnvironmentVariable
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription, transport_environment
+from swiftvla_ros.bringup.processes import ProcessDescription, transport_environment
+from swiftvla_ros.bringup.system_options import options_of
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 
 _RESPAWN_DELAY_S = 1.0
 
 
+def launch_description(
+    kind: type, describe: Callable[[Any], Sequence[ProcessDescription]], only: Collection[str] = ()
+) -> LaunchDescription:
+    """Return a launch file's content: an argument for each option of ``kind``, and the processes that they make.
+
+    Parameters
+    ----------
+    kind
+        A description of options, such as :class:`swiftvla_ros.bringup.system_options.SystemOptions`.
+    describe
+        Makes processes of the chosen options.
+    only
+        The options that are asked for; empty: all.
+    """
+    options = options_of(kind, only)
+
+    def start(context: LaunchContext) -> list[Action]:
+        texts = {option: LaunchConfiguration(option.name).perform(context) for option in options}
+        return launch_actions(describe(kind(**{option.name: option.parse(text) for option, text in texts.items()})))
+
+    arguments = [
+        DeclareLaunchArgument(o.name, default_value=o.default_text, description=o.help, choices=o.choices or None)
+        for o in options
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+
+
 def launch_actions(processes: Sequence[ProcessDescription]) -> list[Action]:
-    """Return the actions that start ``processes`` as :class:`swiftvla_ros.bringup.Supervisor` would.
+    """Return the actions that start ``processes`` as :class:`swiftvla_ros.bringup.supervisor.Supervisor` would.
 
     An essential process that may not be respawned, or can't be configured, ends the launch when it ends.
     """

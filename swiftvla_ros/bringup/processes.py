@@ -7,6 +7,7 @@ plain processes; neither knows anything of its own, so both start the same syste
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,23 +15,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.contract.load import robots_folders
+from swiftvla_ros.resources import DEFAULT_GEOMETRY, checkpoint_folder, share_folder
 
 ParameterValue = bool | int | float | str
 
-DEFAULT_ROBOT = "so101_sim"
-DEFAULT_CHECKPOINT = "models/swiftvla-nano-so101"
-DEFAULT_GEOMETRY = "models/geometry-nano"
-
-# A node ends with this when its parameters, contract or checkpoint can't be used.
-EXIT_CONFIGURATION = 2
-
 # Pools of threads inside numpy, OpenCV and Fast DDS gain nothing on one small image and steal the policy's cores.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
 # A camera driver that hangs may go on publishing its last picture with new stamps.
 _REPEATED_FOR_S = 1.0
 
@@ -84,250 +78,157 @@ class ProcessDescription:
         return arguments
 
 
-def describe(
-    robot: str | Path = DEFAULT_ROBOT,
-    checkpoint: str | Path = DEFAULT_CHECKPOINT,
-    *,
-    device: str = "auto",
-    namespace: str = "",
-    sim: bool = False,
-    loopback: bool = False,
-    shadow: bool = False,
-    seed: int = 0,
-    record: str | Path | None = None,
-    black_box: str | Path | None = None,
-    geometry: bool = False,
-    targets: str | Path | None = None,
-) -> list[ProcessDescription]:
+def describe(options: SystemOptions) -> list[ProcessDescription]:
     """Describe all processes that make the arm do what it is told.
-
-    Parameters
-    ----------
-    robot
-        Contract: a file, or the name of a shipped one.
-    checkpoint
-        The policy's folder; a relative one is looked for here and then in the installed share folder.
-    device
-        ``auto``, ``cpu`` or ``cuda``.
-    namespace
-        ROS namespace of all nodes.
-    sim, seed
-        With ``sim`` the simulated robot is started too; ``seed`` chooses its first scene.
-    loopback
-        The loop-back robot is started too: an arm that is where it is told to be, and grey pictures.
-    shadow
-        Nothing is commanded; what would be is published.
-    record
-        A new bag's folder: everything is recorded into it.
-    black_box
-        Folder in which the last seconds are written when something goes wrong.
-    geometry, targets
-        The 4D transformer is started, too; with ``targets`` it writes teacher targets into that folder.
 
     Raises
     ------
     ContractError
         The contract can't be used.
     ValueError
-        ``sim`` and ``loopback`` together: two drivers for one arm. Or ``record`` exists.
+        ``sim`` and ``loopback`` together: two drivers for one arm. Or ``record`` exists, or a monitor doesn't.
     """
-    if sim and loopback:
+    if options.sim and options.loopback:
         raise ValueError("sim and loopback are both the robot's driver; choose one")
-    if record and Path(record).exists():
-        raise ValueError(f"{record}: exists already; choose another folder, bags are never overwritten")
-    contract = load_contract(robot)
-    robot_parameter = {"robot": _robot_parameter(robot)}
-    processes = describe_simulated_robot(robot, namespace=namespace, seed=seed) if sim else []
-    if loopback:
-        processes.append(describe_loopback_robot(robot, namespace=namespace))
+    if options.record and options.record.exists():
+        raise ValueError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
+    processes = []
+    if options.sim:
+        processes.append(describe_simulated_robot(options))
+    if options.loopback:
+        # As a driver's, its death ends the system.
+        processes.append(_describe(options, "loopback_robot", "loopback_robot_node"))
     processes += [
-        ProcessDescription(
-            name=f"camera_{camera}",
-            executable="camera_node",
+        _describe(
+            options,
+            f"camera_{camera}",
+            "camera_node",
             # A simulated camera's pictures of a scene at rest are alike; a real one's never are.
-            parameters={**robot_parameter, "camera": camera, "repeated_for_s": 0.0 if sim else _REPEATED_FOR_S},
+            {"camera": camera, "repeated_for_s": 0.0 if options.sim else _REPEATED_FOR_S},
             respawn=True,
-            environment=_ONE_THREAD,
-            namespace=namespace,
         )
-        for camera in contract.camera_names
+        for camera in load_contract(options.robot).camera_names
     ]
-    processes.append(
-        ProcessDescription(
-            name="joint_state",
-            executable="joint_state_node",
-            parameters=robot_parameter,
-            respawn=True,
-            environment={**_ONE_THREAD, **transport_environment(images=False)},
-            namespace=namespace,
-        )
-    )
-    threads = policy_threads()
-    processes.append(
-        ProcessDescription(
-            name="policy",
-            executable="policy_node",
-            parameters={
-                **robot_parameter,
-                "checkpoint": str(checkpoint_folder(checkpoint)),
-                "device": device,
-                "threads": threads,
-            },
-            respawn=True,
-            environment={"OMP_NUM_THREADS": str(threads)},
-            namespace=namespace,
-        )
-    )
-    # A new executor knows nothing of the motion that its predecessor was in: the system ends instead.
-    processes.append(
-        ProcessDescription(
-            name="trajectory_executor",
-            executable="trajectory_executor_node",
-            parameters={**robot_parameter, "shadow": shadow},
-            environment={**_ONE_THREAD, **transport_environment(images=False)},
+    no_shared_memory = {**_ONE_THREAD, **transport_environment(images=False)}
+    processes += [
+        _describe(options, "joint_state", "joint_state_node", respawn=True, environment=no_shared_memory),
+        describe_policy(options),
+        # A new executor knows nothing of the motion that its predecessor was in: the system ends instead.
+        _describe(
+            options,
+            "trajectory_executor",
+            "trajectory_executor_node",
+            {"shadow": options.shadow},
+            environment=no_shared_memory,
             # It brings the arm to rest before it ends, so it is asked to, even when nothing else is left.
             signal_when_orphaned=signal.SIGTERM,
-            namespace=namespace,
-        )
-    )
-    if record or black_box:
-        recorder = describe_recorder(
-            record or None, robot, namespace=namespace, checkpoint=checkpoint, black_box=black_box or None
-        )
-        processes.append(recorder)
-    if geometry or targets:
-        bag = Path(record).name if record else ""
-        processes.append(describe_geometry(robot, namespace=namespace, targets=targets or None, bag=bag))
-    return processes
+        ),
+    ]
+    if options.record or options.black_box:
+        processes.append(describe_recorder(options))
+    if options.geometry or options.targets:
+        processes.append(describe_geometry(options))
+    return processes + describe_monitors(options)
 
 
-def describe_simulated_robot(
-    robot: str | Path = DEFAULT_ROBOT, *, namespace: str = "", seed: int = 0
-) -> list[ProcessDescription]:
+def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
     """Describe the simulated robot alone; its death ends the system, as a robot driver's would."""
     environment = dict(_ONE_THREAD)
     if sys.platform.startswith("linux"):
         # Software OpenGL: works on a machine without a display and without a GPU.
         environment["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "egl")
-    return [
-        ProcessDescription(
-            name="sim_robot",
-            executable="sim_robot_node",
-            parameters={"robot": _robot_parameter(robot), "seed": seed},
-            environment=environment,
-            namespace=namespace,
-        )
-    ]
+    return _describe(options, "sim_robot", "sim_robot_node", {"seed": options.seed}, environment=environment)
 
 
-def describe_loopback_robot(robot: str | Path = DEFAULT_ROBOT, *, namespace: str = "") -> ProcessDescription:
-    """Describe the loop-back robot alone; as a driver's, its death ends the system."""
-    return ProcessDescription(
-        name="loopback_robot",
-        executable="loopback_robot_node",
-        parameters={"robot": _robot_parameter(robot)},
-        environment=_ONE_THREAD,
-        namespace=namespace,
+def describe_policy(options: SystemOptions) -> ProcessDescription:
+    """Describe the process that makes chunks, or plays those of a bag."""
+    threads = policy_threads()
+    parameters: dict[str, ParameterValue] = {"device": options.device, "threads": threads}
+    if options.policy_from:
+        parameters["policy_from"] = str(options.policy_from.resolve())
+    else:
+        parameters["checkpoint"] = str(checkpoint_folder(options.checkpoint))
+    return _describe(
+        options, "policy", "policy_node", parameters, respawn=True, environment={"OMP_NUM_THREADS": str(threads)}
     )
 
 
-def describe_recorder(
-    bag: str | Path | None = None,
-    robot: str | Path = DEFAULT_ROBOT,
-    *,
-    namespace: str = "",
-    checkpoint: str | Path | None = None,
-    black_box: str | Path | None = None,
-    name: str = "recorder",
-    options: Mapping[str, ParameterValue] | None = None,
-) -> ProcessDescription:
-    """Describe the process that records topics, chunks, commands and states.
+def describe_recorder(options: SystemOptions, **more: ParameterValue) -> ProcessDescription:
+    """Describe the process that records topics, chunks, commands and states into a bag or only a black box.
 
-    Parameters
-    ----------
-    bag
-        The new bag's folder; None: only a black box.
-    checkpoint
-        The policy's folder, to be named in the bag.
-    black_box
-        Folder for the last seconds before a fault or a stop; None: no black box.
-    options
-        More parameters of the node, such as ``images`` or ``compression``.
+    An empty ``checkpoint`` is not named in the bag; ``more`` are parameters of the node, such as ``images``.
     """
-    parameters: dict[str, ParameterValue] = {"robot": _robot_parameter(robot)}
-    if bag is not None:
-        parameters["bag"] = str(Path(bag).resolve())
-    if black_box is not None:
-        parameters["black_box"] = str(Path(black_box).resolve())
-    if checkpoint is not None:
-        parameters["checkpoint"] = str(checkpoint_folder(checkpoint))
-    return ProcessDescription(
-        name=name,
-        executable="recorder_node",
-        parameters={**parameters, **(options or {})},
-        # A bag is never overwritten, so a recorder that died can't go on; one with nothing but a black box can. The
-        # robot goes on without either.
-        respawn=bag is None,
-        essential=False,
-        environment=_ONE_THREAD,
-        namespace=namespace,
-    )
+    parameters: dict[str, ParameterValue] = {}
+    if options.record:
+        parameters["bag"] = str(options.record.resolve())
+    if options.black_box:
+        parameters["black_box"] = str(options.black_box.resolve())
+    if options.checkpoint and not options.policy_from:
+        parameters["checkpoint"] = str(checkpoint_folder(options.checkpoint))
+    # A bag is never overwritten, so a recorder that died can't go on; one with nothing but a black box can. The robot
+    # goes on without either.
+    respawn = options.record is None
+    return _describe(options, "recorder", "recorder_node", parameters | more, respawn=respawn, essential=False)
 
 
-def describe_geometry(
-    robot: str | Path = DEFAULT_ROBOT,
-    *,
-    namespace: str = "",
-    geometry: str | Path = DEFAULT_GEOMETRY,
-    device: str = "cpu",
-    targets: str | Path | None = None,
-    bag: str = "",
-    depth: bool = False,
-    points: bool = False,
-) -> ProcessDescription:
-    """Describe the 4D transformer beside the policy.
+def describe_geometry(options: SystemOptions) -> ProcessDescription:
+    """Describe the 4D transformer beside the policy; it only watches: the robot goes on without it."""
+    parameters: dict[str, ParameterValue] = {"geometry": str(checkpoint_folder(DEFAULT_GEOMETRY))}
+    if options.targets:
+        parameters["targets"] = str(options.targets.resolve())
+    if options.record:
+        parameters["bag"] = options.record.name
+    return _describe(options, "geometry", "geometry_node", parameters, respawn=True, essential=False)
 
-    Parameters
-    ----------
-    geometry
-        Its checkpoint; a relative one is looked for here and then in the installed share folder.
-    targets
-        Folder for teacher targets; None: none are written.
-    bag
-        Name of the bag that is recorded meanwhile, for the targets; empty for none.
-    depth, points
-        Publish depth images and point clouds, too.
+
+def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
+    """Describe the chosen nodes that watch, ``NAME_node`` as the node ``NAME``: the robot goes on without them.
+
+    Raises
+    ------
+    ValueError
+        There is no such node in this package.
     """
-    return ProcessDescription(
-        name="geometry",
-        executable="geometry_node",
-        parameters={
-            "robot": _robot_parameter(robot),
-            "geometry": str(checkpoint_folder(geometry)),
-            "device": device,
-            "targets": "" if targets is None else str(Path(targets).resolve()),
-            "bag": bag,
-            "depth": depth,
-            "points": points,
-        },
-        respawn=True,
-        # It only watches: the robot goes on without it.
-        essential=False,
-        environment=_ONE_THREAD,
-        namespace=namespace,
-    )
+    monitors = []
+    for executable in filter(None, (name.strip() for name in options.monitors.split(","))):
+        monitor = _describe(options, executable.removesuffix("_node"), executable, respawn=True, essential=False)
+        if not executable.isidentifier() or importlib.util.find_spec(monitor.module) is None:
+            raise ValueError(f"monitors: '{executable}' is no node of swiftvla_ros; write names of swiftvla_ros/nodes/")
+        monitors.append(monitor)
+    return monitors
 
 
-def describe_replay(
-    bag: str | Path, *, namespace: str = "", rate: float = 1.0, loop: bool = False, sensors: str = "auto"
-) -> ProcessDescription:
+def describe_replay(options: ReplayOptions) -> ProcessDescription:
     """Describe the process that plays a bag's sensors into the graph; the node finds the contract in the bag."""
     return ProcessDescription(
         name="replay",
         executable="replay_node",
-        parameters={"bag": str(Path(bag).resolve()), "rate": rate, "loop": loop, "sensors": sensors},
+        parameters={
+            "bag": str(options.bag.resolve()),
+            "rate": options.rate,
+            "loop": options.loop,
+            "sensors": options.sensors,
+        },
         environment=_ONE_THREAD,
-        namespace=namespace,
+        namespace=options.namespace,
+    )
+
+
+def _describe(
+    options: SystemOptions,
+    name: str,
+    executable: str,
+    parameters: Mapping[str, ParameterValue] | None = None,
+    environment: Mapping[str, str] = _ONE_THREAD,
+    **fate: Any,
+) -> ProcessDescription:
+    """Describe a node of the system: with its robot, in its namespace."""
+    file = Path(options.robot)
+    # A contract file by its absolute path, so that each process finds it; a shipped one by its name.
+    robot = str(file.resolve()) if file.is_file() else options.robot
+    parameters = {"robot": robot, **(parameters or {})}
+    return ProcessDescription(
+        name, executable, parameters, environment=environment, namespace=options.namespace, **fate
     )
 
 
@@ -353,34 +254,3 @@ def transport_environment(environment: Mapping[str, str] | None = None, *, image
     if environment.get("ROS_DISTRO") in ("humble", "jazzy"):
         return {names[1]: profile}
     return {names[0]: profile}
-
-
-def share_folder() -> Path:
-    """Return the folder that holds ``config`` and ``models``: the checkout, or the installed share.
-
-    Raises
-    ------
-    FileNotFoundError
-        Neither is there: the package is not installed whole.
-    """
-    for robots in robots_folders():
-        return robots.parents[1]
-    raise FileNotFoundError("swiftvla_ros: config/robots is not installed; install the package with colcon or pip")
-
-
-def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """Return ``checkpoint`` as an absolute path: as given where it exists, else below the share folder.
-
-    A folder that exists nowhere is returned as given: the policy node names it when it refuses to start.
-    """
-    path = Path(checkpoint).expanduser()
-    if path.exists() or path.is_absolute():
-        return path.resolve()
-    installed = share_folder() / path
-    return installed if installed.exists() else path.resolve()
-
-
-def _robot_parameter(robot: str | Path) -> str:
-    """Return a contract file by its absolute path, so that each process finds it; a shipped one by its name."""
-    path = Path(robot)
-    return str(path.resolve()) if path.is_file() else str(robot)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swiftvla_ros.bringup import child as child_program
-from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION, ProcessDescription
+from swiftvla_ros.bringup.processes import ProcessDescription
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 
 # Long enough for a node to close a bag or a renderer; an arm's operator should not wait longer for Ctrl-C.
 _INTERRUPT_PATIENCE_S = 5.0
@@ -31,7 +32,7 @@ EventKind = Literal["started", "died", "respawning", "gave_up", "stopping", "kil
 
 
 @dataclass(frozen=True)
-class Event:
+class ProcessEvent:
     """Something that happened to a process, for the operator.
 
     ``text`` names the process; ``returncode`` is negative where a signal killed it, as in :mod:`subprocess`.
@@ -77,7 +78,7 @@ class Supervisor:
         *,
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str, str], None] | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Callable[[ProcessEvent], None] | None = None,
     ) -> None:
         self._children = {p.name: _Child(p) for p in processes}
         if len(self._children) != len(processes):
@@ -88,10 +89,10 @@ class Supervisor:
         # None wakes the loop for a stop request; a name tells that this process has ended.
         self._wake: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stop_requested = False
-        self._failure: Event | None = None
+        self._failure: ProcessEvent | None = None
 
     @property
-    def failure(self) -> Event | None:
+    def failure(self) -> ProcessEvent | None:
         """Why the system ended by itself; None while it runs and after a requested stop."""
         return self._failure
 
@@ -153,7 +154,7 @@ class Supervisor:
         )
         child.started_at = time.monotonic()
         threading.Thread(target=self._follow, args=(description.name, child.popen), daemon=True).start()
-        self._on_event(Event("started", description.name, f"{description.name}: started, pid {child.popen.pid}"))
+        self._tell("started", description.name, f"started, pid {child.popen.pid}")
 
     def _follow(self, name: str, popen: subprocess.Popen[bytes]) -> None:
         reader = threading.Thread(target=self._read, args=(name, popen), daemon=True)
@@ -174,37 +175,36 @@ class Supervisor:
         name, returncode = child.description.name, child.popen.returncode if child.popen is not None else 0
         how = describe_returncode(returncode)
         lived_s = time.monotonic() - child.started_at
-        if not child.description.essential and (returncode == EXIT_CONFIGURATION or not child.description.respawn):
-            self._on_event(Event("died", name, f"{name}: {how}; the system goes on without it", returncode))
+        may_go, may_return = not child.description.essential, child.description.respawn
+        if may_go and (returncode == EXIT_CONFIGURATION or not may_return):
+            self._tell("died", name, f"{how}; the system goes on without it", returncode)
             return
         if returncode == EXIT_CONFIGURATION:
-            self._fail(
-                Event("died", name, f"{name}: can't be configured (see its lines above); the system ends", returncode)
-            )
+            how = "can't be configured (see its lines above)"
+            self._failure = self._tell("died", name, f"{how}; the system ends", returncode)
             return
-        if not child.description.respawn:
-            self._fail(Event("died", name, f"{name}: {how}; the system can't run without it and ends", returncode))
+        if not may_return:
+            self._failure = self._tell("died", name, f"{how}; the system can't run without it and ends", returncode)
             return
         child.quick_deaths = child.quick_deaths + 1 if lived_s < _HEALTHY_AFTER_S else 1
-        if child.quick_deaths >= _MOST_QUICK_DEATHS and not child.description.essential:
-            text = f"{name}: {how}, {child.quick_deaths} times soon after its start; the system goes on without it"
-            self._on_event(Event("gave_up", name, text, returncode))
-            return
         if child.quick_deaths >= _MOST_QUICK_DEATHS:
-            text = f"{name}: {how}, {child.quick_deaths} times soon after its start; the system ends"
-            self._fail(Event("gave_up", name, text, returncode))
+            end = "goes on without it" if may_go else "ends"
+            text = f"{how}, {child.quick_deaths} times soon after its start; the system {end}"
+            event = self._tell("gave_up", name, text, returncode)
+            self._failure = None if may_go else event
             return
-        self._on_event(Event("died", name, f"{name}: {how} after {lived_s:.1f} s", returncode))
+        self._tell("died", name, f"{how} after {lived_s:.1f} s", returncode)
         delay_s = min(_FIRST_RESPAWN_DELAY_S * 2 ** (child.quick_deaths - 1), _LONGEST_RESPAWN_DELAY_S)
         child.respawn_at = time.monotonic() + delay_s
-        self._on_event(Event("respawning", name, f"{name}: starting it again in {delay_s:.0f} s"))
+        self._tell("respawning", name, f"starting it again in {delay_s:.0f} s")
 
-    def _fail(self, event: Event) -> None:
-        self._failure = event
+    def _tell(self, kind: EventKind, process: str, text: str, returncode: int | None = None) -> ProcessEvent:
+        event = ProcessEvent(kind, process, f"{process}: {text}" if process else text, returncode)
         self._on_event(event)
+        return event
 
     def _stop_all(self) -> None:
-        self._on_event(Event("stopping", "", "ending all processes"))
+        self._tell("stopping", "", "ending all processes")
         steps = (
             (signal.SIGINT, _INTERRUPT_PATIENCE_S),
             (signal.SIGTERM, _TERMINATE_PATIENCE_S),
@@ -216,8 +216,7 @@ class Supervisor:
                 return
             if number != signal.SIGINT:
                 names = [c.description.name for c in self._children.values() if c.popen in alive]
-                text = f"{', '.join(names)}: still running, sending {number.name}"
-                self._on_event(Event("killed", ", ".join(names), text))
+                self._tell("killed", ", ".join(names), f"still running, sending {number.name}")
             for popen in alive:
                 # Its own session makes the process a group leader: what it started ends with it.
                 with suppress(ProcessLookupError):
@@ -242,6 +241,6 @@ def _print_line(name: str, line: str) -> None:
     print(f"[{name}] {line}", flush=True)
 
 
-def _print_event(event: Event) -> None:
+def _print_event(event: ProcessEvent) -> None:
     if event.kind != "started":
         print(f"[supervisor] {event.text}", flush=True)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,13 @@ from pydantic import BaseModel, ValidationError
 from swiftvla_ros.contract import control, schema
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.kinematics import KinematicChain
+from swiftvla_ros.resources import shipped_robots
 
 _UNIT_FIXES = {"degrees": "deg", "degree": "deg", "°": "deg", "radians": "rad", "radian": "rad", "%": "percent"}
 
 
 class ContractError(ValueError):
     """A contract that can't be used; the message names file, key, problem and fix."""
-
-
-def robots_folders() -> list[Path]:
-    """Where ``config/robots`` is looked for: the checkout first, then the installed share folders."""
-    folders = [Path(__file__).resolve().parents[2] / "config" / "robots"]
-    prefixes = [Path(sys.prefix)]
-    # In a colcon install the module lies in <prefix>/lib/python3.x/site-packages (or local/lib/…/dist-packages).
-    prefixes += list(Path(__file__).resolve().parents)
-    folders += [p / "share" / "swiftvla_ros" / "config" / "robots" for p in prefixes]
-    return [f for f in folders if f.is_dir()]
 
 
 def load_contract(path_or_name: str | Path) -> Contract:
@@ -79,7 +69,7 @@ def _find(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
-    known = {p.stem: p for folder in reversed(robots_folders()) for p in folder.glob("*.yaml")}
+    known = shipped_robots()
     if str(path_or_name) in known:
         return known[str(path_or_name)]
     raise ContractError(

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.images import condition_image
-from swiftvla_ros.contract.load import robots_folders
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_fingerprint import changed_keys, fingerprint, read_fingerprint
 from swiftvla_ros.replay.recorded import RecordedRun
+from swiftvla_ros.resources import share_folders
 
 FINGERPRINT = "checkpoint.json"
 """The file in a bag that says what the checkpoint consisted of."""
@@ -56,7 +56,7 @@ def find_checkpoint(bag: Bag) -> Path:
     recorded = str(bag.provenance.get("checkpoint", ""))
     if not recorded:
         raise CheckpointError(f"{bag.folder}: doesn't say which checkpoint was used; name its folder with --checkpoint")
-    places = [Path(recorded), *(robots.parents[1] / "models" / Path(recorded).name for robots in robots_folders())]
+    places = [Path(recorded), *(share / "models" / Path(recorded).name for share in share_folders())]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise CheckpointError(

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT, checkpoint_folder
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
+from swiftvla_ros.resources import DEFAULT_CHECKPOINT, checkpoint_folder
 from swiftvla_ros.viewing.predicted_paths import PathPredictor, no_progress, predicted_paths
 from swiftvla_ros.viewing.run_summary import Run
 

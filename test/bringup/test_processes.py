@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from swiftvla_ros.bringup import (
+from swiftvla_ros.bringup.processes import (
     ProcessDescription,
     describe,
+    describe_policy,
     describe_recorder,
     describe_simulated_robot,
-    share_folder,
     transport_environment,
 )
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.contract import ContractError, load_contract
+from swiftvla_ros.resources import share_folder
 
 
 def by_name(processes: list[ProcessDescription]) -> dict[str, ProcessDescription]:
@@ -30,36 +32,38 @@ def by_name(processes: list[ProcessDescription]) -> dict[str, ProcessDescription
 def test_a_real_robot_gets_a_process_per_camera_and_no_simulator() -> None:
     """Protects: the system matches the contract's cameras, and a real arm never meets the simulated one."""
     contract = load_contract("so101")
-    names = set(by_name(describe("so101", "nowhere")))
+    names = set(by_name(describe(SystemOptions("so101", "nowhere"))))
     cameras = {f"camera_{c}" for c in contract.camera_names}
     assert names == cameras | {"joint_state", "policy", "trajectory_executor"}
 
 
 def test_only_what_can_come_back_safely_is_respawned() -> None:
     """Protects: an executor or a robot that comes back without its past never moves the arm."""
-    processes = by_name(describe(sim=True))
+    processes = by_name(describe(SystemOptions(sim=True)))
     assert {n for n, p in processes.items() if not p.respawn} == {"trajectory_executor", "sim_robot"}
-    assert not by_name(describe(loopback=True))["loopback_robot"].respawn
+    assert not by_name(describe(SystemOptions(loopback=True)))["loopback_robot"].respawn
 
 
 def test_two_drivers_for_one_arm_are_refused() -> None:
     """Protects: the simulated and the loop-back robot never answer for the same joints."""
     with pytest.raises(ValueError, match="choose one"):
-        describe(sim=True, loopback=True)
+        describe(SystemOptions(sim=True, loopback=True))
 
 
 def test_shadow_mode_reaches_the_executor_and_nobody_else() -> None:
     """Protects: a dry run that was asked for is one."""
-    given = {n: p.parameters.get("shadow") for n, p in by_name(describe("so101", "nowhere", shadow=True)).items()}
+    processes = describe(SystemOptions("so101", "nowhere", shadow=True))
+    given = {p.name: p.parameters.get("shadow") for p in processes}
     assert given.pop("trajectory_executor") is True
     assert set(given.values()) == {None}
-    assert by_name(describe())["trajectory_executor"].parameters["shadow"] is False
+    assert by_name(describe(SystemOptions()))["trajectory_executor"].parameters["shadow"] is False
 
 
 def test_every_process_is_a_module_that_exists() -> None:
     """Protects: a renamed node is found here and not on the robot."""
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    for process in [*describe(sim=True), *describe(loopback=True), describe_recorder(Path("bag"))]:
+    everything = SystemOptions(sim=True, black_box=Path("boxes"), geometry=True)
+    for process in [*describe(everything), *describe(SystemOptions(loopback=True))]:
         assert importlib.util.find_spec(process.module) is not None, process.module
 
 
@@ -81,7 +85,7 @@ def test_a_contract_file_is_passed_as_an_absolute_path(tmp_path: Path, monkeypat
     for name in ("so101_sim.yaml", "so101.urdf"):
         (tmp_path / name).write_text((original.parent / name).read_text())
     monkeypatch.chdir(tmp_path)
-    (process,) = describe_simulated_robot("so101_sim.yaml", seed=7)
+    process = describe_simulated_robot(SystemOptions("so101_sim.yaml", seed=7))
     assert process.parameters["robot"] == str(tmp_path / "so101_sim.yaml")
     assert process.parameters["seed"] == 7
 
@@ -89,7 +93,7 @@ def test_a_contract_file_is_passed_as_an_absolute_path(tmp_path: Path, monkeypat
 def test_a_bad_contract_is_refused_before_anything_starts() -> None:
     """Protects: one clear message instead of five dying processes."""
     with pytest.raises(ContractError, match="no such contract"):
-        describe("so102")
+        describe(SystemOptions("so102"))
 
 
 def test_the_transport_has_room_for_images_unless_the_user_chose() -> None:
@@ -105,7 +109,7 @@ def test_nobody_who_dies_holds_up_the_commands(monkeypatch: pytest.MonkeyPatch) 
     """Protects: executor and joint states share no lock with other processes: their profile has no shared memory."""
     for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(name, raising=False)
-    profiles = {p.name: p.environment.get("FASTDDS_DEFAULT_PROFILES_FILE") for p in describe(sim=True)}
+    profiles = {p.name: p.environment.get("FASTDDS_DEFAULT_PROFILES_FILE") for p in describe(SystemOptions(sim=True))}
     chosen = {name for name, profile in profiles.items() if profile is not None}
     assert chosen == {"joint_state", "trajectory_executor"}
     (profile,) = {profiles[name] for name in chosen}
@@ -116,17 +120,36 @@ def test_nobody_who_dies_holds_up_the_commands(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_only_watches_never_ends_the_system(tmp_path: Path) -> None:
     """Protects: a full disk under the recorder, or a 4D transformer that dies, does not stop the arm's work."""
-    described = describe("so101", record=tmp_path / "bag", black_box=tmp_path / "boxes", targets=tmp_path / "targets")
-    processes = by_name(described)
+    options = SystemOptions(
+        "so101", record=tmp_path / "bag", black_box=tmp_path / "boxes", targets=tmp_path / "targets"
+    )
+    processes = by_name(describe(options))
     assert {n for n, p in processes.items() if not p.essential} == {"recorder", "geometry"}
     recorder, geometry = processes["recorder"].parameters, processes["geometry"].parameters
     assert (recorder["bag"], recorder["black_box"]) == (str(tmp_path / "bag"), str(tmp_path / "boxes"))
     assert Path(str(recorder["checkpoint"])).is_dir()
     assert (geometry["targets"], geometry["bag"]) == (str(tmp_path / "targets"), "bag")
-    assert describe_recorder(black_box=tmp_path).respawn
+    assert describe_recorder(SystemOptions(black_box=tmp_path)).respawn
 
 
 def test_a_bag_that_exists_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """Protects: nobody works for an hour believing that it is recorded."""
     with pytest.raises(ValueError, match="never overwritten"):
-        describe(record=tmp_path)
+        describe(SystemOptions(record=tmp_path))
+
+
+def test_monitors_watch_and_never_end_the_system() -> None:
+    """Protects: a monitor is a node and a name on the command line; a wrong name is told before anything starts."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    processes = by_name(describe(SystemOptions("so101", monitors="geometry_node, loopback_robot_node")))
+    assert {n for n, p in processes.items() if not p.essential} == {"geometry", "loopback_robot"}
+    assert processes["geometry"].parameters == {"robot": "so101"}
+    with pytest.raises(ValueError, match="'watchdog' is no node"):
+        describe(SystemOptions(monitors="watchdog"))
+
+
+def test_a_bag_in_the_place_of_weights_needs_no_checkpoint(tmp_path: Path) -> None:
+    """Protects: a machine without the checkpoint runs the graph, and the bag names no policy that did not run."""
+    options = SystemOptions(checkpoint="nowhere", policy_from=tmp_path, record=tmp_path / "bag")
+    assert describe_policy(options).parameters["policy_from"] == str(tmp_path)
+    assert "checkpoint" not in {**describe_policy(options).parameters, **describe_recorder(options).parameters}

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from swiftvla_ros.bringup import Event, ProcessDescription, Supervisor
-from swiftvla_ros.bringup.processes import EXIT_CONFIGURATION
+from swiftvla_ros.bringup.processes import ProcessDescription
+from swiftvla_ros.bringup.supervisor import ProcessEvent, Supervisor
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 
 SLEEP = "import time; print('alive', flush=True); time.sleep(600)"
 DEAF = f"import signal; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; {SLEEP}"
@@ -37,7 +38,7 @@ class Running:
     """A supervisor in a thread of its own, with everything that it told."""
 
     def __init__(self, *scripts: Script) -> None:
-        self.events: list[Event] = []
+        self.events: list[ProcessEvent] = []
         self.lines: list[tuple[str, str]] = []
         self.supervisor = Supervisor(
             scripts, on_event=self.events.append, on_line=lambda name, line: self.lines.append((name, line))
@@ -119,12 +120,6 @@ def test_a_wrong_configuration_is_not_tried_again() -> None:
     assert running.kinds("policy") == ["started", "died"]
 
 
-def test_the_exit_code_for_a_wrong_configuration_is_the_nodes_own() -> None:
-    """Protects: supervisor and nodes mean the same by it."""
-    lifecycle = pytest.importorskip("swiftvla_ros.nodes.ros.lifecycle", reason="rclpy is not installed")
-    assert lifecycle.EXIT_CONFIGURATION == EXIT_CONFIGURATION
-
-
 def test_a_deaf_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects: Ctrl-C ends the system even when a node hangs."""
     monkeypatch.setattr("swiftvla_ros.bringup.supervisor._INTERRUPT_PATIENCE_S", 0.3)
@@ -142,7 +137,7 @@ PARENT = """
 import signal, sys
 sys.path.insert(0, {folder!r})
 from test_supervisor import Script
-from swiftvla_ros.bringup import Supervisor
+from swiftvla_ros.bringup.supervisor import Supervisor
 s = Supervisor([Script("a"), Script("b", respawn=True)], on_event=lambda e: print(e.text, flush=True))
 signal.signal(signal.SIGINT, lambda *_: s.request_stop())
 raise SystemExit(s.run())

@@ -16,7 +16,8 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
-from swiftvla_ros.bringup import ProcessDescription, describe, describe_simulated_robot
+from swiftvla_ros.bringup.processes import ProcessDescription, describe, describe_simulated_robot
+from swiftvla_ros.bringup.system_options import SystemOptions, options_of
 
 
 def nodes(repository: Path, file: str, **arguments: str) -> list[Node]:
@@ -45,11 +46,23 @@ def expected(processes: list[ProcessDescription]) -> dict[str, str]:
 
 def test_policy_launch_starts_the_described_processes(repository: Path) -> None:
     """Protects: `ros2 launch` and `swiftvla up` run the same system."""
-    assert summary(nodes(repository, "policy.launch.py", sim="true")) == expected(describe(sim=True))
-    assert summary(nodes(repository, "policy.launch.py", loopback="true")) == expected(describe(loopback=True))
-    assert summary(nodes(repository, "policy.launch.py", robot="so101")) == expected(describe("so101"))
+    for arguments, options in (
+        ({"sim": "true"}, SystemOptions(sim=True)),
+        ({"loopback": "true"}, SystemOptions(loopback=True)),
+        ({"robot": "so101"}, SystemOptions("so101")),
+    ):
+        assert summary(nodes(repository, "policy.launch.py", **arguments)) == expected(describe(options))
+
+
+def test_every_option_is_an_argument(repository: Path) -> None:
+    """Protects: what `swiftvla up` takes, `ros2 launch` takes, with the same default."""
+    description = runpy.run_path(str(repository / "launch" / "policy.launch.py"))["generate_launch_description"]()
+    context = LaunchContext()
+    declared = {a.name: a.default_value for a in description.get_launch_arguments()}
+    given = {name: "".join(part.perform(context) for part in parts) for name, parts in declared.items()}
+    assert given == {o.name: o.default_text for o in options_of(SystemOptions)}
 
 
 def test_sim_launch_starts_the_robot_alone(repository: Path) -> None:
     """Protects: the simulator can stand in for a driver."""
-    assert summary(nodes(repository, "sim.launch.py")) == expected(describe_simulated_robot())
+    assert summary(nodes(repository, "sim.launch.py")) == expected([describe_simulated_robot(SystemOptions())])

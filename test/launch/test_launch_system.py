@@ -23,7 +23,8 @@ from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noq
 from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 
-from swiftvla_ros.bringup import describe  # noqa: E402
+from swiftvla_ros.bringup.processes import describe  # noqa: E402
+from swiftvla_ros.bringup.system_options import SystemOptions  # noqa: E402
 from swiftvla_ros.cli.live.graph import LiveGraph  # noqa: E402
 from swiftvla_ros.contract import load_contract  # noqa: E402
 
@@ -67,5 +68,5 @@ def test_the_system_comes_up_moves_and_ends_cleanly(exits: dict[str, int]) -> It
     assert "moving" in moving
     assert not exits
     yield
-    assert len(exits) == len(describe(sim=True))
+    assert len(exits) == len(describe(SystemOptions(sim=True)))
     assert set(exits.values()) == {0}

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.system_flags import with_system_flags
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ _START_TIMEOUT_S = 60.0
 _AFTERMATH_S = 1.2
 
 
+@with_system_flags("robot", "checkpoint", "device", "seed")
 def command(
     instruction: Annotated[
         str, typer.Argument(help="What the arm is to do: pick up or touch the red, green or blue block, in your words.")
@@ -35,15 +38,12 @@ def command(
         str | None, typer.Option(help="A second instruction, given while the arm is under way to the first.")
     ] = None,
     after: Annotated[float, typer.Option(help="When the second is given, in seconds after the first.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Which scene: where the blocks lie.")] = 0,
-    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
-    checkpoint: Annotated[str, typer.Option(help="The policy's checkpoint folder.")] = "models/swiftvla-nano-so101",
-    device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
     timeout: Annotated[float, typer.Option(help="Seconds that the arm has for the task.")] = 30.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bag, film and plot.", show_default="runs/demo-<time>")
     ] = None,
     json_file: JsonOption = None,
+    **system: Any,
 ) -> None:
     """Start the simulated arm and the whole system, and give it one instruction.
 
@@ -71,7 +71,7 @@ def command(
     began = time.monotonic()
     console = Console(highlight=False)
     try:
-        contract = load_contract(robot)
+        contract = load_contract(system["robot"])
     except ContractError as error:
         refuse(error)
     for text in filter(None, (instruction, then)):
@@ -81,23 +81,23 @@ def command(
     if (folder / "bag").exists():
         refuse(f"{folder}: holds a run already; choose another folder with --out")
     try:
-        with SimulatedSystem(contract, checkpoint, device=device, seed=seed, folder=folder, record=True) as system:
-            outcome, start_s = _converse(console, contract, system, instruction, then, after, timeout)
+        with SimulatedSystem(SystemOptions(**system, record=folder / "bag"), folder) as simulated:
+            outcome, start_s = _converse(console, contract, simulated, instruction, then, after, timeout)
     except GraphError as error:
         refuse(error)
     except KeyboardInterrupt:
         console.print("interrupted; all processes were ended")
         raise typer.Exit(130) from None
-    figures = _report(console, folder, system.bag)
+    figures = _report(console, folder, folder / "bag")
     figures |= {
         "instruction": instruction,
         "then": then,
-        "seed": seed,
+        "seed": system["seed"],
         "outcome": outcome.name,
         "message": outcome.message,
         "task_s": outcome.elapsed_s,
         "start_s": start_s,
-        "deaths": system.deaths(),
+        "deaths": simulated.deaths(),
         "run_s": time.monotonic() - began,
     }
     write_json(json_file, figures)

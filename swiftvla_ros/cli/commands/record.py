@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.system_flags import with_system_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+@with_system_flags("robot", "namespace", "black_box")
 def command(
     out: Annotated[Path | None, typer.Argument(help="The new bag's folder.", show_default=False)] = None,
-    robot: Annotated[str, typer.Option(help="The robot's contract: a YAML file, or a shipped name.")] = "so101_sim",
-    namespace: Annotated[str, typer.Option(help="ROS namespace of the system.")] = "",
     checkpoint: Annotated[
         str | None, typer.Option(help="The policy's folder, if the policy node does not name it.")
     ] = None,
@@ -35,14 +36,12 @@ def command(
     ros: Annotated[
         Literal["humble", "jazzy", "kilted"], typer.Option(help="The distribution whose rosbag2 is to read it.")
     ] = "jazzy",
-    black_box: Annotated[
-        Path | None, typer.Option(help="Folder for the last 30 s on a fault, a stop, a take-over or ~/save.")
-    ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.", show_default="Ctrl-C")] = None,
     repair: Annotated[
         Path | None, typer.Option(help="Do not record: copy what can be read of this broken bag into OUT.")
     ] = None,
     json_file: JsonOption = None,
+    **system: Any,
 ) -> None:
     """Record a running system into a bag: what the policy saw and wanted, what was commanded and measured, and why.
 
@@ -68,14 +67,14 @@ def command(
             refuse("write the new folder, too: swiftvla record OUT --repair BROKEN")
         _repair(console, repair, out, ros, packing, json_file)
         return
-    if out is None and black_box is None:
+    if out is None and system["black_box"] is None:
         refuse("write the folder of the new bag, or --black-box FOLDER")
     if out is not None and out.exists():
         refuse(f"{out}: exists already; choose another folder, bags are never overwritten")
     if importlib.util.find_spec("rclpy") is None:
         refuse("rclpy is not installed: pip install '.[ros]', or source a ROS setup")
-    options = {"images": images, "raw": raw, "film": film, "compression": packing, "ros": ros}
-    failed = _record(console, out, robot, namespace, checkpoint, black_box, options, seconds)
+    parameters = {"images": images, "raw": raw, "film": film, "compression": packing, "ros": ros}
+    failed = _record(console, SystemOptions(**system, record=out, checkpoint=checkpoint or ""), parameters, seconds)
     if out is None:
         raise typer.Exit(1 if failed else 0)
     figures = _report(console, out)
@@ -83,22 +82,11 @@ def command(
     raise typer.Exit(0 if figures.get("lost") == 0 and not figures["stopped"] and not failed else 1)
 
 
-def _record(
-    console: Console,
-    out: Path | None,
-    robot: str,
-    namespace: str,
-    checkpoint: str | None,
-    black_box: Path | None,
-    options: dict[str, Any],
-    seconds: float | None,
-) -> bool:
+def _record(console: Console, options: SystemOptions, parameters: dict[str, Any], seconds: float | None) -> bool:
     """Run the recorder until Ctrl-C or for ``seconds``; return whether it ended by itself."""
-    from swiftvla_ros.bringup import Supervisor, describe_recorder, transport_environment
+    from swiftvla_ros.bringup.processes import describe_recorder, transport_environment
+    from swiftvla_ros.bringup.supervisor import Supervisor
 
-    recorder = describe_recorder(
-        out, robot, namespace=namespace, checkpoint=checkpoint, black_box=black_box, options=options
-    )
     died: list[str] = []
 
     def on_event(event: Any) -> None:
@@ -106,6 +94,7 @@ def _record(
             died.append(event.text)
             supervisor.request_stop()
 
+    recorder = describe_recorder(options, **parameters)
     supervisor = Supervisor([recorder], environment=transport_environment(), on_event=on_event)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.request_stop())
@@ -114,8 +103,8 @@ def _record(
         timer.daemon = True
         timer.start()
     end = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
-    what = [f"recording into {out}"] if out is not None else []
-    what += [f"black box in {black_box}"] if black_box is not None else []
+    what = [f"recording into {options.record}"] if options.record else []
+    what += [f"black box in {options.black_box}"] if options.black_box else []
     console.print(f"{', '.join(what)}; {end}")
     supervisor.run()
     for text in died:

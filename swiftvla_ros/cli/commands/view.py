@@ -66,11 +66,11 @@ def command(
     """
     from rich.console import Console
 
-    from swiftvla_ros.bringup.processes import DEFAULT_ROBOT
     from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.contract import ContractError, load_contract
     from swiftvla_ros.episodes.bags.bag import Bag, BagError
     from swiftvla_ros.policy.checkpoint import CheckpointError
+    from swiftvla_ros.resources import DEFAULT_ROBOT
 
     if foxglove is not None:
         if bag is None and robot is None:

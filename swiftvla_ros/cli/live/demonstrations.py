@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
@@ -52,8 +53,9 @@ def demonstrate_over_ros(
         The system does not start, or a part that it can't do without died.
     """
     succeeded = 0
+    options = SystemOptions(robot=str(contract.path), checkpoint="", seed=seed, record=folder / "bag")
     with (
-        SimulatedSystem(contract, "", device="cpu", seed=seed, folder=folder, record=True, expert=True) as system,
+        SimulatedSystem(options, folder, expert=True) as system,
         LiveGraph(check=system.check) as graph,
     ):
         graph.wait_until_ready(contract, _START_TIMEOUT_S, recorded=True)
@@ -70,4 +72,4 @@ def demonstrate_over_ros(
             succeeded += outcome.success
             on_episode(f"{text}: {outcome.name} after {outcome.elapsed_s:.1f} s {outcome.message}")
         graph.spin(_SETTLE_S)
-    return system.bag, succeeded
+    return folder / "bag", succeeded

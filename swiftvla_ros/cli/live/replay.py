@@ -14,7 +14,7 @@ from swiftvla_ros.cli.output import refuse
 
 def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
     """Play a bag until its end or Ctrl-C; raises typer.Exit with the node's exit status."""
-    from swiftvla_ros.bringup import transport_environment
+    from swiftvla_ros.bringup.processes import transport_environment
     from swiftvla_ros.episodes.bags.bag import Bag, BagError
     from swiftvla_ros.replay.player import played_topics
 

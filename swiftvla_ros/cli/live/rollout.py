@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
@@ -54,8 +55,9 @@ def roll_out_over_ros(
         The system does not start, or a part that it can't do without died.
     """
     results: list[RosEpisode] = []
+    options = SystemOptions(robot=str(contract.path), checkpoint=checkpoint, device=device, seed=seed)
     with (
-        SimulatedSystem(contract, checkpoint, device=device, seed=seed, folder=folder, record=False) as system,
+        SimulatedSystem(options, folder) as system,
         LiveGraph(check=system.check) as graph,
     ):
         graph.wait_until_ready(contract, _START_TIMEOUT_S)

@@ -5,28 +5,17 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from swiftvla_ros.bringup import (
-    Event,
-    ProcessDescription,
-    Supervisor,
-    describe,
-    describe_recorder,
-    transport_environment,
-)
-from swiftvla_ros.bringup.processes import DEFAULT_CHECKPOINT
+from swiftvla_ros.bringup.processes import ProcessDescription, describe, transport_environment
+from swiftvla_ros.bringup.supervisor import ProcessEvent, Supervisor
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import GraphError, own_domain
-from swiftvla_ros.contract import Contract
 
 _LAST_LINES = 15
-
-
-def describe_expert(robot: Path) -> ProcessDescription:
-    """Describe the scripted demonstrator, which takes instructions as the policy does."""
-    return ProcessDescription(name="policy", executable="expert_node", parameters={"robot": str(robot)})
 
 
 class SimulatedSystem:
@@ -34,37 +23,20 @@ class SimulatedSystem:
 
     Parameters
     ----------
-    robot, checkpoint, device, seed
-        As :func:`swiftvla_ros.bringup.describe` takes them; the expert has no checkpoint (``""``).
+    options
+        The system's, which has the simulated robot whatever they say.
     folder
-        Where the processes' lines go (``log/<process>.log``) and, with ``record``, the bag (``bag``).
-    record
-        Start the recorder, too.
+        Where the processes' lines go: ``log/<process>.log``.
     expert
-        The scripted demonstrator in the place of the policy.
+        The scripted demonstrator, which takes instructions as the policy does, in the place of the policy.
     """
 
-    def __init__(
-        self,
-        contract: Contract,
-        checkpoint: str,
-        *,
-        device: str,
-        seed: int,
-        folder: Path,
-        record: bool,
-        expert: bool = False,
-    ) -> None:
-        robot = contract.path
-        processes: list[ProcessDescription] = describe(
-            robot, checkpoint or DEFAULT_CHECKPOINT, device=device, sim=True, seed=seed
-        )
+    def __init__(self, options: SystemOptions, folder: Path, *, expert: bool = False) -> None:
+        processes = describe(replace(options, sim=True))
         if expert:
-            processes = [describe_expert(robot) if p.name == "policy" else p for p in processes]
-        if record:
-            processes.append(describe_recorder(folder / "bag", robot, checkpoint=checkpoint or None))
-        self.bag = folder / "bag"
-        self.events: list[Event] = []
+            demonstrator = ProcessDescription("policy", "expert_node", {"robot": options.robot})
+            processes = [demonstrator if p.name == "policy" else p for p in processes]
+        self.events: list[ProcessEvent] = []
         self._log = folder / "log"
         self._log.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, IO[str]] = {

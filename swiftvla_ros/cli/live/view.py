@@ -53,7 +53,7 @@ def log_live(
     CheckpointError
         The checkpoint can't be used.
     """
-    from swiftvla_ros.bringup.processes import checkpoint_folder
+    from swiftvla_ros.resources import checkpoint_folder
 
     predictor = None if checkpoint is None else PathPredictor(checkpoint_folder(checkpoint), contract, threads=1)
     with LiveGraph(namespace=namespace) as graph:

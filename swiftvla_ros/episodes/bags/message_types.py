@@ -12,7 +12,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from swiftvla_ros.contract.load import robots_folders
+from swiftvla_ros.resources import share_folders
 
 # Distributions since Iron agree on the definitions of all messages that are recorded here.
 _STORE = Stores.ROS2_JAZZY
@@ -51,7 +51,7 @@ def message_types() -> Typestore:
         The package's ``msg`` folder is not installed.
     """
     typestore = get_typestore(_STORE)
-    folder = next((f.parents[1] / "msg" for f in robots_folders() if (f.parents[1] / "msg").is_dir()), None)
+    folder = next((f / "msg" for f in share_folders() if (f / "msg").is_dir()), None)
     if folder is None:
         raise BagError("swiftvla_ros: the msg folder is not installed beside config; install the package again")
     for name in _OWN_MESSAGES:

@@ -20,10 +20,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 from swiftvla_ros.extras import missing_extra
 
-# Exit status of a node that can't be configured: starting it again would not help.
-EXIT_CONFIGURATION = 2
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
 # Longest wait for the node to come to rest when the process is told to end.

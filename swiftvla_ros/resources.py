@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files lie that come with the package (contracts, checkpoints, messages), and which are taken by default."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DEFAULT_ROBOT = "so101_sim"
+DEFAULT_CHECKPOINT = "models/swiftvla-nano-so101"
+DEFAULT_GEOMETRY = "models/geometry-nano"
+
+
+def share_folders() -> list[Path]:
+    """Return the folders of ``config``, ``models`` and ``msg``: the checkout first, then the installed shares."""
+    here = Path(__file__).resolve()
+    # In a colcon install the module lies in <prefix>/lib/python3.x/site-packages (or local/lib/…/dist-packages).
+    prefixes = [Path(sys.prefix), *here.parents]
+    folders = [here.parents[1], *(p / "share" / "swiftvla_ros" for p in prefixes)]
+    return [f for f in folders if (f / "config" / "robots").is_dir()]
+
+
+def share_folder() -> Path:
+    """Return the first of :func:`share_folders`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none: the package is not installed whole.
+    """
+    for folder in share_folders():
+        return folder
+    raise FileNotFoundError("swiftvla_ros: config/robots is not installed; install the package with colcon or pip")
+
+
+def shipped_robots() -> dict[str, Path]:
+    """Return the contracts that come with the package, by name."""
+    return {p.stem: p for folder in reversed(share_folders()) for p in (folder / "config" / "robots").glob("*.yaml")}
+
+
+def checkpoint_folder(checkpoint: str | Path) -> Path:
+    """Return ``checkpoint`` as an absolute path: as given where it exists, else below the share folder.
+
+    A folder that exists nowhere is returned as given: whoever opens it names it when refusing.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.exists() or path.is_absolute():
+        return path.resolve()
+    installed = share_folder() / path
+    return installed if installed.exists() else path.resolve()
