@@ -37,8 +37,8 @@ from swiftvla_ros.sim.evaluation.policy_driver import Follower, PolicyDriver
 from swiftvla_ros.sim.evaluation.rollout import TIMEOUT_S
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.tasks.elevated_blocks import sample_stands
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.tasks.registry import SCENES, watch
+from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
@@ -89,21 +89,21 @@ class Episode:
     chunks: int
 
 
-def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: int, seed: int, stands: bool) -> Episode:
+def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: int, seed: int) -> Episode:
     """One episode of the index-th task."""
-    world.reset(seed, **(sample_stands(world.nominal_contract, seed) if stands else {}))
+    world.reset(seed)
     task = task_of_episode(index)
     instruction = first_scene(world, task, np.random.default_rng([seed, 4])).observation.instruction
     queue = MODES[mode].queue
     follower: Follower | None = None if queue is None else PlainQueue("hold" if queue == "hold" else "line")
     driver = PolicyDriver(policy, world, instruction, delay_ms / 1000, follower=follower)
-    watcher = TaskWatcher(world, task)
+    watcher = watch(world, task)
     commands: list[Array] = []
     arm: list[Array] = []
     seams: list[int] = []
     disagreements: list[float] = []
     ticks = accepted = 0
-    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < TIMEOUT_S:
+    while watcher.result is TaskResult.PENDING and ticks * driver.tick_s < TIMEOUT_S:
         driver.tick()
         ticks += 1
         if ticks % 2 == 0:
@@ -121,7 +121,7 @@ def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: i
         mode,
         delay_ms,
         seed,
-        watcher.verdict.name,
+        watcher.result.name,
         ticks * driver.tick_s,
         path_length(world.contract, np.array(arm)),
         peak_jerk(np.array(commands), driver.tick_s),
@@ -155,11 +155,11 @@ def seam_jump(commands: Array, seams: list[int]) -> float:
     return float(max(jumps, default=0.0))
 
 
-def _job(checkpoint: Path, robot: str, mode: str, delay_ms: int, index: int, seed: int, stands: bool) -> Episode:
+def _job(checkpoint: Path, robot: str, mode: str, delay_ms: int, index: int, seed: int, scene: str) -> Episode:
     contract = _contract(robot, MODES[mode].blend)
     policy = _policy(checkpoint, robot, MODES[mode].guidance)
-    with SimWorld(contract) as world:
-        return roll_out(policy, world, mode, delay_ms, index, seed, stands)
+    with SimWorld(contract, scene=SCENES[scene]) as world:
+        return roll_out(policy, world, mode, delay_ms, index, seed)
 
 
 @lru_cache(maxsize=8)
@@ -199,12 +199,12 @@ def summarise(mode: str, delay_ms: int, episodes: list[Episode]) -> Row:
     def column(name: str) -> Array:
         return np.array([getattr(episode, name) for episode in episodes])
 
-    done = [episode for episode in episodes if episode.verdict == Verdict.DONE.name]
+    done = [episode for episode in episodes if episode.verdict == TaskResult.DONE.name]
     return Row(
         mode,
         delay_ms,
         wilson(len(done), len(episodes)),
-        wilson(sum(episode.verdict == Verdict.WRONG_BLOCK.name for episode in episodes), len(episodes)),
+        wilson(sum(episode.verdict == TaskResult.WRONG_BLOCK.name for episode in episodes), len(episodes)),
         float(np.median([episode.seconds for episode in done])) if done else float("nan"),
         float(np.median([episode.path_m for episode in done])) if done else float("nan"),
         float(np.median(column("command_jerk"))),
@@ -260,7 +260,15 @@ def main() -> None:
     if unknown:
         parser.error(f"--modes: {unknown} is unknown; write some of {sorted(MODES)}")
     jobs = [
-        (options.checkpoint, options.robot, mode, delay, index, options.seed + index, options.stands)
+        (
+            options.checkpoint,
+            options.robot,
+            mode,
+            delay,
+            index,
+            options.seed + index,
+            "stands" if options.stands else "table",
+        )
         for delay in delays
         for mode in modes
         for index in range(options.episodes)

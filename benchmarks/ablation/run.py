@@ -202,7 +202,7 @@ class Ablation:
             latency_s=options.latency,
             period_s=self._contract.policy.step_s,
             timeout_s=options.timeout,
-            stands=not options.flat,
+            scene="table" if options.flat else "stands",
         )
         return evaluate_checkpoint(
             folder,

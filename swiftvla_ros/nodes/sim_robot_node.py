@@ -19,7 +19,7 @@ from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
 from swiftvla_ros.nodes.ros.messages import header, rgb_message, to_time
-from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, Layout
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, SceneLayout
 
 if TYPE_CHECKING:
     # MuJoCo, an extra, is imported at configure.
@@ -38,12 +38,14 @@ class SimRobotNode(ManagedNode):
     """Publishes what the contract's driver would.
 
     The executor's thread takes commands and hands them to the :class:`SimDriver`; its physics thread calls
-    the methods of :class:`~swiftvla_ros.sim.robots.real_time.Outputs` here, which only publish, log, or set a field.
+    the methods of :class:`~swiftvla_ros.sim.robots.real_time.SimulationOutputs` here, which only publish,
+    log, or set a field.
     """
 
     def __init__(self) -> None:
         super().__init__("sim_robot")
         self.describe("seed", 0, "scene to begin with")
+        self.describe("scene", "table", "which variant of the scene: a name of sim/tasks")
         self.describe("publish_clock", False, "publish /clock, and stamp with simulated time")
         self._driver: SimDriver | None = None
         self._failure: Exception | None = None
@@ -51,6 +53,7 @@ class SimRobotNode(ManagedNode):
     def setup(self) -> None:
         """Open the topics of cameras, joints and commands."""
         from swiftvla_ros.sim.robots.real_time import SimDriver
+        from swiftvla_ros.sim.tasks.registry import scene_for
 
         self._driver_type = SimDriver
         compressed = [camera.name for camera in self.contract.cameras if camera.transport != "raw"]
@@ -61,7 +64,7 @@ class SimRobotNode(ManagedNode):
             )
         if self.value("publish_clock") and self.value("use_sim_time"):
             raise ValueError("publish_clock and use_sim_time are both true; set one of them")
-        self._seed = int(self.value("seed"))
+        self._seed, self._scene = int(self.value("seed")), scene_for((), str(self.value("scene")))
         self._images = {c.name: self.publisher(Image, c.topic, qos.IMAGE) for c in self.contract.cameras}
         self._joints = self.publisher(JointState, self.contract.joint_states.topic, qos.STATE)
         self._blocks = self.publisher(PoseArray, "~/blocks", qos.STATE)
@@ -75,7 +78,7 @@ class SimRobotNode(ManagedNode):
     def start(self) -> None:
         """Build the scene and let time run."""
         self._instruction: tuple[int, str] = (0, "")
-        self._driver = self._driver_type(self.contract, self._seed, self, self._inputs.joints)
+        self._driver = self._driver_type(self.contract, self._seed, self, self._inputs.joints, self._scene)
         self._driver.start()
 
     def stop(self) -> None:
@@ -109,21 +112,24 @@ class SimRobotNode(ManagedNode):
         """Publish an image, stamped with the moment that it shows."""
         self._images[camera].publish(rgb_message(rgb, self._epoch_ns + sim_ns, f"{camera}_optical_frame"))
 
-    def blocks(self, sim_ns: int, layout: Layout) -> None:
-        """Publish where the blocks lie, for demonstrators and for those who judge; no policy reads it."""
+    def blocks(self, sim_ns: int, layout: SceneLayout) -> None:
+        """Publish where blocks and then fixtures lie, for demonstrators and for those who judge; no policy reads it."""
+        fixtures = np.zeros((0, 3)) if layout.fixtures is None else layout.fixtures
+        places = [(*xy, BLOCK_HALF_M, yaw) for xy, yaw in zip(layout.xy, layout.yaw, strict=True)]
+        places += [(x, y, 0.0, yaw) for x, y, yaw in fixtures]
         poses = [
             Pose(
-                position=Point(x=float(x), y=float(y), z=BLOCK_HALF_M),
+                position=Point(x=float(x), y=float(y), z=z),
                 orientation=Quaternion(z=math.sin(yaw / 2), w=math.cos(yaw / 2)),
             )
-            for (x, y), yaw in zip(layout.xy, layout.yaw, strict=True)
+            for x, y, z, yaw in places
         ]
         self._blocks.publish(PoseArray(header=header(self._epoch_ns + sim_ns, self.contract.base_frame), poses=poses))
 
     def judgement(self, sim_ns: int, judgement: Judgement) -> None:
         """Publish where the task stands."""
-        if judgement.verdict is not None:
-            verdict, text = _VERDICTS[judgement.verdict.name]
+        if judgement.result is not None:
+            verdict, text = _VERDICTS[judgement.result.name]
         elif judgement.instruction:
             verdict, text = TaskVerdict.FAILED, f"the simulator knows no task '{judgement.instruction}'"
         else:

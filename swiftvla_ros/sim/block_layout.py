@@ -26,11 +26,20 @@ TWIST_RAD = 0.12
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Blocks on the table: ``xy`` [3, 2] (m, base frame) and ``yaw`` [3] (rad), in the order of the colours."""
+class SceneLayout:
+    """Where things lie on the table, in m and rad, base frame.
+
+    Attributes
+    ----------
+    xy, yaw
+        Blocks [3, 2] and [3], in the order of the colours.
+    fixtures
+        The scene's other bodies [F, 3]: x, y and yaw, in the scene's order; None: where the scene's seed puts them.
+    """
 
     xy: Array
     yaw: Array
+    fixtures: Array | None = None
 
 
 def sample_spot(rng: np.random.Generator) -> Array:
@@ -41,7 +50,7 @@ def sample_spot(rng: np.random.Generator) -> Array:
     return np.array([PAN_AXIS_X_M + radius * np.cos(angle), radius * np.sin(angle)])
 
 
-def sample_layout(rng: np.random.Generator) -> Layout:
+def sample_layout(rng: np.random.Generator) -> SceneLayout:
     """Random places for the blocks, far enough apart for the open hand."""
     spots: list[Array] = []
     while len(spots) < len(COLORS):
@@ -52,4 +61,4 @@ def sample_layout(rng: np.random.Generator) -> Layout:
             spots.clear()  # two blocks may leave no room for the third
     xy = np.stack(spots)
     towards = np.arctan2(xy[:, 1], xy[:, 0] - PAN_AXIS_X_M)
-    return Layout(xy=xy, yaw=towards + rng.uniform(-TWIST_RAD, TWIST_RAD, len(COLORS)))
+    return SceneLayout(xy=xy, yaw=towards + rng.uniform(-TWIST_RAD, TWIST_RAD, len(COLORS)))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
-from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, Layout, sample_layout, sample_spot
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, SceneLayout, sample_layout, sample_spot
 from swiftvla_ros.sim.language import COLORS
+from swiftvla_ros.sim.scene import TABLE, Scene, SceneSetup
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -52,6 +53,8 @@ class SimWorld:
         Names the joints, gives their limits and the front camera's pose.
     seed
         Scene of the first :meth:`reset`.
+    scene
+        The variant that all scenes are of.
 
     Attributes
     ----------
@@ -63,15 +66,18 @@ class SimWorld:
         Where the blocks were put.
     stands
         Heights [3] of the stands that bear the blocks, m; 0 is no stand.
+    fixtures
+        Places [F, 3] (x, y, yaw) of the scene's other bodies.
 
     Notes
     -----
     Free the OpenGL contexts with :meth:`close`, or use the world in a ``with`` statement.
     """
 
-    def __init__(self, contract: Contract, seed: int = 0) -> None:
+    def __init__(self, contract: Contract, seed: int = 0, scene: Scene = TABLE) -> None:
         self.nominal_contract = self.contract = contract
-        self._model = self._load_model()
+        self.scene = scene
+        self._model = self._spec().compile()
         self._data = mujoco.MjData(self._model)
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         missing = [name for name in contract.joint_names if not _has_joint(self._model, name)]
@@ -107,12 +113,11 @@ class SimWorld:
         self,
         seed: int,
         *,
-        layout: Layout | None = None,
+        layout: SceneLayout | None = None,
         arm: Array | None = None,
         randomise: bool = True,
         distractors: int = 0,
-        stands: Array | None = None,
-        front_pose: CameraPose | None = None,
+        setup: SceneSetup | None = None,
     ) -> None:
         """Start a new scene.
 
@@ -121,28 +126,29 @@ class SimWorld:
         seed
             Decides everything that is random: the same seed gives the same scene.
         layout
-            Where the blocks lie; drawn from the seed by default.
+            Where things lie; drawn from the seed by default.
         arm
             Joint positions [J], rad; the contract's rest pose by default.
         randomise
             Vary light, table shade and block hue a little.
         distractors
             Number (0…3) of other objects put on the table. They have no collision shape.
-        stands
-            Heights [3] (0…:data:`MAX_STAND_M`) of the grey stands that bear the blocks; all on the table by default.
-        front_pose
-            Where the front camera stands; where the contract says by default.
+        setup
+            What the scene has beside the blocks; what its variant draws from the seed by default.
 
         Raises
         ------
         ValueError
             A stand is too high or of negative height.
         """
-        self.stands = np.zeros(len(COLORS)) if stands is None else np.asarray(stands, dtype=np.float64)
+        setup = self.scene.sample(self.nominal_contract, seed) if setup is None else setup
+        self.stands = np.zeros(len(COLORS)) if setup.stands is None else np.asarray(setup.stands, dtype=np.float64)
         if self.stands.shape != (len(COLORS),) or (self.stands < 0).any() or (self.stands > MAX_STAND_M).any():
             raise ValueError(f"stands {self.stands.tolist()}: give {len(COLORS)} heights between 0 and {MAX_STAND_M} m")
         layout_rng, look_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
         self.layout = sample_layout(layout_rng) if layout is None else layout
+        fixtures = setup.fixtures if self.layout.fixtures is None else self.layout.fixtures
+        self.fixtures = np.zeros((0, 3)) if fixtures is None else fixtures
         mujoco.mj_resetData(self._model, self._data)
         pose = self.contract.rest if arm is None else np.asarray(arm, dtype=np.float64)
         self._data.qpos[self._qpos] = pose
@@ -154,7 +160,11 @@ class SimWorld:
             stand = self._model.body(f"stand_{color}")
             stand.pos[:] = [*xy, height - MAX_STAND_M / 2] if height > 0 else _OUT_OF_SIGHT
             stand.quat[:] = turned
-        self._place_front_camera(front_pose)
+        for name, (x, y, yaw) in zip(self.scene.fixtures, self.fixtures, strict=True):
+            fixture = self._model.body(name)
+            fixture.pos[:2] = x, y
+            fixture.quat[:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+        self._place_front_camera(setup.front_pose)
         self._place_distractors(look_rng, distractors)
         self._paint(look_rng if randomise else None)
         self.command(pose)
@@ -190,10 +200,10 @@ class SimWorld:
         """Centres of the blocks [3, 3], m, base frame, in the order of the colours."""
         return np.stack([self._data.qpos[a : a + 3] for a in self._block_qpos])
 
-    def block_layout(self) -> Layout:
-        """Where the blocks lie now, as :meth:`reset` takes it."""
+    def layout_now(self) -> SceneLayout:
+        """Where things lie now, as :meth:`reset` takes it."""
         w, z = (np.array([self._data.qpos[a + i] for a in self._block_qpos]) for i in (3, 6))
-        return Layout(self.block_positions()[:, :2], 2 * np.arctan2(z, w))
+        return SceneLayout(self.block_positions()[:, :2], 2 * np.arctan2(z, w), self.fixtures)
 
     def end_effector_position(self) -> Array:
         """Tool centre point [3], m, base frame, of the simulated (not the commanded) arm."""
@@ -239,8 +249,10 @@ class SimWorld:
         """Vertical field of view of a camera, rad."""
         return float(np.radians(self._model.camera(camera).fovy[0]))
 
-    def _load_model(self) -> mujoco.MjModel:
-        return mujoco.MjModel.from_xml_path(str(_SCENE))
+    def _spec(self) -> mujoco.MjSpec:
+        spec = mujoco.MjSpec.from_file(str(_SCENE))
+        self.scene.build(spec)
+        return spec
 
     def _renderer(self, width: int, height: int) -> mujoco.Renderer:
         """The renderer of one picture size; made when it is first needed."""

@@ -11,7 +11,7 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import Task
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 
 
@@ -36,17 +36,17 @@ def world(shared_world: SimWorld) -> SimWorld:
 
 
 @pytest.fixture
-def perform(world: SimWorld, contract: Contract) -> Callable[[Task, TaskWatcher], Verdict]:
+def perform(world: SimWorld, contract: Contract) -> Callable[[Task, TaskWatcher], TaskResult]:
     """Let the expert do one task in the world as it is, and return a watcher's verdict (of another task, maybe)."""
 
-    def run(task: Task, watcher: TaskWatcher) -> Verdict:
+    def run(task: Task, watcher: TaskWatcher) -> TaskResult:
         expert = Expert(contract)
         expert.start(task, world.commanded())
         end = world.time_s + 5.0
-        while world.time_s < end and watcher.verdict is Verdict.PENDING:
+        while world.time_s < end and watcher.result is TaskResult.PENDING:
             world.command(expert.tick(world))
             world.advance(TICK_S)
             watcher.update(TICK_S)
-        return watcher.verdict
+        return watcher.result
 
     return run

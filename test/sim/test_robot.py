@@ -8,7 +8,7 @@ import pytest
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.block_layout import sample_spot
-from swiftvla_ros.sim.expert.inverse_kinematics import PITCH_RAD, Reach
+from swiftvla_ros.sim.inverse_kinematics import PITCH_RAD, InverseKinematics
 from swiftvla_ros.sim.world import SimWorld
 
 
@@ -62,13 +62,13 @@ def test_same_seed_same_scene(world: SimWorld) -> None:
 
 def test_the_whole_workspace_is_reached(contract: Contract) -> None:
     """Every block that is put on the table can be grasped there and lifted from there."""
-    reach = Reach(contract)
+    kinematics = InverseKinematics(contract)
     rng = np.random.default_rng(2)
     for _ in range(40):
         spot = sample_spot(rng)
         for height in (0.012, 0.095):
             target = np.array([*spot, height])
-            q = np.append(reach.solve(target), contract.rest[-1])
+            q = np.append(kinematics.solve(target), contract.rest[-1])
             assert contract.chain is not None
             pose = contract.chain.pose(q)
             np.testing.assert_allclose(pose[:3, 3], target, atol=1e-5)
@@ -78,4 +78,4 @@ def test_the_whole_workspace_is_reached(contract: Contract) -> None:
 def test_out_of_reach_is_an_error(contract: Contract) -> None:
     """A target beyond the arm is refused, not approximated."""
     with pytest.raises(ValueError, match="cannot reach"):
-        Reach(contract).solve(np.array([0.6, 0.0, 0.1]))
+        InverseKinematics(contract).solve(np.array([0.6, 0.0, 0.1]))

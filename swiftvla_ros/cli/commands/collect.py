@@ -61,7 +61,9 @@ def command(
     except (ContractError, CheckpointError) as error:
         refuse(error)
     processes = workers or os.cpu_count() or 1
-    report = collect(out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, stands=stands)
+    report = collect(
+        out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, scene="stands" if stands else None
+    )
     share = report.recorded / report.attempts if report.attempts else float("nan")
     print(
         f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s "

@@ -65,7 +65,7 @@ def command(
     from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
     from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.sim.language import parse
+    from swiftvla_ros.sim.tasks.registry import examples, parse
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
@@ -76,7 +76,7 @@ def command(
         refuse(error)
     for text in filter(None, (instruction, then)):
         if parse(text) is None:
-            refuse(f"'{text}': the scene has a red, a green and a blue block to pick up or touch; name one")
+            refuse(f"'{text}': the scene has a red, a green and a blue block; say for example {examples()}")
     folder = out or Path("runs") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     if (folder / "bag").exists():
         refuse(f"{folder}: holds a run already; choose another folder with --out")

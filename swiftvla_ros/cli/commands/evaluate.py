@@ -72,7 +72,7 @@ def command(
                 seed=seed,
                 workers=workers or os.cpu_count() or 1,
                 device=device,
-                conditions=Conditions(timeout_s=timeout, stands=stands),
+                conditions=Conditions(timeout_s=timeout, scene="stands" if stands else None),
                 geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
             )
             _print_report(report)
@@ -118,8 +118,9 @@ def _over_ros(
 
     from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.cli.live.rollout import RosEpisode, roll_out_over_ros
-    from swiftvla_ros.sim.evaluation.statistics import wilson
-    from swiftvla_ros.sim.language import COLORS, VERBS
+    from swiftvla_ros.sim.evaluation.statistics import shares_by_task
+    from swiftvla_ros.sim.language import COLORS
+    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS
 
     def show(episode: RosEpisode) -> None:
         print(f"scene {episode.seed}: '{episode.instruction}': {episode.outcome.lower()} after {episode.seconds:.1f} s")
@@ -140,14 +141,10 @@ def _over_ros(
     except GraphError as error:
         refuse(error)
 
-    def share(outcome: str, verb: str | None = None, color: str | None = None) -> Share:
-        chosen = [r for r in results if verb in (None, r.verb) and color in (None, r.color)]
-        return wilson(sum(r.outcome == outcome for r in chosen), len(chosen))
+    def shares(outcome: str, colors: tuple[str, ...]) -> dict[str, Share]:
+        return shares_by_task([(r.verb, r.color, r.outcome == outcome) for r in results], STANDARD_VERBS, colors)
 
-    done, wrong = {"all": share("SUCCEEDED")}, {"all": share("FAILED")}
-    for verb in VERBS:
-        done[verb], wrong[verb] = share("SUCCEEDED", verb), share("FAILED", verb)
-        done |= {f"{verb} {color}": share("SUCCEEDED", verb, color) for color in COLORS}
+    done, wrong = shares("SUCCEEDED", COLORS), shares("FAILED", ())
     _print_shares(done, wrong)
     print(f"{time.monotonic() - began:.0f} s for {episodes} episodes in real time; every process's lines: {folder}/log")
     return {

@@ -13,7 +13,7 @@ from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.language import phrase
+from swiftvla_ros.sim.tasks.registry import phrase
 
 _START_TIMEOUT_S = 60.0
 _REST_TIMEOUT_S = 10.0
@@ -67,7 +67,7 @@ def demonstrate_over_ros(
                 graph.trigger("sim_robot/reset")
             graph.spin(_SETTLE_S)
             task = task_of_episode(index)
-            text = phrase(task.verb, task.color, np.random.default_rng([seed + index, 4]))
+            text = phrase(task, np.random.default_rng([seed + index, 4]))
             outcome = graph.run_instruction(text, _TASK_TIMEOUT_S)
             succeeded += outcome.success
             on_episode(f"{text}: {outcome.name} after {outcome.elapsed_s:.1f} s {outcome.message}")

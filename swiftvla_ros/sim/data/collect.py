@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +15,32 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import Episode, save_episode
 from swiftvla_ros.policy import Policy, load_policy
-from swiftvla_ros.sim.data.grounding_scenes import HOVER_M, sample_arm
+from swiftvla_ros.sim.data.grounding_scenes import sample_arm
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.expert.disturb import BUMP_S, sample_bump
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
-from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError, Reach
-from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
+from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
+from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.tasks.elevated_blocks import TRAVEL_M, sample_stands
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.scene import TABLE, Scene
+from swiftvla_ros.sim.tasks.registry import (
+    STANDARD_TASKS,
+    STANDARD_VERBS,
+    definition_of,
+    phrase,
+    scene_for,
+    tasks_of,
+    watch,
+)
+from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 
 STAY_S = 0.5
 """How long an episode goes on after success, with the hand at rest: the policy has to learn to stay, too."""
-TIMEOUT_S = 8.0
 _ATTEMPTS = 5
 _DISTURBED_START = 0.5
 _BUMPED = 0.5
-# A bump later than this would push a hand that already holds or presses.
-_LATEST_BUMP_S = {"pick": 0.9, "touch": 0.6}
 _PRELUDE_STEPS = (3, 9)
 _PILOT_S = (0.3, 3.5)
 _PILOT_LATENCY_S = 0.05
@@ -61,12 +66,13 @@ def collect(
     seed: int,
     contract: Contract,
     pilot: Path | None = None,
-    stands: bool = False,
+    verbs: tuple[str, ...] = STANDARD_VERBS,
+    scene: str | None = None,
     progress: bool = True,
 ) -> CollectReport:
     """Record ``episodes`` successful demonstrations; those in the folder already are kept.
 
-    Every layout is shown for each verb and colour, so that nothing but the instruction tells them apart. In half of
+    Every layout is shown for each task, so that nothing but the instruction tells them apart. In half of
     the episodes the arm does not start at rest: it is in a random pose, or under way to another block when it is told
     better. In half, something bumps the arm; those steps are recorded with ``expert`` false.
 
@@ -86,19 +92,22 @@ def collect(
         A checkpoint folder: its policy drives the first seconds of every episode, and the recording starts where the
         expert takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger:
         S. Ross et al., AISTATS 2011).
-    stands
-        The blocks stand on stands of random heights and the front camera is a little out of place, another way in every
-        layout (:mod:`~swiftvla_ros.sim.tasks.elevated_blocks`); the episodes' metadata tells how.
+    verbs
+        Which tasks are shown in turn.
+    scene
+        Name of the scenes' variant; None: the one that the tasks need. The episodes' metadata tells what is special.
     progress
         Show a progress bar.
     """
     begin = time.monotonic()
+    scene_for(verbs, scene)  # refused here, before processes start
+    count = len(tasks_of(verbs))
     jobs: dict[int, list[tuple[int, Path]]] = {}
     for index in range(episodes):
         path = out_dir / f"episode_{index:06d}.safetensors"
         if not path.exists():
-            jobs.setdefault(index // len(TASKS), []).append((index, path))
-    calls = [(group, seed, contract.path, pilot, stands) for group in jobs.values()]
+            jobs.setdefault(index // count, []).append((index, path))
+    calls = [(group, seed, contract.path, pilot, verbs, scene) for group in jobs.values()]
     counts = list(run_jobs(_record_layout, calls, workers=workers, title="recording layouts", progress=progress))
     recorded, attempts = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return CollectReport(len(list(out_dir.glob("episode_*.safetensors"))), recorded, attempts, time.monotonic() - begin)
@@ -107,13 +116,19 @@ def collect(
 class Recorder:
     """Records one worker's episodes: a world and an expert that are used again and again."""
 
-    def __init__(self, contract: Contract, pilot: Policy | None = None, stands: bool = False) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        pilot: Policy | None = None,
+        tasks: tuple[Task, ...] = STANDARD_TASKS,
+        scene: Scene = TABLE,
+    ) -> None:
         self.contract = contract
-        self._stands = stands
+        self._tasks = tasks
         self._pilot = pilot
-        self.world = SimWorld(contract)
+        self.world = SimWorld(contract, scene=scene)
         self.expert = Expert(contract)
-        self._reach = Reach(contract)
+        self._kinematics = InverseKinematics(contract)
         self._ticks = round(contract.policy.step_s / TICK_S)
 
     def close(self) -> None:
@@ -129,7 +144,8 @@ class Recorder:
 
     def _record(self, task: Task, layout_seed: int, rng: np.random.Generator) -> Episode | None:
         start, watcher = self._start(task, layout_seed, rng)
-        bump = sample_bump(rng, _LATEST_BUMP_S[task.verb]) if rng.random() < _BUMPED else None
+        definition = definition_of(task.verb)
+        bump = sample_bump(rng, definition.latest_bump_s) if rng.random() < _BUMPED else None
         origin: NDArray[np.float64] | None = None
         begin, blocks = self.world.time_s, self.world.block_positions()
         images: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in self.contract.camera_names}
@@ -155,14 +171,14 @@ class Recorder:
                 stamps.append(now)
             self.world.advance(TICK_S)
             tick += 1
-            verdict = watcher.update(TICK_S)
-            if verdict is Verdict.WRONG_BLOCK or (verdict is Verdict.PENDING and now > TIMEOUT_S):
+            result = watcher.update(TICK_S)
+            if result is TaskResult.WRONG_BLOCK or (result is TaskResult.PENDING and now > definition.timeout_s):
                 return None
-            if verdict is Verdict.DONE and done_s is None:
+            if result is TaskResult.DONE and done_s is None:
                 done_s = self.world.time_s
         target = blocks[COLORS.index(task.color)]
         return Episode(
-            instruction=phrase(task.verb, task.color, rng),
+            instruction=phrase(task, rng),
             images={name: np.stack(stack) for name, stack in images.items()},
             state=np.stack(states).astype(np.float32),
             action=np.stack(actions).astype(np.float32),
@@ -177,16 +193,10 @@ class Recorder:
                 "bump": bump is not None,
                 "block_positions": blocks.tolist(),
                 "target_uv": self.world.contract.project("front", target).tolist(),
-                **self._stands_metadata(),
+                **({"where": task.where} if task.where else {}),
+                **self.world.scene.metadata(self.world),
             },
         )
-
-    def _stands_metadata(self) -> dict[str, Any]:
-        if not self._stands:
-            return {}
-        pose = self.world.contract.camera("front").pose
-        assert pose is not None, "SimWorld refuses contracts without it"
-        return {"front_pose": pose.model_dump(mode="json"), "stands_m": self.world.stands.tolist()}
 
     def _start(self, task: Task, layout_seed: int, rng: np.random.Generator) -> tuple[str, TaskWatcher]:
         """Reset the world and bring the arm to where the demonstration starts; returns how, and the task's watcher."""
@@ -194,13 +204,9 @@ class Recorder:
         rest = self.contract.rest + rng.normal(0, 0.02, len(self.contract.joints))
         disturbed, posed = rng.random() < _DISTURBED_START, rng.random() < 0.5
         posed_arm = self._pilot is None and disturbed and posed
-        height_m = TRAVEL_M if self._stands else HOVER_M
-        arm = sample_arm(self.contract, self._reach, rng, height_m) if posed_arm else rest
-        if self._stands:
-            world.reset(layout_seed, arm=arm, **sample_stands(self.contract, layout_seed))
-        else:
-            world.reset(layout_seed, arm=arm)
-        watcher = TaskWatcher(world, task)
+        arm = sample_arm(self.contract, self._kinematics, rng, world.scene.hover_m) if posed_arm else rest
+        world.reset(layout_seed, arm=arm)
+        watcher = watch(world, task)
         expert.start(task, world.commanded())
         if self._pilot is not None:
             self._fly(self._pilot, task, rng)
@@ -209,7 +215,7 @@ class Recorder:
             return "rest", watcher
         if posed:
             return "random pose", watcher
-        others = [other for other in TASKS if other.color != task.color]
+        others = [other for other in self._tasks if other.color != task.color]
         expert.change_task(others[int(rng.integers(len(others)))])
         for _ in range(int(rng.integers(*_PRELUDE_STEPS)) * self._ticks):
             world.command(expert.tick(world))
@@ -219,7 +225,7 @@ class Recorder:
 
     def _fly(self, pilot: Policy, task: Task, rng: np.random.Generator) -> None:
         """Let the policy try for a while; the expert takes over from its motion."""
-        driver = PolicyDriver(pilot, self.world, phrase(task.verb, task.color, rng), _PILOT_LATENCY_S, _PILOT_PERIOD_S)
+        driver = PolicyDriver(pilot, self.world, phrase(task, rng), _PILOT_LATENCY_S, _PILOT_PERIOD_S)
         for _ in range(round(rng.uniform(*_PILOT_S) / driver.tick_s)):
             driver.tick()
         if driver.command is not None:
@@ -228,20 +234,27 @@ class Recorder:
 
 
 def _record_layout(
-    group: list[tuple[int, Path]], seed: int, contract_path: Path, pilot: Path | None, stands: bool
+    group: list[tuple[int, Path]],
+    seed: int,
+    contract_path: Path,
+    pilot: Path | None,
+    verbs: tuple[str, ...],
+    scene: str | None,
 ) -> tuple[int, int]:
     """Record the episodes of one layout; returns how many were kept, and the tries."""
     contract = load_contract(contract_path)
-    recorder = Recorder(contract, None if pilot is None else _loaded(pilot, contract_path), stands)
+    tasks = tasks_of(verbs)
+    loaded = None if pilot is None else _loaded(pilot, contract_path)
+    recorder = Recorder(contract, loaded, tasks, scene_for(verbs, scene))
     kept = attempts = 0
     try:
         for index, path in group:
-            layout = index // len(TASKS)
+            layout = index // len(tasks)
             layout_seed = int(np.random.default_rng([seed, layout]).integers(2**62))
             for attempt in range(_ATTEMPTS):
                 attempts += 1
                 rng = np.random.default_rng([seed, index, attempt])
-                episode = recorder.record(TASKS[index % len(TASKS)], layout_seed, rng)
+                episode = recorder.record(tasks[index % len(tasks)], layout_seed, rng)
                 if episode is not None:
                     save_episode(path, episode, contract)
                     kept += 1

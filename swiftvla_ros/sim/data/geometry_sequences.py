@@ -17,10 +17,12 @@ from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequenc
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
-from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError, Reach
-from swiftvla_ros.sim.language import COLORS, TASKS
+from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
+from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
 from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.scene import SceneSetup
+from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
 STEPS = 8
@@ -49,8 +51,8 @@ Array = NDArray[np.float64]
 class RandomLookWorld(SimWorld):
     """The simulated robot in surroundings that look different in every scene: textures, colours and light."""
 
-    def _load_model(self) -> mujoco.MjModel:
-        spec = mujoco.MjSpec.from_file(str(Path(__file__).parents[1] / "so101_scene.xml"))
+    def _spec(self) -> mujoco.MjSpec:
+        spec = super()._spec()
         for name, pattern in _textures().items():
             texture = spec.add_texture(
                 name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=_TEXTURE_PX, height=_TEXTURE_PX, nchannel=3
@@ -58,7 +60,7 @@ class RandomLookWorld(SimWorld):
             texture.data = np.repeat((255 * pattern).astype(np.uint8)[..., None], 3, axis=-1).tobytes()
             material = spec.add_material(name=name, texuniform=True)
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
-        return spec.compile()
+        return spec
 
     def _paint(self, rng: np.random.Generator | None) -> None:
         super()._paint(rng)
@@ -176,10 +178,12 @@ def _film(
     rng = np.random.default_rng([scene_seed, 5])
     world.reset(
         scene_seed,
-        arm=sample_arm(contract, Reach(contract), rng) if rng.random() < 0.5 else None,
+        arm=sample_arm(contract, InverseKinematics(contract), rng) if rng.random() < 0.5 else None,
         distractors=int(rng.integers(4)),
-        stands=None if rng.random() < _NO_STANDS else rng.uniform(0, MAX_STAND_M, len(COLORS)),
-        front_pose=sample_front_pose(contract, rng),
+        setup=SceneSetup(
+            stands=None if rng.random() < _NO_STANDS else rng.uniform(0, MAX_STAND_M, len(COLORS)),
+            front_pose=sample_front_pose(contract, rng),
+        ),
     )
     command = _expert(world, rng) if rng.random() < _EXPERT else _sweep(world, rng)
     ticks = round(contract.policy.step_s / TICK_S)
@@ -222,7 +226,7 @@ def _advance(world: SimWorld, command: Callable[[], Array], ticks: int) -> None:
 def _expert(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
     """The demonstrator at a random moment of a random task."""
     expert = Expert(world.contract)
-    expert.start(TASKS[int(rng.integers(len(TASKS)))], world.commanded())
+    expert.start(STANDARD_TASKS[int(rng.integers(len(STANDARD_TASKS)))], world.commanded())
 
     def command() -> Array:
         try:
@@ -236,13 +240,13 @@ def _expert(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
 
 def _sweep(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
     """Smooth motion between random poses, low enough to push blocks."""
-    reach = Reach(world.contract)
+    kinematics = InverseKinematics(world.contract)
     time_s, duration_s, start, goal = 0.0, 0.0, world.commanded(), world.commanded()
 
     def command() -> Array:
         nonlocal time_s, duration_s, start, goal
         if time_s >= duration_s:
-            start, goal = goal, sample_arm(world.contract, reach, rng, _SWEEP_HEIGHT_M)
+            start, goal = goal, sample_arm(world.contract, kinematics, rng, _SWEEP_HEIGHT_M)
             time_s, duration_s = 0.0, rng.uniform(*_SWEEP_S)
         time_s += TICK_S
         s = min(time_s / duration_s, 1.0)

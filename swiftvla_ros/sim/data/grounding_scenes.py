@@ -12,16 +12,16 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import GroundingScenes, save_scenes
 from swiftvla_ros.sim.block_layout import sample_spot
-from swiftvla_ros.sim.expert.inverse_kinematics import Reach
-from swiftvla_ros.sim.language import COLORS, TASKS, phrase
+from swiftvla_ros.sim.inverse_kinematics import InverseKinematics
+from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.scene import HOVER_M
+from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, phrase
 from swiftvla_ros.sim.world import SimWorld
 
 SHARD = 250
 """Scenes a file."""
-HOVER_M = (0.055, 0.095)
-"""Heights above the table at which the hand is among no blocks."""
 
 
 def render_scenes(
@@ -59,12 +59,12 @@ def render_scenes(
 
 
 def sample_arm(
-    contract: Contract, reach: Reach, rng: np.random.Generator, height_m: tuple[float, float] = HOVER_M
+    contract: Contract, kinematics: InverseKinematics, rng: np.random.Generator, height_m: tuple[float, float] = HOVER_M
 ) -> NDArray[np.float64]:
     """A random pose [J] of the arm above the table, rad: near rest, over a random spot, or a little of anything."""
     arm = contract.rest.copy()
     if rng.random() < 0.75:
-        arm[:5] = reach.solve(np.array([*sample_spot(rng), rng.uniform(*height_m)]))
+        arm[:5] = kinematics.solve(np.array([*sample_spot(rng), rng.uniform(*height_m)]))
         arm += rng.normal(0, 0.04, len(arm))
     else:
         arm += rng.normal(0, [0.4, 0.15, 0.15, 0.2, 0.3, 0.0])
@@ -76,7 +76,7 @@ def sample_arm(
 
 def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: Path) -> None:
     contract = load_contract(contract_path)
-    reach = Reach(contract)
+    kinematics = InverseKinematics(contract)
     images: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in contract.camera_names}
     states, targets, instructions = [], [], []
     with SimWorld(contract) as world:
@@ -85,16 +85,18 @@ def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: 
             rng = np.random.default_rng([scene_seed, 3])
             still = rng.random() < 0.5
             arm = (
-                contract.rest + rng.normal(0, 0.02, len(contract.joints)) if still else sample_arm(contract, reach, rng)
+                contract.rest + rng.normal(0, 0.02, len(contract.joints))
+                if still
+                else sample_arm(contract, kinematics, rng)
             )
             world.reset(scene_seed, arm=arm, distractors=int(rng.integers(4)))
             for name, image in policy_images(world).items():
                 images[name].append(image)
             states.append(world.state())
             uv = contract.project("front", world.block_positions())
-            targets.append(uv[[COLORS.index(task.color) for task in TASKS]])
-            instructions.append([phrase(task.verb, task.color, rng) for task in TASKS])
-    colors = np.array([COLORS.index(task.color) for task in TASKS])
+            targets.append(uv[[COLORS.index(task.color) for task in STANDARD_TASKS]])
+            instructions.append([phrase(task, rng) for task in STANDARD_TASKS])
+    colors = np.array([COLORS.index(task.color) for task in STANDARD_TASKS])
     scenes = GroundingScenes(
         images={name: np.stack(stack) for name, stack in images.items()},
         state=np.stack(states).astype(np.float32),

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy import Policy
-from swiftvla_ros.sim.language import COLORS, TASKS, Task, phrase
+from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.observe import policy_images
+from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase, tasks_of
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
@@ -44,14 +45,15 @@ class FirstScene:
     blocks: Array
 
 
-def task_of_episode(index: int) -> Task:
+def task_of_episode(index: int, verbs: tuple[str, ...] = STANDARD_VERBS) -> Task:
     """The task of the index-th episode of an evaluation: all in turn."""
-    return TASKS[index % len(TASKS)]
+    tasks = tasks_of(verbs)
+    return tasks[index % len(tasks)]
 
 
 def first_scene(world: SimWorld, task: Task, rng: np.random.Generator) -> FirstScene:
     """What ``world`` looks like now, with a random wording of ``task``."""
-    observation = Observation(policy_images(world), world.state(), phrase(task.verb, task.color, rng))
+    observation = Observation(policy_images(world), world.state(), phrase(task, rng))
     blocks = world.block_positions()
     return FirstScene(task, observation, world.contract.project("front", blocks), blocks)
 

@@ -19,11 +19,11 @@ from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.evaluation.first_step import choices, first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
-from swiftvla_ros.sim.evaluation.statistics import Share, wilson
-from swiftvla_ros.sim.language import COLORS, VERBS, Task
+from swiftvla_ros.sim.evaluation.statistics import Share, shares_by_task, wilson
+from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.parallel import run_jobs
-from swiftvla_ros.sim.tasks.elevated_blocks import sample_stands
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for, watch
+from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
 
 TIMEOUT_S = 12.0
@@ -43,14 +43,17 @@ class Conditions:
         Time between observations; None: the cameras' rate, or the policy's step where geometry features are given.
     timeout_s
         Simulated seconds after which a task counts as not done.
-    stands
-        Blocks on stands and the front camera out of place (``elevated_blocks``), instead of the flat table.
+    verbs
+        Which tasks it is asked for in turn.
+    scene
+        Name of the scenes' variant; None: the one that the tasks need.
     """
 
     latency_s: float | None = None
     period_s: float | None = None
     timeout_s: float = TIMEOUT_S
-    stands: bool = False
+    verbs: tuple[str, ...] = STANDARD_VERBS
+    scene: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def evaluate(
     """
     begin = time.monotonic()
     results = _roll_out(policy, contract, range(episodes), seed, conditions)
-    return summarise(results, time.monotonic() - begin)
+    return summarise(results, time.monotonic() - begin, conditions.verbs)
 
 
 def evaluate_checkpoint(
@@ -174,27 +177,23 @@ def evaluate_checkpoint(
     loading = (folder, contract.path, device, threads, geometry)
     jobs = [(loading, index, seed, conditions) for index in range(episodes)]
     results = list(run_jobs(_roll_out_one, jobs, workers=workers, title="rolling out", progress=progress))
-    return summarise(sorted(results, key=lambda result: result.seed), time.monotonic() - begin)
+    results.sort(key=lambda result: result.seed)
+    return summarise(results, time.monotonic() - begin, conditions.verbs)
 
 
-def summarise(results: Sequence[EpisodeResult], wall_seconds: float) -> EvaluationReport:
+def summarise(
+    results: Sequence[EpisodeResult], wall_seconds: float, verbs: tuple[str, ...] = STANDARD_VERBS
+) -> EvaluationReport:
     """Put the figures of rollouts together."""
 
-    def share(verdict: Verdict, verb: str | None = None, color: str | None = None) -> Share:
-        chosen = [r for r in results if verb in (None, r.verb) and color in (None, r.color)]
-        return wilson(sum(r.verdict == verdict.name for r in chosen), len(chosen))
+    def episodes(result: TaskResult) -> list[tuple[str, str, bool]]:
+        return [(r.verb, r.color, r.verdict == result.name) for r in results]
 
-    done = {"all": share(Verdict.DONE)}
-    wrong = {"all": share(Verdict.WRONG_BLOCK)}
-    for verb in VERBS:
-        done[verb] = share(Verdict.DONE, verb)
-        wrong[verb] = share(Verdict.WRONG_BLOCK, verb)
-        done |= {f"{verb} {color}": share(Verdict.DONE, verb, color) for color in COLORS}
-    seconds = [r.seconds for r in results if r.verdict == Verdict.DONE.name]
+    seconds = [r.seconds for r in results if r.verdict == TaskResult.DONE.name]
     return EvaluationReport(
         episodes=tuple(results),
-        done=done,
-        wrong_block=wrong,
+        done=shares_by_task(episodes(TaskResult.DONE), verbs, COLORS),
+        wrong_block=shares_by_task(episodes(TaskResult.WRONG_BLOCK), verbs, ()),
         first_step_right=wilson(
             sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results), len(results)
         ),
@@ -206,20 +205,17 @@ def summarise(results: Sequence[EpisodeResult], wall_seconds: float) -> Evaluati
 
 def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions: Conditions) -> EpisodeResult:
     """One rollout of ``task`` in the scene of ``seed``."""
-    if conditions.stands:
-        world.reset(seed, **sample_stands(world.nominal_contract, seed))
-    else:
-        world.reset(seed)
+    world.reset(seed)
     scene = first_scene(world, task, np.random.default_rng([seed, 4]))
     if isinstance(policy, PolicyWith4D):
         policy.reset()
         policy.watch(scene.observation.images)
     chosen = choices(policy, world.contract, scene)
     instruction = scene.observation.instruction
-    watcher = TaskWatcher(world, task)
+    watcher = watch(world, task)
     driver = PolicyDriver(policy, world, instruction, conditions.latency_s, conditions.period_s)
     ticks = 0
-    while watcher.verdict is Verdict.PENDING and ticks * driver.tick_s < conditions.timeout_s:
+    while watcher.result is TaskResult.PENDING and ticks * driver.tick_s < conditions.timeout_s:
         driver.tick()
         ticks += 1
         if ticks % _WATCH_TICKS == 0:
@@ -229,7 +225,7 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
         verb=task.verb,
         color=task.color,
         instruction=instruction,
-        verdict=watcher.verdict.name,
+        verdict=watcher.result.name,
         seconds=ticks * driver.tick_s,
         chunks=driver.executor.accepted,
         refused=driver.executor.refused,
@@ -240,8 +236,8 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
 def _roll_out(
     policy: Policy, contract: Contract, indices: range, seed: int, conditions: Conditions
 ) -> list[EpisodeResult]:
-    with SimWorld(contract) as world:
-        return [roll_out(policy, world, task_of_episode(i), seed + i, conditions) for i in indices]
+    with SimWorld(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
+        return [roll_out(policy, world, task_of_episode(i, conditions.verbs), seed + i, conditions) for i in indices]
 
 
 _Loading = tuple[Path, Path, str, int | None, Geometry | None]

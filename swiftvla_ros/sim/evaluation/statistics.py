@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -29,3 +30,19 @@ def wilson(count: int, total: int) -> Share:
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     return Share(count, total, p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def shares_by_task(
+    episodes: Sequence[tuple[str, str, bool]], verbs: Iterable[str], colors: Iterable[str]
+) -> dict[str, Share]:
+    """Shares of episodes (verb, colour, whether it counts): by "all", "<verb>", and "<verb> <colour>"."""
+
+    def share(verb: str | None = None, color: str | None = None) -> Share:
+        chosen = [counts for v, c, counts in episodes if verb in (None, v) and color in (None, c)]
+        return wilson(sum(chosen), len(chosen))
+
+    shares = {"all": share()}
+    for verb in verbs:
+        shares[verb] = share(verb)
+        shares |= {f"{verb} {color}": share(verb, color) for color in colors}
+    return shares

@@ -9,24 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.sim.block_layout import Layout
+from swiftvla_ros.sim.block_layout import SceneLayout
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
-from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError
+from swiftvla_ros.sim.inverse_kinematics import OutOfReachError
 from swiftvla_ros.sim.language import Task
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.scene import TABLE, Scene
+from swiftvla_ros.sim.tasks.registry import definition_of, watch
+from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
 
 STAY_S = 0.5
 """How long a demonstration goes on after success, with the hand at rest."""
-TIMEOUT_S = 8.0
 
 
-class RehearsalError(RuntimeError):
+class DemonstrationError(RuntimeError):
     """The demonstrator doesn't manage the task; the message says why."""
 
 
 @dataclass(frozen=True)
-class Motion:
+class Demonstration:
     """Commands [n, J] every ``TICK_S``; the first is where the arm is at rest before."""
 
     positions: NDArray[np.float64]
@@ -45,36 +46,37 @@ class Motion:
         return np.asarray(self.positions[below] * (1 - share) + self.positions[above] * share)
 
 
-class Rehearsal:
+class DemonstrationPlanner:
     """Plans demonstrations; owns a simulation, used again and again."""
 
-    def __init__(self, contract: Contract) -> None:
-        self._world = SimWorld(contract)
+    def __init__(self, contract: Contract, scene: Scene = TABLE) -> None:
+        self.scene = scene
+        self._world = SimWorld(contract, scene=scene)
         self._expert = Expert(contract)
 
     def close(self) -> None:
         """Free the simulation."""
         self._world.close()
 
-    def plan(self, task: Task, layout: Layout, arm: NDArray[np.float64]) -> Motion:
-        """Return the motion that does ``task`` from the arm at rest at ``arm`` [J]; raises :class:`RehearsalError`."""
+    def plan(self, task: Task, layout: SceneLayout, arm: NDArray[np.float64]) -> Demonstration:
+        """The motion that does ``task`` from the arm at rest at ``arm`` [J]; raises :class:`DemonstrationError`."""
         world, expert = self._world, self._expert
         world.reset(0, layout=layout, arm=arm)
-        watcher = TaskWatcher(world, task)
+        watcher, timeout_s = watch(world, task), definition_of(task.verb).timeout_s
         expert.start(task, world.commanded())
         positions, done_s = [world.commanded()], None
         while done_s is None or world.time_s - done_s < STAY_S:
             try:
                 world.command(expert.tick(world))
             except OutOfReachError as error:
-                raise RehearsalError(f"the {task.color} block is out of reach") from error
+                raise DemonstrationError(f"the {task.color} block is out of reach") from error
             positions.append(world.commanded())
             world.advance(TICK_S)
-            verdict = watcher.update(TICK_S)
-            if verdict is Verdict.WRONG_BLOCK:
-                raise RehearsalError("another block is in the way")
-            if verdict is Verdict.PENDING and world.time_s > TIMEOUT_S:
-                raise RehearsalError(f"not done after {TIMEOUT_S:.0f} s")
-            if verdict is Verdict.DONE and done_s is None:
+            result = watcher.update(TICK_S)
+            if result is TaskResult.WRONG_BLOCK:
+                raise DemonstrationError("another block is in the way")
+            if result is TaskResult.PENDING and world.time_s > timeout_s:
+                raise DemonstrationError(f"not done after {timeout_s:.0f} s")
+            if result is TaskResult.DONE and done_s is None:
                 done_s = world.time_s
-        return Motion(np.stack(positions))
+        return Demonstration(np.stack(positions))

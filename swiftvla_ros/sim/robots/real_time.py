@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.sim.block_layout import Layout
-from swiftvla_ros.sim.language import parse
+from swiftvla_ros.sim.block_layout import SceneLayout
 from swiftvla_ros.sim.robots.setpoints import RobotSetpoints, Setpoints
-from swiftvla_ros.sim.tasks.watcher import TaskWatcher, Verdict
+from swiftvla_ros.sim.scene import TABLE, Scene
+from swiftvla_ros.sim.tasks.registry import parse, watch
+from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
@@ -33,14 +34,14 @@ _MAX_LAG_NS = 250_000_000
 
 @dataclass(frozen=True)
 class Judgement:
-    """Where an instruction stands: ``verdict`` is None when the simulator does not know the task."""
+    """Where an instruction stands: ``result`` is None when the simulator does not know the task."""
 
     instruction: str
     instruction_id: int
-    verdict: Verdict | None
+    result: TaskResult | None
 
 
-class Outputs(Protocol):
+class SimulationOutputs(Protocol):
     """What the thread calls, with simulated time in ns since its start."""
 
     def began(self) -> None:
@@ -55,11 +56,11 @@ class Outputs(Protocol):
     def image(self, sim_ns: int, camera: str, rgb: NDArray[np.uint8]) -> None:
         """What a camera saw at ``sim_ns``."""
 
-    def blocks(self, sim_ns: int, layout: Layout) -> None:
-        """Where the blocks lie."""
+    def blocks(self, sim_ns: int, layout: SceneLayout) -> None:
+        """Where things lie."""
 
     def judgement(self, sim_ns: int, judgement: Judgement) -> None:
-        """A new instruction, or a new verdict."""
+        """A new instruction, or a new result."""
 
     def lagging(self, lag_s: float) -> None:
         """Real time was given up by this much."""
@@ -84,12 +85,21 @@ class SimDriver:
         Called by the thread.
     parts
         Which joints are commanded together: indices, as ``RobotSetpoints`` takes.
+    scene
+        The variant that all scenes are of.
     """
 
-    def __init__(self, contract: Contract, seed: int, outputs: Outputs, parts: tuple[NDArray[np.intp], ...]) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        seed: int,
+        outputs: SimulationOutputs,
+        parts: tuple[NDArray[np.intp], ...],
+        scene: Scene = TABLE,
+    ) -> None:
         self._contract = contract
         self._outputs = outputs
-        self._world = SimWorld(contract, seed)
+        self._world = SimWorld(contract, seed, scene)
         self._setpoints = RobotSetpoints(self._world.state(), parts)
         self._lock = threading.Lock()
         self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
@@ -135,9 +145,9 @@ class SimDriver:
         self._watch(ns, self._judgement.instruction, self._judgement.instruction_id)
 
     def _watch(self, ns: int, text: str, number: int) -> None:
-        task = parse(text)
-        self._watcher = TaskWatcher(self._world, task) if task else None
-        self._judge(ns, Judgement(text, number, self._watcher.verdict if self._watcher else None))
+        task = parse(text, self._world.scene)
+        self._watcher = watch(self._world, task) if task else None
+        self._judge(ns, Judgement(text, number, self._watcher.result if self._watcher else None))
 
     def _judge(self, ns: int, judgement: Judgement) -> None:
         self._judgement = judgement
@@ -183,12 +193,12 @@ class SimDriver:
                 self._outputs.joint_state(sim_ns, self._world.state(), self._world.joint_velocity())
             if sim_ns >= next_blocks_ns:
                 next_blocks_ns += _BLOCKS_NS
-                self._outputs.blocks(sim_ns, self._world.block_layout())
+                self._outputs.blocks(sim_ns, self._world.layout_now())
             if sim_ns >= next_watch_ns:
                 next_watch_ns += _WATCH_NS
-                if self._watcher is not None and self._watcher.update(_WATCH_NS / _NS) is not self._judgement.verdict:
+                if self._watcher is not None and self._watcher.update(_WATCH_NS / _NS) is not self._judgement.result:
                     text, number = self._judgement.instruction, self._judgement.instruction_id
-                    self._judge(sim_ns, Judgement(text, number, self._watcher.verdict))
+                    self._judge(sim_ns, Judgement(text, number, self._watcher.result))
             for camera in contract.cameras:
                 if sim_ns >= next_image_ns[camera.name]:
                     next_image_ns[camera.name] += camera_period_ns[camera.name]

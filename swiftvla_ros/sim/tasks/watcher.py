@@ -1,27 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Was the instruction carried out? A watcher that sees the simulation's true state."""
+"""Was the instruction carried out? A watcher sees the simulation's true state."""
 
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.typing import NDArray
 
-from swiftvla_ros.sim.block_layout import BLOCK_HALF_M
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.world import SimWorld
 
-LIFTED_M = 0.04
 HELD_S = 0.3
 WRONG_LIFT_M = 0.02
 WRONG_SHOVE_M = 0.03
-TOUCH_DRIFT_M = 0.02
-"""How far a block may slide and still count as touched."""
-_TOP_M = BLOCK_HALF_M - 0.004
-_CLOSED_SLACK_RAD = 0.15
 
 
-class Verdict(enum.Enum):
+class TaskResult(enum.Enum):
     """What became of a task."""
 
     PENDING = 0
@@ -29,13 +25,11 @@ class Verdict(enum.Enum):
     WRONG_BLOCK = 2
 
 
-class TaskWatcher:
+class TaskWatcher(ABC):
     """Watches one task from the moment it is made.
 
-    Picking is done when the commanded block was more than 4 cm above where it stood for 0.3 s. Touching is done when
-    the closed gripper was on top of the commanded block for 0.3 s, the block having slid less than 2 cm. Another block
-    lifted or dropped by 2 cm, shoved by 3 cm or, when touching, touched first, is the wrong block; one that an earlier
-    task still touches counts only when it is touched anew. A verdict is final.
+    A task is done when what it asks for has been so for 0.3 s. Another block lifted or dropped by 2 cm, or shoved by
+    3 cm, is the wrong block. A result is final.
 
     Parameters
     ----------
@@ -43,49 +37,47 @@ class TaskWatcher:
         The simulation; block positions now are the ones that shoves are measured from.
     task
         What was asked for.
+
+    Attributes
+    ----------
+    moved
+        How far each block is from where it was at the beginning, [3, 3], m.
+    asked
+        Index of the block that is meant.
     """
 
     def __init__(self, world: SimWorld, task: Task) -> None:
-        gripper = world.contract.gripper
-        if gripper is None:
-            raise ValueError(f"{world.contract.path}: gripper: missing; the tasks need one")
-        self.task = task
-        self._world = world
-        self._gripper = world.contract.joint_names.index(gripper.joint)
-        self._closed = gripper.closed + _CLOSED_SLACK_RAD
+        self.world, self.task = world, task
+        self.asked = COLORS.index(task.color)
+        self.moved: NDArray[np.float64] = np.zeros((len(COLORS), 3))
+        self.result = TaskResult.PENDING
         self._start = world.block_positions()
-        self._asked = COLORS.index(task.color)
         self._held_s = 0.0
-        self.verdict = Verdict.PENDING
-        self._touched_before = self._touched()
 
-    def update(self, dt_s: float) -> Verdict:
+    @abstractmethod
+    def achieved(self) -> bool:
+        """Whether what was asked for is so now."""
+
+    def mistaken(self) -> bool:
+        """Whether another block was taken."""
+        others = np.arange(len(COLORS)) != self.asked
+        return bool(
+            (np.abs(self.moved[others, 2]) > WRONG_LIFT_M).any() or (self.shoved()[others] > WRONG_SHOVE_M).any()
+        )
+
+    def shoved(self) -> NDArray[np.float64]:
+        """How far each block is from where it was, seen from above, [3], m."""
+        return np.hypot(self.moved[:, 0], self.moved[:, 1])
+
+    def update(self, dt_s: float) -> TaskResult:
         """Look at the world, ``dt_s`` seconds after the last look (about 20 ms)."""
-        if self.verdict is not Verdict.PENDING:
-            return self.verdict
-        moved = self._world.block_positions() - self._start
-        lift, shove = moved[:, 2], np.hypot(moved[:, 0], moved[:, 1])
-        others = np.arange(len(COLORS)) != self._asked
-        if (np.abs(lift[others]) > WRONG_LIFT_M).any() or (shove[others] > WRONG_SHOVE_M).any():
-            self.verdict = Verdict.WRONG_BLOCK
-            return self.verdict
-        if self.task.verb == "pick":
-            achieved = lift[self._asked] > LIFTED_M
-        else:
-            touched = self._touched()
-            self._touched_before &= touched
-            if touched - self._touched_before - {self.task.color}:
-                self.verdict = Verdict.WRONG_BLOCK
-                return self.verdict
-            still = shove[self._asked] < TOUCH_DRIFT_M and abs(lift[self._asked]) < TOUCH_DRIFT_M
-            achieved = self.task.color in touched and still
-        self._held_s = self._held_s + dt_s if achieved else 0.0
+        if self.result is not TaskResult.PENDING:
+            return self.result
+        self.moved = self.world.block_positions() - self._start
+        if self.mistaken():
+            self.result = TaskResult.WRONG_BLOCK
+            return self.result
+        self._held_s = self._held_s + dt_s if self.achieved() else 0.0
         if self._held_s >= HELD_S - 1e-9:
-            self.verdict = Verdict.DONE
-        return self.verdict
-
-    def _touched(self) -> set[str]:
-        """Colours of the blocks that the closed gripper touches on the top."""
-        if self._world.state()[self._gripper] > self._closed:
-            return set()
-        return {contact.color for contact in self._world.contacts() if contact.height_m > _TOP_M}
+            self.result = TaskResult.DONE
+        return self.result

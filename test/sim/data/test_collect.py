@@ -18,7 +18,8 @@ from swiftvla_ros.episodes.datasets.store import list_episodes, load_episode, lo
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.data.collect import Recorder, collect
 from swiftvla_ros.sim.data.grounding_scenes import render_scenes
-from swiftvla_ros.sim.language import TASKS, Task, parse
+from swiftvla_ros.sim.language import Task
+from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, parse
 
 _COLLECT = """
 import sys
@@ -41,7 +42,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in list_episodes(tmp_path)}
-    assert len(before) < len(TASKS)
+    assert len(before) < len(STANDARD_TASKS)
 
     report = collect(tmp_path, 6, workers=1, seed=4, contract=contract, progress=False)
 
@@ -49,7 +50,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
     assert report.recorded == 6 - len(before)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     episodes = [load_episode(path, contract) for path in list_episodes(tmp_path)]
-    assert {(e.metadata["verb"], e.metadata["color"]) for e in episodes} == {(t.verb, t.color) for t in TASKS}
+    assert {(e.metadata["verb"], e.metadata["color"]) for e in episodes} == {(t.verb, t.color) for t in STANDARD_TASKS}
     layouts = np.array([episode.metadata["block_positions"] for episode in episodes])
     assert np.ptp(layouts, axis=0).max() < 0.001, "one layout is shown for every task"
     for episode in episodes:
@@ -90,10 +91,10 @@ def test_scenes_name_the_block_that_is_meant(tmp_path: Path, contract: Contract)
     """A scene's labels are those of its sentences, and differ between colours."""
     (path,) = render_scenes(tmp_path, 5, workers=1, seed=9, contract=contract, progress=False)
     scenes = load_scenes(path, contract)
-    assert scenes.target_uv.shape == (5, len(TASKS), 2)
+    assert scenes.target_uv.shape == (5, len(STANDARD_TASKS), 2)
     assert ((scenes.target_uv > 0) & (scenes.target_uv < 1)).all()
     for scene, sentences in enumerate(scenes.instructions):
-        assert [parse(sentence) for sentence in sentences] == list(TASKS)
+        assert [parse(sentence) for sentence in sentences] == list(STANDARD_TASKS)
         red, green, blue = scenes.target_uv[scene, :3]
         np.testing.assert_array_equal(scenes.target_uv[scene, 3:], scenes.target_uv[scene, :3])
         assert min(np.linalg.norm(red - green), np.linalg.norm(red - blue), np.linalg.norm(green - blue)) > 0.05

@@ -12,7 +12,7 @@ from ruckig import RuckigError
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, list_sequences, load_sequences
 from swiftvla_ros.sim.data.geometry_sequences import STEPS, render_sequences
-from swiftvla_ros.sim.expert.inverse_kinematics import OutOfReachError
+from swiftvla_ros.sim.inverse_kinematics import OutOfReachError
 from swiftvla_ros.training.geometry.samples import SequenceSamples, quaternions, rays
 
 COUNT = 3

@@ -16,7 +16,8 @@ from swiftvla_ros.sim.evaluation.first_step import first_scenes, heads_to
 from swiftvla_ros.sim.evaluation.rollout import Conditions, EpisodeResult, evaluate, roll_out, summarise
 from swiftvla_ros.sim.evaluation.statistics import wilson
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
-from swiftvla_ros.sim.language import COLORS, TASKS, Task, parse
+from swiftvla_ros.sim.language import COLORS, Task
+from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, parse
 from swiftvla_ros.sim.world import SimWorld
 
 HORIZON = 10
@@ -94,12 +95,14 @@ def test_a_policy_that_takes_another_block_is_caught(world: SimWorld, twin: SimW
 
 def test_standing_still_is_no_success(contract: Contract) -> None:
     """Nothing done is counted as not done, for every task, and the report can be written as JSON."""
-    report = evaluate(Still(), contract, episodes=len(TASKS), seed=SEED, conditions=Conditions(0.03, timeout_s=0.5))
-    assert {(episode.verb, episode.color) for episode in report.episodes} == {(t.verb, t.color) for t in TASKS}
+    report = evaluate(
+        Still(), contract, episodes=len(STANDARD_TASKS), seed=SEED, conditions=Conditions(0.03, timeout_s=0.5)
+    )
+    assert {(episode.verb, episode.color) for episode in report.episodes} == {(t.verb, t.color) for t in STANDARD_TASKS}
     assert (report.done["all"].count, report.done["pick"].total) == (0, 3)
     assert report.wrong_block["all"].count == 0
     assert report.word_changes_choice.count == 0
-    assert json.loads(json.dumps(report.to_json()))["done"]["all"]["total"] == len(TASKS)
+    assert json.loads(json.dumps(report.to_json()))["done"]["all"]["total"] == len(STANDARD_TASKS)
 
 
 def test_figures_are_sorted_by_verb_and_colour() -> None:

@@ -23,7 +23,7 @@ class OutOfReachError(ValueError):
     """No joint positions bring the hand there."""
 
 
-class Reach:
+class InverseKinematics:
     """Inverse kinematics of the hand at its fixed approach angle, with the jaws opening sideways.
 
     Parameters

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between the simulator's scenes: a variant derives from the plain table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract.schema import CameraPose
+from swiftvla_ros.sim.backend import mujoco
+
+if TYPE_CHECKING:
+    from swiftvla_ros.sim.world import SimWorld
+
+Array = NDArray[np.float64]
+
+HOVER_M = (0.055, 0.095)
+"""Heights above the table at which the hand is among no blocks."""
+
+
+@dataclass(frozen=True)
+class SceneSetup:
+    """What a scene has beside its blocks.
+
+    Attributes
+    ----------
+    stands
+        Heights [3] (0…``MAX_STAND_M``) of the grey stands that bear the blocks; None: all on the table.
+    front_pose
+        Where the front camera stands; None: where the contract says.
+    fixtures
+        Places [F, 3] (x, y in m and yaw in rad, base frame) of :attr:`Scene.fixtures`; None: there are none.
+    """
+
+    stands: Array | None = None
+    front_pose: CameraPose | None = None
+    fixtures: Array | None = None
+
+
+class Scene:
+    """Three blocks on a plain table.
+
+    Attributes
+    ----------
+    name
+        What command lines and parameters call it.
+    fixtures
+        Bodies that :meth:`build` adds and that every reset puts in their place.
+    hover_m
+        Heights of the hand at which it hits nothing.
+    """
+
+    name: str = "table"
+    fixtures: tuple[str, ...] = ()
+    hover_m: tuple[float, float] = HOVER_M
+
+    def build(self, spec: mujoco.MjSpec) -> None:
+        """Add bodies to the model, before it is compiled."""
+
+    def sample(self, contract: Contract, seed: int) -> SceneSetup:  # noqa: ARG002  (for variants)
+        """What the scene of a seed has; random streams of its own leave the blocks in place."""
+        return SceneSetup()
+
+    def metadata(self, world: SimWorld) -> dict[str, Any]:  # noqa: ARG002  (for variants)
+        """What a recorded episode has to tell of the scene."""
+        return {}
+
+
+TABLE = Scene()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Touch a block on its top."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M
+from swiftvla_ros.sim.hand import APPROACH, ASTRAY_M, FINGERTIP, OVER_M, UP, Array, Hand
+from swiftvla_ros.sim.language import Task
+from swiftvla_ros.sim.tasks.definition import TaskDefinition
+from swiftvla_ros.sim.tasks.watcher import TaskWatcher
+from swiftvla_ros.sim.world import SimWorld
+
+TOUCH_DRIFT_M = 0.02
+"""How far a block may slide and still count as touched."""
+_TOP_M = BLOCK_HALF_M - 0.004
+_CLOSED_SLACK_RAD = 0.15
+_DESCEND = "descend"
+
+
+class TouchWatcher(TaskWatcher):
+    """Done when the closed gripper was on top of the block, which slid less than 2 cm.
+
+    Another block touched first is the wrong one; one that an earlier task still touches counts only when it is touched
+    anew.
+    """
+
+    def __init__(self, world: SimWorld, task: Task) -> None:
+        super().__init__(world, task)
+        gripper = world.contract.gripper
+        if gripper is None:
+            raise ValueError(f"{world.contract.path}: gripper: missing; the tasks need one")
+        self._gripper = world.contract.joint_names.index(gripper.joint)
+        self._closed = gripper.closed + _CLOSED_SLACK_RAD
+        self._touched = self._touched_before = self._touched_now()
+
+    def mistaken(self) -> bool:
+        """Whether another block was taken or touched."""
+        if super().mistaken():
+            return True
+        self._touched = self._touched_now()
+        self._touched_before &= self._touched
+        return bool(self._touched - self._touched_before - {self.task.color})
+
+    def achieved(self) -> bool:
+        """Whether the hand is on the block, and the block where it was."""
+        still = self.shoved()[self.asked] < TOUCH_DRIFT_M and abs(self.moved[self.asked, 2]) < TOUCH_DRIFT_M
+        return bool(self.task.color in self._touched and still)
+
+    def _touched_now(self) -> set[str]:
+        """Colours of the blocks that the closed gripper touches on the top."""
+        if self.world.state()[self._gripper] > self._closed:
+            return set()
+        return {contact.color for contact in self.world.contacts() if contact.height_m > _TOP_M}
+
+
+class Touch(TaskDefinition):
+    """Rest the closed gripper on the block."""
+
+    verb = "touch"
+    wordings: ClassVar = {
+        "": (
+            "touch the {color} block",
+            "tap the {color} block",
+            "put your fingertip on the {color} block",
+            "touch the top of the {color} block",
+            "press on the {color} block",
+            "rest the gripper on the {color} block",
+            "touch the {color} cube",
+            "poke the {color} cube",
+        )
+    }
+
+    def watcher(self, world: SimWorld, task: Task) -> TaskWatcher:
+        """Watch contacts of the closed gripper."""
+        return TouchWatcher(world, task)
+
+    def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:  # noqa: ARG002
+        """Close the jaws above the block, then straight down on it."""
+        top = np.array([hand.block[0], hand.block[1], hand.support_m + 2 * BLOCK_HALF_M])
+        across, _ = hand.offset(top, FINGERTIP)
+        closing = hand.gripper_command() < hand.closed + 0.1
+        if hand.phase == APPROACH and across < OVER_M and closing:
+            hand.phase = _DESCEND
+        elif hand.phase == _DESCEND and across > ASTRAY_M:
+            hand.phase = APPROACH
+        if hand.phase == APPROACH:
+            return hand.over(top + UP * (hand.hover_m() - BLOCK_HALF_M), FINGERTIP), hand.closed
+        return hand.still(top, FINGERTIP), hand.closed
+
+
+TASK = Touch()
