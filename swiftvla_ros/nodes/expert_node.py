@@ -132,9 +132,9 @@ class _Demonstrator:
 
     def _take_state(self, message: JointState) -> None:
         try:
-            positions = measured_positions(message, self.contract.joint_names)
+            positions = measured_positions(message, self._contract.joint_names)
         except JointStateError as error:
-            self.get_logger().error(f"message refused: {error}", throttle_duration_sec=_REPEAT_S)
+            self._node.get_logger().error(f"message refused: {error}", throttle_duration_sec=_REPEAT_S)
             return
         self._measured = stamp_ns(message.header.stamp), positions
 
