@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str] | None] = {
     "training": {"contract", "observation", "model", "geometry", "policy", "episodes"},
     "sim": {"contract", "observation", "policy", "motion", "episodes"},
     "bringup": {"contract"},
-    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "cli"},
+    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay"},
     "nodes": {"contract", "observation", "model", "geometry", "policy", "motion", "episodes", "replay", "sim"},
     "cli": None,
 }

@@ -122,9 +122,13 @@ def command(
 
         plot_replay(report, plot)
     if rrd is not None:
+        from swiftvla_ros.viewing.errors import ViewerError
         from swiftvla_ros.viewing.rerun.replay import write_rrd
 
-        write_rrd(recording, report, rrd)
+        try:
+            write_rrd(recording, report, rrd)
+        except ViewerError as error:
+            refuse(error)
     raise typer.Exit(code)
 
 

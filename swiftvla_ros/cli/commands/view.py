@@ -71,6 +71,7 @@ def command(
     from swiftvla_ros.episodes.bags.bag import Bag, BagError
     from swiftvla_ros.policy.checkpoint import CheckpointError
     from swiftvla_ros.resources import DEFAULT_ROBOT
+    from swiftvla_ros.viewing.errors import ViewerError
 
     if foxglove is not None:
         if bag is None and robot is None:
@@ -92,7 +93,7 @@ def command(
         else:
             recording = Bag(_given(bag), load_contract(robot) if robot else None)
             _view_bag(console, recording, save, connect, checkpoint, budget if foresight else None)
-    except (BagError, CheckpointError, ContractError, GraphError) as error:
+    except (BagError, CheckpointError, ContractError, GraphError, ViewerError) as error:
         refuse(error)
     except KeyboardInterrupt:
         console.print("interrupted; an unfinished recording was removed")

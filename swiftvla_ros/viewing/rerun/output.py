@@ -18,7 +18,7 @@ from pathlib import Path
 
 import rerun as rr
 
-from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.viewing.errors import ViewerError
 
 _LOOPBACK = "127.0.0.1"
 _START_TIMEOUT_S = 30.0
@@ -35,6 +35,11 @@ def open_output(save: Path | None, connect: str | None) -> Iterator[rr.Recording
     """Open a recording that goes to a file, to a viewer by its URL, or to a new window.
 
     A file is there under its name only when it is whole.
+
+    Raises
+    ------
+    ViewerError
+        The file can't be written, nobody listens at the URL, or no window opens.
     """
     stream = rr.RecordingStream("swiftvla")
     if save is not None:
@@ -43,7 +48,7 @@ def open_output(save: Path | None, connect: str | None) -> Iterator[rr.Recording
             save.parent.mkdir(parents=True, exist_ok=True)
             part.touch()
         except OSError as error:
-            refuse(f"{save}: can't be written: {error}")
+            raise ViewerError(f"{save}: can't be written: {error}") from error
         try:
             stream.save(part)
             yield stream
@@ -57,7 +62,7 @@ def open_output(save: Path | None, connect: str | None) -> Iterator[rr.Recording
     try:
         stream.connect_grpc(connect if connect is not None else open_window())
     except (ValueError, RuntimeError) as error:
-        refuse(f"--connect {connect}: {error}")
+        raise ViewerError(f"--connect {connect}: {error}") from error
     try:
         yield stream
         stream.flush(timeout_sec=_FLUSH_TIMEOUT_S)
@@ -75,7 +80,9 @@ def open_window() -> str:
         if viewer.poll() is not None or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 os.killpg(viewer.pid, signal.SIGTERM)  # the window is a child of what was started
-            refuse(f"rerun's window did not open (`{' '.join(command)}` tells why); write a file with --save FILE.rrd")
+            raise ViewerError(
+                f"rerun's window did not open (`{' '.join(command)}` tells why); write a file with --save FILE.rrd"
+            )
         time.sleep(0.1)
     return f"rerun+http://{_LOOPBACK}:{port}/proxy"
 

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.viewing.errors import ViewerError
 
 SECOND, TICK, STEP = 10**9, 10**7, 10**8
 FRESH, HOLD = 1, 4
@@ -153,6 +154,16 @@ def test_an_unfinished_recording_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_output(tmp_path / "run.rrd", None):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    """Protects: who asks for a recording hears why there is none, in a sentence."""
+    pytest.importorskip("rerun", reason="the viewer is not installed: pip install '.[view]'")
+    from swiftvla_ros.viewing.rerun.output import open_output
+
+    (tmp_path / "file").touch()
+    with pytest.raises(ViewerError, match="can't be written"), open_output(tmp_path / "file" / "run.rrd", None):
+        pass
 
 
 def test_the_window_is_quiet_and_listens_on_this_machine_only(
