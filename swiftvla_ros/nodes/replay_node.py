@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from sensor_msgs.msg import JointState
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import to_time
+from swiftvla_ros.nodes.ros.messages import message_class, to_time
 from swiftvla_ros.replay.player import AUTO, Played, played_topics, published_name, schedule
 
 _CLOCK_TOPIC = "/clock"
@@ -62,10 +61,8 @@ class ReplayNode(ManagedNode):
         self._time = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
         self._outputs = {}
         for topic, msgtype in self._topics.items():
-            package, kind = msgtype.split("/msg/")
-            message_class = getattr(importlib.import_module(f"{package}.msg"), kind)
-            profile = qos.STATE if message_class is JointState else qos.IMAGE
-            self._outputs[topic] = self.publisher(message_class, topic, profile)
+            kind = message_class(msgtype)
+            self._outputs[topic] = self.publisher(kind, topic, qos.STATE if kind is JointState else qos.IMAGE)
         self.timer(_WATCH_S, self._watch)
 
     def start(self) -> None:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import array
+import importlib
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -48,3 +51,15 @@ def rgb_message(rgb: NDArray[np.uint8], ns: int, frame_id: str) -> Image:
     data.frombytes(np.ascontiguousarray(rgb).reshape(-1).data)
     message.data = data
     return message
+
+
+def message_class(msgtype: str) -> Any:
+    """The class of a type such as ``sensor_msgs/msg/Image``; raises ImportError or AttributeError without it."""
+    package, kind = msgtype.split("/msg/")
+    return getattr(importlib.import_module(f"{package}.msg"), kind)
+
+
+def sequence_of(info: MessageInfo) -> tuple[bytes, int | None]:
+    """The publisher of a message and its own number of it; Humble gives no number."""
+    publisher = info.get("publisher_gid")
+    return (bytes(publisher["data"]) if publisher else b""), info.get("publication_sequence_number")

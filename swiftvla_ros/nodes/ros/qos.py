@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quality of service of every topic, in one place."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from swiftvla_ros.episodes.bags.metadata import OfferedQos
 
 # Raw camera input: best effort accepts any driver; only the newest frame is wanted.
 CAMERA_INPUT = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -45,3 +50,22 @@ TF_STATIC = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+
+
+def offered_by(publishers: Sequence[Any]) -> OfferedQos:
+    """What all publishers of a topic offer; ``publishers`` are rclpy's descriptions of them, one at least."""
+    profiles = [publisher.qos_profile for publisher in publishers]
+    return OfferedQos(
+        all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles),
+        all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles),
+        max(1, profiles[0].depth or 10),
+    )
+
+
+def as_offered(offered: OfferedQos, depth: int) -> QoSProfile:
+    """A subscriber's profile that takes all that is offered."""
+    return QoSProfile(
+        depth=depth,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if offered.latched else DurabilityPolicy.VOLATILE,
+        reliability=ReliabilityPolicy.RELIABLE if offered.reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
