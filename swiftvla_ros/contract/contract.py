@@ -58,6 +58,12 @@ class Contract:
         return self.file.robot
 
     @property
+    def urdf_path(self) -> Path | None:
+        """The URDF that it names, beside the file it was read from; None without kinematics."""
+        kinematics = self.file.kinematics
+        return None if kinematics is None else self.path.parent / kinematics.urdf
+
+    @property
     def base_frame(self) -> str:
         """The frame in which camera poses and end-effector positions are given."""
         return self.file.base_frame

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,16 @@ def contract_from_text(text: str, path: Path) -> Contract:
     except ValidationError as error:
         lines = [_explain(e, data) for e in error.errors()]
         raise ContractError("\n".join(f"{path}: {line}" for line in lines)) from None
-    chain = None
-    if parsed.kinematics is not None:
-        urdf = path.parent / parsed.kinematics.urdf
-        try:
-            chain = KinematicChain.from_urdf(urdf, parsed.kinematics.end_effector, [j.name for j in parsed.joints])
-        except (OSError, ValueError) as error:
-            raise ContractError(f"{path}: kinematics: {error}") from error
-    return Contract(path=path, text=text, file=parsed, chain=chain)
+    contract = Contract(path=path, text=text, file=parsed, chain=None)
+    if parsed.kinematics is None or contract.urdf_path is None:
+        return contract
+    try:
+        chain = KinematicChain.from_urdf(
+            contract.urdf_path, parsed.kinematics.end_effector, [j.name for j in parsed.joints]
+        )
+    except (OSError, ValueError) as error:
+        raise ContractError(f"{path}: kinematics: {error}") from error
+    return replace(contract, chain=chain)
 
 
 def _find(path_or_name: str | Path) -> Path:

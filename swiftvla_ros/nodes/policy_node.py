@@ -6,7 +6,10 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image, JointState
@@ -22,13 +25,27 @@ from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
 from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
+from swiftvla_ros.replay.recorded_policy import RecordedPolicy
 
 _REPEAT_S = 5.0
 # Feedback of the action, its time limit and policy_state.
 _TICK_S = 0.2
+
+
+@dataclass(frozen=True)
+class PolicyParts:
+    """What the node has between configure and cleanup: the policy, how it is run, and where it speaks."""
+
+    policy: Policy
+    noise_seed: int
+    min_period_s: float
+    chunks: Any
+    states: Any
+    instructions: InstructionServer
+    chunk_ids: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
 
 class PolicyNode(ManagedNode):
@@ -41,6 +58,7 @@ class PolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("policy")
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
+        self.describe("policy_from", "", "a bag whose chunks are given again, in place of a checkpoint")
         self.describe("runtime", "auto", "what computes the network: auto, or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
         self.describe("precision", "float32", "float32, or bfloat16: half the memory, faster on GPUs and recent CPUs")
@@ -51,20 +69,42 @@ class PolicyNode(ManagedNode):
             "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
         )
         self._inference: InferenceThread | None = None
-        self._instructions: InstructionServer
+        self._parts: PolicyParts | None = None
 
     def setup(self) -> None:
         """Load the checkpoint, warm it up and open the topics."""
-        checkpoint = str(self.value("checkpoint"))
-        if not checkpoint:
-            raise ValueError("parameter checkpoint is empty; write the folder of a checkpoint")
         rate_hz = float(self.value("max_rate_hz"))
         if not rate_hz > 0:
             raise ValueError(f"parameter max_rate_hz is {rate_hz}; write a rate above 0")
-        self._seed = int(self.value("noise_seed"))
-        if self._seed < 0:
-            raise ValueError(f"parameter noise_seed is {self._seed}; write 0 or more")
-        self._policy = load_policy(
+        seed = int(self.value("noise_seed"))
+        if seed < 0:
+            raise ValueError(f"parameter noise_seed is {seed}; write 0 or more")
+        policy = self._load()
+        policy.warm_up()
+        self._parts = PolicyParts(
+            policy,
+            noise_seed=seed,
+            min_period_s=1.0 / rate_hz,
+            chunks=self.publisher(ActionChunk, "action_chunk", qos.CHUNK),
+            states=self.publisher(PolicyState, "policy_state", qos.LATCHED),
+            instructions=InstructionServer(self, self.now_ns, policy.check_instruction, self._follow, self._status),
+        )
+        for camera in policy.camera_names:
+            self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
+        self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
+        self.subscribe(TaskVerdict, "task_verdict", self._parts.instructions.judge, qos.LATCHED)
+        self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
+        publish_diagnostics(self, self._health)
+        self.timer(_TICK_S, self._tick)
+        self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} on {policy.device} is ready")
+
+    def _load(self) -> Policy:
+        bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
+        if bag:
+            return RecordedPolicy(bag, self.contract)
+        if not checkpoint:
+            raise ValueError("parameter checkpoint is empty; write the folder of a checkpoint, or policy_from: a bag")
+        return load_policy(
             checkpoint,
             contract=self.contract,
             runtime=str(self.value("runtime")),
@@ -73,58 +113,47 @@ class PolicyNode(ManagedNode):
             precision=str(self.value("precision")),
             guidance=str(self.value("guidance")),
         )
-        self._policy.warm_up()
-        self._min_period_s = 1.0 / rate_hz
-        self._chunk_ids = itertools.count(1)
-        self._chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        self._state = self.publisher(PolicyState, "policy_state", qos.LATCHED)
-        self._instructions = InstructionServer(
-            self, self.now_ns, self._policy.check_instruction, self._follow, self._status
-        )
-        for camera in self._policy.camera_names:
-            self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
-        self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
-        self.subscribe(TaskVerdict, "task_verdict", self._instructions.judge, qos.LATCHED)
-        self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
-        publish_diagnostics(self, self._health)
-        self.timer(_TICK_S, self._tick)
-        self.get_logger().info(f"policy {self._policy.checkpoint_sha256[:12]} of {checkpoint} is ready")
+
+    @property
+    def _configured(self) -> PolicyParts:
+        assert self._parts is not None, "callbacks come between configure and cleanup"
+        return self._parts
 
     def start(self) -> None:
         """Begin to infer as soon as there is an instruction."""
-        timing = self.contract.policy
+        timing, parts = self.contract.policy, self._configured
         self._inference = InferenceThread(
-            self._policy,
+            parts.policy,
             ObservationPairing(
-                self._policy.camera_names,
+                parts.policy.camera_names,
                 slop_s=timing.pair_slop_s,
                 max_image_age_s=timing.max_image_age_s,
                 max_state_age_s=timing.max_state_age_s,
             ),
-            noise=self._policy.sample_noise(self._seed),
-            chunk_ids=self._chunk_ids,
-            min_period_s=self._min_period_s,
+            noise=parts.policy.sample_noise(parts.noise_seed),
+            chunk_ids=parts.chunk_ids,
+            min_period_s=parts.min_period_s,
             now_ns=self.now_ns,
             publish=self._publish_chunk,
             report=lambda text: self.get_logger().error(text, throttle_duration_sec=_REPEAT_S),
         )
-        self._instructions.accepting = True
+        parts.instructions.accepting = True
         self._publish_state()
 
     def stop(self) -> None:
         """End the running goal and the inference."""
         if self._inference is None:
             return
-        self._instructions.refuse_all("the policy node was deactivated")
+        self._configured.instructions.refuse_all("the policy node was deactivated")
         self._inference.end()
         self._inference = None
         self._publish_state()
 
     def teardown(self) -> None:
         """Close service and action."""
-        if hasattr(self, "_instructions"):
-            self._instructions.destroy()
-            del self._instructions
+        if self._parts is not None:
+            self._parts.instructions.destroy()
+            self._parts = None
 
     def _take_image(self, camera: str, message: Image) -> None:
         if self._inference is None:
@@ -153,7 +182,7 @@ class PolicyNode(ManagedNode):
         self._inference.add_state(stamp_ns(message.header.stamp), state, now_ns)
 
     def _watch_executor(self, state: ExecutorState) -> None:
-        self._instructions.watch(state)
+        self._configured.instructions.watch(state)
         if self._inference is None:
             return
         numbers = math.isfinite(state.row) and math.isfinite(state.speed_scale)
@@ -181,11 +210,11 @@ class PolicyNode(ManagedNode):
         return InferenceStatus(reason="not active") if self._inference is None else self._inference.status()
 
     def _health(self) -> Health:
-        status, instruction = self._status(), self._instructions.current
+        status, instruction = self._status(), self._configured.instructions.current
         values = {
             "instruction": instruction.text if instruction else "",
-            "checkpoint": self._policy.checkpoint_sha256[:12],
-            "device": self._policy.device,
+            "checkpoint": self._configured.policy.checkpoint_sha256[:12],
+            "device": self._configured.policy.device,
             **{f"{stage}, ms": f"{1e3 * seconds:.1f}" for stage, seconds in status.latency_s.items()},
             "chunks": status.chunks,
             "observations dropped: stale": status.dropped_stale,
@@ -198,24 +227,24 @@ class PolicyNode(ManagedNode):
 
     def _tick(self) -> None:
         if self.active:
-            self._instructions.tick()
+            self._configured.instructions.tick()
             self._publish_state()
 
     def _publish_state(self) -> None:
         status = self._status()
-        instruction = self._instructions.current
-        self._state.publish(
+        instruction = self._configured.instructions.current
+        self._configured.states.publish(
             PolicyState(
                 header=header(self.now_ns()),
                 ready=not status.reason,
                 reason=status.reason,
                 instruction=instruction.text if instruction else "",
                 instruction_id=instruction.id if instruction else 0,
-                checkpoint_sha256=self._policy.checkpoint_sha256,
-                device=str(self._policy.device),
-                precision=self._policy.precision,
-                threads=self._policy.threads,
-                guidance=self._policy.guidance,
+                checkpoint_sha256=self._configured.policy.checkpoint_sha256,
+                device=str(self._configured.policy.device),
+                precision=self._configured.policy.precision,
+                threads=self._configured.policy.threads,
+                guidance=self._configured.policy.guidance,
                 latency_stages=list(status.latency_s),
                 latency_s=list(status.latency_s.values()),
                 chunks=status.chunks,
@@ -228,18 +257,18 @@ class PolicyNode(ManagedNode):
     def _publish_chunk(self, chunk: InferredChunk) -> None:
         """Called by the inference thread."""
         observation = chunk.observation
-        self._chunks.publish(
+        self._configured.chunks.publish(
             ActionChunk(
                 header=header(observation.stamp_ns, self.contract.base_frame),
-                step=to_duration(round(self._policy.step_s * 1e9)),
+                step=to_duration(round(self._configured.policy.step_s * 1e9)),
                 joint_names=list(self.contract.joint_names),
                 rows=len(chunk.positions),
                 positions=chunk.positions.ravel().tolist(),
                 chunk_id=chunk.chunk_id,
                 instruction=chunk.instruction.text,
                 instruction_id=chunk.instruction.id,
-                checkpoint_sha256=self._policy.checkpoint_sha256,
-                noise_seed=self._seed,
+                checkpoint_sha256=self._configured.policy.checkpoint_sha256,
+                noise_seed=self._configured.noise_seed,
                 camera_names=list(observation.image_stamps_ns),
                 camera_stamps=[to_time(ns) for ns in observation.image_stamps_ns.values()],
                 state_stamp=to_time(observation.state_stamp_ns),

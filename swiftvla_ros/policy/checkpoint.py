@@ -16,9 +16,7 @@ Only safetensors and JSON are read: no pickle, no remote code.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.action_coding import ACTION_KINDS, RELATIVE
+from swiftvla_ros.contract.hashing import files_sha256
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
@@ -222,14 +221,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: holds no JSON object")
     return data
-
-
-def files_sha256(folder: Path, names: Sequence[str]) -> str:
-    """Hash of some files of a folder, with their names; 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(name.encode())
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftvla_ros.contract.hashing import file_blocks, sha256
 from swiftvla_ros.policy.checkpoint import (
     CONFIG,
     CONTRACT,
@@ -22,7 +23,6 @@ from swiftvla_ros.policy.checkpoint import (
     read_json,
 )
 
-_BLOCK = 1 << 20
 # Enough that two tensors are never taken for the same by chance, and a bag's file stays small.
 _DIGITS = 16
 _FORMAT = "swiftvla_ros/fingerprint/1"
@@ -84,7 +84,7 @@ def fingerprint(checkpoint: Checkpoint | Path | str) -> Fingerprint:
     folder = checkpoint.folder
     return Fingerprint(
         sha256=checkpoint.sha256,
-        files={name: _sha256(folder / name) for name in (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)},
+        files={name: sha256(file_blocks(folder / name)) for name in (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)},
         tensors=_tensors(folder / WEIGHTS),
         statistics=read_json(folder / STATS),
         config=read_json(folder / CONFIG),
@@ -117,14 +117,6 @@ def read_fingerprint(file: Path) -> Fingerprint:
     return found
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _tensors(path: Path) -> dict[str, str]:
     """Hash every tensor's bytes as they lie in the file; no library that would convert them is asked."""
     try:
@@ -138,13 +130,9 @@ def _tensors(path: Path) -> dict[str, str]:
                 if name == "__metadata__":
                     continue
                 first, end = entry["data_offsets"]
-                digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())
-                file.seek(begin + first)
-                left = end - first
-                while left > 0 and (block := file.read(min(left, _BLOCK))):
-                    digest.update(block)
-                    left -= len(block)
-                digests[name] = digest.hexdigest()[:_DIGITS]
+                kind = f"{entry['dtype']}{entry['shape']}".encode()
+                blocks = file_blocks(path, begin + first, begin + end)
+                digests[name] = sha256(itertools.chain([kind], blocks))[:_DIGITS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
     return dict(sorted(digests.items()))

@@ -16,11 +16,12 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
 
-# Name → module, and the extra of this package that installs what it needs. "auto" takes the first that is installed.
-RUNTIMES: dict[str, tuple[str, str]] = {"torch": ("swiftvla_ros.policy.torch_runtime", "torch")}
+# Name → module. "auto" takes the first whose libraries are installed.
+RUNTIMES = {"torch": "swiftvla_ros.policy.torch_runtime"}
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,11 @@ def _import(name: str) -> tuple[str, RuntimeModule]:
         raise CheckpointError(f"runtime '{name}' is unknown; write auto or one of {list(RUNTIMES)}")
     problems = []
     for known in RUNTIMES if name == "auto" else (name,):
-        path, extra = RUNTIMES[known]
         try:
-            return known, cast(RuntimeModule, import_module(path))
-        except ModuleNotFoundError as error:
-            problems.append(
-                f"runtime '{known}' needs {error.name}, which is not installed: pip install 'swiftvla_ros[{extra}]'"
-            )
+            return known, cast(RuntimeModule, import_module(RUNTIMES[known]))
+        except ModuleNotFoundError as error:  # noqa: PERF203  (a handful of runtimes)
+            missing = missing_extra(error) or f"this needs {error.name}, which is not installed"
+            problems.append(f"runtime '{known}': {missing}")
     raise CheckpointError("; ".join(problems))
 
 

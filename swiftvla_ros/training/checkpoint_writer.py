@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from swiftvla_ros.contract import ActionCoding, Contract
+from swiftvla_ros.contract.store import store_contract
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary, Objective
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -149,10 +150,7 @@ def write_description(
     }
     (folder / files.CONFIG).write_text(json.dumps(description, indent=1) + "\n")
     (folder / files.TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    (folder / files.CONTRACT).write_text(contract.text, encoding="utf-8")
-    if contract.file.kinematics is not None:
-        urdf = contract.path.parent / contract.file.kinematics.urdf
-        (folder / urdf.name).write_bytes(urdf.read_bytes())
+    store_contract(contract, folder / files.CONTRACT)
     (folder / files.CARD).write_text(card, encoding="utf-8")
 
 

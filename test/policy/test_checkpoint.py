@@ -77,6 +77,20 @@ def test_joints_are_matched_by_name(written: Path, contract: Contract, repositor
     np.testing.assert_allclose(plain, turned[:, ::-1], atol=1e-5)
 
 
+def test_a_contract_with_its_urdf_in_a_folder_is_kept(written: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects the checkpoint's own contract: wherever the robot's URDF lay, the copy in the folder loads."""
+    assert contract.urdf_path is not None
+    (tmp_path / "urdf").mkdir()
+    shutil.copy(contract.urdf_path, tmp_path / "urdf" / "arm.urdf")
+    data = yaml.safe_load(contract.text)
+    data["kinematics"]["urdf"] = "urdf/arm.urdf"
+    own = contract_from_text(yaml.safe_dump(data), tmp_path / "robot.yaml")
+    statistics = json.loads((written / "stats.json").read_text())
+    tokenizer = (written / "tokenizer.json").read_text()
+    write_policy(tmp_path / "out", SwiftVLA(swiftvla_nano()), statistics, tokenizer, own, "# random\n")
+    load_policy(tmp_path / "out", contract=load_contract(tmp_path / "out" / "contract.yaml"), device="cpu")
+
+
 def test_hash_names_the_weights(folder: Path, written: Path, contract: Contract) -> None:
     """Protects provenance: one changed statistic gives the checkpoint another name."""
     before = load_policy(written, contract=contract, device="cpu").checkpoint_sha256

@@ -51,7 +51,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[RecordedRows]:
     devices = {"npu": "no NPU is plugged in", "cpu": ""}
     vars(module).update(capabilities=lambda: Capabilities(devices, ("int8",)), load=load)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    table = {"absent": ("a_library_that_is_not_there", "absent"), "recorded": (module.__name__, "recorded")}
+    table = {"absent": "mujoco.a_library_that_is_not_there", "recorded": module.__name__}
     monkeypatch.setattr(runtime, "RUNTIMES", table)
     return loaded
 
@@ -84,7 +84,7 @@ def test_a_second_runtime_drives_the_same_policy(contract: Contract, registered:
     ("wanted", "message"),
     [
         ({"runtime": "onnx"}, r"'onnx' is unknown; write auto or one of \['absent', 'recorded'\]"),
-        ({"runtime": "absent"}, r"needs a_library_that_is_not_there.*pip install 'swiftvla_ros\[absent\]'"),
+        ({"runtime": "absent"}, r"'absent': this needs mujoco.*pip install 'swiftvla_ros\[sim\]'"),
         ({"device": "cuda"}, r"'cuda' is unknown.*\['auto', 'npu', 'cpu'\]"),
         ({"device": "npu"}, "'npu' was asked for, but no NPU is plugged in"),
         ({"precision": "float32"}, "'float32' is unknown.*write int8"),

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
+from swiftvla_ros.contract.store import contract_digest
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
 from swiftvla_ros.episodes.bags.metadata import parse_metadata
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import RecordedTopic, film_topic, recorded_topics
-from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter, contract_digest
+from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
 
@@ -231,8 +232,7 @@ class Bag:
         text, digest = self.provenance.get("contract"), self.provenance.get("contract_sha256")
         if files:
             contract = load_contract(files[0])
-            urdf = contract.file.kinematics and files[0].parent / contract.file.kinematics.urdf
-            urdf_text = urdf.read_text(encoding="utf-8") if urdf else ""
+            urdf_text = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
             if digest and contract_digest(contract.text, urdf_text) != digest:
                 raise BagError(
                     f"{files[0]}: not the contract that this bag was recorded with (its metadata has another hash); "

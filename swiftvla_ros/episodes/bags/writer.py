@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.store import contract_digest, store_contract
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, message_types
 from swiftvla_ros.episodes.bags.metadata import (
@@ -92,7 +92,8 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         self.folder.mkdir(parents=True)
-        text, urdf = store_contract(self._contract, self.folder / "contract")
+        (self.folder / "contract").mkdir()
+        text, urdf = store_contract(self._contract, self.folder / "contract" / f"{self._contract.robot}.yaml")
         self._provenance = {
             "contract": text,
             "urdf": urdf,
@@ -265,26 +266,6 @@ def package_version() -> str:
         return version("swiftvla_ros")
     except PackageNotFoundError:
         return ""
-
-
-def contract_digest(text: str, urdf: str) -> str:
-    """Return the SHA-256 of a contract and its URDF as they lie in a bag."""
-    return hashlib.sha256(f"{text}\0{urdf}".encode()).hexdigest()
-
-
-def store_contract(contract: Contract, folder: Path) -> tuple[str, str]:
-    """Copy the contract and the URDF that it names, side by side; return both texts."""
-    folder.mkdir()
-    data = yaml.safe_load(contract.text)
-    urdf_text = ""
-    if contract.file.kinematics is not None:
-        urdf = (contract.path.parent / contract.file.kinematics.urdf).resolve()
-        urdf_text = urdf.read_text(encoding="utf-8")
-        (folder / urdf.name).write_text(urdf_text, encoding="utf-8")
-        data["kinematics"]["urdf"] = urdf.name
-    text = contract.text if data == yaml.safe_load(contract.text) else yaml.safe_dump(data, sort_keys=False)
-    (folder / f"{contract.robot}.yaml").write_text(text, encoding="utf-8")
-    return text, urdf_text
 
 
 def _write_whole(path: Path, text: str) -> None:

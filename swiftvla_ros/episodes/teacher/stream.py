@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.policy.checkpoint import files_sha256
+from swiftvla_ros.contract.hashing import files_sha256
 
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import StreamStep

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contract's copy in a bag or a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.store import contract_digest, store_contract
+
+
+def in_subfolder(contract: Contract, folder: Path) -> Contract:
+    """Return the contract with its URDF in a folder of its own, as a user may lay it out."""
+    assert contract.urdf_path is not None
+    (folder / "urdf").mkdir(parents=True)
+    (folder / "urdf" / contract.urdf_path.name).write_bytes(contract.urdf_path.read_bytes())
+    data = yaml.safe_load(contract.text)
+    data["kinematics"]["urdf"] = f"urdf/{contract.urdf_path.name}"
+    (folder / "robot.yaml").write_text(yaml.safe_dump(data))
+    return load_contract(folder / "robot.yaml")
+
+
+def test_a_copy_loads_wherever_its_urdf_lay(tmp_path: Path) -> None:
+    """Protects checkpoints and bags: the URDF lies beside the copy, and the copy says so; nothing else changes."""
+    contract = in_subfolder(load_contract("so101_sim"), tmp_path / "robot")
+    (tmp_path / "copy").mkdir()
+    text, urdf = store_contract(contract, tmp_path / "copy" / "contract.yaml")
+    copy = load_contract(tmp_path / "copy" / "contract.yaml")
+    assert copy.urdf_path == tmp_path / "copy" / "so101.urdf"
+    assert (copy.text, copy.urdf_path.read_text()) == (text, urdf)
+    assert copy.file.model_copy(update={"kinematics": None}) == contract.file.model_copy(update={"kinematics": None})
+    assert len(contract_digest(text, urdf)) == 64
+
+
+def test_a_copy_that_needs_no_change_has_none(tmp_path: Path) -> None:
+    """Protects the hash of a checkpoint: comments and layout of the file stay."""
+    contract = load_contract("so101_sim")
+    text, _ = store_contract(contract, tmp_path / "contract.yaml")
+    assert text == (tmp_path / "contract.yaml").read_text() == contract.text

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy that gives the chunks of a bag again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from swiftvla_ros.contract import contract_from_text, load_contract
+from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.policy import InstructionError, Observation
+from swiftvla_ros.replay.recorded import read_run
+from swiftvla_ros.replay.recorded_policy import RecordedPolicy
+
+
+def test_chunks_come_in_order_and_again(stored: Path) -> None:
+    """Protects what the bag says: rows to the bit, joints by name, the first chunk again after the last."""
+    contract = load_contract("so101_sim")
+    data = yaml.safe_load(contract.text)
+    data["joints"] = data["joints"][::-1]
+    turned = contract_from_text(yaml.safe_dump(data), contract.path.with_name("turned.yaml"))
+    recorded = read_run(Bag(stored)).chunks
+    policies = RecordedPolicy(stored, contract), RecordedPolicy(stored, turned)
+    seen = Observation({}, contract.rest, recorded[0].instruction)
+    for old in [*recorded, recorded[0]]:
+        plain, backward = (policy.infer(seen) for policy in policies)
+        np.testing.assert_array_equal(plain, old.positions)
+        np.testing.assert_array_equal(backward, old.positions[:, ::-1])
+    assert policies[0].checkpoint_sha256 == f"recorded:{recorded[0].checkpoint_sha256}"
+    with pytest.raises(InstructionError, match="it has"):
+        policies[0].check_instruction("water the plants")
+
+
+def test_a_bag_of_another_arm_is_refused(stored: Path) -> None:
+    """Protects the arm from another's rows."""
+    contract = load_contract("so101_sim")
+    data = yaml.safe_load(contract.text)
+    data.pop("kinematics")
+    data["joints"][0]["name"] = "base_yaw"
+    other = contract_from_text(yaml.safe_dump(data), contract.path)
+    with pytest.raises(BagError, match=r"shoulder_pan.*base_yaw"):
+        RecordedPolicy(stored, other)
