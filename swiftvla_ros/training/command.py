@@ -15,6 +15,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from swiftvla_ros.resources import DEFAULT_ROBOT
 from swiftvla_ros.training.options import Frozen, LossWeights, Precision, TrainOptions
 
 _WEIGHTS = LossWeights()
@@ -55,7 +56,7 @@ def command(
         Literal["auto", "nothing", "vision", "backbone"],
         typer.Option(help="What is not trained; auto: nothing in stage 1, the vision tower in stage 2."),
     ] = "auto",
-    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     scenes: Annotated[int, typer.Option(help="Still scenes mixed into the batches; 0: none.")] = 5_000,
     scenes_dir: Annotated[Path | None, typer.Option(help="Where they lie; default: OUT/training/scenes.")] = None,
     scene_share: Annotated[float, typer.Option(min=0, max=0.9, help="Share of still scenes in a batch.")] = 0.2,

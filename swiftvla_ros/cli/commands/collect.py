@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -20,7 +21,7 @@ def command(
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes the folder shall hold.")] = 500,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
-    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     stands: Annotated[
         bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
     ] = False,

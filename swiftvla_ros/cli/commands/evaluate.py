@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -22,7 +23,7 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help="The policy's checkpoint folder.")],
     episodes: Annotated[int, typer.Option(min=1, help="Scenes; both verbs and all colours in turn.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the first scene; training uses none from 10000 on.")] = 10_000,
-    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes without --ros; 0: one per core.")] = 0,
     ros: Annotated[

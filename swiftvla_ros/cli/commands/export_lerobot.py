@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
     from swiftvla_ros.episodes.bags.episode_markers import Outcome
@@ -20,7 +21,7 @@ _OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")
 def command(
     bags: Annotated[Path, typer.Argument(help="A bag, or a folder with bags in it.")],
     out: Annotated[Path, typer.Argument(help="Folder of the dataset to write; must not exist yet.")],
-    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     outcomes: Annotated[
         str, typer.Option(help=f"How an episode must have ended; any of {','.join(_OUTCOMES)}.")
     ] = "succeeded",

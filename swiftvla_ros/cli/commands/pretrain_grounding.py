@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 _FULL_TOKENIZER = Path("models/smollm2-tokenizer/tokenizer.json")
 
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder of the grounding checkpoint to write.")],
-    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     scenes: Annotated[int, typer.Option(help="Still scenes to render, some 250 a second.")] = 10_000,
     scenes_dir: Annotated[
         Path | None, typer.Option(help="Where scenes lie or are rendered to; default: OUT/training/scenes.")

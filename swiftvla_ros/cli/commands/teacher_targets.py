@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import Precision
@@ -29,7 +30,7 @@ def command(
     ] = None,
     geometry: Annotated[Path, typer.Option(help="The geometry checkpoint's folder.")] = Path("models/geometry-nano"),
     cache_steps: Annotated[str, typer.Option(help="Window lengths K, steps.")] = "3,4,5,6",
-    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     front: Annotated[str, typer.Option(help="The camera whose features are stored; it is read last.")] = "front",
     shard: Annotated[str, typer.Option(help="i/n: do the i-th of n parts only (1/4 … 4/4 on four machines).")] = "1/1",
     batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.resources import DEFAULT_ROBOT
 
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder of the geometry checkpoint to write.")],
-    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = "so101_sim",
+    robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     sequences: Annotated[int, typer.Option(help="Sequences to render, some 10 a second.")] = 5000,
     sequences_dir: Annotated[
         Path | None, typer.Option(help="Where sequences lie or are rendered to; default: OUT/training/sequences.")
