@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,10 @@ def test_a_moved_camera_changes_its_projection_alone() -> None:
     assert moved.camera("wrist") == contract.camera("wrist")
     with pytest.raises(KeyError, match="camera 'top'"):
         contract.with_camera_pose("top", pose)
+
+
+def test_other_rooms_read_no_parsed_keys(repository: Path) -> None:
+    """Protects the schema's freedom: what a key is called in the file is the contract's own business."""
+    rooms = [p for p in (repository / "swiftvla_ros").rglob("*.py") if p.parent.name != "contract"]
+    assert len(rooms) > 200
+    assert [str(path) for path in rooms if re.search(r"contract\.file\b", path.read_text(encoding="utf-8"))] == []
