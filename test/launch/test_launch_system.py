@@ -15,7 +15,7 @@ pytest.importorskip("launch_ros", reason="launch_ros is not installed: it comes 
 ament_index = pytest.importorskip("ament_index_python.packages", reason="ament_index_python is not installed")
 try:
     ament_index.get_package_prefix("swiftvla_ros")
-except LookupError:
+except (LookupError, OSError):  # not there, or AMENT_PREFIX_PATH is not set
     pytest.skip("swiftvla_ros is not in the ament index: source install/setup.bash", allow_module_level=True)
 
 from launch import LaunchDescription  # noqa: E402
