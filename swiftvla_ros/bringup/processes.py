@@ -137,7 +137,9 @@ def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
     if sys.platform.startswith("linux"):
         # Software OpenGL: works on a machine without a display and without a GPU.
         environment["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "egl")
-    return _describe(options, "sim_robot", "sim_robot_node", {"seed": options.seed}, environment=environment)
+    return _describe(
+        options, "sim_robot", "sim_robot_node", {"seed": options.seed, "scene": options.scene}, environment=environment
+    )
 
 
 def describe_policy(options: SystemOptions) -> ProcessDescription:

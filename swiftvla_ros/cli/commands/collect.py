@@ -25,6 +25,10 @@ def command(
     stands: Annotated[
         bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
     ] = False,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task to show, such as place; again for more.", show_default="pick, touch"),
+    ] = None,
     pilot: Annotated[
         Path | None, typer.Option(help="A checkpoint that drives first; the expert shows how to go on from there.")
     ] = None,
@@ -49,21 +53,24 @@ def command(
     from swiftvla_ros.policy import CheckpointError
     from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
     from swiftvla_ros.sim.data.collect import collect
+    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, UnknownTaskError, scene_for
 
     if ros and (stands or pilot is not None):
         refuse("--ros: the live graph knows neither --stands nor --pilot; leave --ros out")
+    verbs = tuple(tasks or STANDARD_VERBS)
     try:
+        scene = scene_for(verbs, "stands" if stands else None).name
         contract = load_contract(robot)
         if ros:
-            _over_ros(contract, out, episodes, seed, json_file)
+            _over_ros(contract, out, episodes, seed, verbs, json_file)
             return
         if pilot is not None:
             check_against_contract(open_checkpoint(pilot), contract)
-    except (ContractError, CheckpointError) as error:
+    except (ContractError, CheckpointError, UnknownTaskError) as error:
         refuse(error)
     processes = workers or os.cpu_count() or 1
     report = collect(
-        out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, scene="stands" if stands else None
+        out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, verbs=verbs, scene=scene
     )
     share = report.recorded / report.attempts if report.attempts else float("nan")
     print(
@@ -73,7 +80,9 @@ def command(
     write_json(json_file, asdict(report))
 
 
-def _over_ros(contract: Contract, out: Path, episodes: int, seed: int, json_file: Path | None) -> None:
+def _over_ros(
+    contract: Contract, out: Path, episodes: int, seed: int, verbs: tuple[str, ...], json_file: Path | None
+) -> None:
     """Record one bag of demonstrations in a folder of its own, beside those of earlier runs."""
     import shutil
     import time
@@ -99,7 +108,7 @@ def _over_ros(contract: Contract, out: Path, episodes: int, seed: int, json_file
 
             # Each run has scenes of its own.
             recorded, succeeded = demonstrate_over_ros(
-                contract, episodes, seed=seed + number * episodes, folder=work, on_episode=tell
+                contract, episodes, seed=seed + number * episodes, verbs=verbs, folder=work, on_episode=tell
             )
     except GraphError as error:
         refuse(error)

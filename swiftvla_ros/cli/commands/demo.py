@@ -65,7 +65,7 @@ def command(
     from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
     from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.sim.tasks.registry import examples, parse
+    from swiftvla_ros.sim.tasks.registry import examples, parse, scene_for
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
@@ -74,14 +74,19 @@ def command(
         contract = load_contract(system["robot"])
     except ContractError as error:
         refuse(error)
+    verbs = []
     for text in filter(None, (instruction, then)):
-        if parse(text) is None:
+        task = parse(text)
+        if task is None:
             refuse(f"'{text}': the scene has a red, a green and a blue block; say for example {examples()}")
+        verbs.append(task.verb)
     folder = out or Path("runs") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     if (folder / "bag").exists():
         refuse(f"{folder}: holds a run already; choose another folder with --out")
     try:
-        with SimulatedSystem(SystemOptions(**system, record=folder / "bag"), folder) as simulated:
+        with SimulatedSystem(
+            SystemOptions(**system, scene=scene_for(verbs).name, record=folder / "bag"), folder
+        ) as simulated:
             outcome, start_s = _converse(console, contract, simulated, instruction, then, after, timeout)
     except GraphError as error:
         refuse(error)

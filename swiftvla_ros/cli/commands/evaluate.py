@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="The policy's checkpoint folder.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Scenes; both verbs and all colours in turn.")] = 60,
+    episodes: Annotated[int, typer.Option(min=1, help="Scenes; all tasks and colours in turn.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the first scene; training uses none from 10000 on.")] = 10_000,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
@@ -33,6 +33,10 @@ def command(
     stands: Annotated[
         bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
     ] = False,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task to ask for, such as place; again for more.", show_default="pick, touch"),
+    ] = None,
     with_4d: Annotated[
         Path | None,
         typer.Option(
@@ -58,11 +62,14 @@ def command(
     from swiftvla_ros.episodes.teacher.stream import ViewError
     from swiftvla_ros.geometry import GeometryCheckpointError
     from swiftvla_ros.policy import CheckpointError
+    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, UnknownTaskError, scene_for
 
+    verbs = tuple(tasks or STANDARD_VERBS)
     try:
+        scene = scene_for(verbs, "stands" if stands else None).name
         contract = load_contract(robot)
         if ros:
-            figures = _over_ros(contract, checkpoint, episodes, seed, device, timeout)
+            figures = _over_ros(contract, checkpoint, episodes, seed, device, timeout, verbs)
         else:
             from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
 
@@ -73,14 +80,16 @@ def command(
                 seed=seed,
                 workers=workers or os.cpu_count() or 1,
                 device=device,
-                conditions=Conditions(timeout_s=timeout, scene="stands" if stands else None),
+                conditions=Conditions(timeout_s=timeout, verbs=verbs, scene=scene),
                 geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
             )
             _print_report(report)
             figures = report.to_json()
-    except (ContractError, CheckpointError, ViewError, GeometryCheckpointError) as error:
+    except (ContractError, CheckpointError, ViewError, GeometryCheckpointError, UnknownTaskError) as error:
         refuse(error)
     setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
+    if tasks:
+        setup["tasks"] = verbs
     if with_4d is not None:
         setup |= {"with_4d": str(with_4d), "cache_steps": cache_steps}
     write_json(json_file, {**setup, **figures})
@@ -112,7 +121,13 @@ def _print_shares(done: dict[str, Share], wrong: dict[str, Share]) -> None:
 
 
 def _over_ros(
-    contract: Contract, checkpoint: Path, episodes: int, seed: int, device: str, timeout_s: float
+    contract: Contract,
+    checkpoint: Path,
+    episodes: int,
+    seed: int,
+    device: str,
+    timeout_s: float,
+    verbs: tuple[str, ...],
 ) -> dict[str, Any]:
     from dataclasses import asdict
     from datetime import datetime
@@ -121,7 +136,6 @@ def _over_ros(
     from swiftvla_ros.cli.live.rollout import RosEpisode, roll_out_over_ros
     from swiftvla_ros.sim.evaluation.statistics import shares_by_task
     from swiftvla_ros.sim.language import COLORS
-    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS
 
     def show(episode: RosEpisode) -> None:
         print(f"scene {episode.seed}: '{episode.instruction}': {episode.outcome.lower()} after {episode.seconds:.1f} s")
@@ -136,6 +150,7 @@ def _over_ros(
             seed=seed,
             device=device,
             timeout_s=timeout_s,
+            verbs=verbs,
             folder=folder,
             on_episode=show,
         )
@@ -143,7 +158,7 @@ def _over_ros(
         refuse(error)
 
     def shares(outcome: str, colors: tuple[str, ...]) -> dict[str, Share]:
-        return shares_by_task([(r.verb, r.color, r.outcome == outcome) for r in results], STANDARD_VERBS, colors)
+        return shares_by_task([(r.verb, r.color, r.outcome == outcome) for r in results], verbs, colors)
 
     done, wrong = shares("SUCCEEDED", COLORS), shares("FAILED", ())
     _print_shares(done, wrong)

@@ -13,7 +13,7 @@ from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.tasks.registry import phrase
+from swiftvla_ros.sim.tasks.registry import phrase, scene_for
 
 _START_TIMEOUT_S = 60.0
 _REST_TIMEOUT_S = 10.0
@@ -23,7 +23,13 @@ _SETTLE_S = 1.0
 
 
 def demonstrate_over_ros(
-    contract: Contract, episodes: int, *, seed: int, folder: Path, on_episode: Callable[[str], None]
+    contract: Contract,
+    episodes: int,
+    *,
+    seed: int,
+    verbs: tuple[str, ...],
+    folder: Path,
+    on_episode: Callable[[str], None],
 ) -> tuple[Path, int]:
     """Let the expert show ``episodes`` tasks, each in a scene of its own, and record it all.
 
@@ -38,6 +44,8 @@ def demonstrate_over_ros(
         How many.
     seed
         First scene; they are the scenes of an evaluation with the same seed.
+    verbs
+        Which tasks are shown in turn.
     folder
         Gets ``bag`` and the processes' ``log``.
     on_episode
@@ -53,7 +61,9 @@ def demonstrate_over_ros(
         The system does not start, or a part that it can't do without died.
     """
     succeeded = 0
-    options = SystemOptions(robot=str(contract.path), checkpoint="", seed=seed, record=folder / "bag")
+    options = SystemOptions(
+        robot=str(contract.path), checkpoint="", seed=seed, scene=scene_for(verbs).name, record=folder / "bag"
+    )
     with (
         SimulatedSystem(options, folder, expert=True) as system,
         LiveGraph(check=system.check) as graph,
@@ -66,7 +76,7 @@ def demonstrate_over_ros(
                 graph.trigger("trajectory_executor/reset")
                 graph.trigger("sim_robot/reset")
             graph.spin(_SETTLE_S)
-            task = task_of_episode(index)
+            task = task_of_episode(index, verbs)
             text = phrase(task, np.random.default_rng([seed + index, 4]))
             outcome = graph.run_instruction(text, _TASK_TIMEOUT_S)
             succeeded += outcome.success

@@ -15,7 +15,7 @@ from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.tasks.registry import phrase
+from swiftvla_ros.sim.tasks.registry import phrase, scene_for
 
 _START_TIMEOUT_S = 60.0
 _REST_TIMEOUT_S = 10.0
@@ -44,6 +44,7 @@ def roll_out_over_ros(
     seed: int,
     device: str,
     timeout_s: float,
+    verbs: tuple[str, ...],
     folder: Path,
     on_episode: Callable[[RosEpisode], None],
 ) -> list[RosEpisode]:
@@ -55,7 +56,9 @@ def roll_out_over_ros(
         The system does not start, or a part that it can't do without died.
     """
     results: list[RosEpisode] = []
-    options = SystemOptions(robot=str(contract.path), checkpoint=checkpoint, device=device, seed=seed)
+    options = SystemOptions(
+        robot=str(contract.path), checkpoint=checkpoint, device=device, seed=seed, scene=scene_for(verbs).name
+    )
     with (
         SimulatedSystem(options, folder) as system,
         LiveGraph(check=system.check) as graph,
@@ -68,7 +71,7 @@ def roll_out_over_ros(
                 graph.trigger("trajectory_executor/reset")
                 graph.trigger("sim_robot/reset")
             graph.spin(_SETTLE_S)
-            task = task_of_episode(index)
+            task = task_of_episode(index, verbs)
             text = phrase(task, np.random.default_rng([seed + index, 4]))
             began = time.monotonic()
             outcome = graph.run_instruction(text, timeout_s)

@@ -34,7 +34,7 @@ class SimulatedSystem:
     def __init__(self, options: SystemOptions, folder: Path, *, expert: bool = False) -> None:
         processes = describe(replace(options, sim=True))
         if expert:
-            demonstrator = ProcessDescription("policy", "expert_node", {"robot": options.robot})
+            demonstrator = ProcessDescription("policy", "expert_node", {"robot": options.robot, "scene": options.scene})
             processes = [demonstrator if p.name == "policy" else p for p in processes]
         self.events: list[ProcessEvent] = []
         self._log = folder / "log"
