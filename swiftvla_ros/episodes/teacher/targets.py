@@ -60,8 +60,6 @@ class TargetsConfig:
         A row is [tokens, dim].
     precision
         What the transformer computed in; stored is float16.
-    stride_steps
-        Policy steps between two steps of the stream.
     """
 
     geometry_sha256: str
@@ -70,7 +68,6 @@ class TargetsConfig:
     tokens: int
     dim: int
     precision: str
-    stride_steps: int = 1
 
     def row_bytes(self) -> int:
         """Bytes of one step on disk, all K together."""
@@ -205,6 +202,8 @@ def read_config(folder: Path) -> TargetsConfig:
     data = _read_json(folder / CONFIG)
     if data.pop("format", None) != FORMAT:
         raise TargetsError(f"{folder / CONFIG}: format is not '{FORMAT}'; compute the targets again")
+    # Folders of older versions name a stride, which was 1 always.
+    data.pop("stride_steps", None)
     try:
         data["cache_steps"], data["views"] = tuple(data["cache_steps"]), tuple(data["views"])
         return TargetsConfig(**data)

@@ -195,6 +195,15 @@ def test_other_settings_need_another_folder(
         plan(run)
 
 
+def test_a_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """Protects: targets that took hours to compute are still good; they name a stride that nobody ever set."""
+    config = teacher_targets.TargetsConfig("a" * 64, (4,), ("front",), 2, 8, "float32")
+    teacher_targets.prepare(tmp_path / "targets", config)
+    file = tmp_path / "targets" / teacher_targets.CONFIG
+    file.write_text(json.dumps({**json.loads(file.read_text()), "stride_steps": 1}))
+    assert teacher_targets.read_config(tmp_path / "targets") == config
+
+
 def test_a_full_disk_is_said_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects against a run that dies after hours: the disk is asked first."""
     usage = shutil.disk_usage(tmp_path)._replace(free=10**9)
