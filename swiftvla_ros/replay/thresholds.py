@@ -47,10 +47,10 @@ class LimitCounts(_Strict):
 
 
 class RuntimeChoice(_Strict):
-    """How to compute; what is left out is as recorded."""
+    """How to compute; what is left out is as recorded, and what the runtime can't do is refused when it is loaded."""
 
-    device: Literal["", "auto", "cpu", "cuda"] = ""
-    precision: Literal["", "float32", "bfloat16"] = ""
+    device: str = ""
+    precision: str = ""
     threads: Count = 0
 
 
