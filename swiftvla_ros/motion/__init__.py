@@ -7,6 +7,7 @@ from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.motion.following.brake import Stop, brake_trajectory
 from swiftvla_ros.motion.limit_check import LimitReport, check_limits
+from swiftvla_ros.motion.speed_limits import SpeedLimit, SpeedLimits
 
 __all__ = [
     "ChunkExecutor",
@@ -18,6 +19,8 @@ __all__ = [
     "OfferResult",
     "Reason",
     "Refusal",
+    "SpeedLimit",
+    "SpeedLimits",
     "Stop",
     "brake_trajectory",
     "check_limits",

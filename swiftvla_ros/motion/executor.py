@@ -18,6 +18,7 @@ from swiftvla_ros.motion.following.follower import PathFollower
 from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
 from swiftvla_ros.motion.planning.command_history import CommandHistory
 from swiftvla_ros.motion.planning.rows import PlannedRows
+from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit, SpeedLimits
 from swiftvla_ros.motion.state_machine import StateMachine
 from swiftvla_ros.motion.tracking_watch import TrackingWatch
 
@@ -37,6 +38,8 @@ class ChunkExecutor:
     ----------
     accepted, refused, last_refusal
         Counts of chunks, and what was said to the last refused one.
+    speed_limits
+        How fast it may run along the path; a new scale is gone to smoothly, and 0 stands on the path.
     tracking_error
         Commanded minus measured position [J] at the last measured state; NaN before there was one.
     measured_ns
@@ -56,7 +59,8 @@ class ChunkExecutor:
         self.joint_names = tuple(joint_names)
         self.config = config or ExecutorConfig()
         self._tick_s = 1.0 / self.config.rate_hz
-        self._follower = PathFollower(limits, self._tick_s)
+        self.speed_limits = SpeedLimits()
+        self._follower = PathFollower(limits, self._tick_s, self.speed_limits)
         self.accepted = 0
         self.refused = 0
         self.last_refusal = OfferResult()
@@ -97,17 +101,8 @@ class ChunkExecutor:
         self._machine.emergency_stop()
 
     def set_speed_scale(self, scale: float) -> bool:
-        """Run along the path at a share of the planned speed, 0 … 1, gone to smoothly; 0 stands on the path.
-
-        Returns
-        -------
-        bool
-            False, and nothing changes, where it is not a number from 0 to 1.
-        """
-        if not 0.0 <= scale <= 1.0:
-            return False
-        self._follower.scale = float(scale)
-        return True
+        """Set the operator's share of the planned speed, 0 … 1; False, and nothing changes, where it is no such."""
+        return self.speed_limits.set(SpeedLimit(OPERATOR, scale))
 
     def reset(self) -> bool:
         """Go back to the beginning: nothing is commanded, the next chunk starts from the measured state.
@@ -230,7 +225,7 @@ class ChunkExecutor:
         self.taken_ns, self.first_command_ns = start.now_ns, None
         self.accepted += 1
         at_the_end = planned.at_the_end or (Reason.CHUNK_LATE, self._late_text())
-        approach_s = planned.approach_s / max(follower.scale, 0.01)
+        approach_s = planned.approach_s / max(self.speed_limits.scale, 0.01)
         self._machine.follow(start.now_ns, chunk.chunk_id, at_the_end, approach_s)
 
     def tick(self, now_ns: int) -> Command | None:
@@ -240,6 +235,7 @@ class ChunkExecutor:
         path has stood still; a clock that jumped ends the plan, and the arm brakes and holds.
         """
         last_ns, self._ticked_ns = self._ticked_ns, now_ns
+        self.speed_limits.expire(now_ns)
         if self._command is None:
             if now_ns < last_ns:
                 self._forget_time()
@@ -310,13 +306,13 @@ class ChunkExecutor:
 
     @property
     def speed_scale(self) -> float:
-        """Rate of path time at the last tick, 0 … 1: on its way to what :meth:`set_speed_scale` was told."""
+        """Rate of path time at the last tick, 0 … 1: on its way to what ``speed_limits`` allow."""
         return self.speed_scale_at(self._ticked_ns)
 
     def speed_scale_at(self, now_ns: int) -> float:
         """The same for another time, as things stand."""
         follower = self._follower
-        return follower.scale if follower.reference is None else follower.clock.at(now_ns).rate
+        return self.speed_limits.scale if follower.reference is None else follower.clock.at(now_ns).rate
 
     @property
     def chunk(self) -> JointChunk | None:

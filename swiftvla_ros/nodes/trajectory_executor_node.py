@@ -14,7 +14,9 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, Mode, Reason
+from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.msg import ActionChunk, ExecutorState
+from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
 from swiftvla_ros.nodes.commands.outputs import CommandOutput, ContractOutputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
 from swiftvla_ros.nodes.ros import qos
@@ -76,7 +78,8 @@ class TrajectoryExecutorNode(ManagedNode):
         else:
             self._output = ContractOutputs(self)
         self._command: Command | None = None
-        self._told: tuple[Mode, Reason, int, int] | None = None
+        self._binding: SpeedLimit | None = None
+        self._told: tuple[Mode, Reason, int, int, int] | None = None
         self._told_ns = 0
         self._ticked_ns = self._longest_ns = 0
         self._message = ExecutorState(joint_names=list(self.contract.joint_names), shadow=self._shadow is not None)
@@ -84,8 +87,9 @@ class TrajectoryExecutorNode(ManagedNode):
         self._state = self.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
-        # A scale that was set while nobody listened, or this node was inactive, holds all the same.
+        # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
+        self.subscribe(SpeedLimitMessage, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)
         self.service(Trigger, "~/start", self._serve_start)
         self.service(Trigger, "~/stop", self._serve_stop)
         self.service(Trigger, "~/emergency_stop", self._serve_emergency_stop)
@@ -179,13 +183,26 @@ class TrajectoryExecutorNode(ManagedNode):
                 self._shadow.measured(position, ns)
 
     def _scale(self, message: Float64) -> None:
+        self._take(SpeedLimit(OPERATOR, message.data / 100.0, "the operator's speed_scale"))
+
+    def _limit(self, message: SpeedLimitMessage) -> None:
+        if message.source == OPERATOR:
+            self.get_logger().warning(f"speed_limit: the source '{OPERATOR}' is the topic speed_scale; nothing changes")
+            return
+        ns = stamp_ns(message.header.stamp) or self.now_ns()
+        self._take(SpeedLimit(message.source, message.percent / 100.0, message.reason, ns, message.valid_for))
+
+    def _take(self, limit: SpeedLimit) -> None:
         with self._lock:
             assert self._core is not None
-            taken = self._core.set_speed_scale(message.data / 100.0)
-        if taken:
-            self.get_logger().info(f"speed scale: {message.data:g} %")
-        else:
-            self.get_logger().warning(f"speed_scale: {message.data} is not a number from 0 to 100 (%); nothing changes")
+            speed_limits = self._core.speed_limits
+            taken, before = speed_limits.set(limit), self._binding
+            self._binding = binding = speed_limits.binding
+        if not taken:
+            self.get_logger().warning(f"speed limit of '{limit.source}': {limit.problem}; nothing changes")
+        elif binding != before:
+            by = f", {binding.source}: {binding.reason}" if binding else ""
+            self.get_logger().info(f"speed scale: {100 * speed_limits.scale:g} %{by}", throttle_duration_sec=0.1)
 
     def _tick(self) -> None:
         assert self._core is not None
@@ -201,7 +218,7 @@ class TrajectoryExecutorNode(ManagedNode):
         if command is not None and (self.active or moved):
             self._output.send(command, now_ns)
         core = self._core
-        told = (core.mode, core.reason, core.accepted, core.refused)
+        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken)
         gap_ns = _STATE_PERIOD_NS if self._resting and not moved else self._state_gap_ns
         if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
             if self._told is None or told[:2] != self._told[:2]:
@@ -232,6 +249,9 @@ class TrajectoryExecutorNode(ManagedNode):
         message.acceleration_clamps = counts(core.acceleration_clamps)
         message.limit_excess = doubles(core.limit_excess)
         message.speed_scale = float(core.speed_scale)
+        limit = core.speed_limits.binding
+        message.speed_limit_source, message.speed_limit_reason = (limit.source, limit.reason) if limit else ("", "")
+        message.speed_limits_taken = core.speed_limits.taken
         message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
         message.tracking_error = doubles(core.tracking_error)
         self._state.publish(message)
@@ -249,6 +269,7 @@ class TrajectoryExecutorNode(ManagedNode):
                 "chunks accepted": core.accepted,
                 "chunks refused": core.refused,
                 "last refusal": core.last_refusal.text,
+                "speed limit": f"{limit.source}: {limit.reason}" if (limit := core.speed_limits.binding) else "",
                 "speed scale, %": f"{100 * core.speed_scale:.0f}",
                 "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
                 "shadow": self._shadow is not None,

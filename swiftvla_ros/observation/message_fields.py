@@ -115,7 +115,8 @@ def read_chunk(message: Any, received_ns: int = 0) -> ChunkMessage:
 class ExecutorTick:
     """One control tick, as ``ExecutorState`` tells it; the arrays are [J], empty where the message has none.
 
-    Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64.
+    Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64. ``speed_limits_taken`` is
+    None in bags of before the executor told of it.
     """
 
     stamp_ns: int
@@ -137,6 +138,7 @@ class ExecutorTick:
     acceleration_clamps: NDArray[np.int64]
     limit_excess: Array
     speed_scale: float
+    speed_limits_taken: int | None
     shadow: bool
     commanded: Array
     tracking_error: Array
@@ -164,6 +166,7 @@ def read_executor_state(message: Any) -> ExecutorTick:
         acceleration_clamps=np.array(message.acceleration_clamps, np.int64),
         limit_excess=np.array(message.limit_excess, np.float64),
         speed_scale=float(message.speed_scale),
+        speed_limits_taken=getattr(message, "speed_limits_taken", None),
         shadow=bool(message.shadow),
         commanded=np.array(message.commanded_position, np.float64),
         tracking_error=np.array(message.tracking_error, np.float64),

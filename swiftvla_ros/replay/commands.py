@@ -17,8 +17,8 @@ from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun
 Array = NDArray[np.float64]
 
 _NS = 1_000_000_000
-# The recorder and the executor receive the same speed scale at most so far apart.
-_SCALE_APART_NS = 200_000_000
+# The recorder and the executor receive the same speed limit at most so far apart.
+_LIMIT_APART_NS = 200_000_000
 # Longer than this between two ticks in motion, in ticks: one came late, or was not recorded.
 _GAP_TICKS = 2.5
 _REQUESTED = (Reason.STOP_REQUESTED, Reason.DEACTIVATED)
@@ -37,7 +37,7 @@ class CommandComparison:
     not_comparable
         Why ticks could not be compared → how many.
     mode_differences
-        Compared ticks at which the ladder stands elsewhere.
+        Compared ticks in another mode.
     refusals, recorded_refusals
         Refusal → how many chunks.
     clamps, recorded_clamps
@@ -99,7 +99,7 @@ class CommandReplay:
         self._shadow = any(tick.shadow for tick in run.ticks)
         self._run = run
         self._tick_ns = round(_NS / contract.control.rate_hz)
-        self._scales = list(run.speed_scales)
+        self._limited = 0
         self.comparison = CommandComparison(contract.joint_names)
         self._begin()
 
@@ -111,6 +111,8 @@ class CommandReplay:
             if before is not None and tick.accepted < before.accepted:
                 self._end_of_process()
                 self._begin()
+                if tick.speed_limits_taken is not None:
+                    self._limited = 0  # limits are latched: it heard of them anew
                 before = None
             self._step(before, tick)
         self._end_of_process()
@@ -125,6 +127,7 @@ class CommandReplay:
         self._offered: set[int] = set()
         self._joined: ExecutorTick | None = None
         self._last: ExecutorTick | None = None
+        self._limits_before = 0
 
     def _step(self, before: ExecutorTick | None, tick: ExecutorTick) -> None:
         core = self._core
@@ -136,7 +139,7 @@ class CommandReplay:
                 return
         self._operator(before, tick)
         self._take_in(before, tick)
-        self._scale(tick)
+        self._limit_speed(tick)
         command = core.tick(tick.stamp_ns)
         self._last = tick
         self._compare(before, tick, None if command is None else command.position)
@@ -219,15 +222,28 @@ class CommandReplay:
         for chunk in waiting[-count:]:
             self._offer(chunk, before.stamp_ns)
 
-    def _scale(self, tick: ExecutorTick) -> None:
-        """Set the speed scale at the tick from which on it shows: the recorder and the executor heard of it apart."""
-        while self._scales and self._scales[0][0] < tick.stamp_ns + _SCALE_APART_NS:
-            received, percent = self._scales[0]
-            shown = np.float32(self._core.speed_scale_at(tick.stamp_ns)) != np.float32(tick.speed_scale)
-            if not shown and received > tick.stamp_ns - _SCALE_APART_NS:
-                return
-            self._core.set_speed_scale(percent / 100.0)
-            self._scales.pop(0)
+    def _limit_speed(self, tick: ExecutorTick) -> None:
+        """Set the speed limits that the executor had taken in by a tick.
+
+        Where it does not tell how many those were, a limit is set at the tick from which on it shows: the recorder and
+        the executor heard of it apart.
+        """
+        limits, core, taken = self._run.speed_limits, self._core, tick.speed_limits_taken
+        while self._limited < len(limits) and limits[self._limited][0] < tick.stamp_ns + _LIMIT_APART_NS:
+            received, limit = limits[self._limited]
+            if taken is None:
+                shown = np.float32(core.speed_scale_at(tick.stamp_ns)) != np.float32(tick.speed_scale)
+                due = shown or received <= tick.stamp_ns - _LIMIT_APART_NS
+            elif tick is self._joined:
+                due = received <= tick.stamp_ns
+            else:
+                due = core.speed_limits.taken < taken - self._limits_before
+            if not due:
+                break
+            core.speed_limits.set(limit)
+            self._limited += 1
+        if taken is not None and tick is self._joined:
+            self._limits_before = taken - core.speed_limits.taken
 
     def _compare(self, before: ExecutorTick | None, tick: ExecutorTick, position: Array | None) -> None:
         comparison, core = self.comparison, self._core

@@ -13,7 +13,10 @@ from swiftvla_ros.replay.recorded import read_run
 
 # Frames of the film that are kept of each camera: they show how images were conditioned.
 _FILM_FRAMES = 12
-_TOPICS = ("observation/state", "action_chunk", "executor_state", "policy_state", "task_verdict", "speed_scale")
+_TOPICS = (
+    *("observation/state", "action_chunk", "executor_state"),
+    *("policy_state", "task_verdict", "speed_scale", "speed_limit"),
+)
 _PROVENANCE = ("checkpoint_sha256", "package_version")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import (
@@ -63,8 +64,8 @@ class RecordedRun:
         In the order of recording.
     state_stamps, states
         Joint states: int64 [N] ns, in order, and float64 [N, J].
-    speed_scales
-        (received, percent) of every ``speed_scale`` message.
+    speed_limits
+        (received, limit) of every ``speed_scale`` and ``speed_limit`` message, in the order of reception.
     notes
         What of the recording could not be used, named.
     """
@@ -74,7 +75,7 @@ class RecordedRun:
     ticks: list[ExecutorTick]
     state_stamps: NDArray[np.int64]
     states: Array
-    speed_scales: list[tuple[int, float]]
+    speed_limits: list[tuple[int, SpeedLimit]]
     notes: list[str] = field(default_factory=list)
 
     def state_at(self, stamp: int) -> Array | None:
@@ -121,7 +122,7 @@ def read_run(bag: Bag) -> RecordedRun:
         _ticks(bag, names, notes),
         np.array(stamps, dtype=np.int64)[order],
         np.array(states, dtype=np.float64).reshape(len(stamps), len(names))[order],
-        [(received, float(message.data)) for received, message in bag.messages("speed_scale")],
+        _speed_limits(bag),
         notes,
     )
 
@@ -150,6 +151,15 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
         runtime = before[-1] if before else of_its_own[0][1] if of_its_own else Runtime(guidance=guidance)
         chunks.append(RecordedChunk(**vars(chunk), runtime=runtime))
     return chunks
+
+
+def _speed_limits(bag: Bag) -> list[tuple[int, SpeedLimit]]:
+    limits = [(at, SpeedLimit(OPERATOR, float(m.data) / 100.0)) for at, m in bag.messages("speed_scale")]
+    for at, m in bag.messages("speed_limit"):
+        if m.source != OPERATOR:
+            stamp = stamp_ns(m.header.stamp) or at
+            limits.append((at, SpeedLimit(m.source, float(m.percent) / 100.0, m.reason, stamp, float(m.valid_for))))
+    return sorted((entry for entry in limits if not entry[1].problem), key=lambda entry: entry[0])
 
 
 def _ticks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[ExecutorTick]:

@@ -12,7 +12,7 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import BagWriter, message_types
-from swiftvla_ros.motion import ChunkExecutor, JointChunk
+from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
@@ -74,7 +74,7 @@ class Run:
         if command is not None:
             self.arm = self.arm + 0.3 * (command.position - self.arm)
         core = self.core
-        told = (core.mode, core.reason, core.accepted, core.refused)
+        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken)
         resting = command is None or not (command.velocity.any() or command.acceleration.any())
         self._ticked_ns, self._command = self.ns, command
         # As the node: every tick in motion, and every 50 ms at rest.
@@ -108,6 +108,9 @@ class Run:
             "acceleration_clamps": core.acceleration_clamps.astype(np.uint64),
             "limit_excess": core.limit_excess,
             "speed_scale": core.speed_scale,
+            "speed_limit_source": core.speed_limits.binding.source if core.speed_limits.binding else "",
+            "speed_limit_reason": core.speed_limits.binding.reason if core.speed_limits.binding else "",
+            "speed_limits_taken": core.speed_limits.taken,
             "shadow": False,
             "commanded_position": np.zeros(0) if command is None else command.position.copy(),
             "tracking_error": core.tracking_error.copy(),
@@ -154,6 +157,13 @@ class Run:
         """Change the speed."""
         self.core.set_speed_scale(percent / 100)
         self.writer.write_message("/speed_scale", self.types["std_msgs/msg/Float64"](percent), self.ns)
+
+    def limit(self, source: str, percent: float, valid_s: float = 0.0, *, late_ms: int = 0) -> None:
+        """Let a monitor limit the speed; the recorder hears of it ``late_ms`` after the executor."""
+        self.core.speed_limits.set(SpeedLimit(source, percent / 100, "a hand is near", self.ns, valid_s))
+        kind = self.types["swiftvla_ros/msg/SpeedLimit"]
+        message = kind(self.header(self.ns), source, percent, "a hand is near", valid_s)
+        self.writer.write_message("/speed_limit", message, self.ns + late_ms * 1_000_000)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,20 @@ def slower(run) -> None:
     run.spin(2500)
 
 
+def monitored(run) -> None:
+    """A monitor slows the arm, says so again, dies and is forgotten; the operator's slider moves beside it."""
+    run.spin(300)
+    for k, offset in enumerate((0.2, 0.3, -0.1, 0.25, 0.1)):
+        run.offer(run.contract.rest + offset)
+        if k in (1, 2):
+            run.limit("hand watch", 30.0, 0.25, late_ms=40)
+            run.spin(60)
+            run.scale(80.0 if k == 1 else 100.0)
+        run.spin(200)
+    run.limit("door", 50.0)
+    run.spin(2500)
+
+
 def stopped(run) -> None:
     """Stop in motion, start again, follow another chunk; then an emergency stop and a reset."""
     run.spin(200)
@@ -79,7 +93,7 @@ def refused(run) -> None:
     run.spin(1500)
 
 
-@pytest.mark.parametrize("story", [moving, slower, stopped, refused])
+@pytest.mark.parametrize("story", [moving, slower, monitored, stopped, refused])
 def test_every_command_comes_out_again(record: Callable[..., CommandComparison], story: Callable[..., None]) -> None:
     """Protects the executor's determinism: the same inputs at the same times give the same bits, whatever happened."""
     found = record(story)

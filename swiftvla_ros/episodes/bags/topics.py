@@ -33,6 +33,7 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         RecordedTopic("policy_state", "swiftvla_ros/msg/PolicyState"),
         RecordedTopic("task_verdict", "swiftvla_ros/msg/TaskVerdict"),
         RecordedTopic("speed_scale", "std_msgs/msg/Float64"),
+        RecordedTopic("speed_limit", "swiftvla_ros/msg/SpeedLimit"),
         RecordedTopic("shadow/predicted", "trajectory_msgs/msg/JointTrajectory"),
         RecordedTopic("shadow/error", "sensor_msgs/msg/JointState"),
         RecordedTopic("geometry_features", "swiftvla_ros/msg/GeometryFeatures"),

@@ -13,6 +13,7 @@ from swiftvla_ros.motion.following.path_clock import PathClock, RealTime, path_s
 from swiftvla_ros.motion.planning.chunk_planner import PlannedChunk
 from swiftvla_ros.motion.planning.motion_plan import LONGEST_SLOW_DOWN_S
 from swiftvla_ros.motion.planning.reference import Reference
+from swiftvla_ros.motion.speed_limits import SpeedLimits
 from swiftvla_ros.motion.state_machine import Facts
 
 Array = NDArray[np.float64]
@@ -36,18 +37,15 @@ class PathFollower:
         Real time ↔ path time.
     reference
         What is followed; None while nothing is, and the arm brakes or rests.
-    scale
-        The speed scale that is wanted.
     """
 
-    def __init__(self, limits: Limits, tick_s: float) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, tick_s: float, speed_limits: SpeedLimits) -> None:
+        self._limits, self._speed_limits = limits, speed_limits
         self._tick_ns = round(tick_s * NS)
         self.limiter = Limiter(limits, tick_s)
         self._longest_stop_ns = round(self.limiter.longest_stop_s * NS)
         self.clock = PathClock()
         self.reference: Reference | None = None
-        self.scale = 1.0
         self._braked_ns: int | None = None  # since when path time itself slows down to a halt
 
     @property
@@ -71,7 +69,7 @@ class PathFollower:
     def wind(self, now_ns: int) -> None:
         """Make path time run at the wanted scale, where nothing is followed that this could disturb."""
         if self.reference is None:
-            self.clock.restart(now_ns, self.scale)
+            self.clock.restart(now_ns, self._speed_limits.scale)
 
     def follow(self, planned: PlannedChunk) -> None:
         """Follow a plan, from the state that it was planned from on."""
@@ -89,14 +87,14 @@ class PathFollower:
         """Let path time go over to the wanted scale, from the last command on. What slows down goes on so."""
         clock = self.clock
         if not clock.running:
-            clock.restart(last_ns, self.scale)
+            clock.restart(last_ns, self._speed_limits.scale)
         clock.settle(last_ns)
-        if clock.target == self.scale:
+        if clock.target == self._speed_limits.scale:
             return
         if self.reference is None:
-            clock.restart(last_ns, self.scale)
+            clock.restart(last_ns, self._speed_limits.scale)
         elif not slowing:
-            self._change_rate(last_ns, self.scale, self.reference)
+            self._change_rate(last_ns, self._speed_limits.scale, self.reference)
 
     def slow_down(self, now_ns: int, last_ns: int) -> None:
         """Slow down along the path: on the plan where it runs at full speed, else by path time itself."""

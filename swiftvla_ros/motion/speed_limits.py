@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast the arm may go along its path: the lowest of the limits that operator and monitors have set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from swiftvla_ros.motion.chunk import NS
+
+OPERATOR = "operator"
+"""The source that the ``speed_scale`` topic is."""
+
+
+@dataclass(frozen=True)
+class SpeedLimit:
+    """What one source allows.
+
+    Attributes
+    ----------
+    source
+        Who.
+    scale
+        Highest share of the planned speed, 0 … 1; 1 limits nothing.
+    reason
+        Why, for people.
+    stamp_ns, valid_for_s
+        It counts for so long after that time; 0: until it is replaced.
+    """
+
+    source: str
+    scale: float
+    reason: str = ""
+    stamp_ns: int = 0
+    valid_for_s: float = 0.0
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it; empty where nothing is."""
+        if not self.source:
+            return "source is empty"
+        if not 0.0 <= self.scale <= 1.0:
+            return f"{100 * self.scale:g} is not a number from 0 to 100 (%)"
+        return "" if 0.0 <= self.valid_for_s < math.inf else f"valid_for is {self.valid_for_s}, not 0 or more seconds"
+
+
+class SpeedLimits:
+    """The newest limit of each source.
+
+    Attributes
+    ----------
+    scale
+        The lowest.
+    taken
+        Count of limits that were taken in.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[str, SpeedLimit] = {}
+        self.scale = 1.0
+        self.taken = 0
+
+    @property
+    def binding(self) -> SpeedLimit | None:
+        """The limit that slows the arm most; None where none does."""
+        lowest = min(self._limits.values(), key=lambda limit: (limit.scale, limit.source), default=None)
+        return None if lowest is None or lowest.scale == 1.0 else lowest
+
+    def set(self, limit: SpeedLimit) -> bool:
+        """Replace what its source had set; False, and nothing changes, where something is wrong with it."""
+        if limit.problem:
+            return False
+        self._limits[limit.source] = limit
+        self.taken += 1
+        self._settle()
+        return True
+
+    def expire(self, now_ns: int) -> None:
+        """Forget what is no longer valid. What is stamped later than now, as by a clock that went back, begins now."""
+        for limit in [limit for limit in self._limits.values() if limit.valid_for_s]:
+            if limit.stamp_ns > now_ns:
+                self._limits[limit.source] = replace(limit, stamp_ns=now_ns)
+            elif now_ns - limit.stamp_ns > limit.valid_for_s * NS:
+                del self._limits[limit.source]
+                self._settle()
+
+    def _settle(self) -> None:
+        self.scale = min((limit.scale for limit in self._limits.values()), default=1.0)
