@@ -115,8 +115,8 @@ def read_chunk(message: Any, received_ns: int = 0) -> ChunkMessage:
 class ExecutorTick:
     """One control tick, as ``ExecutorState`` tells it; the arrays are [J], empty where the message has none.
 
-    Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64. ``speed_limits_taken`` is
-    None in bags of before the executor told of it.
+    Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64.
+    ``speed_limits_taken`` is None in bags of before the executor told of it.
     """
 
     stamp_ns: int
