@@ -52,6 +52,8 @@ def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
     kept |= {film_topic(camera): stamps for camera, stamps in films.items()}
     names = {topic: name for name in kept if (topic := bag.topic(name)) is not None}
     with BagWriter(folder, bag.contract, compression="zstd", provenance=_provenance(bag)) as writer:
+        for topic in names:  # as recorded: the messages may have other fields by now
+            writer.add_topic(topic, bag.channels[topic].msgtype, definition=bag.channels[topic])
         for raw in bag.raw(list(names)):
             stamps = kept[names[raw.topic]]
             if stamps is None or header_stamp_ns(raw.data) in stamps:

@@ -62,6 +62,7 @@ def rewrite(bag: Path, folder: Path, change: Rewrite) -> None:
         for raw in original.raw():
             data = change(raw)
             if data is not None:
+                writer.add_topic(raw.topic, raw.msgtype, definition=original.channels[raw.topic])
                 writer.write(raw.topic, raw.msgtype, raw.received_ns, data)
     shutil.copyfile(bag / "checkpoint.json", folder / "checkpoint.json")
 
