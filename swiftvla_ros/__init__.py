@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SwiftVLA robot policy on ROS 2: cameras and joints in, a limited smooth joint trajectory out.
 
-The rooms of the package, and what each may import, are held by ``test/test_rooms.py``.
+docs/architecture.md maps the rooms of the package; ``test/test_rooms.py`` holds what each may import.
 """
 
 from pkgutil import extend_path

@@ -167,10 +167,24 @@ def is_there(name: str) -> bool:
 def test_every_file_and_module_named_exists(page):
     """A page that leads a reader into the code leads to a file, folder or module that is there."""
     text = page.read_text()
-    paths = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)", text)
+    paths = [path for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]*)", text) if "NAME" not in path]
     names = re.findall(r"`(swiftvla_ros(?:\.[a-z_0-9]+)+)", text)
     messages = {
         f"swiftvla_ros/{path.stem}" for path in ROOT.glob("[a-z]*/*.*") if path.suffix in {".msg", ".srv", ".action"}
     }
     wrong = [path for path in paths if path not in messages and not (ROOT / path.rstrip(".")).exists()]
     assert wrong + [name for name in names if not is_there(name)] == []
+
+
+def test_the_map_is_the_codes_own():
+    """docs/architecture.md lists every folder with what its own docstring says."""
+    shown = re.findall(
+        r"^\| `([a-z_/]+)/` \| (.*) \|$", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE
+    )
+    package = ROOT / "swiftvla_ros"
+    told = {}
+    for path in package.rglob("__init__.py"):
+        folder = str(path.parent.relative_to(package))
+        if folder != "." and folder.partition("/")[0] not in {"msg", "srv", "action"}:
+            told[folder] = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+    assert dict(shown) == told

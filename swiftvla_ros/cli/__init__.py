@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``swiftvla`` command: one file per command, registered in :mod:`swiftvla_ros.cli.main`."""
+"""The ``swiftvla`` command: ``main`` registers what lies in ``commands``."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands' side of a live graph."""
+"""What several commands share that start, watch or speak to a live graph."""
