@@ -138,7 +138,7 @@ class RunLog:
         arrived = np.array([c.received_ns for c in run.chunks], np.int64)
         stages = [durations_s(CHAIN, c.stamps_ns()) for c in run.chunks]
         for name in CHAIN[:-1]:
-            self._columns(f"latency/{name}", arrived, np.array([_MS * s[name] for s in stages]))
+            self._columns(f"latency/{name}", arrived, np.array([_MS * s.get(name, np.nan) for s in stages]))
         followed = np.array([s.t_ns for s in run.seams], np.int64)
         total = np.array([_MS * 1e-9 * (s.t_ns - s.stamp_ns) for s in run.seams])
         self._columns("latency/camera_to_first_command", followed, total)
