@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.observation.observation import Observation
+from swiftvla_ros.policy.policy import Policy
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, PAN_AXIS_X_M, RING_M, SECTOR_RAD
 from swiftvla_ros.sim.data.collect import Recorder
 from swiftvla_ros.sim.evaluation.rollout import Conditions, roll_out
@@ -146,12 +148,12 @@ def test_a_recorded_episode_tells_its_stands_and_its_camera(contract: Contract) 
     np.testing.assert_allclose(episode.metadata["target_uv"], seen, atol=1e-6)
 
 
-class Still:
+class Still(Policy):
     """A policy that stays where it is."""
 
     step_s = 0.1
 
-    def infer(self, observation: Observation, *, noise: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    def infer(self, observation: Observation, *, noise: Any = None, executed: Any = None, planned: Any = None) -> Any:
         assert noise is None
         return np.tile(observation.state, (10, 1))
 
