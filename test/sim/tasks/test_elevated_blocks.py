@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -153,8 +152,7 @@ class Still(Policy):
 
     step_s = 0.1
 
-    def infer(self, observation: Observation, *, noise: Any = None, executed: Any = None, planned: Any = None) -> Any:
-        assert noise is None
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
         return np.tile(observation.state, (10, 1))
 
 
