@@ -8,19 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import LiveGraph
+from swiftvla_ros.cli.live.scenes import scenes_in_turn
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.tasks.registry import phrase, scene_for
-
-_START_TIMEOUT_S = 60.0
-_REST_TIMEOUT_S = 10.0
-# A reset scene falls into place, and the observation that showed the old one grows too old to be used.
-_SETTLE_S = 1.0
+from swiftvla_ros.sim.tasks.registry import scene_for
 
 
 @dataclass(frozen=True)
@@ -63,22 +56,11 @@ def roll_out_over_ros(
         SimulatedSystem(options, folder) as system,
         LiveGraph(check=system.check) as graph,
     ):
-        graph.wait_until_ready(contract, _START_TIMEOUT_S)
-        for index in range(episodes):
-            if index:
-                # The executor forgets where the arm was before the simulator puts it back to rest.
-                graph.wait_until_at_rest(_REST_TIMEOUT_S)
-                graph.trigger("trajectory_executor/reset")
-                graph.trigger("sim_robot/reset")
-            graph.spin(_SETTLE_S)
-            task = task_of_episode(index, verbs)
-            text = phrase(task, np.random.default_rng([seed + index, 4]))
+        for scene, task, text in scenes_in_turn(graph, contract, episodes, seed=seed, verbs=verbs):
             began = time.monotonic()
             outcome = graph.run_instruction(text, timeout_s)
             results.append(
-                RosEpisode(
-                    seed + index, task.verb, task.color, text, outcome.name, outcome.message, time.monotonic() - began
-                )
+                RosEpisode(scene, task.verb, task.color, text, outcome.name, outcome.message, time.monotonic() - began)
             )
             on_episode(results[-1])
     return results
