@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.geometry.config import GeometryConfig
 from swiftvla_ros.geometry.transformer import GeometryTransformer
 
@@ -25,7 +26,8 @@ def save_geometry(net: GeometryTransformer, folder: Path | str, card: str) -> No
     """Write a checkpoint folder, made if missing; ``card`` says what it was trained on and how well it does."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, partial)
     write_config_and_card(folder, net.config, card)
 
 

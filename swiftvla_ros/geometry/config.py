@@ -87,11 +87,6 @@ class GeometryConfig:
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     @property
-    def patches(self) -> int:
-        """Patch tokens of one image."""
-        return self.grid[0] * self.grid[1]
-
-    @property
     def special_tokens(self) -> int:
         """Tokens before the patches of a frame: the camera token and the registers."""
         return 1 + self.registers

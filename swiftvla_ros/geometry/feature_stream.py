@@ -80,6 +80,8 @@ class FeatureStream:
         between_blocks: Callable[[], None] | None = None,
     ) -> None:
         self._net = load_geometry(folder, device)
+        # Height and width of the images, px; a step is [tokens, dim].
+        self.image_size, self.tokens, self.dim = self._net.config.image_size, TOKENS, self._net.config.feature_dim
         self._device = torch.device(device)
         self._bfloat16 = precision == "bfloat16"
         self._heads = _MAPS if maps else ()
@@ -89,21 +91,6 @@ class FeatureStream:
         self._queue = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         if between_blocks is not None:
             self._wait_between_blocks(between_blocks)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images, px."""
-        return self._net.config.image_size
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a step."""
-        return TOKENS
-
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self._net.config.feature_dim
 
     def start(self, episodes: int, cache_steps: Sequence[int]) -> None:
         """Forget the past: the next step is the first of ``episodes`` streams, each with every K of ``cache_steps``."""

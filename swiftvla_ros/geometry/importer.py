@@ -11,13 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.geometry.checkpoint import WEIGHTS, build_on_meta, write_config_and_card
 from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
 
 # What the published networks have and this one has no use for: the point tracker, and DINOv2's token for pixels that
 # are masked in its own pretraining.
 UNUSED = ("track_head.", "aggregator.patch_embed.mask_token")
-_SHOWN = 8
 
 
 class GeometryImportError(ValueError):
@@ -68,12 +68,18 @@ def import_weights(
         with safe_open(weights, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             unused = tuple(name for name in shapes if name not in expected and name.startswith(UNUSED))
-            _account(weights, expected, {name: shape for name, shape in shapes.items() if name not in unused})
+            problems = tensor_problems(expected, {name: s for name, s in shapes.items() if name not in unused})
+            if problems:
+                raise GeometryImportError(
+                    f"{weights}: {some_of(problems)}. Is it the state dict of StreamVGGT or VGGT, in the dimensions of "
+                    "the configuration?"
+                )
             tensors = {name: file.get_tensor(name).to(dtype) for name in expected}
     except (OSError, SafetensorError) as error:
         raise GeometryImportError(f"{weights}: corrupt ({error}); download it again") from error
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as partial:
+        save_file(tensors, partial)
     write_config_and_card(folder, config, _card(weights, causal, unused))
     return ImportReport(imported=tuple(expected), unused=unused)
 
@@ -87,34 +93,6 @@ def _require_safetensors(weights: Path) -> None:
         'yourself: python -c "import torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone() for k, v in '
         f"torch.load('{weights}', map_location='cpu', weights_only=True).items()}}, '{converted}')\""
     )
-
-
-def _account(weights: Path, expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    """Every tensor once, in its shape."""
-    problems = [
-        *_listed("missing", sorted(set(expected) - set(found))),
-        *_listed("unknown", sorted(set(found) - set(expected))),
-        *_listed(
-            "of another shape",
-            [
-                f"{name} {list(found[name])}, not {list(shape)}"
-                for name, shape in expected.items()
-                if name in found and found[name] != shape
-            ],
-        ),
-    ]
-    if problems:
-        raise GeometryImportError(
-            f"{weights}: {'; '.join(problems)}. Is it the state dict of StreamVGGT or VGGT, in the dimensions of the "
-            "configuration?"
-        )
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}"]
 
 
 def _card(weights: Path, causal: bool, unused: tuple[str, ...]) -> str:

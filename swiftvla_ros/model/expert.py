@@ -21,6 +21,9 @@ from swiftvla_ros.model.attention import KeyValue, Rotation, attend, rotate, rot
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 
+# Of the flow time's sines and cosines.
+_MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
+
 
 class ActionLayout(NamedTuple):
     """Positions and masks of the action tokens over one prefix; the same for every denoising step."""
@@ -192,15 +195,13 @@ class ActionExpert(nn.Module):
         return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
-def time_embedding(
-    time: Float[Tensor, "*any"], width: int, min_period: float = 4e-3, max_period: float = 4.0
-) -> Float[Tensor, "*any d"]:
+def time_embedding(time: Float[Tensor, "*any"], width: int) -> Float[Tensor, "*any d"]:
     """Sines and cosines of the flow time with periods spaced evenly in their logarithm (openpi's ``posemb_sincos``).
 
     In float64, since the shortest period turns 250 times from noise to action.
     """
     fraction = torch.linspace(0, 1, width // 2, device=time.device, dtype=torch.float64)
-    period = min_period * (max_period / min_period) ** fraction
+    period = _MIN_PERIOD * (_MAX_PERIOD / _MIN_PERIOD) ** fraction
     phase = 2 * math.pi * time[..., None].double() / period
     return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.contract.hashing import file_blocks, sha256
 from swiftvla_ros.policy.checkpoint import (
     CONFIG,
@@ -95,9 +96,8 @@ def fingerprint(checkpoint: Checkpoint | Path | str) -> Fingerprint:
 def write_fingerprint(checkpoint: Checkpoint | Path | str, file: Path) -> None:
     """Write a checkpoint's fingerprint as JSON, whole or not at all; raises CheckpointError and OSError."""
     data = {"format": _FORMAT, **asdict(fingerprint(checkpoint))}
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    with whole_file(file) as partial:
+        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_fingerprint(file: Path) -> Fingerprint:

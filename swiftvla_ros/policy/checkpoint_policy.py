@@ -55,77 +55,33 @@ def load_policy(
 
 
 class CheckpointPolicy(Policy):
-    """A loaded checkpoint."""
+    """A loaded checkpoint; a chunk's columns are ``joint_names``, the contract's order."""
 
     def __init__(
         self, checkpoint: Checkpoint, contract: Contract, runtime: PolicyRuntime, options: RuntimeOptions
     ) -> None:
-        self._checkpoint = checkpoint
-        self._contract = contract
-        self._runtime = runtime
-        self._options = options
+        self._checkpoint, self._contract, self._runtime, self._options = checkpoint, contract, runtime, options
+        network = checkpoint.model
+        self.checkpoint_sha256, self.step_s = checkpoint.sha256, checkpoint.step_s
+        self.camera_names, self.joint_names, self.horizon = (
+            checkpoint.camera_names,
+            contract.joint_names,
+            network.horizon,
+        )
+        self.device, self.precision, self.threads = runtime.device, options.precision, runtime.threads
+        self.guidance = options.guidance
+        if self.guidance == "trained":
+            self.max_executed_rows = network.max_delay_steps
+        else:
+            self.max_executed_rows = 0 if self.guidance == NO_GUIDANCE else self.horizon - 1
         self._coding = ActionCoding.of(contract, checkpoint.action_kind)
-        text = checkpoint.model.text
+        text = network.text
         self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, text.max_tokens)
-        if self._tokenizer.vocab_size > text.vocab_size:
-            raise CheckpointError(
-                f"{checkpoint.tokenizer}: has {self._tokenizer.vocab_size} ids, the network {text.vocab_size}"
-            )
+        if (ids := self._tokenizer.vocab_size) > text.vocab_size:
+            raise CheckpointError(f"{checkpoint.tokenizer}: has {ids} ids, the network {text.vocab_size}")
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
         self._to_contract = np.argsort(self._to_policy)
-
-    @property
-    def checkpoint_sha256(self) -> str:
-        """Names the checkpoint in every chunk."""
-        return self._checkpoint.sha256
-
-    @property
-    def horizon(self) -> int:
-        """Rows of a chunk."""
-        return self._checkpoint.model.horizon
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows, s."""
-        return self._checkpoint.step_s
-
-    @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Columns of a chunk: the contract's order."""
-        return self._contract.joint_names
-
-    @property
-    def camera_names(self) -> tuple[str, ...]:
-        """The cameras that are read."""
-        return self._checkpoint.camera_names
-
-    @property
-    def device(self) -> str:
-        """Where the network runs."""
-        return self._runtime.device
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in: "float32" or "bfloat16"."""
-        return self._options.precision
-
-    @property
-    def threads(self) -> int:
-        """Threads that it computes with on a CPU; another number rounds otherwise."""
-        return self._runtime.threads
-
-    @property
-    def guidance(self) -> str:
-        """How chunks continue what will have been executed: "none", "vjp", "identity" or "trained"."""
-        return self._options.guidance
-
-    @property
-    def max_executed_rows(self) -> int:
-        """Most rows of a chunk that :meth:`infer` takes as executed; one row at least is left to predict."""
-        if self.guidance == "trained":
-            return self._checkpoint.model.max_delay_steps
-        return 0 if self.guidance == NO_GUIDANCE else self.horizon - 1
 
     def sample_noise(self, seed: int) -> NDArray[np.float32]:
         """The initial noise of a chunk, float32 [H, A], the same for the same seed."""

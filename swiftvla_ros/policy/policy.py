@@ -17,44 +17,22 @@ class Policy(Protocol):
     What is not abstract here is how the simplest policy does it: one without guidance that needs no warming up.
     """
 
-    @property
-    def checkpoint_sha256(self) -> str:
-        """Names in every chunk what it was computed by."""
-        return ""
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows, s."""
-
-    @property
-    def camera_names(self) -> tuple[str, ...]:
-        """The cameras that are read."""
-        return ()
-
-    @property
-    def device(self) -> str:
-        """Where chunks are computed."""
-        return ""
-
-    @property
-    def precision(self) -> str:
-        """What they are computed in: "float32", "bfloat16"; empty where nothing is computed."""
-        return ""
-
-    @property
-    def threads(self) -> int:
-        """Threads that a CPU computes with; another number rounds otherwise."""
-        return 0
-
-    @property
-    def guidance(self) -> str:
-        """How chunks continue what will have been executed: "none", "vjp", "identity" or "trained"."""
-        return NO_GUIDANCE
-
-    @property
-    def max_executed_rows(self) -> int:
-        """Most rows of a chunk that :meth:`infer` takes as executed."""
-        return 0
+    # Names in every chunk what it was computed by.
+    checkpoint_sha256: str = ""
+    # Time between two rows, s.
+    step_s: float
+    # The cameras that are read.
+    camera_names: tuple[str, ...] = ()
+    # Where chunks are computed.
+    device: str = ""
+    # What they are computed in: "float32", "bfloat16"; empty where nothing is computed.
+    precision: str = ""
+    # Threads that a CPU computes with; another number rounds otherwise.
+    threads: int = 0
+    # How chunks continue what will have been executed: "none", "vjp", "identity" or "trained".
+    guidance: str = NO_GUIDANCE
+    # Most rows of a chunk that `infer` takes as executed; one row at least is left to predict.
+    max_executed_rows: int = 0
 
     def sample_noise(self, seed: int) -> NDArray[np.float32] | None:  # noqa: ARG002
         """The initial noise of a chunk, float32 [H, A], the same for the same seed; None: chunks need none."""
@@ -86,7 +64,7 @@ class Policy(Protocol):
             From :meth:`sample_noise`; None is seed 0.
         executed
             What will have been commanded by the time that the chunk arrives: its rows 0 to d-1 as absolute positions
-            [d, J], rad (or m), contract order; at most :attr:`max_executed_rows`. None: nothing is known.
+            [d, J], rad (or m), contract order; at most ``max_executed_rows``. None: nothing is known.
         planned
             What would be commanded next, without this chunk: the rows from d on [n, J]. "vjp" and "identity" lead over
             from it softly; "trained" doesn't read it.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from swiftvla_ros.contract.files import some_of, tensor_problems
 from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
@@ -184,11 +185,7 @@ def _fill(module: Module, path: Path, dtype: torch.dtype) -> Module:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
-    problems = [f"missing {name}" for name in expected if name not in shapes]
-    problems += [f"unknown {name}" for name in shapes if name not in expected]
-    for name in shapes.keys() & expected.keys():
-        if shapes[name] != expected[name]:
-            problems.append(f"{name} has shape {list(shapes[name])}, expected {list(expected[name])}")
+    problems = tensor_problems(expected, shapes)
     weights: dict[str, torch.Tensor] = {}
     if not problems:
         for name, tensor in _read(path, list(expected)):
@@ -197,8 +194,7 @@ def _fill(module: Module, path: Path, dtype: torch.dtype) -> Module:
             target = torch.float32 if name.startswith(_ALWAYS_FLOAT32) else dtype
             weights[name] = tensor.to(target, copy=True)
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{path}: {'; '.join(sorted(problems)[:5])}{more}")
+        raise CheckpointError(f"{path}: {some_of(problems)}")
     module.load_state_dict(weights, assign=True)
     return module.eval().requires_grad_(False)
 

@@ -42,25 +42,18 @@ class RecordedPolicy(Policy):
         self._chunks: dict[str, list[RecordedChunk]] = {}
         for chunk in read_run(opened).chunks:
             self._chunks.setdefault(chunk.instruction, []).append(chunk)
-        self._given = next(iter(self._chunks.values()))[0]
+        self._give(next(iter(self._chunks.values()))[0])
         self._next = 0
         if absent := sorted(set(self.camera_names) - set(contract.camera_names)):
             raise BagError(f"{bag}: chunks were read from cameras {absent}, which {contract.path} doesn't have")
 
-    @property
-    def checkpoint_sha256(self) -> str:
-        """Says that the newest chunk was recorded, and what it was computed by then."""
-        return f"recorded:{self._given.checkpoint_sha256}"
-
-    @property
-    def camera_names(self) -> tuple[str, ...]:
-        """The cameras that the recorded policy read: inference waits for them here, too."""
-        return tuple(self._given.image_stamps)
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows, s."""
-        return self._given.step_ns / 1e9
+    def _give(self, chunk: RecordedChunk) -> NDArray[np.float64]:
+        self._given = chunk
+        # Says that the newest chunk was recorded, and what it was computed by then.
+        self.checkpoint_sha256 = f"recorded:{chunk.checkpoint_sha256}"
+        # Inference waits for the cameras that the recorded policy read, here, too.
+        self.camera_names, self.step_s = tuple(chunk.image_stamps), chunk.step_ns / 1e9
+        return chunk.positions[:, self._columns]
 
     def check_instruction(self, text: str) -> str:
         """The instruction; raises InstructionError for one that the bag has no chunks of."""
@@ -74,6 +67,5 @@ class RecordedPolicy(Policy):
         chunks = self._chunks[self.check_instruction(observation.instruction)]
         if self._given.instruction != chunks[0].instruction:
             self._next = 0
-        self._given = chunks[self._next % len(chunks)]
         self._next += 1
-        return self._given.positions[:, self._columns]
+        return self._give(chunks[(self._next - 1) % len(chunks)])

@@ -39,7 +39,7 @@ class InverseKinematics:
         self._low = contract.limits.min_position[:_ARM]
         self._high = contract.limits.max_position[:_ARM]
 
-    def solve(self, xyz: Array, tool: Array | None = None, pitch: float = PITCH_RAD) -> Array:
+    def solve(self, xyz: Array, tool: Array | None = None) -> Array:
         """Arm joints that put a tool point at a target.
 
         Parameters
@@ -48,8 +48,6 @@ class InverseKinematics:
             Target [3], m, base frame.
         tool
             The point of the hand [3], m, in the end effector's frame; the end effector itself by default.
-        pitch
-            Approach angle below the horizontal, rad.
 
         Returns
         -------
@@ -63,18 +61,19 @@ class InverseKinematics:
         """
         offset = np.zeros(3) if tool is None else np.asarray(tool, dtype=np.float64)
         for nominal in _NOMINALS:
-            q = self._iterate(nominal, xyz, offset, pitch)
+            q = self._iterate(nominal, xyz, offset)
             if q is not None:
                 return q
-        raise OutOfReachError(f"the hand cannot reach {np.round(xyz, 3).tolist()} m at {np.degrees(pitch):.0f}° pitch")
+        pitch = np.degrees(PITCH_RAD)
+        raise OutOfReachError(f"the hand cannot reach {np.round(xyz, 3).tolist()} m at {pitch:.0f}° pitch")
 
-    def _iterate(self, nominal: Array, xyz: Array, offset: Array, pitch: float) -> Array | None:
+    def _iterate(self, nominal: Array, xyz: Array, offset: Array) -> Array | None:
         """Newton's iteration from ``nominal`` [5], turned to the target; None where it ends outside the limits."""
         q = nominal.copy()
         q[0] = -np.arctan2(xyz[1], xyz[0] - 0.04)
         steps = np.concatenate([np.zeros((1, _ARM)), np.eye(_ARM) * _DIFFERENCE])
         for _ in range(30):
-            residuals = self._residual(q + steps, xyz, offset, pitch)
+            residuals = self._residual(q + steps, xyz, offset)
             residual = residuals[0]
             if np.abs(residual).max() < 1e-8:
                 break
@@ -84,10 +83,10 @@ class InverseKinematics:
             return None
         return q
 
-    def _residual(self, q: Array, xyz: Array, offset: Array, pitch: float) -> Array:
+    def _residual(self, q: Array, xyz: Array, offset: Array) -> Array:
         """Position error (m), approach angle error and roll error of ``q`` [N, 5]: [N, 5]."""
         full = np.concatenate([q, np.zeros((len(q), 1))], axis=1)
         pose = self._chain.pose(full)
         tool = pose[:, :3, 3] + pose[:, :3, :3] @ offset
-        angle = pose[:, 2, 2] + np.sin(pitch)
+        angle = pose[:, 2, 2] + np.sin(PITCH_RAD)
         return np.concatenate([tool - xyz, angle[:, None], pose[:, 2, 0][:, None]], axis=1)

@@ -6,9 +6,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from swiftvla_ros.contract import Contract
 
 Result = TypeVar("Result")
 
@@ -53,3 +56,41 @@ def run_jobs(
             finally:
                 for future in futures:
                     future.cancel()
+
+
+def render_shards(
+    render: Callable[[Path, int, int, int, Path], None],
+    out_dir: Path,
+    kind: str,
+    count: int,
+    size: int,
+    *,
+    workers: int,
+    seed: int,
+    contract: Contract,
+    progress: bool,
+) -> list[Path]:
+    """Render ``count`` scenes into files of ``size`` each; files that are there already are kept.
+
+    Parameters
+    ----------
+    render
+        Is given the file, the number of its first scene, how many, the seed, and the contract's path.
+    out_dir
+        Folder of the files ``<kind>_<number>.safetensors``.
+    seed
+        The same seed gives the same scenes, whatever the number of workers.
+    contract
+        The simulated robot's.
+    workers, progress
+        As for :func:`run_jobs`.
+    """
+    paths = [out_dir / f"{kind}_{index:05d}.safetensors" for index in range(-(-count // size))]
+    jobs = [
+        (path, index * size, min(size, count - index * size), seed, contract.path)
+        for index, path in enumerate(paths)
+        if not path.exists()
+    ]
+    for _ in run_jobs(render, jobs, workers=workers, title=f"rendering {kind}", progress=progress):
+        pass
+    return paths

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,9 +97,7 @@ class SimWorld:
     def __enter__(self) -> SimWorld:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -115,7 +112,6 @@ class SimWorld:
         *,
         layout: SceneLayout | None = None,
         arm: Array | None = None,
-        randomise: bool = True,
         distractors: int = 0,
         setup: SceneSetup | None = None,
     ) -> None:
@@ -124,13 +120,11 @@ class SimWorld:
         Parameters
         ----------
         seed
-            Decides everything that is random: the same seed gives the same scene.
+            Decides everything that is random, light, table shade and block hue included: the same gives the same scene.
         layout
             Where things lie; drawn from the seed by default.
         arm
             Joint positions [J], rad; the contract's rest pose by default.
-        randomise
-            Vary light, table shade and block hue a little.
         distractors
             Number (0…3) of other objects put on the table. They have no collision shape.
         setup
@@ -166,7 +160,7 @@ class SimWorld:
             fixture.quat[:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
         self._place_front_camera(setup.front_pose)
         self._place_distractors(look_rng, distractors)
-        self._paint(look_rng if randomise else None)
+        self._paint(look_rng)
         self.command(pose)
         mujoco.mj_forward(self._model, self._data)
 
@@ -304,23 +298,20 @@ class SimWorld:
                     body.quat[:] = [np.cos(angle / 2), 0, 0, np.sin(angle / 2)]
                     break
 
-    def _paint(self, rng: np.random.Generator | None) -> None:
+    def _paint(self, rng: np.random.Generator) -> None:
         rgba = self._plain_rgba.copy()
-        light = self._plain_light.copy()
-        if rng is not None:
-            light = light * rng.uniform(0.8, 1.25, (len(light), 1))
-            table = self._model.geom("table").id
-            rgba[table, :3] = rng.uniform(0.35, 0.7) + rng.uniform(-0.06, 0.06, 3)
-            for geom in self._block_geom:
-                rgba[geom, :3] = np.clip(rgba[geom, :3] * rng.uniform(0.85, 1.15) + rng.uniform(-0.05, 0.05, 3), 0, 1)
-            for name in _DISTRACTORS:
-                geom = self._model.body(name).geomadr[0]
-                rgba[geom, :3] = _DISTRACTOR_RGB[rng.integers(len(_DISTRACTOR_RGB))]
-            # Last, so that scenes without stands look as they did before there were any.
-            for color in COLORS:
-                rgba[self._model.body(f"stand_{color}").geomadr[0], :3] = rng.uniform(*_STAND_SHADE)
+        table = self._model.geom("table").id
+        self._model.light_diffuse[:] = self._plain_light * rng.uniform(0.8, 1.25, (len(self._plain_light), 1))
+        rgba[table, :3] = rng.uniform(0.35, 0.7) + rng.uniform(-0.06, 0.06, 3)
+        for geom in self._block_geom:
+            rgba[geom, :3] = np.clip(rgba[geom, :3] * rng.uniform(0.85, 1.15) + rng.uniform(-0.05, 0.05, 3), 0, 1)
+        for name in _DISTRACTORS:
+            geom = self._model.body(name).geomadr[0]
+            rgba[geom, :3] = _DISTRACTOR_RGB[rng.integers(len(_DISTRACTOR_RGB))]
+        # Last, so that scenes without stands look as they did before there were any.
+        for color in COLORS:
+            rgba[self._model.body(f"stand_{color}").geomadr[0], :3] = rng.uniform(*_STAND_SHADE)
         self._model.geom_rgba[:] = rgba
-        self._model.light_diffuse[:] = light
 
 
 def _has_joint(model: mujoco.MjModel, name: str) -> bool:

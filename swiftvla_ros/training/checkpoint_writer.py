@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from swiftvla_ros.contract import ActionCoding, Contract
+from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.contract.store import store_contract
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary, Objective
@@ -111,21 +112,15 @@ def _fill(path: Path, module: nn.Module) -> tuple[str, ...]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
     expected = module.state_dict()
-    there = set(_parts(weights))
-    # What this network has no part for (a 4D branch that is left out now) is left behind.
-    weights = {name: value for name, value in weights.items() if name.partition(".")[0] in _parts(expected)}
-    wrong = [
-        name
-        for name, value in expected.items()
-        if name.partition(".")[0] in there and (name not in weights or weights[name].shape != value.shape)
-    ]
-    wrong += [name for name in weights if name not in expected]
-    if wrong:
-        raise CheckpointError(
-            f"{path}: tensors {sorted(wrong)[:5]} don't fit this network; start from a checkpoint of the same preset"
-        )
+    there, own = set(_parts(weights)), _parts(expected)
+    # What this network has no part for (a 4D branch that is left out now) is left behind, and what it has a part for
+    # that the file lacks keeps its random weights.
+    weights = {name: value for name, value in weights.items() if name.partition(".")[0] in own}
+    needed = {name: tuple(value.shape) for name, value in expected.items() if name.partition(".")[0] in there}
+    if wrong := tensor_problems(needed, {name: tuple(value.shape) for name, value in weights.items()}):
+        raise CheckpointError(f"{path}: {some_of(wrong)}; start from a checkpoint of the same preset")
     module.load_state_dict({**expected, **{name: value.float() for name, value in weights.items()}})
-    return tuple(part for part in _parts(expected) if part not in there)
+    return tuple(part for part in own if part not in there)
 
 
 def write_description(
@@ -155,9 +150,6 @@ def write_description(
 
 
 def _save(path: Path, module: nn.Module, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda _: True) -> None:
-    partial = path.with_suffix(".partial")
     weights = module.state_dict().items()
-    save_file({k: v.detach().cpu().to(dtype).contiguous() for k, v in weights if wanted(k)}, partial)
-    # safetensors makes files that only their owner reads.
-    partial.chmod((path.parent / files.CONFIG).stat().st_mode)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file({k: v.detach().cpu().to(dtype).contiguous() for k, v in weights if wanted(k)}, partial)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -134,8 +134,9 @@ def command(
     from swiftvla_ros.model.config import GeometryBranchConfig
     from swiftvla_ros.policy import CheckpointError
     from swiftvla_ros.policy.normalization import StatisticsError
+    from swiftvla_ros.training.loop import TrainingRun
     from swiftvla_ros.training.progress import TrainingProgress, validation_line
-    from swiftvla_ros.training.stages import PolicyStart, StageRun, train_policy
+    from swiftvla_ros.training.stages import PolicyStart, train_policy
 
     def geometry(dim: int, tokens: int) -> GeometryBranchConfig:
         return GeometryBranchConfig(dim, tokens, mask_4d, mask_2d, mask_2d_ramp_steps, reconstruct)
@@ -143,7 +144,7 @@ def command(
     progress = TrainingProgress(f"policy, stage {stage}")
     try:
         folder = scenes_folder(out, scenes, scenes_dir)
-        run = StageRun(out, folder, load_contract(robot), options, processes, device)
+        run = TrainingRun(out, folder, load_contract(robot), options, processes, device)
         start = PolicyStart(episodes, init, preset, teacher_targets, geometry, max_delay_steps)
         result = train_policy(run, start, progress.report)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
@@ -152,7 +153,7 @@ def command(
         print(validation_line(result.last))
         print(f"{result.out}: {result.last.step} steps in {result.last.seconds:.0f} s")
         if json_file is not None:
-            figures = {"out": str(result.out), **result.facts, **result.last.to_json()}
+            figures = {"out": str(result.out), **result.facts, **asdict(result.last)}
             json_file.parent.mkdir(parents=True, exist_ok=True)
             json_file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

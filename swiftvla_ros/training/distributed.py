@@ -20,12 +20,15 @@ from torch.multiprocessing.spawn import start_processes
 from swiftvla_ros.training.options import Precision
 
 
-def fork_processes(work: Callable[[], None], processes: int, folder: Path) -> None:
-    """Run ``work`` in forked processes, which share all memory that was filled before.
+def run_processes(work: Callable[[], None], processes: int, folder: Path) -> None:
+    """Run ``work`` in forked processes, which share all memory that was filled before; a single one is this one.
 
     They find each other through a file in ``folder``, and an :class:`accelerate.Accelerator` made in ``work`` joins
     them. What one of them raises ends all, and is raised here.
     """
+    if processes == 1:
+        work()
+        return
     rendezvous = folder / f"rendezvous{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -43,9 +46,13 @@ def fork_processes(work: Callable[[], None], processes: int, folder: Path) -> No
         work()
         dist.destroy_process_group()
 
+    # OpenMP's threads would not survive the fork.
+    own_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         start_processes(run, nprocs=processes, start_method="fork")
     finally:
+        torch.set_num_threads(own_threads)
         rendezvous.unlink(missing_ok=True)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -40,13 +39,9 @@ class Report:
     validation: Validation | None = None
     final: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Report:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of ``dataclasses.asdict``."""
         validation = data["validation"]
         if validation is not None:
             gauges = validation["listening"]

@@ -12,6 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from swiftvla_ros.contract.files import whole_file
+
 STATE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")
 
@@ -27,13 +29,12 @@ def save_state(
             if moment in optimizer.state.get(parameter, {}):
                 tensors[f"optimizer.{moment}.{name}"] = optimizer.state[parameter][moment]
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "state.partial"
-    save_file(
-        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-        partial,
-        metadata={"facts": json.dumps(facts)},
-    )
-    partial.replace(folder / STATE)
+    with whole_file(folder / STATE) as partial:
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            partial,
+            metadata={"facts": json.dumps(facts)},
+        )
 
 
 def load_state(

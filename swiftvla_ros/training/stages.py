@@ -13,14 +13,13 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import list_scenes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
@@ -32,46 +31,14 @@ from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.batch_sampling import DELAYED_SHARE
-from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.loop import TrainingRun, hold_out
 from swiftvla_ros.training.report import Report, listens
 from swiftvla_ros.training.resume_state import STATE
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
 from swiftvla_ros.training.trainer import Data, build, run_distributed
 
-# A line of JSON for each step, in OUT/training.
-LOSSES_FILE = "losses.jsonl"
-# Share of the files that is held out for validation.
-_HELD_OUT = 0.05
 # Below this share of held-out scenes a policy would not listen.
 _LISTENS = 0.95
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """What a stage is run with.
-
-    Attributes
-    ----------
-    out
-        The checkpoint folder; the training state lies in its ``training`` folder until it is done.
-    scenes
-        Folder of grounding scenes; None trains without (a real robot has none).
-    contract
-        The robot.
-    options
-        How to train.
-    processes
-        Processes that are forked on a CPU; 0 is one per core, 1 forks none and joins those of a launcher.
-    device
-        "auto", "cpu" or "cuda".
-    """
-
-    out: Path
-    scenes: Path | None
-    contract: Contract
-    options: TrainOptions
-    processes: int = 0
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -116,7 +83,7 @@ class StageResult:
         return listens(self.last, _LISTENS)
 
 
-def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Report], None]) -> StageResult:
+def pretrain_grounding(run: TrainingRun, full_tokenizer: str, report: Callable[[Report], None]) -> StageResult:
     """Train the backbone on still scenes and write a grounding checkpoint."""
     config = swiftvla_nano(num_cameras=len(run.contract.cameras), joints=len(run.contract.joints))
     tokenizer = trim_tokenizer(full_tokenizer, config.text.vocab_size)
@@ -135,7 +102,7 @@ def pretrain_grounding(run: StageRun, full_tokenizer: str, report: Callable[[Rep
     return _run(run, make, finish, report, {})
 
 
-def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], None]) -> StageResult:
+def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report], None]) -> StageResult:
     """Train a policy on demonstrations and write a checkpoint."""
     targets = None if start.targets is None else TeacherTargets.open(start.targets)
     config = _config(run, start, targets)
@@ -154,11 +121,8 @@ def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], N
 
     def make() -> tuple[Objective, Data]:
         tokenize = _tokenizer(run, tokenizer, config)
-        # Files lie in the order of recording, where one layout is shown for several instructions: cut, don't shuffle.
-        cut = max(1, round(len(episodes) * (1 - _HELD_OUT)))
-        source = (run.contract, config, tokenize, targets, run.out / "training")
-        train = EpisodeSamples(episodes[:cut], *source)
-        held_out = EpisodeSamples(episodes[cut:] or episodes[-1:], *source)
+        source = (run.contract, config, tokenize, targets, run.folder)
+        train, held_out = (EpisodeSamples(part, *source) for part in hold_out(episodes))
         scenes, held_out_scenes = _scenes(run, config, tokenize)
         names = run.contract.joint_names
         states = [train.state] if scenes is None else [train.state, scenes.state]
@@ -179,44 +143,36 @@ def train_policy(run: StageRun, start: PolicyStart, report: Callable[[Report], N
 
 
 def _run(
-    run: StageRun,
+    run: TrainingRun,
     make: Callable[[], tuple[Objective, Data]],
     finish: Callable[[Objective, Report, dict[str, Any]], None],
     report: Callable[[Report], None],
     facts: dict[str, Any],
 ) -> StageResult:
-    device = run.device if run.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    processes = 1 if device != "cpu" else run.processes or os.cpu_count() or 1
-    if run.scenes is not None:
-        facts["scene shards"] = len(list_scenes(run.scenes))
-    facts["device"], facts["precision"] = device, run.options.precision
-    facts["processes"] = max(processes, int(os.environ.get("WORLD_SIZE", "1")))
+    if run.rendered is not None:
+        facts["scene shards"] = len(list_scenes(run.rendered))
+    facts["device"], facts["precision"] = run.used_device, run.options.precision
+    facts["processes"] = max(run.used_processes, int(os.environ.get("WORLD_SIZE", "1")))
     facts["began"] = time.strftime("%Y-%m-%d", time.gmtime())
-    result_file = run.out / "training" / "result.json"
-    if result_file.is_file():
-        raise CheckpointError(f"{run.out}: holds a finished checkpoint; choose another folder, or delete this one")
-    # A step that was run again after a kill is there twice.
-    losses_file = run.out / "training" / LOSSES_FILE
-    losses_file.parent.mkdir(parents=True, exist_ok=True)
+    run.begin()
     last: list[Report] = []
 
     def keep(line: Report) -> None:
         if line.validation is not None:
             last[:] = [line]
-        with losses_file.open("a") as file:
-            file.write(json.dumps(line.to_json()) + "\n")
+        run.log(line)
         report(line)
 
     def done(objective: Objective) -> None:
         finish(objective, last[0], facts)
-        result_file.write_text(json.dumps(last[0].to_json()))
-        (run.out / "training" / STATE).unlink()
+        run.result_file.write_text(json.dumps(asdict(last[0])))
+        (run.folder / STATE).unlink()
 
-    run_distributed(make, run.options, run.out / "training", keep, done, processes, device)
-    return StageResult(run.out, Report.from_json(json.loads(result_file.read_text())), facts)
+    run_distributed(run, make, keep, done)
+    return StageResult(run.out, Report.from_json(json.loads(run.result_file.read_text())), facts)
 
 
-def _config(run: StageRun, start: PolicyStart, targets: TeacherTargets | None) -> SwiftVLAConfig:
+def _config(run: TrainingRun, start: PolicyStart, targets: TeacherTargets | None) -> SwiftVLAConfig:
     """The network to train, checked against the robot."""
     contract = run.contract
     config = writer.read_config(start.checkpoint)
@@ -251,7 +207,7 @@ def _config(run: StageRun, start: PolicyStart, targets: TeacherTargets | None) -
     return replace(config, geometry=geometry, max_delay_steps=delay)
 
 
-def _check_targets(targets: TeacherTargets, run: StageRun) -> None:
+def _check_targets(targets: TeacherTargets, run: TrainingRun) -> None:
     absent = sorted(set(run.options.cache_steps) - set(targets.cache_steps))
     if absent:
         raise CheckpointError(
@@ -261,29 +217,24 @@ def _check_targets(targets: TeacherTargets, run: StageRun) -> None:
 
 
 def _scenes(
-    run: StageRun, config: SwiftVLAConfig, tokenize: InstructionTokenizer
+    run: TrainingRun, config: SwiftVLAConfig, tokenize: InstructionTokenizer
 ) -> tuple[SceneSamples | None, SceneSamples | None]:
-    if run.scenes is None:
+    if run.rendered is None:
         return None, None
-    paths = list_scenes(run.scenes)
-    cut = max(1, round(len(paths) * (1 - _HELD_OUT)))
-    return (
-        SceneSamples(paths[:cut], run.contract, config, tokenize),
-        SceneSamples(paths[cut:] or paths[-1:], run.contract, config, tokenize),
-    )
+    train, held_out = hold_out(list_scenes(run.rendered))
+    return SceneSamples(train, run.contract, config, tokenize), SceneSamples(held_out, run.contract, config, tokenize)
 
 
-def _tokenizer(run: StageRun, tokenizer: str, config: SwiftVLAConfig) -> InstructionTokenizer:
+def _tokenizer(run: TrainingRun, tokenizer: str, config: SwiftVLAConfig) -> InstructionTokenizer:
     run.out.mkdir(parents=True, exist_ok=True)
     path = run.out / files.TOKENIZER
     # Whole at any time: other processes of a launcher read it, too.
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    partial.write_text(tokenizer, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(tokenizer, encoding="utf-8")
     return InstructionTokenizer(path, config.text.max_tokens)
 
 
-def _card(title: str, run: StageRun, last: Report, facts: dict[str, Any]) -> str:
+def _card(title: str, run: TrainingRun, last: Report, facts: dict[str, Any]) -> str:
     validation = last.validation
     assert validation is not None
     options, gauges = run.options, validation.listening

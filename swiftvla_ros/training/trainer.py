@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,11 +19,11 @@ from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.image_preprocessing import to_network_range
 from swiftvla_ros.policy.normalization import Normalizer
 from swiftvla_ros.training.batch_sampling import Augmentation, Draws, draw_step
-from swiftvla_ros.training.distributed import fork_processes, join_processes
+from swiftvla_ros.training.distributed import join_processes, run_processes
 from swiftvla_ros.training.listening_metrics import Listening, listening
+from swiftvla_ros.training.loop import TrainingLoop, TrainingRun, learning_rate
 from swiftvla_ros.training.options import TrainOptions
-from swiftvla_ros.training.report import Report, Validation, listens
-from swiftvla_ros.training.resume_state import load_state, save_state
+from swiftvla_ros.training.report import Report, Validation
 from swiftvla_ros.training.samples import Batch, EpisodeSamples, Labels, SceneSamples
 
 # Frames from which the features' mean and deviation are taken.
@@ -48,14 +43,15 @@ class Data:
     action: Normalizer | None
 
 
-class Trainer:
-    """One process's share of a training run."""
+class Trainer(TrainingLoop[Objective]):
+    """The policy's training, and the grounding stage's."""
 
     def __init__(self, objective: Objective, data: Data, options: TrainOptions, device: str) -> None:
         config = objective.policy.config
         _freeze(objective, options, grounding_only=data.episodes is None)
         if options.gradient_checkpointing:
-            _checkpoint_gradients(objective)
+            # Every transformer layer computes its activations again in the backward pass.
+            objective.policy.backbone.checkpoint_layers = objective.policy.expert.checkpoint_layers = True
         # Without Fusion Tokens nothing reads the last text layer's output.
         accelerator = join_processes(device, options.precision, options.accumulate, find_unused=config.fusion is None)
         shares = accelerator.num_processes * options.accumulate
@@ -64,68 +60,14 @@ class Trainer:
                 f"--batch {options.batch} can't be shared by {accelerator.num_processes} processes in "
                 f"{options.accumulate} micro-batches; write a multiple of {shares}"
             )
-        self.accelerator: Accelerator = accelerator
-        self.config, self.data, self.options = config, data, options
-        self.device: torch.device = accelerator.device
-        # Only the main process validates and writes.
-        self.objective = objective.to(self.device)
-        self.average = copy.deepcopy(self.objective).eval() if accelerator.is_main_process else None
-        self.trained = _trained(self.objective)
-        self.averages = [] if self.average is None else _trained(self.average)
-        optimizer = torch.optim.AdamW(
+        super().__init__(objective, options, accelerator)
+        self.config, self.data = config, data
+        self.stored = torch.optim.AdamW(
             self.trained, lr=options.learning_rate, weight_decay=options.weight_decay, betas=options.betas, fused=True
         )
-        self.parallel, self.optimizer = accelerator.prepare(objective, optimizer)
+        self.parallel, self.optimizer = accelerator.prepare(objective, self.stored)
         weights = [getattr(options.weights, name) for name in LOSSES]
         self.weights = torch.tensor(weights, device=self.device)
-
-    def run(self, state_folder: Path, report: Callable[[Report], None]) -> Objective | None:
-        """Train to the end, resuming a state that lies in ``state_folder``.
-
-        Returns
-        -------
-        Objective | None
-            The averaged network, in the main process.
-        """
-        facts = load_state(state_folder, self.objective, self.average, self.optimizer.optimizer)
-        if facts is None:
-            facts = {"step": 0, "seconds": 0.0}
-            self._fit_standardizers()
-        elif self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-        first, spent = int(facts["step"]), float(facts["seconds"])
-        last, bar = self.options.steps, self.options.stop_when_listening
-        # The averaged copy is what is validated, so this stays as it is.
-        self.parallel.train()
-        began = time.monotonic()
-        for step in range(first, last):
-            losses = self.step(step)
-            done = step + 1
-            validates = done % self.options.validate_every == 0 or done == last
-            stop = False
-            if self.average is not None:
-                seconds = spent + time.monotonic() - began
-                rate = (done - first) * self.options.batch / (time.monotonic() - began)
-                line = Report(done, last, seconds, rate, losses)
-                if validates:
-                    line = dataclasses.replace(line, validation=self._validate(self.average))
-                    self._save(state_folder, {"step": done, "seconds": seconds})
-                    stop = bar is not None and listens(line, bar)
-                report(dataclasses.replace(line, final=stop or done == last))
-            if validates and self._agree(stop):
-                break
-        return self.average
-
-    def _save(self, folder: Path, facts: dict[str, Any]) -> None:
-        if self.accelerator.scaler is not None:
-            facts["scaler"] = self.accelerator.scaler.state_dict()
-        assert self.average is not None
-        save_state(folder, self.objective, self.average, self.optimizer.optimizer, facts)
-
-    def _agree(self, stop: bool) -> bool:
-        """What the main process says, in all processes."""
-        flag = torch.tensor([int(stop)], device=self.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
     def step(self, step: int) -> dict[str, float]:
         """Run one optimiser step and return the whole batch's losses by name."""
@@ -148,10 +90,7 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             sums += losses.sums.detach()
-        if self.average is not None:
-            decay = min(options.average_decay, (step + 1) / (step + 10))
-            with torch.no_grad():
-                torch._foreach_lerp_(self.averages, self.trained, 1 - decay)
+        self.follow(step)
         return _means(accelerator.reduce(sums, reduction="sum"), counts)
 
     def _sample(self, draws: Draws, *, held_out: bool = False) -> TrainingSample:
@@ -219,7 +158,7 @@ class Trainer:
         return ModelInput(images, text.to(device), present.to(device), state)
 
     @torch.no_grad()
-    def _fit_standardizers(self) -> None:
+    def prepare(self) -> None:
         """Take the reconstruction targets' statistics from the training data, alike in every process."""
         auxiliary, episodes = self.objective.auxiliary, self.data.episodes
         if auxiliary.reconstruct_4d is None or episodes is None:
@@ -242,7 +181,7 @@ class Trainer:
                 module.standardize_4d.fit(geometry)
 
     @torch.no_grad()
-    def _validate(self, average: Objective) -> Validation:
+    def validate(self, average: Objective) -> Validation:
         """Losses and gauges of the averaged network on held-out data, with noise that is the same every time."""
         with self.accelerator.autocast():
             losses = self._held_out_losses(average)
@@ -291,14 +230,6 @@ class Trainer:
         return listening(scenes, goal_keypoint, None if action is None else chunk)
 
 
-def learning_rate(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then cosine decay to a fiftieth."""
-    if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
-    progress = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
-    return options.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
 def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
     """The losses that were counted, by name."""
     means = (sums / counts.clamp(min=1)).tolist()
@@ -308,10 +239,6 @@ def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
 def _padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:
     tensor = torch.from_numpy(np.asarray(values, np.float32))
     return nn.functional.pad(tensor, (0, width - tensor.shape[-1]))
-
-
-def _trained(objective: Objective) -> list[Tensor]:
-    return [p for p in objective.parameters() if p.requires_grad]
 
 
 def _freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool) -> None:
@@ -326,45 +253,31 @@ def _freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool
         module.requires_grad_(False)
 
 
-def _checkpoint_gradients(objective: Objective) -> None:
-    """Let every transformer layer compute its activations again in the backward pass."""
-    policy = objective.policy
-    policy.backbone.checkpoint_layers = True
-    policy.expert.checkpoint_layers = True
-
-
 def run_distributed(
+    run: TrainingRun,
     make: Callable[[], tuple[Objective, Data]],
-    options: TrainOptions,
-    state_folder: Path,
     report: Callable[[Report], None],
     finish: Callable[[Objective], None],
-    processes: int,
-    device: str,
 ) -> None:
     """Train; ``report`` and ``finish`` run in the main process.
 
-    With more than one of ``processes`` they are forked here, after the data was loaded, so that they share its memory;
-    with one, this process joins those that a launcher started, if any.
+    Processes are forked after the data was loaded, so that they share its memory; with one, this process joins those
+    that a launcher started, if any.
     """
     # OpenMP's threads would not survive the fork.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     objective, data = make()
+    torch.set_num_threads(threads)
 
     def work() -> None:
-        trainer = Trainer(objective, data, options, device)
-        average = trainer.run(state_folder, report)
+        trainer = Trainer(objective, data, run.options, run.used_device)
+        average = trainer.run(run.folder, report)
         if average is not None:
             finish(average)
         trainer.accelerator.wait_for_everyone()
 
-    if processes == 1:
-        torch.set_num_threads(threads)
-        work()
-        return
-    fork_processes(work, processes, state_folder)
-    torch.set_num_threads(threads)
+    run_processes(work, run.used_processes, run.folder)
 
 
 def build(config: SwiftVLAConfig, seed: int) -> Objective:

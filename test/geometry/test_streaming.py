@@ -136,7 +136,7 @@ def test_memory_and_time_stay_flat_over_500_steps(tiny: GeometryTransformer, dra
         times.append(time.thread_time() - begin)
         sizes.add(cache.nbytes)
     config = tiny.config
-    frame = 2 * config.num_pairs * (config.patches + config.special_tokens) * config.dim * 4
+    frame = 2 * config.num_pairs * (config.grid[0] * config.grid[1] + config.special_tokens) * config.dim * 4
     assert sizes == {frame * (6 + 1) * 2}
     assert bool(out.features.isfinite().all())
     # Processor time, and the fastest of many: other programs on the machine only ever add to it.

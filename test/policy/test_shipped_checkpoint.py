@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_scenes import first_scenes
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.policy import Observation, Policy, load_policy
-from swiftvla_ros.sim.evaluation.first_step import FirstScene, first_scenes
+from swiftvla_ros.sim.evaluation.first_step import FirstScene
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +55,15 @@ def test_the_instruction_changes_the_chunk(policy: Policy, scenes: list[FirstSce
             assert np.abs(chunks[a] - chunks[b]).max() > 0.05
 
 
-def test_the_goal_keypoint_is_on_the_commanded_block(policy: Policy, scenes: list[FirstScene]) -> None:
+def test_the_goal_keypoint_is_on_the_commanded_block(
+    policy: Policy, contract: Contract, scenes: list[FirstScene]
+) -> None:
     """Protects first-step accuracy: before any motion the Fusion Tokens point at the block that is meant."""
     for scene in scenes:
         for index, color in enumerate(("red", "green", "blue")):
             observation = Observation(scene.observation.images, scene.observation.state, f"pick up the {color} block")
-            distance = np.linalg.norm(scene.block_uv - policy.keypoints(observation)[0], axis=1)
+            blocks = contract.project("front", scene.blocks)
+            distance = np.linalg.norm(blocks - policy.keypoints(observation)[0], axis=1)
             assert distance.argmin() == index
 
 

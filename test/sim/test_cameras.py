@@ -15,7 +15,7 @@ from swiftvla_ros.sim.world import SimWorld
 def test_projection_is_where_the_picture_shows_it(world: SimWorld, contract: Contract) -> None:
     """Grounding labels are projections: a block's blob must lie there, to a pixel of the policy's image."""
     for seed in range(6):
-        world.reset(seed, randomise=False)
+        world.reset(seed)
         image = policy_images(world)["front"].astype(float)
         height, width = image.shape[:2]
         uv = contract.project("front", world.block_positions())
@@ -29,7 +29,7 @@ def test_projection_is_where_the_picture_shows_it(world: SimWorld, contract: Con
 
 def test_blocks_are_large_enough_to_be_seen(world: SimWorld) -> None:
     """A block spans at least seven pixels of the policy's image."""
-    world.reset(3, randomise=False)
+    world.reset(3)
     image = policy_images(world)["front"].astype(float)
     for channel in range(3):
         others = np.delete(image, channel, axis=2).max(axis=2)

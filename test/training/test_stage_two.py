@@ -22,9 +22,10 @@ from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
 from swiftvla_ros.model.objective import LOSSES
 from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.training.checkpoint_writer import load_start
+from swiftvla_ros.training.loop import LOSSES_FILE, TrainingRun, learning_rate
 from swiftvla_ros.training.options import LossWeights, TrainOptions
-from swiftvla_ros.training.stages import LOSSES_FILE, PolicyStart, StageRun, train_policy
-from swiftvla_ros.training.trainer import build, learning_rate
+from swiftvla_ros.training.stages import PolicyStart, train_policy
+from swiftvla_ros.training.trainer import build
 
 REPOSITORY = Path(__file__).parents[2]
 # In float32, since the order of sums is all that may differ.
@@ -53,7 +54,7 @@ def train(recorded: Path, start: Path, contract: Contract) -> Train:
     """Return a function that trains stage 2 into a folder."""
 
     def run(out: Path, options: TrainOptions = OPTIONS, processes: int = 1) -> Path:
-        stage = StageRun(out, recorded / "scenes", contract, options, processes, "cpu")
+        stage = TrainingRun(out, recorded / "scenes", contract, options, processes, "cpu")
         source = PolicyStart(recorded / "episodes", start, targets=recorded / "targets", geometry=geometry)
         train_policy(stage, source, lambda _: None)
         return out
@@ -149,7 +150,7 @@ def test_stage_two_goes_on_from_stage_one(trained: Path, tiny: SwiftVLAConfig, t
 
 def test_wrong_caches_are_refused(recorded: Path, start: Path, contract: Contract, tmp_path: Path) -> None:
     """Protects the ablation: targets for another cache length are refused with the lengths that are there."""
-    run = StageRun(tmp_path, recorded / "scenes", contract, dataclasses.replace(OPTIONS, cache_steps=(4,)), 1, "cpu")
+    run = TrainingRun(tmp_path, recorded / "scenes", contract, dataclasses.replace(OPTIONS, cache_steps=(4,)), 1, "cpu")
     with pytest.raises(CheckpointError, match=r"--cache-steps 3,6"):
         train_policy(run, PolicyStart(recorded / "episodes", start, targets=recorded / "targets"), lambda _: None)
 

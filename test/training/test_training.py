@@ -18,10 +18,11 @@ from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.training.checkpoint_writer import load_start
 from swiftvla_ros.training.listening_metrics import listening
+from swiftvla_ros.training.loop import TrainingRun
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report
 from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
-from swiftvla_ros.training.stages import PolicyStart, StageRun, pretrain_grounding, train_policy
+from swiftvla_ros.training.stages import PolicyStart, pretrain_grounding, train_policy
 from swiftvla_ros.training.trainer import build
 
 FULL = Path(__file__).parents[2] / "models" / "smollm2-tokenizer" / "tokenizer.json"
@@ -126,7 +127,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         if line.step == 2:
             raise _KilledError
 
-    whole = StageRun(tmp_path / "whole", recorded / "scenes", contract, options, processes=1)
+    whole = TrainingRun(tmp_path / "whole", recorded / "scenes", contract, options, processes=1)
     train_policy(whole, source, lambda _: None)
     killed = dataclasses.replace(whole, out=tmp_path / "killed")
     with pytest.raises(_KilledError):
@@ -146,7 +147,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 def test_grounding_in_two_processes_starts_a_policy(recorded: Path, contract: Contract, tmp_path: Path) -> None:
     """Protects the grounding stage: forked processes write one checkpoint, from which a policy can be trained."""
     options = TrainOptions(steps=2, batch=4, validate_every=2, scene_share=1.0)
-    run = StageRun(tmp_path / "two", recorded / "scenes", contract, options, processes=2, device="cpu")
+    run = TrainingRun(tmp_path / "two", recorded / "scenes", contract, options, processes=2, device="cpu")
     result = pretrain_grounding(run, FULL.read_text(), lambda _: None)
     assert result.last.validation is not None
     assert np.isfinite(result.last.validation.losses["trajectory"])
@@ -159,7 +160,7 @@ def test_a_batch_that_cant_be_shared_is_refused(
     recorded: Path, start: Path, contract: Contract, tmp_path: Path
 ) -> None:
     """Protects the effective batch size: an odd batch for two micro-batches is refused, not rounded."""
-    run = StageRun(tmp_path, recorded / "scenes", contract, TrainOptions(steps=1, batch=5, accumulate=2), 1, "cpu")
+    run = TrainingRun(tmp_path, recorded / "scenes", contract, TrainOptions(steps=1, batch=5, accumulate=2), 1, "cpu")
     with pytest.raises(ValueError, match="multiple of 2"):
         train_policy(run, PolicyStart(recorded / "episodes", start), lambda _: None)
 
@@ -172,7 +173,7 @@ def test_no_episodes_says_how_to_record_some(tmp_path: Path) -> None:
 
 def test_no_grounded_backbone_says_how_to_make_one(recorded: Path, contract: Contract, tmp_path: Path) -> None:
     """Protects the first training: a missing start points at `swiftvla pretrain-grounding`."""
-    run = StageRun(tmp_path / "out", recorded / "scenes", contract, TrainOptions(steps=1))
+    run = TrainingRun(tmp_path / "out", recorded / "scenes", contract, TrainOptions(steps=1))
     with pytest.raises(CheckpointError, match="pretrain-grounding"):
         train_policy(run, PolicyStart(recorded / "episodes", tmp_path / "nothing"), lambda _: None)
 

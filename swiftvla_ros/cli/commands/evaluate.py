@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,7 @@ def command(
                 geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
             )
             _print_report(report)
-            figures = report.to_json()
+            figures = asdict(report)
     except (ContractError, CheckpointError, ViewError, GeometryCheckpointError, UnknownTaskError) as error:
         refuse(error)
     setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
@@ -129,7 +130,6 @@ def _over_ros(
     timeout_s: float,
     verbs: tuple[str, ...],
 ) -> dict[str, Any]:
-    from dataclasses import asdict
     from datetime import datetime
 
     from swiftvla_ros.cli.live.graph import GraphError
@@ -157,10 +157,8 @@ def _over_ros(
     except GraphError as error:
         refuse(error)
 
-    def shares(outcome: str, colors: tuple[str, ...]) -> dict[str, Share]:
-        return shares_by_task([(r.verb, r.color, r.outcome == outcome) for r in results], verbs, colors)
-
-    done, wrong = shares("SUCCEEDED", COLORS), shares("FAILED", ())
+    found = [(r.verb, r.color, r.outcome) for r in results]
+    done, wrong = shares_by_task(found, "SUCCEEDED", verbs, COLORS), shares_by_task(found, "FAILED", verbs, ())
     _print_shares(done, wrong)
     print(f"{time.monotonic() - began:.0f} s for {episodes} episodes in real time; every process's lines: {folder}/log")
     return {

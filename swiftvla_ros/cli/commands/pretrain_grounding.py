@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -49,9 +50,10 @@ def command(
     faster_allocator()
     from swiftvla_ros.contract import ContractError, load_contract
     from swiftvla_ros.sim.data.grounding_scenes import render_scenes
+    from swiftvla_ros.training.loop import TrainingRun
     from swiftvla_ros.training.options import LossWeights, TrainOptions
     from swiftvla_ros.training.progress import TrainingProgress, validation_line
-    from swiftvla_ros.training.stages import StageRun, pretrain_grounding
+    from swiftvla_ros.training.stages import pretrain_grounding
 
     try:
         contract = load_contract(robot)
@@ -67,10 +69,10 @@ def command(
         weights=LossWeights(trajectory=1.0), seed=seed, validate_every=100, stop_when_listening=stop_at or None,
     )  # fmt: skip
     progress = TrainingProgress("grounding")
-    run = StageRun(out, folder, contract, options, workers, device)
+    run = TrainingRun(out, folder, contract, options, workers, device)
     result = pretrain_grounding(run, tokenizer.read_text(encoding="utf-8"), progress.report)
     print(validation_line(result.last))
     print(f"{result.out}: {result.last.step} steps in {result.last.seconds:.0f} s")
-    write_json(json_file, {"out": str(result.out), **result.facts, **result.last.to_json()})
+    write_json(json_file, {"out": str(result.out), **result.facts, **asdict(result.last)})
     if not result.listens():
         refuse("The gauges stay below 95 %: train longer (--steps) or on more scenes (--scenes).")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def command(
     print("\n".join(table_lines(table)))
     print(f"{out}: {margins_line(table)}")
     times = margins(table)
-    write_json(json_file, {"out": str(out), "margins": times, **{name: g.to_json() for name, g in table.items()}})
+    write_json(json_file, {"out": str(out), "margins": times, **{name: asdict(g) for name, g in table.items()}})
     if times["all views"] < 2:
         typer.secho("Less than twice: train longer (--steps) or on more scenes (--sequences).", fg="red", err=True)
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.contract.store import contract_digest, store_contract
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, message_types
@@ -229,8 +230,8 @@ class BagWriter:
             file.metadata("rosbag2", {"serialized_metadata": yaml.safe_dump(information, sort_keys=False)})
             file.close()
         file.abandon()
-        with suppress(OSError):
-            _write_whole(self.folder / "metadata.yaml", metadata_text(self._information(file)))
+        with suppress(OSError), whole_file(self.folder / "metadata.yaml") as partial:
+            partial.write_text(metadata_text(self._information(file)), encoding="utf-8")
         self._file = None
 
     def sync(self) -> None:
@@ -266,9 +267,3 @@ def package_version() -> str:
         return version("swiftvla_ros")
     except PackageNotFoundError:
         return ""
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -8,7 +8,6 @@ of the joint names that stand in the file, which are checked against the contrac
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.files import whole_file
 
 Images = dict[str, NDArray[np.uint8]]
 
@@ -217,11 +217,8 @@ def _write(path: Path, tensors: dict[str, NDArray[Any]], contract: Contract, hea
     metadata = {key: json.dumps(value) for key, value in header.items()}
     metadata["joint_names"] = json.dumps(contract.joint_names)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=metadata)
-    # safetensors makes files that only their owner can read: whoever may read the folder may read these.
-    partial.chmod(path.parent.stat().st_mode & 0o666)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=metadata)
 
 
 def _read(path: Path, contract: Contract, required: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

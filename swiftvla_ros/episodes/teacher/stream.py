@@ -90,17 +90,8 @@ class GeometryStream:
         self.cache_steps = (cache_steps,) if isinstance(cache_steps, int) else tuple(cache_steps)
         self._contract = contract
         self._stream = FeatureStream(geometry_folder, device=device, maps=maps, between_blocks=between_blocks)
+        self.tokens, self.dim = self._stream.tokens, self._stream.dim
         self.reset()
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a step."""
-        return self._stream.tokens
-
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self._stream.dim
 
     def reset(self) -> None:
         """Forget all images: the next one is the first of an episode."""

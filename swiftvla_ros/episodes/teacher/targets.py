@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,8 @@ from jaxtyping import Float16
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from swiftvla_ros.contract.files import whole_file
 
 CONFIG, INDEX = "config.json", "index.json"
 FORMAT = "swiftvla_ros/teacher-targets/1"
@@ -95,9 +96,9 @@ class TeacherTargets:
     """
 
     def __init__(self, folder: Path, config: TargetsConfig, entries: dict[str, dict[str, Any]]) -> None:
-        self.folder = folder
-        self.config = config
-        self._entries = entries
+        self.folder, self.config, self._entries = folder, config, entries
+        self.dim, self.tokens, self.cache_steps = config.dim, config.tokens, config.cache_steps
+        self.episode_names = tuple(entries)
         self._stamps = {name: np.array(entry["stamps_s"], np.float64) for name, entry in entries.items()}
         self._shard: Callable[[str], Any] = lru_cache(_OPEN_SHARDS)(self._open_shard)
 
@@ -116,26 +117,6 @@ class TeacherTargets:
                 f"{folder / INDEX}: no such file; compute the targets with `swiftvla teacher-targets EPISODES {folder}`"
             )
         return cls(folder, read_config(folder), _read_json(folder / INDEX)["episodes"])
-
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self.config.dim
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a step."""
-        return self.config.tokens
-
-    @property
-    def cache_steps(self) -> tuple[int, ...]:
-        """The window lengths K that are there."""
-        return self.config.cache_steps
-
-    @property
-    def episode_names(self) -> tuple[str, ...]:
-        """The episodes that are there."""
-        return tuple(self._entries)
 
     def read(self, episode_name: str, stamps_s: NDArray[np.float64], cache_steps: int) -> Features:
         """Read the features of some steps of an episode.
@@ -255,11 +236,8 @@ def write_shard(folder: Path, config: TargetsConfig, episodes: Sequence[EpisodeT
         row += len(episode.stamps_s)
     tensors = {_key(k): np.concatenate([e.features[k] for e in episodes]) for k in config.cache_steps}
     path = folder / f"shard_{Path(episodes[0].name).stem}.safetensors"
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    save_file(tensors, partial, metadata={"episodes": json.dumps(listed), "config": json.dumps(asdict(config))})
-    # safetensors makes files that only their owner can read: whoever may read the folder may read these.
-    partial.chmod(folder.stat().st_mode & 0o666)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={"episodes": json.dumps(listed), "config": json.dumps(asdict(config))})
     return path
 
 
@@ -303,6 +281,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    partial.write_text(json.dumps(data) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(data) + "\n", encoding="utf-8")

@@ -16,11 +16,12 @@ from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequences
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
+from swiftvla_ros.sim.expert.disturb import smooth_step
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
-from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.parallel import render_shards
 from swiftvla_ros.sim.scene import SceneSetup
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
@@ -62,10 +63,8 @@ class RandomLookWorld(SimWorld):
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
         return spec
 
-    def _paint(self, rng: np.random.Generator | None) -> None:
+    def _paint(self, rng: np.random.Generator) -> None:
         super()._paint(rng)
-        if rng is None:
-            return
         model = self._model
         rgba = model.geom_rgba
         for geom in range(model.ngeom):
@@ -94,20 +93,7 @@ def render_sequences(
     Every sequence is a scene of its own: layout, stands of different heights under the blocks, colours, textures,
     light, distractors, and a front camera somewhere around its place in the contract.
 
-    Parameters
-    ----------
-    out_dir
-        Folder of the shards ``sequences_<number>.safetensors``.
-    n
-        Number of sequences.
-    workers
-        Processes.
-    seed
-        The same seed gives the same sequences, whatever the number of workers.
-    contract
-        The simulated robot's.
-    progress
-        Show a progress bar.
+    The options are those of :func:`~swiftvla_ros.sim.parallel.render_shards`.
 
     Raises
     ------
@@ -120,15 +106,9 @@ def render_sequences(
                 f"{contract.path}: cameras: {camera.name}: rotate_deg, crop and fit: pad change which ray a pixel "
                 "sees; geometry is learned from whole images (fit: stretch)"
             )
-    paths = [out_dir / f"sequences_{index:05d}.safetensors" for index in range(-(-n // SHARD))]
-    jobs = [
-        (path, index * SHARD, min(SHARD, n - index * SHARD), seed, contract.path)
-        for index, path in enumerate(paths)
-        if not path.exists()
-    ]
-    for _ in run_jobs(_render_shard, jobs, workers=workers, title="rendering sequences", progress=progress):
-        pass
-    return paths
+    return render_shards(
+        _render_shard, out_dir, "sequences", n, SHARD, workers=workers, seed=seed, contract=contract, progress=progress
+    )
 
 
 def sample_front_pose(contract: Contract, rng: np.random.Generator) -> CameraPose:
@@ -249,8 +229,7 @@ def _sweep(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
             start, goal = goal, sample_arm(world.contract, kinematics, rng, _SWEEP_HEIGHT_M)
             time_s, duration_s = 0.0, rng.uniform(*_SWEEP_S)
         time_s += TICK_S
-        s = min(time_s / duration_s, 1.0)
-        return start + (goal - start) * s**3 * (10 - 15 * s + 6 * s**2)
+        return start + (goal - start) * smooth_step(time_s / duration_s)
 
     return command
 

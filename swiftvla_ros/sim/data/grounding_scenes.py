@@ -15,7 +15,7 @@ from swiftvla_ros.sim.block_layout import sample_spot
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import policy_images
-from swiftvla_ros.sim.parallel import run_jobs
+from swiftvla_ros.sim.parallel import render_shards
 from swiftvla_ros.sim.scene import HOVER_M
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, phrase
 from swiftvla_ros.sim.world import SimWorld
@@ -32,30 +32,11 @@ def render_scenes(
     Every scene has a random layout, light and colours and up to three distractors; in half of them the arm is in a
     random pose. It comes with one random wording of each task and the place of the block that is meant.
 
-    Parameters
-    ----------
-    out_dir
-        Folder of the shards ``scenes_<number>.safetensors``.
-    n
-        Number of scenes.
-    workers
-        Processes.
-    seed
-        The same seed gives the same scenes, whatever the number of workers.
-    contract
-        The simulated robot's.
-    progress
-        Show a progress bar.
+    The options are those of :func:`~swiftvla_ros.sim.parallel.render_shards`.
     """
-    paths = [out_dir / f"scenes_{index:05d}.safetensors" for index in range(-(-n // SHARD))]
-    jobs = [
-        (path, index * SHARD, min(SHARD, n - index * SHARD), seed, contract.path)
-        for index, path in enumerate(paths)
-        if not path.exists()
-    ]
-    for _ in run_jobs(_render_shard, jobs, workers=workers, title="rendering scenes", progress=progress):
-        pass
-    return paths
+    return render_shards(
+        _render_shard, out_dir, "scenes", n, SHARD, workers=workers, seed=seed, contract=contract, progress=progress
+    )
 
 
 def sample_arm(

@@ -6,7 +6,6 @@ After a few steps the arm's own motion tells which block is meant, so success of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,15 +32,12 @@ class FirstScene:
         What the observation's instruction asks for.
     observation
         What the policy sees.
-    block_uv
-        Centres of the blocks in the front image, [3, 2], u right and v down, 0…1, in the order of the colours.
     blocks
-        The same in the base frame, [3, 3], m.
+        Centres of the blocks in the base frame, [3, 3], m, in the order of the colours.
     """
 
     task: Task
     observation: Observation
-    block_uv: Array
     blocks: Array
 
 
@@ -54,16 +50,7 @@ def task_of_episode(index: int, verbs: tuple[str, ...] = STANDARD_VERBS) -> Task
 def first_scene(world: SimWorld, task: Task, rng: np.random.Generator) -> FirstScene:
     """What ``world`` looks like now, with a random wording of ``task``."""
     observation = Observation(policy_images(world), world.state(), phrase(task, rng))
-    blocks = world.block_positions()
-    return FirstScene(task, observation, world.contract.project("front", blocks), blocks)
-
-
-def first_scenes(contract: Contract, count: int, seed: int) -> Iterator[FirstScene]:
-    """The scenes that an evaluation with this seed begins with."""
-    with SimWorld(contract) as world:
-        for index in range(count):
-            world.reset(seed + index)
-            yield first_scene(world, task_of_episode(index), np.random.default_rng([seed + index, 4]))
+    return FirstScene(task, observation, world.block_positions())
 
 
 def heads_to(contract: Contract, chunk: Array, blocks: Array) -> int:

@@ -39,13 +39,8 @@ class PolicyWith4D(Policy):
     """
 
     def __init__(self, policy: Policy, stream: Stream) -> None:
-        self._policy, self._stream = policy, stream
+        self._policy, self._stream, self.step_s = policy, stream, policy.step_s
         self._features: NDArray[np.float32] | None = None
-
-    @property
-    def step_s(self) -> float:
-        """Time between two rows of a chunk, and between two calls of :meth:`watch`."""
-        return self._policy.step_s
 
     def reset(self) -> None:
         """Begin another episode."""

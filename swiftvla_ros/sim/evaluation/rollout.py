@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -123,38 +122,6 @@ class EvaluationReport:
     mean_seconds: float
     wall_seconds: float
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        return asdict(self)
-
-
-def evaluate(
-    policy: Policy,
-    contract: Contract,
-    *,
-    episodes: int,
-    seed: int,
-    conditions: Conditions = Conditions(),
-) -> EvaluationReport:
-    """Roll a policy out on fresh scenes, all tasks in turn.
-
-    Parameters
-    ----------
-    policy
-        Loaded for ``contract``.
-    contract
-        The simulated robot's.
-    episodes
-        Number of rollouts.
-    seed
-        Seed of the first scene; the following ones count up.
-    conditions
-        What it is rolled out under.
-    """
-    begin = time.monotonic()
-    results = _roll_out(policy, contract, range(episodes), seed, conditions)
-    return summarise(results, time.monotonic() - begin, conditions.verbs)
-
 
 def evaluate_checkpoint(
     folder: Path,
@@ -168,15 +135,34 @@ def evaluate_checkpoint(
     geometry: Geometry | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
-    """:func:`evaluate` for a checkpoint folder, shared out to ``workers`` processes of one thread each.
+    """Roll a checkpoint out on fresh scenes, all tasks in turn.
 
-    With ``geometry``, the policy's 4D branch is used, too.
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    contract
+        The simulated robot's.
+    episodes
+        Number of rollouts.
+    seed
+        Seed of the first scene; the following ones count up.
+    workers
+        Processes that they are shared out to, of one thread each where there are several.
+    device
+        Where the policy computes.
+    conditions
+        What it is rolled out under.
+    geometry
+        Feeds the policy's 4D branch; None: it is not used.
+    progress
+        Show a progress bar.
     """
     begin = time.monotonic()
     threads = None if workers <= 1 else 1
     loading = (folder, contract.path, device, threads, geometry)
     jobs = [(loading, index, seed, conditions) for index in range(episodes)]
-    results = list(run_jobs(_roll_out_one, jobs, workers=workers, title="rolling out", progress=progress))
+    results = list(run_jobs(_roll_out, jobs, workers=workers, title="rolling out", progress=progress))
     results.sort(key=lambda result: result.seed)
     return summarise(results, time.monotonic() - begin, conditions.verbs)
 
@@ -185,15 +171,12 @@ def summarise(
     results: Sequence[EpisodeResult], wall_seconds: float, verbs: tuple[str, ...] = STANDARD_VERBS
 ) -> EvaluationReport:
     """Put the figures of rollouts together."""
-
-    def episodes(result: TaskResult) -> list[tuple[str, str, bool]]:
-        return [(r.verb, r.color, r.verdict == result.name) for r in results]
-
+    found = [(r.verb, r.color, r.verdict) for r in results]
     seconds = [r.seconds for r in results if r.verdict == TaskResult.DONE.name]
     return EvaluationReport(
         episodes=tuple(results),
-        done=shares_by_task(episodes(TaskResult.DONE), verbs, COLORS),
-        wrong_block=shares_by_task(episodes(TaskResult.WRONG_BLOCK), verbs, ()),
+        done=shares_by_task(found, TaskResult.DONE.name, verbs, COLORS),
+        wrong_block=shares_by_task(found, TaskResult.WRONG_BLOCK.name, verbs, ()),
         first_step_right=wilson(
             sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results), len(results)
         ),
@@ -233,19 +216,13 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
     )
 
 
-def _roll_out(
-    policy: Policy, contract: Contract, indices: range, seed: int, conditions: Conditions
-) -> list[EpisodeResult]:
-    with SimWorld(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
-        return [roll_out(policy, world, task_of_episode(i, conditions.verbs), seed + i, conditions) for i in indices]
-
-
 _Loading = tuple[Path, Path, str, int | None, Geometry | None]
 
 
-def _roll_out_one(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
+def _roll_out(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
     contract, policy = _loaded(*loading)
-    return _roll_out(policy, contract, range(index, index + 1), seed, conditions)[0]
+    with SimWorld(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
+        return roll_out(policy, world, task_of_episode(index, conditions.verbs), seed + index, conditions)
 
 
 @lru_cache(maxsize=1)

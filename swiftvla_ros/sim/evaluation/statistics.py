@@ -33,12 +33,12 @@ def wilson(count: int, total: int) -> Share:
 
 
 def shares_by_task(
-    episodes: Sequence[tuple[str, str, bool]], verbs: Iterable[str], colors: Iterable[str]
+    episodes: Sequence[tuple[str, str, str]], outcome: str, verbs: Iterable[str], colors: Iterable[str]
 ) -> dict[str, Share]:
-    """Shares of episodes (verb, colour, whether it counts): by "all", "<verb>", and "<verb> <colour>"."""
+    """Shares of episodes (verb, colour, outcome) that end with ``outcome``: by "all", "<verb>", "<verb> <colour>"."""
 
     def share(verb: str | None = None, color: str | None = None) -> Share:
-        chosen = [counts for v, c, counts in episodes if verb in (None, v) and color in (None, c)]
+        chosen = [found == outcome for v, c, found in episodes if verb in (None, v) and color in (None, c)]
         return wilson(sum(chosen), len(chosen))
 
     shares = {"all": share()}

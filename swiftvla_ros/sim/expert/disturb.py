@@ -15,6 +15,12 @@ BUMP_S = 0.3
 _BUMP_RAD = np.array([0.12, 0.08, 0.08, 0.08, 0.08, 0.0])
 
 
+def smooth_step(x: float) -> float:
+    """From 0 at 0 to 1 at 1, at rest at both ends (quintic)."""
+    x = min(max(x, 0.0), 1.0)
+    return x**3 * (10 - 15 * x + 6 * x**2)
+
+
 @dataclass(frozen=True)
 class Bump:
     """The arm is pushed aside: from ``start_s`` on, its command moves by ``offset`` [J] within :data:`BUMP_S`."""
@@ -24,8 +30,7 @@ class Bump:
 
     def command(self, origin: Array, elapsed_s: float) -> Array:
         """Command ``elapsed_s`` after the start, from rest at ``origin`` to rest at ``origin + offset`` (quintic)."""
-        x = min(max(elapsed_s / BUMP_S, 0.0), 1.0)
-        return origin + self.offset * (x**3 * (10 - 15 * x + 6 * x**2))
+        return origin + self.offset * smooth_step(elapsed_s / BUMP_S)
 
 
 def sample_bump(rng: np.random.Generator, latest_s: float) -> Bump:

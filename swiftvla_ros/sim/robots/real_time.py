@@ -108,7 +108,6 @@ class SimDriver:
         self._judgement = Judgement("", 0, None)
         self._seed = seed
         self._ending = threading.Event()
-        self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
 
     def start(self) -> None:

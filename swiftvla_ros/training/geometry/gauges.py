@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,10 +42,6 @@ class GeometryGauges:
     rotation_deg: dict[str, float]
     fov_deg: dict[str, float]
     points_cm: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
 
 
 Table = dict[str, GeometryGauges]

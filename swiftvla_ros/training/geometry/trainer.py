@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -19,10 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.store import list_sequences
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryTransformer, load_geometry, save_geometry
-from swiftvla_ros.training.distributed import fork_processes, join_processes
+from swiftvla_ros.training.distributed import join_processes, run_processes
 from swiftvla_ros.training.geometry.gauges import (
     TRAINED,
     TRIVIAL,
@@ -35,14 +30,11 @@ from swiftvla_ros.training.geometry.gauges import (
 )
 from swiftvla_ros.training.geometry.objective import LOSSES, WEIGHTS, GeometryObjective
 from swiftvla_ros.training.geometry.samples import GeometrySample, SequenceSamples
+from swiftvla_ros.training.loop import TrainingLoop, TrainingRun, hold_out, learning_rate
 from swiftvla_ros.training.options import TrainOptions
 from swiftvla_ros.training.report import Report, Validation
-from swiftvla_ros.training.resume_state import STATE, load_state, save_state
-from swiftvla_ros.training.trainer import learning_rate
+from swiftvla_ros.training.resume_state import STATE
 
-LOSSES_FILE = "losses.jsonl"
-# Share of the shards, hence of the scenes, that is held out.
-_HELD_OUT = 0.05
 _VALIDATION_SEQUENCES = 16
 # Share of the run, from its start, in which no batch has the longest sequences.
 _SHORT = 0.5
@@ -54,104 +46,49 @@ _WHITENING_FLOOR = 0.01
 
 
 @dataclass(frozen=True)
-class GeometryRun:
+class GeometryRun(TrainingRun):
     """What the geometry network is trained with.
 
-    Attributes
-    ----------
-    out
-        The checkpoint folder; the training state lies in its ``training`` folder until it is done.
-    sequences
-        Folder of rendered sequences.
-    contract
-        The simulated robot.
-    options
-        How to train; ``batch`` counts policy steps, each seen by all cameras. What speaks of policies has no meaning.
-    lengths
-        Policy steps of the sequences in a batch, drawn for every batch; the longest only in the second half of the run.
-    processes
-        Processes that are forked on a CPU; 0 is one per core, 1 forks none and joins those of a launcher.
-    device
-        "auto", "cpu" or "cuda".
+    Of its options, ``batch`` counts policy steps, each seen by all cameras; what speaks of policies has no meaning.
+    ``lengths`` are policy steps of the sequences in a batch, drawn for every batch; the longest only in the second half
+    of the run.
     """
 
-    out: Path
-    sequences: Path
-    contract: Contract
-    options: TrainOptions
     lengths: tuple[int, ...] = (1, 2, 6)
-    processes: int = 0
-    device: str = "auto"
 
 
-class GeometryTrainer:
-    """One process's share of a training run."""
+class GeometryTrainer(TrainingLoop[GeometryObjective]):
+    """The geometry network's training."""
 
     def __init__(
         self, objective: GeometryObjective, train: SequenceSamples, held_out: SequenceSamples, run: GeometryRun
     ) -> None:
-        options = run.options
-        self.accelerator = join_processes(_device(run), options.precision, accumulate=1)
-        self.run_with, self.options = run, options
-        shares = math.lcm(*run.lengths) * self.accelerator.num_processes
+        options, accelerator = run.options, join_processes(run.used_device, run.options.precision, accumulate=1)
+        shares = math.lcm(*run.lengths) * accelerator.num_processes
         if options.batch % shares:
             raise ValueError(
-                f"--batch {options.batch} can't be shared by {self.accelerator.num_processes} processes in sequences "
+                f"--batch {options.batch} can't be shared by {accelerator.num_processes} processes in sequences "
                 f"of {', '.join(map(str, run.lengths))} steps; write a multiple of {shares}"
             )
-        self.train, self.held_out = train, held_out
-        self.device = self.accelerator.device
-        self.objective = objective.to(self.device)
-        # Only the main process validates and writes.
-        self.average = copy.deepcopy(self.objective).eval() if self.accelerator.is_main_process else None
-        self.muon, self.adamw = _optimizers(self.objective, options)
-        self.parallel = self.accelerator.prepare(self.objective)
+        super().__init__(objective, options, accelerator)
+        self.train, self.held_out, self.lengths = train, held_out, run.lengths
+        self.muon, self.stored = _optimizers(self.objective, options)
+        self.parallel = accelerator.prepare(self.objective)
         self.weights = torch.tensor(WEIGHTS, device=self.device)
 
-    def run(self, state_folder: Path, report: Callable[[Report], None]) -> GeometryObjective | None:
-        """Train to the end, resuming a state that lies in ``state_folder``.
-
-        Returns
-        -------
-        GeometryObjective | None
-            The averaged network, in the main process.
-        """
-        facts = load_state(state_folder, self.objective, self.average, self.adamw)
-        first, spent = (0, 0.0) if facts is None else (int(facts["step"]), float(facts["seconds"]))
-        began, last = time.monotonic(), self.options.steps
-        for step in range(first, last):
-            losses = self._step(step)
-            if self.average is None:
-                continue
-            done = step + 1
-            seconds = spent + time.monotonic() - began
-            rate = (done - first) * self.options.batch / (time.monotonic() - began)
-            line = Report(done, last, seconds, rate, losses, final=done == last)
-            if done % self.options.validate_every == 0 or done == last:
-                line = dataclasses.replace(line, validation=self._validate(self.average))
-                save_state(
-                    state_folder, self.objective, self.average, self.adamw,
-                    {"step": done, "seconds": seconds},
-                )  # fmt: skip
-            report(line)
-        return self.average
-
-    def _step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> dict[str, float]:
+        """Run one optimiser step and return the whole batch's losses by name."""
         accelerator, options = self.accelerator, self.options
         sample, window, anchor = self._draw(step)
-        for group in self.muon.param_groups + self.adamw.param_groups:
+        for group in self.muon.param_groups + self.stored.param_groups:
             group["lr"] = learning_rate(step, options)
-        self.parallel.train()
         losses: Tensor = self.parallel(sample, window, anchor)
         accelerator.backward((losses * self.weights).sum())
         accelerator.clip_grad_norm_(self.parallel.parameters(), options.clip_norm)
-        for optimizer in (self.muon, self.adamw):
+        for optimizer in (self.muon, self.stored):
             optimizer.step()
             optimizer.zero_grad()
-        if self.average is not None:
-            decay = min(options.average_decay, (step + 1) / (step + 10))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.objective.parameters()), 1 - decay)
+        self.follow(step)
         return _named(accelerator.reduce(losses.detach(), reduction="mean"))
 
     def _draw(self, step: int) -> tuple[GeometrySample, Tensor, bool]:
@@ -160,8 +97,7 @@ class GeometryTrainer:
         rng = np.random.default_rng((options.seed, step))
         # As published, every batch has as many frames as the others: few long sequences or many short ones. What a
         # moment shows is learned first, from as many scenes as a batch can hold.
-        lengths = self.run_with.lengths
-        length = int(rng.choice(lengths if step >= _SHORT * options.steps else lengths[:-1]))
+        length = int(rng.choice(self.lengths if step >= _SHORT * options.steps else self.lengths[:-1]))
         rows = rng.choice(len(self.train), options.batch // length)
         starts = rng.integers(self.train.steps - length + 1, size=len(rows))
         window = rng.choice(np.array(options.cache_steps), len(rows))
@@ -177,7 +113,8 @@ class GeometryTrainer:
         return sample.to(self.device), torch.from_numpy(window[mine]), anchor
 
     @torch.no_grad()
-    def _validate(self, average: GeometryObjective) -> Validation:
+    def validate(self, average: GeometryObjective) -> Validation:
+        """The mean losses of some held-out sequences, seen through the longest cache."""
         rows = np.arange(min(_VALIDATION_SEQUENCES, len(self.held_out)))
         sums = torch.zeros(len(LOSSES), device=self.device)
         for some in np.array_split(rows, -(-len(rows) // 4)):
@@ -197,42 +134,32 @@ def train_geometry(run: GeometryRun, report: Callable[[Report], None]) -> Table:
     ValueError
         ``run.out`` is finished already, or the batch can't be shared.
     """
-    state_folder = run.out / "training"
-    result_file = state_folder / "result.json"
-    if result_file.is_file():
-        raise ValueError(f"{run.out}: holds a finished checkpoint; choose another folder, or delete this one")
-    state_folder.mkdir(parents=True, exist_ok=True)
+    run.begin()
     train, held_out = load_samples(run)
     config = PRESETS["geometry-nano"]()
 
+    # Complete only with the card.
+    result = run.result_file.with_suffix(".partial")
+
     def keep(line: Report) -> None:
-        with (state_folder / LOSSES_FILE).open("a") as file:
-            file.write(json.dumps(line.to_json()) + "\n")
+        run.log(line)
         report(line)
         if line.final:
-            result_file.with_suffix(".partial").write_text(json.dumps(line.to_json()))
+            result.write_text(json.dumps(asdict(line)))
 
     def work() -> None:
         trainer = GeometryTrainer(GeometryObjective(_build(config, run.options.seed, train)), train, held_out, run)
-        average = trainer.run(state_folder, keep)
+        average = trainer.run(run.folder, keep)
         if average is not None:
             save_geometry(average.net, run.out, "")
         trainer.accelerator.wait_for_everyone()
 
-    processes = 1 if _device(run) != "cpu" else run.processes or os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    if processes == 1:
-        work()
-    else:
-        # OpenMP's threads would not survive the fork.
-        torch.set_num_threads(1)
-        fork_processes(work, processes, state_folder)
-        torch.set_num_threads(threads)
-    last = Report.from_json(json.loads(result_file.with_suffix(".partial").read_text()))
+    run_processes(work, run.used_processes, run.folder)
+    last = Report.from_json(json.loads(result.read_text()))
     table = measure_checkpoint(run, train, held_out)
-    (run.out / "card.md").write_text(_card(run, last, table, len(train), len(held_out), processes), encoding="utf-8")
-    result_file.with_suffix(".partial").replace(result_file)
-    (state_folder / STATE).unlink()
+    (run.out / "card.md").write_text(_card(run, last, table, len(train), len(held_out)), encoding="utf-8")
+    result.replace(run.result_file)
+    (run.folder / STATE).unlink()
     return table
 
 
@@ -249,7 +176,7 @@ def measure_checkpoint(
     net = load_geometry(run.out)
     if train is None or held_out is None:
         train, held_out = load_samples(run)
-    device, cache_steps = _device(run), max(run.options.cache_steps)
+    device, cache_steps = run.used_device, max(run.options.cache_steps)
     table = {
         TRIVIAL + name: gauges for name, gauges in TrivialPredictor.fit(train).measure(held_out, cache_steps).items()
     }
@@ -261,12 +188,9 @@ def measure_checkpoint(
 
 def load_samples(run: GeometryRun) -> tuple[SequenceSamples, SequenceSamples]:
     """Training and held-out sequences: the last shards are held out. Every sequence is a scene of its own."""
-    paths = list_sequences(run.sequences)
-    cut = max(1, round(len(paths) * (1 - _HELD_OUT)))
-    return (
-        SequenceSamples(paths[:cut], run.contract),
-        SequenceSamples(paths[cut:] or paths[-1:], run.contract),
-    )
+    assert run.rendered is not None
+    train, held_out = hold_out(list_sequences(run.rendered))
+    return SequenceSamples(train, run.contract), SequenceSamples(held_out, run.contract)
 
 
 def _build(config: GeometryConfig, seed: int, train: SequenceSamples) -> GeometryTransformer:
@@ -334,15 +258,11 @@ def _optimizers(objective: GeometryObjective, options: TrainOptions) -> tuple[to
     return muon, adamw
 
 
-def _device(run: GeometryRun) -> str:
-    return run.device if run.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _named(losses: Tensor) -> dict[str, float]:
     return dict(zip(LOSSES, losses.tolist(), strict=True))
 
 
-def _card(run: GeometryRun, last: Report, table: Table, train: int, held_out: int, processes: int) -> str:
+def _card(run: GeometryRun, last: Report, table: Table, train: int, held_out: int) -> str:
     options = run.options
     caches, lengths = (", ".join(map(str, numbers)) for numbers in (options.cache_steps, run.lengths))
     lines = [
@@ -358,7 +278,7 @@ def _card(run: GeometryRun, last: Report, table: Table, train: int, held_out: in
         f"  (the first {_SHORT:.0%} of the run without the longest)",
         f"- temporal cache: {caches} steps, drawn per sequence; half of the steps with an anchor",
         f"- learning rate {options.learning_rate:g}, precision {options.precision}, averaged weights",
-        f"- seconds: {last.seconds:.0f} in {processes} processes on {_device(run)}",
+        f"- seconds: {last.seconds:.0f} in {run.used_processes} processes on {run.used_device}",
         f"- written {time.strftime('%Y-%m-%d', time.gmtime())}",
         "",
         *table_lines(table),

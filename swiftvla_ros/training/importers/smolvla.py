@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
@@ -158,11 +159,8 @@ def import_smolvla(
         },
     )
     (out / files.STATS).write_text(json.dumps(table, indent=1) + "\n")
-    partial = out / "model.partial"
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
-    # safetensors makes files that only their owner reads.
-    partial.chmod((out / files.CONFIG).stat().st_mode)
-    partial.replace(out / files.WEIGHTS)
+    with whole_file(out / files.WEIGHTS) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
     return Imported(config, cameras, (*notes, *camera_notes))
 
 
@@ -285,15 +283,9 @@ def _check_tensors(path: Path, weights: dict[str, torch.Tensor], config: SwiftVL
     """Every tensor of the network must be there and fit, and no other."""
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in SwiftVLA(config).state_dict().items()}
-    wrong = [f"lacks {name}" for name in expected if name not in weights]
-    wrong += [f"has {name}, which the network lacks" for name in weights if name not in expected]
-    wrong += [
-        f"{name} has shape {list(weights[name].shape)}, expected {list(shape)}"
-        for name, shape in expected.items()
-        if name in weights and tuple(weights[name].shape) != shape
-    ]
-    if wrong:
-        raise CheckpointError(f"{path}: (by our names) {'; '.join(wrong[:5])} ({len(wrong)} in all)")
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if problems := tensor_problems(expected, found):
+        raise CheckpointError(f"{path}: (by our names) {some_of(problems)}")
 
 
 def _shifted_positions(table: torch.Tensor) -> torch.Tensor:

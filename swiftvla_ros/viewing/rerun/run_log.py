@@ -6,7 +6,6 @@ Imported only when a command needs it: rerun is the optional extra ``view``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -206,22 +205,3 @@ class RunLog:
 def _rgba(*colors: str) -> NDArray[np.uint32]:
     """Return colours #rrggbb as rerun's numbers."""
     return np.array([(int(color[1:], 16) << 8) | 0xFF for color in colors], np.uint32)
-
-
-def entities(contract: Contract) -> list[str]:
-    """List the entities that any run with chunks and images has; for tests and for other writers of recordings."""
-    names = contract.joint_names
-    per_joint: Iterable[str] = (
-        f"{part.format(name)}"
-        for name in names
-        for part in ("joints/{}/commanded", "joints/{}/measured", "joints/{}/planned/0", "joints/{}/seam",
-                     "tracking_error/{}", "limit_excess/{}")
-    )  # fmt: skip
-    return [
-        *(f"observation/{camera}" for camera in contract.camera_names),
-        *per_joint,
-        *(f"latency/{stage}" for stage in CHAIN[:-1]),
-        *(f"counts/{kind}" for kind in ("position_limit", "velocity_limit", "acceleration_limit", "refused_chunks")),
-        "latency/camera_to_first_command", "speed_scale", "executor/mode", "executor/reason", "told/instruction",
-        "policy", "events", "about",
-    ]  # fmt: skip

@@ -102,7 +102,7 @@ def test_a_block_that_falls_off_its_stand_is_the_wrong_block(world: SimWorld) ->
 def test_projection_follows_the_moved_camera(world: SimWorld) -> None:
     """Keypoint labels of an episode are made with its camera: a block's blob must lie where that one projects it."""
     for seed in range(4):
-        world.reset(seed, randomise=False)
+        world.reset(seed)
         image = policy_images(world)["front"].astype(float)
         height, width = image.shape[:2]
         uv = world.contract.project("front", world.block_positions())

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from first_scenes import first_scenes
 
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.sim.evaluation.first_step import first_scenes
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.scene import TABLE
 from swiftvla_ros.sim.tasks.registry import (

@@ -239,7 +239,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["config.json", "normalization_mapping.ACTION", "--stats"],
     ),
     "unknown tensor": (_weights(lambda w: w.update({"model.nose": torch.ones(1)})), ["model.nose"]),
-    "tensor missing": (_weights(lambda w: w.pop("model.state_proj.bias")), ["lacks state_proj.bias"]),
+    "tensor missing": (_weights(lambda w: w.pop("model.state_proj.bias")), ["missing state_proj.bias"]),
     "other shape": (
         _weights(lambda w: w.update({"model.state_proj.bias": torch.ones(3)})),
         ["state_proj.bias has shape [3]"],

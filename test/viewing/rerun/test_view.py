@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.latency_stages import CHAIN
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
 from swiftvla_ros.viewing.errors import ViewerError
 
@@ -79,6 +80,28 @@ def stored(path: Path) -> dict[str, list[Any]]:
     return found
 
 
+def entities(contract: Contract) -> list[str]:
+    """List the entities that any run with chunks and images has."""
+    stages = CHAIN[:-1]
+    counts = ("position_limit", "velocity_limit", "acceleration_limit", "refused_chunks")
+    of_joint = (
+        "joints/{}/commanded",
+        "joints/{}/measured",
+        "joints/{}/planned/0",
+        "joints/{}/seam",
+        "tracking_error/{}",
+        "limit_excess/{}",
+    )
+    return [
+        *(f"observation/{camera}" for camera in contract.camera_names),
+        *(part.format(name) for name in contract.joint_names for part in of_joint),
+        *(f"latency/{stage}" for stage in stages),
+        *(f"counts/{kind}" for kind in counts),
+        *("latency/camera_to_first_command", "speed_scale", "executor/mode", "executor/reason", "told/instruction"),
+        *("policy", "events", "about"),
+    ]
+
+
 def scalars(chunks: list[Any]) -> np.ndarray:
     """Return the logged numbers of an entity, in order of time."""
     values: list[float] = []
@@ -97,7 +120,6 @@ def test_a_recording_holds_what_the_bag_holds(
     from swiftvla_ros.viewing import run_frames
     from swiftvla_ros.viewing.rerun.bag import log_bag
     from swiftvla_ros.viewing.rerun.output import open_output
-    from swiftvla_ros.viewing.rerun.run_log import entities
 
     # The same policy, loaded once for all tests.
     monkeypatch.setattr(run_frames, "PathPredictor", lambda *_: predictor)
