@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from swiftvla_ros.contract.files import whole_file
+from swiftvla_ros.files import whole_file
 from swiftvla_ros.geometry.config import GeometryConfig
 from swiftvla_ros.geometry.transformer import GeometryTransformer
 

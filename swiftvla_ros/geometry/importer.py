@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
+from swiftvla_ros.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.geometry.checkpoint import WEIGHTS, build_on_meta, write_config_and_card
 from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.contract.hashing import file_blocks, sha256
+from swiftvla_ros.files import whole_file
 from swiftvla_ros.policy.checkpoint import (
     CONFIG,
     CONTRACT,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from swiftvla_ros.contract.files import some_of, tensor_problems
+from swiftvla_ros.files import some_of, tensor_problems
 from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from swiftvla_ros.contract import ActionCoding, Contract
-from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.contract.store import store_contract
+from swiftvla_ros.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary, Objective
 from swiftvla_ros.model.swiftvla import SwiftVLA

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from swiftvla_ros.contract.files import whole_file
+from swiftvla_ros.files import whole_file
 
 STATE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import list_scenes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
+from swiftvla_ros.files import whole_file
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.model.objective import Objective
 from swiftvla_ros.policy import checkpoint as files

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.files import whole_file
 from swiftvla_ros.contract.store import contract_digest, store_contract
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, message_types
@@ -30,6 +29,7 @@ from swiftvla_ros.episodes.bags.metadata import (
     metadata_text,
     qos_text,
 )
+from swiftvla_ros.files import whole_file
 
 # Name of the MCAP metadata record with the same texts as custom_data in metadata.yaml.
 PROVENANCE_RECORD = "swiftvla_ros"

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.files import whole_file
+from swiftvla_ros.files import whole_file
 
 Images = dict[str, NDArray[np.uint8]]
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from swiftvla_ros.contract.files import whole_file
+from swiftvla_ros.files import whole_file
 
 CONFIG, INDEX = "config.json", "index.json"
 FORMAT = "swiftvla_ros/teacher-targets/1"

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.files import some_of, tensor_problems, whole_file
+from swiftvla_ros.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
