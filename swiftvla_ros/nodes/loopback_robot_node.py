@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import array
-import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -13,13 +12,12 @@ import cv2
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import Camera
 from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
-from swiftvla_ros.nodes.ros.messages import header, rgb_message
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
+from swiftvla_ros.nodes.ros.messages import driver_state, header, rgb_message
 from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm, MovingPicture
 
 _FAULTS = {
@@ -30,7 +28,15 @@ _FAULTS = {
 }
 
 
-class LoopbackRobotNode(ManagedNode):
+@dataclass(frozen=True)
+class LoopbackParts:
+    """The arm, and where its states go."""
+
+    arm: LoopbackArm
+    joints: Any
+
+
+class LoopbackRobotNode(ManagedNode[LoopbackParts]):
     """Publishes what the contract's driver would; everything runs in the executor's thread.
 
     The faults can be changed while it runs: ``ros2 param set /loopback_robot deaf true``.
@@ -42,46 +48,33 @@ class LoopbackRobotNode(ManagedNode):
         self.describe("cameras", True, "publish moving grey pictures for the contract's cameras")
         for fault in fields(Faults):
             self.declare_parameter(fault.name, fault.default, ParameterDescriptor(description=_FAULTS[fault.name]))
-        self._arm: LoopbackArm | None = None
         self.add_on_set_parameters_callback(self._set)
 
-    def setup(self) -> None:
+    def setup(self) -> LoopbackParts:
         """Open the topics of commands, joints and cameras."""
         inputs = CommandInputs(self, self._take)
-        self._arm = LoopbackArm(self.contract, inputs.joints, int(self.value("seed")))
-        self._arm.faults = Faults(**{fault.name: self.value(fault.name) for fault in fields(Faults)})
-        self._joints = self.publisher(JointState, self.contract.joint_states.topic, qos.STATE)
+        arm = LoopbackArm(self.contract, inputs.joints, int(self.value("seed")))
+        arm.faults = Faults(**{fault.name: self.value(fault.name) for fault in fields(Faults)})
         self.timer(1.0 / self.contract.joint_states.rate_hz, self._measure)
         for camera in self.contract.cameras if self.value("cameras") else ():
             kind = Image if camera.transport == "raw" else CompressedImage
             publisher = self.publisher(kind, camera.topic, qos.IMAGE)
             self.timer(1.0 / camera.rate_hz, partial(self._film, camera, publisher, MovingPicture(*camera.source_size)))
-        self.service(Trigger, "~/reset", self._reset)
-
-    def teardown(self) -> None:
-        """Forget the arm."""
-        self._arm = None
+        self.button("~/reset", self._reset)
+        return LoopbackParts(arm, self.publisher(JointState, self.contract.joint_states.topic, qos.STATE))
 
     def _take(self, part: int, change: Change) -> None:
-        assert self._arm is not None
-        self._arm.command(part, change, self.now_ns())
+        self.parts.arm.command(part, change, self.now_ns())
 
     def _measure(self) -> None:
-        if not self.active or self._arm is None:
+        if not self.active:
             return
-        now_ns = self.now_ns()
+        arm, now_ns = self.parts.arm, self.now_ns()
         if self.clock_jumped_back(now_ns):
-            self._arm.reset(now_ns)
-        state = self._arm.state(now_ns)
+            arm.reset(now_ns)
+        state = arm.state(now_ns)
         if state is not None:
-            self._joints.publish(
-                JointState(
-                    header=header(now_ns, self.contract.base_frame),
-                    name=list(self.contract.joint_names),
-                    position=self.contract.from_si(state[0]).tolist(),
-                    velocity=self.contract.velocity_from_si(state[1]).tolist(),
-                )
-            )
+            self.parts.joints.publish(driver_state(self.contract, now_ns, *state))
 
     def _film(self, camera: Camera, publisher: Any, picture: MovingPicture) -> None:
         if not self.active:
@@ -96,27 +89,21 @@ class LoopbackRobotNode(ManagedNode):
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name in _FAULTS}
-        if self._arm is None or not changes:
+        if self._parts is None or not changes:
             return SetParametersResult(successful=True)
+        arm = self._parts.arm
         try:
-            self._arm.faults = Faults(**{**vars(self._arm.faults), **changes})
+            arm.faults = Faults(**{**vars(arm.faults), **changes})
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._arm is None:
-            response.message = "the loop-back robot is not active"
-            return response
-        self._arm.reset(self.now_ns())
-        response.success, response.message = True, "the arm is in the rest pose"
-        return response
+    def _reset(self) -> tuple[bool, str]:
+        self.parts.arm.reset(self.now_ns())
+        return True, "the arm is in the rest pose"
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    sys.exit(run(LoopbackRobotNode, args))
-
+main = script_of(LoopbackRobotNode)
 
 if __name__ == "__main__":
     main()

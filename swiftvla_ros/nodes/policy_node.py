@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import Image, JointState
+from numpy.typing import NDArray
 
-from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
+from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_images, subscribe_to_state
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
-from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
-from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
-from swiftvla_ros.observation.joint_state import JointStateError
-from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
+from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Policy, load_policy
@@ -31,24 +29,22 @@ from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThrea
 from swiftvla_ros.replay.recorded_policy import RecordedPolicy
 
 _REPEAT_S = 5.0
-# Feedback of the action, its time limit and policy_state.
-_TICK_S = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass
 class PolicyParts:
-    """What the node has between configure and cleanup: the policy, how it is run, and where it speaks."""
+    """The policy, how it is run, where it speaks, and its thread while the node is active."""
 
     policy: Policy
     noise_seed: int
     min_period_s: float
     chunks: Any
-    states: Any
     instructions: InstructionServer
     chunk_ids: Iterator[int] = field(default_factory=partial(itertools.count, 1))
+    inference: InferenceThread | None = None
 
 
-class PolicyNode(ManagedNode):
+class PolicyNode(ManagedNode[PolicyParts]):
     """Pairs conditioned images with joint states and infers in a thread of its own.
 
     The executor's thread runs all callbacks: it stores messages in the :class:`InferenceThread`, serves instructions
@@ -68,10 +64,8 @@ class PolicyNode(ManagedNode):
         self.describe(
             "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
         )
-        self._inference: InferenceThread | None = None
-        self._parts: PolicyParts | None = None
 
-    def setup(self) -> None:
+    def setup(self) -> PolicyParts:
         """Load the checkpoint, warm it up and open the topics."""
         rate_hz = float(self.value("max_rate_hz"))
         if not rate_hz > 0:
@@ -81,22 +75,25 @@ class PolicyNode(ManagedNode):
             raise ValueError(f"parameter noise_seed is {seed}; write 0 or more")
         policy = self._load()
         policy.warm_up()
-        self._parts = PolicyParts(
-            policy,
-            noise_seed=seed,
-            min_period_s=1.0 / rate_hz,
-            chunks=self.publisher(ActionChunk, "action_chunk", qos.CHUNK),
-            states=self.publisher(PolicyState, "policy_state", qos.LATCHED),
-            instructions=InstructionServer(self, self.now_ns, policy.check_instruction, self._follow, self._status),
+        instructions = InstructionServer(
+            self,
+            policy.check_instruction,
+            self._follow,
+            self._status,
+            checkpoint_sha256=policy.checkpoint_sha256,
+            device=str(policy.device),
+            precision=policy.precision,
+            threads=policy.threads,
+            guidance=policy.guidance,
         )
-        for camera in policy.camera_names:
-            self.subscribe(Image, f"observation/{camera}", partial(self._take_image, camera), qos.CAMERA_INPUT)
-        self.subscribe(JointState, "observation/state", self._take_state, qos.STATE_INPUT)
-        self.subscribe(TaskVerdict, "task_verdict", self._parts.instructions.judge, qos.LATCHED)
+        subscribe_to_images(self, policy.camera_names, self._take_image, qos.CAMERA_INPUT, self._count_refused)
+        subscribe_to_state(self, self._take_state, self._count_refused)
+        self.subscribe(TaskVerdict, "task_verdict", instructions.judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
         publish_diagnostics(self, self._health)
-        self.timer(_TICK_S, self._tick)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} on {policy.device} is ready")
+        chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
+        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions)
 
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
@@ -114,15 +111,10 @@ class PolicyNode(ManagedNode):
             guidance=str(self.value("guidance")),
         )
 
-    @property
-    def _configured(self) -> PolicyParts:
-        assert self._parts is not None, "callbacks come between configure and cleanup"
-        return self._parts
-
     def start(self) -> None:
         """Begin to infer as soon as there is an instruction."""
-        timing, parts = self.contract.policy, self._configured
-        self._inference = InferenceThread(
+        timing, parts = self.contract.policy, self.parts
+        parts.inference = InferenceThread(
             parts.policy,
             ObservationPairing(
                 parts.policy.camera_names,
@@ -137,53 +129,37 @@ class PolicyNode(ManagedNode):
             publish=self._publish_chunk,
             report=lambda text: self.get_logger().error(text, throttle_duration_sec=_REPEAT_S),
         )
-        parts.instructions.accepting = True
-        self._publish_state()
+        parts.instructions.accept()
 
     def stop(self) -> None:
         """End the running goal and the inference."""
-        if self._inference is None:
-            return
-        self._configured.instructions.refuse_all("the policy node was deactivated")
-        self._inference.end()
-        self._inference = None
-        self._publish_state()
+        if self._parts is not None and self._parts.inference is not None:
+            self._parts.instructions.refuse_all("the policy node was deactivated")
+            self._parts.inference.end()
+            self._parts.inference = None
+            self._parts.instructions.publish_state()
 
-    def teardown(self) -> None:
-        """Close service and action."""
-        if self._parts is not None:
-            self._parts.instructions.destroy()
-            self._parts = None
+    def _take_image(self, camera: str, stamp: int, image: NDArray[np.uint8], _frame_id: str) -> None:
+        if (inference := self._listening()) is not None:
+            inference.add_image(camera, stamp, image, self.now_ns())
 
-    def _take_image(self, camera: str, message: Image) -> None:
-        if self._inference is None:
-            return
-        now_ns = self.now_ns()
-        if self.clock_jumped_back(now_ns):
-            self._inference.clear()
-        try:
-            image = conditioned_image(message, self.contract.camera(camera).size)
-        except ImageDecodingError as error:
-            self._refuse(f"observation/{camera}: {error}")
-            return
-        self._inference.add_image(camera, stamp_ns(message.header.stamp), image, now_ns)
+    def _take_state(self, stamp: int, positions: NDArray[np.float64]) -> None:
+        if (inference := self._listening()) is not None:
+            inference.add_state(stamp, positions, self.now_ns())
 
-    def _take_state(self, message: JointState) -> None:
-        if self._inference is None:
-            return
-        now_ns = self.now_ns()
-        if self.clock_jumped_back(now_ns):
-            self._inference.clear()
-        try:
-            state = measured_positions(message, self.contract.joint_names)
-        except JointStateError as error:
-            self._refuse(str(error))
-            return
-        self._inference.add_state(stamp_ns(message.header.stamp), state, now_ns)
+    def _listening(self) -> InferenceThread | None:
+        inference = self.parts.inference
+        if inference is not None and self.clock_jumped_back(self.now_ns()):
+            inference.clear()
+        return inference
+
+    def _count_refused(self) -> None:
+        if self.parts.inference is not None:
+            self.parts.inference.drop_invalid()
 
     def _watch_executor(self, state: ExecutorState) -> None:
-        self._configured.instructions.watch(state)
-        if self._inference is None:
+        self.parts.instructions.watch(state)
+        if self.parts.inference is None:
             return
         numbers = math.isfinite(state.row) and math.isfinite(state.speed_scale)
         moving = numbers and state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
@@ -191,30 +167,26 @@ class PolicyNode(ManagedNode):
         # Empty while nothing is commanded; anybody can publish, so nothing else gets through to the inference thread.
         commanded = position if position.shape == (len(self.contract.joints),) and np.isfinite(position).all() else None
         first_ns, stamp = stamp_ns(state.chunk_first_command), stamp_ns(state.chunk_stamp)
-        self._inference.follow(
+        self.parts.inference.follow(
             Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale, commanded),
             delay_s=(first_ns - stamp) / 1e9 if first_ns and stamp else None,
         )
 
-    def _refuse(self, problem: str) -> None:
-        if self._inference is not None:
-            self._inference.drop_invalid()
-        self.get_logger().error(f"message refused: {problem}", throttle_duration_sec=_REPEAT_S)
-
     def _follow(self, instruction: Instruction | None) -> None:
-        if self._inference is not None:
-            self._inference.instruct(instruction)
-            self._publish_state()
+        if self.parts.inference is not None:
+            self.parts.inference.instruct(instruction)
+            self.parts.instructions.publish_state()
 
     def _status(self) -> InferenceStatus:
-        return InferenceStatus(reason="not active") if self._inference is None else self._inference.status()
+        inference = self.parts.inference
+        return InferenceStatus(reason="not active") if inference is None else inference.status()
 
     def _health(self) -> Health:
-        status, instruction = self._status(), self._configured.instructions.current
+        status, instruction = self._status(), self.parts.instructions.current
         values = {
             "instruction": instruction.text if instruction else "",
-            "checkpoint": self._configured.policy.checkpoint_sha256[:12],
-            "device": self._configured.policy.device,
+            "checkpoint": self.parts.policy.checkpoint_sha256[:12],
+            "device": self.parts.policy.device,
             **{f"{stage}, ms": f"{1e3 * seconds:.1f}" for stage, seconds in status.latency_s.items()},
             "chunks": status.chunks,
             "observations dropped: stale": status.dropped_stale,
@@ -225,50 +197,21 @@ class PolicyNode(ManagedNode):
         well = not status.reason or instruction is None
         return Health(Level.OK if well else Level.WARN, status.reason or "chunks are computed", values)
 
-    def _tick(self) -> None:
-        if self.active:
-            self._configured.instructions.tick()
-            self._publish_state()
-
-    def _publish_state(self) -> None:
-        status = self._status()
-        instruction = self._configured.instructions.current
-        self._configured.states.publish(
-            PolicyState(
-                header=header(self.now_ns()),
-                ready=not status.reason,
-                reason=status.reason,
-                instruction=instruction.text if instruction else "",
-                instruction_id=instruction.id if instruction else 0,
-                checkpoint_sha256=self._configured.policy.checkpoint_sha256,
-                device=str(self._configured.policy.device),
-                precision=self._configured.policy.precision,
-                threads=self._configured.policy.threads,
-                guidance=self._configured.policy.guidance,
-                latency_stages=list(status.latency_s),
-                latency_s=list(status.latency_s.values()),
-                chunks=status.chunks,
-                dropped_stale=status.dropped_stale,
-                dropped_unpaired=status.dropped_unpaired,
-                dropped_invalid=status.dropped_invalid,
-            )
-        )
-
     def _publish_chunk(self, chunk: InferredChunk) -> None:
         """Called by the inference thread."""
         observation = chunk.observation
-        self._configured.chunks.publish(
+        self.parts.chunks.publish(
             ActionChunk(
                 header=header(observation.stamp_ns, self.contract.base_frame),
-                step=to_duration(round(self._configured.policy.step_s * 1e9)),
+                step=to_duration(round(self.parts.policy.step_s * 1e9)),
                 joint_names=list(self.contract.joint_names),
                 rows=len(chunk.positions),
                 positions=chunk.positions.ravel().tolist(),
                 chunk_id=chunk.chunk_id,
                 instruction=chunk.instruction.text,
                 instruction_id=chunk.instruction.id,
-                checkpoint_sha256=self._configured.policy.checkpoint_sha256,
-                noise_seed=self._configured.noise_seed,
+                checkpoint_sha256=self.parts.policy.checkpoint_sha256,
+                noise_seed=self.parts.noise_seed,
                 camera_names=list(observation.image_stamps_ns),
                 camera_stamps=[to_time(ns) for ns in observation.image_stamps_ns.values()],
                 state_stamp=to_time(observation.state_stamp_ns),
@@ -282,10 +225,7 @@ class PolicyNode(ManagedNode):
         )
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    sys.exit(run(PolicyNode, args))
-
+main = script_of(PolicyNode)
 
 if __name__ == "__main__":
     main()

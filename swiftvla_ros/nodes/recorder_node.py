@@ -8,7 +8,6 @@ them, so that neither a command nor the middleware ever waits for the disk.
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +16,6 @@ from typing import Any
 
 from rclpy.qos import QoSProfile
 from rclpy.subscription import MessageInfo
-from std_srvs.srv import Trigger as TriggerService
 
 from swiftvla_ros.episodes.bags.bag import BagWriter, film_topic
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
@@ -37,7 +35,7 @@ from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.parts.recorder_parts import RecorderParts
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import publish_diagnostics
-from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, sequence_of
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
@@ -52,7 +50,7 @@ _SAME_CLOCK_NS = 1_000_000_000
 _MB = 1 << 20
 
 
-class RecorderNode(ManagedNode):
+class RecorderNode(ManagedNode[RecorderParts]):
     """Takes every recorded topic with the quality of service of its publishers."""
 
     def __init__(self) -> None:
@@ -72,9 +70,8 @@ class RecorderNode(ManagedNode):
         self.describe("black_box_after_s", 2.0, "seconds after a fault that it still waits for")
         self.describe("black_box_mb", 256, "memory that it may use, MB")
         self.describe("black_box_most", 50, "boxes that may lie in the folder; none is ever deleted")
-        self._parts: RecorderParts | None = None
 
-    def setup(self) -> None:
+    def setup(self) -> RecorderParts:
         """Open the bag, and look for what there is to record."""
         folder, box = str(self.value("bag")), str(self.value("black_box"))
         if not folder and not box:
@@ -104,6 +101,7 @@ class RecorderNode(ManagedNode):
         self.timer(_LOOK_FOR_PUBLISHERS_S, lambda: self._subscribe_to_found(parts))
         self.timer(_LOOK_AROUND_S, lambda: self._look_around(parts))
         publish_diagnostics(self, parts.health)
+        return parts
 
     def _open_bag(self, folder: Path) -> Recording:
         bag = BagWriter(
@@ -141,14 +139,11 @@ class RecorderNode(ManagedNode):
             ros=str(self.value("ros")),
             say=say,
         )
-        self.service(TriggerService, "~/save", partial(self._serve_save, box))
+        self.button("~/save", partial(self._save, box))
         return box
 
-    def teardown(self) -> None:
+    def teardown(self, parts: RecorderParts) -> None:
         """Close the bag, and write the box that is pending."""
-        parts, self._parts = self._parts, None
-        if parts is None:
-            return
         # rosout is gone when the process was told to end, so this goes to the console.
         print(parts.close(self.now_ns()), end="", flush=True)
 
@@ -248,22 +243,14 @@ class RecorderNode(ManagedNode):
             parts.box.see_rivals([t for t in self.contract.command_topics if self.count_publishers(t) > 1], now_ns)
             parts.box.tick(now_ns)
 
-    def _serve_save(
-        self, box: BlackBoxKeeper, _request: TriggerService.Request, response: TriggerService.Response
-    ) -> TriggerService.Response:
+    def _save(self, box: BlackBoxKeeper) -> tuple[bool, str]:
         if not self.active:
-            response.message = "the recorder is not active; activate it first"
-            return response
+            return False, "the recorder is not active; activate it first"
         folder = box.save(Trigger("button", "~/save was called"), self.now_ns())
-        response.success = folder is not None
-        response.message = f"writing {folder}" if folder is not None else box.problem
-        return response
+        return (True, f"writing {folder}") if folder is not None else (False, box.problem)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    sys.exit(run(RecorderNode, args))
-
+main = script_of(RecorderNode)
 
 if __name__ == "__main__":
     main()

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
@@ -14,7 +16,7 @@ from sensor_msgs.msg import JointState
 
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, run
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, to_time
 from swiftvla_ros.replay.player import AUTO, Played, played_topics, published_name, schedule
 
@@ -25,7 +27,30 @@ _WATCH_S = 0.5
 _POLL_S = 0.05
 
 
-class ReplayNode(ManagedNode):
+@dataclass
+class ReplayParts:
+    """What is played: the bag's own topics and types, the publishers by published topic, and how fast.
+
+    ``thread`` plays while the node is active, ``failure`` says why it ended.
+    """
+
+    bag: Bag
+    stored: dict[str, str]
+    rate: float
+    clock_period_ns: int
+    clock: Any
+    outputs: dict[str, Any]
+    thread: threading.Thread | None = None
+    failure: str = ""
+
+    def publish(self, item: Played) -> None:
+        """Publish a message, and the time that it is played at."""
+        self.clock.publish(Clock(clock=to_time(item.at_ns)))
+        if item.topic is not None:
+            self.outputs[item.topic].publish(item.data)
+
+
+class ReplayNode(ManagedNode[ReplayParts]):
     """Publishes serialized messages as recorded, in a thread of its own; the executor's thread watches for drivers.
 
     It runs on the system's clock, as the recording's is its own making. Two sources of one sensor would feed a policy
@@ -41,43 +66,45 @@ class ReplayNode(ManagedNode):
         self.describe("sensors", AUTO, "raw (the drivers' topics), conditioned (observation/*) or auto")
         self.describe("clock_hz", 200.0, "least rate of /clock, in messages per second of the recording")
         self.describe("wait_s", 10.0, "how long to wait for a subscriber of every topic before playing")
+        self._bag: Bag
         self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def setup(self) -> None:
+    def setup(self) -> ReplayParts:
         """Open the bag, and look whether anybody publishes already."""
-        self._rate, clock_hz = float(self.value("rate")), float(self.value("clock_hz"))
-        for name, value in (("rate", self._rate), ("clock_hz", clock_hz)):
+        rate, clock_hz = float(self.value("rate")), float(self.value("clock_hz"))
+        for name, value in (("rate", rate), ("clock_hz", clock_hz)):
             if not 0.0 < value < float("inf"):
                 raise ValueError(f"parameter {name} is {value}; write a number above 0")
-        self._clock_period_ns = round(1e9 / clock_hz)
-        self._stored = played_topics(self._bag, self.contract, str(self.value("sensors")))
-        self._topics = {published_name(topic, kind): kind for topic, kind in self._stored.items()}
+        stored = played_topics(self._bag, self.contract, str(self.value("sensors")))
+        topics = {published_name(topic, msgtype): message_class(msgtype) for topic, msgtype in stored.items()}
         deadline = time.monotonic() + _LOOK_FOR_DRIVERS_S
         while time.monotonic() < deadline:
-            if others := self._others(0):
+            if others := self._others(topics, 0):
                 raise ValueError(f"{others}; two sources of one sensor: end it, or use another ROS_DOMAIN_ID")
             self._ending.wait(_POLL_S)
-        self._time = self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK)
-        self._outputs = {}
-        for topic, msgtype in self._topics.items():
-            kind = message_class(msgtype)
-            self._outputs[topic] = self.publisher(kind, topic, qos.STATE if kind is JointState else qos.IMAGE)
         self.timer(_WATCH_S, self._watch)
+        return ReplayParts(
+            self._bag,
+            stored,
+            rate,
+            round(1e9 / clock_hz),
+            self.publisher(Clock, _CLOCK_TOPIC, qos.CLOCK),
+            {t: self.publisher(kind, t, qos.STATE if kind is JointState else qos.IMAGE) for t, kind in topics.items()},
+        )
 
     def start(self) -> None:
         """Play from the beginning."""
         self._ending.clear()
-        self._failure = ""
-        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
-        self._thread.start()
+        self.parts.failure = ""
+        self.parts.thread = threading.Thread(target=self._run, args=[self.parts], name="replay", daemon=True)
+        self.parts.thread.start()
 
     def stop(self) -> None:
         """Publish no more."""
-        if self._thread is not None:
+        if self._parts is not None and self._parts.thread is not None:
             self._ending.set()
-            self._thread.join()
-            self._thread = None
+            self._parts.thread.join()
+            self._parts.thread = None
 
     def _set_up(self) -> None:
         folder = str(self.value("bag"))
@@ -89,61 +116,57 @@ class ReplayNode(ManagedNode):
             self.set_parameters([Parameter("robot", value=str(self._bag.contract.path))])
         super()._set_up()
 
-    def _run(self) -> None:
+    def _run(self, parts: ReplayParts) -> None:
         """The thread."""
         try:
-            self._play()
+            self._play(parts)
         except BagError as error:
-            self._failure = str(error)
+            parts.failure = str(error)
 
-    def _play(self) -> None:
+    def _play(self, parts: ReplayParts) -> None:
         """Wait for listeners, then publish every message at its time."""
         while not self._ending.is_set():
-            messages = schedule(self._bag, self._stored, self._clock_period_ns)
+            messages = schedule(parts.bag, parts.stored, parts.clock_period_ns)
             first = next(messages, None)
             if first is None:
                 return
-            self._await_subscribers(first)
+            self._await_subscribers(parts, first)
             began, count = time.monotonic(), 0
             for item in messages:
-                ahead_s = began + (item.at_ns - first.at_ns) / 1e9 / self._rate - time.monotonic()
+                ahead_s = began + (item.at_ns - first.at_ns) / 1e9 / parts.rate - time.monotonic()
                 if self._ending.wait(ahead_s) if ahead_s > 0 else self._ending.is_set():
                     return
-                self._publish(item)
+                parts.publish(item)
                 count += item.topic is not None
-            self.get_logger().info(f"played {count} messages of {', '.join(self._topics)}")
+            self.get_logger().info(f"played {count} messages of {', '.join(parts.outputs)}")
             if not self.value("loop"):
                 return
 
-    def _await_subscribers(self, first: Played) -> None:
+    def _await_subscribers(self, parts: ReplayParts, first: Played) -> None:
         """Wait until every topic is listened to; the clock stands at the first message's time meanwhile."""
         deadline = time.monotonic() + float(self.value("wait_s"))
-        while unheard := [t for t, p in self._outputs.items() if not p.get_subscription_count()]:
-            self._publish(first)
+        while unheard := [t for t, p in parts.outputs.items() if not p.get_subscription_count()]:
+            parts.publish(first)
             if time.monotonic() > deadline:
                 self.get_logger().warning(f"nobody listens to {', '.join(unheard)}; playing all the same")
                 return
             if self._ending.wait(_POLL_S):
                 return
 
-    def _publish(self, item: Played) -> None:
-        self._time.publish(Clock(clock=to_time(item.at_ns)))
-        if item.topic is not None:
-            self._outputs[item.topic].publish(item.data)
-
     def _watch(self) -> None:
         """End when all is played, or somebody else begins to publish."""
-        if others := self._others(1):
+        parts = self.parts
+        if others := self._others(parts.outputs, 1):
             self.get_logger().fatal(f"{others}; playing is stopped")
             raise SystemExit(1)
-        if self.active and self._thread is not None and not self._thread.is_alive():
-            if self._failure:
-                self.get_logger().fatal(self._failure)
-            raise SystemExit(1 if self._failure else 0)
+        if self.active and parts.thread is not None and not parts.thread.is_alive():
+            if parts.failure:
+                self.get_logger().fatal(parts.failure)
+            raise SystemExit(1 if parts.failure else 0)
 
-    def _others(self, own: int) -> str:
+    def _others(self, topics: Iterable[str], own: int) -> str:
         """Name who else publishes on what is played; ``own`` of the publishers of each topic are this node's."""
-        for topic in [*self._topics, _CLOCK_TOPIC]:
+        for topic in [*topics, _CLOCK_TOPIC]:
             publishers = self.get_publishers_info_by_topic(topic)
             if len(publishers) > own:
                 names = sorted({p.node_name for p in publishers} - {self.get_name()})
@@ -151,10 +174,7 @@ class ReplayNode(ManagedNode):
         return ""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until all is played, or until SIGINT or SIGTERM."""
-    sys.exit(run(ReplayNode, args))
-
+main = script_of(ReplayNode)
 
 if __name__ == "__main__":
     main()

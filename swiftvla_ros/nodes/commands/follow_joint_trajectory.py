@@ -53,11 +53,11 @@ class FollowClient:
         control_msgs is not installed.
     """
 
-    def __init__(self, node: ManagedNode, name: str) -> None:
+    def __init__(self, node: ManagedNode[Any], name: str) -> None:
         self._node = node
         self._name = name
         self._type = follow_joint_trajectory()
-        self._client = node.own(ActionClient(node, self._type, name), _destroy)
+        self._client = node.own(ActionClient(node, self._type, name), ActionClient.destroy)
         self._unanswered = 0
 
     def send(self, trajectory: Any) -> None:
@@ -99,7 +99,7 @@ class FollowServer:
         control_msgs is not installed.
     """
 
-    def __init__(self, node: ManagedNode, name: str, take: Callable[[Any], bool]) -> None:
+    def __init__(self, node: ManagedNode[Any], name: str, take: Callable[[Any], bool]) -> None:
         self._node = node
         self._take = take
         self._type = follow_joint_trajectory()
@@ -107,7 +107,7 @@ class FollowServer:
         server = ActionServer(
             node, self._type, name, self._execute, goal_callback=self._judge, result_timeout=int(_REPEAT_S)
         )
-        node.own(server, _destroy)
+        node.own(server, ActionServer.destroy)
         node.timer(_WATCH_S, self._watch)
 
     def _judge(self, goal: Any) -> GoalResponse:
@@ -132,8 +132,3 @@ class FollowServer:
         if self._active is not None and self._node.now_ns() >= self._active[1]:
             ending, self._active = self._active[0], None
             ending.set_result("")
-
-
-def _destroy(entity: Any) -> bool:
-    entity.destroy()
-    return True

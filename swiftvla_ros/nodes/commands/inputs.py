@@ -41,7 +41,7 @@ class CommandInputs:
     """
 
     def __init__(
-        self, node: ManagedNode, take: Callable[[int, Change], None], epoch_ns: Callable[[], int] = lambda: 0
+        self, node: ManagedNode[Any], take: Callable[[int, Change], None], epoch_ns: Callable[[], int] = lambda: 0
     ) -> None:
         self._node = node
         self._take = take

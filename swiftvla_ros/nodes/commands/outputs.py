@@ -55,7 +55,7 @@ class ContractOutputs:
         The contract wants FollowJointTrajectory and control_msgs is not installed.
     """
 
-    def __init__(self, node: ManagedNode) -> None:
+    def __init__(self, node: ManagedNode[Any]) -> None:
         parts = node.contract.command_parts
         self._node = node
         self._topics = [part.topic for part in parts if part.kind != "follow_joint_trajectory"]
@@ -71,7 +71,7 @@ class ContractOutputs:
             output.send(command, now_ns)
 
 
-def _output(node: ManagedNode, part: CommandPart) -> ForwardPositions | Trajectories:
+def _output(node: ManagedNode[Any], part: CommandPart) -> ForwardPositions | Trajectories:
     contract = node.contract
     if part.kind == "follow_joint_trajectory":
         return FollowGoals(contract, part, FollowClient(node, part.topic).send)

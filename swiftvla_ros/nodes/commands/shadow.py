@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class ShadowOutput:
         ``plan(stamp_ns, step_ns, rows)``: the planned positions [rows, J] at ``stamp_ns + i · step_ns``.
     """
 
-    def __init__(self, node: ManagedNode, plan: Callable[[int, int, int], Array]) -> None:
+    def __init__(self, node: ManagedNode[Any], plan: Callable[[int, int, int], Array]) -> None:
         contract = node.contract
         self._names = list(contract.joint_names)
         self._plan = plan

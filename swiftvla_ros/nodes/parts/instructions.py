@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the policy is told what to do: the service ``set_instruction`` and the action ``run_instruction``."""
+"""How a policy is told what to do, ``set_instruction`` and ``run_instruction``, and says what it does."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.node import Node
 from rclpy.task import Future
 
 from swiftvla_ros.action import RunInstruction
-from swiftvla_ros.msg import ExecutorState, TaskVerdict
+from swiftvla_ros.msg import ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
+from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.srv import SetInstruction
 
 _NS = 1_000_000_000
+# Feedback of the action, its time limit and policy_state.
+_TICK_S = 0.2
 _PHASES = {
     ExecutorState.IDLE: "waiting for the first command",
     ExecutorState.FRESH: "moving",
@@ -48,37 +52,38 @@ class InstructionServer:
     Parameters
     ----------
     node
-        Owner of the service and the action.
-    now_ns
-        Present time.
+        Owner of the service, the action and the topic ``policy_state``, which cleanup destroys.
     check
         Gives the text to follow, or raises InstructionError: the policy's own check.
     follow
         Called with each new instruction, and with None when a goal has ended.
     status
-        What the inference is doing, for the feedback.
+        What the inference is doing, for the feedback and ``policy_state``.
+    facts
+        Fields of ``policy_state`` that stay what they are.
     """
 
     def __init__(
         self,
-        node: Node,
-        now_ns: Callable[[], int],
+        node: ManagedNode[Any],
         check: Callable[[str], str],
         follow: Callable[[Instruction | None], None],
         status: Callable[[], InferenceStatus],
+        **facts: Any,
     ) -> None:
         self._node = node
-        self._now_ns = now_ns
         self._check = check
         self._follow = follow
         self._status = status
+        self._facts = facts
         self._count = 0
         self._goal: _Goal | None = None
         self._executor_mode: int | None = None
         self.accepting = False
         self.current: Instruction | None = None
-        self._service = node.create_service(SetInstruction, "set_instruction", self._set)
-        self._action = ActionServer(
+        self._states = node.publisher(PolicyState, "policy_state", qos.LATCHED)
+        node.service(SetInstruction, "set_instruction", self._set)
+        action = ActionServer(
             node,
             RunInstruction,
             "run_instruction",
@@ -86,11 +91,13 @@ class InstructionServer:
             goal_callback=lambda _request: GoalResponse.ACCEPT,
             cancel_callback=self._cancel,
         )
+        node.own(action, ActionServer.destroy)
+        node.timer(_TICK_S, self._tick)
 
-    def destroy(self) -> None:
-        """Give service and action back."""
-        self._node.destroy_service(self._service)
-        self._action.destroy()
+    def accept(self) -> None:
+        """Take instructions from now on."""
+        self.accepting = True
+        self.publish_state()
 
     def refuse_all(self, reason: str) -> None:
         """Accept no instruction from now on, and end the running goal."""
@@ -115,12 +122,35 @@ class InstructionServer:
         """Remember what the executor does, for the feedback."""
         self._executor_mode = state.mode
 
-    def tick(self) -> None:
-        """Publish feedback and end the goal when its time is over; called a few times a second."""
-        goal = self._goal
-        if goal is None:
-            return
-        elapsed_ns = self._now_ns() - goal.accepted_ns
+    def publish_state(self) -> None:
+        """Publish ``policy_state``."""
+        status, instruction = self._status(), self.current
+        self._states.publish(
+            PolicyState(
+                header=header(self._node.now_ns()),
+                ready=not status.reason,
+                reason=status.reason,
+                instruction=instruction.text if instruction else "",
+                instruction_id=instruction.id if instruction else 0,
+                latency_stages=list(status.latency_s),
+                latency_s=list(status.latency_s.values()),
+                chunks=status.chunks,
+                dropped_stale=status.dropped_stale,
+                dropped_unpaired=status.dropped_unpaired,
+                dropped_invalid=status.dropped_invalid,
+                **self._facts,
+            )
+        )
+
+    def _tick(self) -> None:
+        if self._node.active:
+            if self._goal is not None:
+                self._look_after(self._goal)
+            self.publish_state()
+
+    def _look_after(self, goal: _Goal) -> None:
+        """Publish feedback, or end the goal where its time is over."""
+        elapsed_ns = self._node.now_ns() - goal.accepted_ns
         if 0 < goal.timeout_ns < elapsed_ns:
             self._end(RunInstruction.Result.TIMEOUT, f"not done within {goal.timeout_ns / _NS:g} s")
             return
@@ -167,15 +197,8 @@ class InstructionServer:
             return RunInstruction.Result(outcome=RunInstruction.Result.REFUSED, message=str(error))
         self._end(RunInstruction.Result.CANCELED, f"replaced by '{instruction.text}'", stop=False)
         timeout = handle.request.timeout
-        goal = _Goal(
-            handle,
-            instruction,
-            self._now_ns(),
-            stamp_ns(timeout),
-            self._status().chunks,
-            Future(),
-        )
-        self._goal = goal
+        now_ns, chunks = self._node.now_ns(), self._status().chunks
+        self._goal = goal = _Goal(handle, instruction, now_ns, stamp_ns(timeout), chunks, Future())
         self._change(instruction)
         outcome, message = await goal.done
         if outcome == RunInstruction.Result.SUCCEEDED:

@@ -31,7 +31,7 @@ class Health:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def publish_diagnostics(node: ManagedNode, report: Callable[[], Health]) -> None:
+def publish_diagnostics(node: ManagedNode[Any], report: Callable[[], Health]) -> None:
     """Ask ``report()`` every ``PERIOD_S`` from now until cleanup, and publish it where diagnostic_msgs is installed."""
     try:
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue

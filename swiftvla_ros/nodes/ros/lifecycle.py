@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
@@ -18,6 +18,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
@@ -32,29 +33,29 @@ _LEAVE_GRAPH_S = 4.0
 # Signals set a flag that is looked at this often when no message wakes the executor.
 _SPIN_TIMEOUT_S = 0.1
 
+Parts = TypeVar("Parts")
+"""What a node has between configure and cleanup."""
 
-class ManagedNode(LifecycleNode):
+
+class ManagedNode(LifecycleNode, Generic[Parts]):
     """A managed node whose subclasses fill hooks; the base validates, logs and reports the transitions.
 
-    * ``setup`` (configure): read parameters, load, create publishers and services. Raises on anything wrong.
+    * ``setup`` (configure): read parameters, load, create publishers and services. Raises on anything wrong. What it
+      returns are the node's ``parts``: all that it has until cleanup.
     * ``start`` (activate): begin to move data.
-    * ``stop`` (deactivate): stop moving data; may be called twice.
-    * ``teardown`` (cleanup, shutdown, failed configure): give everything back; may be called twice.
+    * ``stop`` (deactivate): stop moving data; may be called twice, and without parts.
+    * ``teardown`` (cleanup, shutdown): give back what is not this node's own publishers, services and timers.
 
     Hooks and callbacks run in the one thread that spins the executor, unless a subclass says otherwise.
-
-    Parameters
-    ----------
-    name
-        Default node name.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.active = False
         self.contract: Contract
+        self._parts: Parts | None = None
         self._last_now_ns: int | None = None
-        self._owned: list[tuple[Callable[[Any], bool], Any]] = []
+        self._owned: list[tuple[Any, Callable[[Any], object]]] = []
         self.describe("autostart", True, "configure and activate at start, without a lifecycle manager")
         self.describe("robot", "", "contract: a name of config/robots, or the path of a file")
 
@@ -66,8 +67,15 @@ class ManagedNode(LifecycleNode):
         """The value of a declared parameter."""
         return self.get_parameter(name).value
 
-    def setup(self) -> None:
+    @property
+    def parts(self) -> Parts:
+        """What ``setup`` returned."""
+        assert self._parts is not None, "callbacks come between configure and cleanup"
+        return self._parts
+
+    def setup(self) -> Parts:
         """Hook of configure."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Hook of activate."""
@@ -75,7 +83,7 @@ class ManagedNode(LifecycleNode):
     def stop(self) -> None:
         """Hook of deactivate."""
 
-    def teardown(self) -> None:
+    def teardown(self, parts: Parts) -> None:
         """Hook of cleanup."""
 
     def at_rest(self) -> bool:
@@ -100,6 +108,15 @@ class ManagedNode(LifecycleNode):
     def service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> Any:
         """Create a service that cleanup destroys."""
         return self.own(self.create_service(kind, name, callback), self.destroy_service)
+
+    def button(self, name: str, press: Callable[[], tuple[bool, str]]) -> None:
+        """Create a ``std_srvs/Trigger`` service that answers what ``press`` returns, and that cleanup destroys."""
+
+        def serve(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = press()
+            return response
+
+        self.service(Trigger, name, serve)
 
     def timer(self, period_s: float, callback: Callable[[], object]) -> Any:
         """Create a timer on the ROS clock that cleanup destroys."""
@@ -152,19 +169,25 @@ class ManagedNode(LifecycleNode):
         if not robot:
             raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
         self.contract = load_contract(robot)
-        self.setup()
+        self._parts = self.setup()
 
     def _shut_down(self) -> None:
         self.stop()
         self._tear_down()
 
+    def discard(self) -> None:
+        """Drop the parts; may be called twice."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            self.teardown(parts)
+
     def _tear_down(self) -> None:
-        self.teardown()
+        self.discard()
         while self._owned:
             entity, destroy = self._owned.pop()
             destroy(entity)
 
-    def own(self, entity: Any, destroy: Callable[[Any], bool]) -> Any:
+    def own(self, entity: Any, destroy: Callable[[Any], object]) -> Any:
         """Have cleanup give ``entity`` back with ``destroy``."""
         self._owned.append((entity, destroy))
         return entity
@@ -205,7 +228,16 @@ class _Ending:
             raise SystemExit(0)
 
 
-def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
+def script_of(make_node: Callable[[], ManagedNode[Any]]) -> Callable[..., None]:
+    """Return what a node's command calls: it runs the node until SIGINT or SIGTERM, and ends the process."""
+
+    def main(args: list[str] | None = None) -> None:
+        sys.exit(run(make_node, args))
+
+    return main
+
+
+def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None) -> int:
     """Run one node in this process until SIGINT or SIGTERM.
 
     Returns
@@ -217,7 +249,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
-    node: ManagedNode | None = None
+    node: ManagedNode[Any] | None = None
     # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
     # executor is cheaper, but serves all messages of a flood first.
     executor = SingleThreadedExecutor()
@@ -245,7 +277,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> 
     finally:
         if node is not None:
             node.stop()
-            node.teardown()
+            node.discard()
             # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
             # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
             faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)

@@ -11,8 +11,12 @@ import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
 from rclpy.subscription import MessageInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
+
+from swiftvla_ros.contract import Contract
+
+Array = NDArray[np.float64]
 
 _NS = 1_000_000_000
 
@@ -32,7 +36,7 @@ def header(ns: int, frame_id: str = "") -> Header:
     return Header(stamp=to_time(ns), frame_id=frame_id)
 
 
-def doubles(values: NDArray[np.float64]) -> array.array[float]:
+def doubles(values: Array) -> array.array[float]:
     """Numbers for a float64[] field, which takes an array.array over as it is and a list number by number."""
     return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
@@ -40,6 +44,16 @@ def doubles(values: NDArray[np.float64]) -> array.array[float]:
 def counts(values: NDArray[np.int64]) -> array.array[int]:
     """Numbers >= 0 for a uint64[] field."""
     return array.array("Q", np.ascontiguousarray(values, dtype=np.uint64).tobytes())
+
+
+def driver_state(contract: Contract, ns: int, position: Array, velocity: Array) -> JointState:
+    """What the contract's driver would say of joints [J] (rad or m, and per s), in its own units."""
+    return JointState(
+        header=header(ns, contract.base_frame),
+        name=list(contract.joint_names),
+        position=contract.from_si(position).tolist(),
+        velocity=contract.velocity_from_si(velocity).tolist(),
+    )
 
 
 def rgb_message(rgb: NDArray[np.uint8], ns: int, frame_id: str) -> Image:

@@ -128,7 +128,7 @@ class CameraFrames:
         Its subscriptions are cleaned up with it.
     """
 
-    def __init__(self, node: ManagedNode) -> None:
+    def __init__(self, node: ManagedNode[Any]) -> None:
         self._buffer = FrameBuffer()
         self._there = False
         self._used = False

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the executor node says of its core: ``executor_state``, the log, and the diagnostics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+
+from swiftvla_ros.motion import ChunkExecutor, Command, Mode, Reason
+from swiftvla_ros.msg import ExecutorState
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
+from swiftvla_ros.nodes.ros.messages import counts, doubles
+
+# At rest, executor_state comes this often.
+_STATE_PERIOD_NS = 50_000_000
+_UNWELL = {
+    **dict.fromkeys((Mode.TAIL, Mode.DECELERATING, Mode.HOLD, Mode.RELEASED), Level.WARN),
+    Mode.STOPPED: Level.ERROR,
+}
+_FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
+
+
+class ExecutorReport:
+    """Publishes what changed at once, and the rest as often as is asked for.
+
+    Parameters
+    ----------
+    node
+        Owner of the publisher.
+    core
+        Whom it is about; the caller holds its lock.
+    rate_hz
+        Most messages a second in motion; 0: one a tick.
+    shadow
+        Whether nobody obeys the core.
+    """
+
+    def __init__(self, node: ManagedNode[Any], core: ChunkExecutor, rate_hz: float, *, shadow: bool) -> None:
+        if not 0.0 <= rate_hz < float("inf"):
+            raise ValueError(f"parameter state_rate_hz is {rate_hz}; write 0 (one message a tick) or more")
+        self._node, self._core = node, core
+        self._gap_ns = round(1e9 / rate_hz) if rate_hz else 0
+        self._command: Command | None = None
+        self._resting = True
+        self._told: tuple[Mode, Reason, int, int, int] | None = None
+        self._told_ns = 0
+        # One message for all ticks: making one anew costs more than filling it in.
+        self._message = ExecutorState(joint_names=list(node.contract.joint_names), shadow=shadow)
+        self._message.header.frame_id = node.contract.base_frame
+        self._states = node.publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
+
+    def tick(self, command: Command | None, now_ns: int, *, resting: bool) -> None:
+        """Tell of a tick, where that is due; ``resting``: whether its command, if any, is to stand still."""
+        core, still, self._command, self._resting = self._core, self._resting and resting, command, resting
+        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken)
+        gap_ns = _STATE_PERIOD_NS if still else self._gap_ns
+        if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
+            if self._told is None or told[:2] != self._told[:2]:
+                self._node.get_logger().info(f"{core.mode.name}: {core.reason_text}")
+            self._told = told
+            self._publish(now_ns)
+
+    def catch_up(self, ticked_ns: int) -> None:
+        """Tell of the last tick, if that was left out."""
+        if self._told_ns != ticked_ns:
+            self._publish(ticked_ns)
+
+    def health(self, longest_ns: int) -> Health:
+        """How well it goes; ``longest_ns`` is the longest time between two ticks since the last call."""
+        core, limit = self._core, self._core.speed_limits.binding
+        level = Level.ERROR if core.reason in _FAULTS else _UNWELL.get(core.mode, Level.OK)
+        values = {
+            "mode": core.mode.name,
+            "reason": core.reason.name,
+            "chunks accepted": core.accepted,
+            "chunks refused": core.refused,
+            "last refusal": core.last_refusal.text,
+            "speed limit": f"{limit.source}: {limit.reason}" if limit else "",
+            "speed scale, %": f"{100 * core.speed_scale:.0f}",
+            "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
+            "shadow": self._message.shadow,
+        }
+        return Health(level, f"{core.mode.name}: {core.reason_text}", values)
+
+    def _publish(self, now_ns: int) -> None:
+        core, command, message = self._core, self._command, self._message
+        self._told_ns = now_ns
+        _set(message.header.stamp, now_ns)
+        # Deactivated and at rest, the core still holds, but nothing is sent any more.
+        let_go = not self._node.active and self._resting and core.mode is not Mode.STOPPED
+        message.mode = Mode.RELEASED if let_go else core.mode
+        message.reason, message.reason_text = core.reason, core.reason_text
+        message.chunk_id, message.row = core.chunk_id, core.row
+        message.chunk_age_s = core.age_s(now_ns)
+        _set(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
+        _set(message.chunk_first_command, core.first_command_ns or 0)
+        _set(message.chunk_taken, core.taken_ns)
+        _set(message.measured_stamp, core.measured_ns)
+        message.chunks_accepted, message.chunks_refused = core.accepted, core.refused
+        message.last_refusal, message.last_refusal_text = core.last_refusal.code, core.last_refusal.text
+        message.position_clamps = counts(core.position_clamps)
+        message.velocity_clamps = counts(core.velocity_clamps)
+        message.acceleration_clamps = counts(core.acceleration_clamps)
+        message.limit_excess = doubles(core.limit_excess)
+        message.speed_scale = float(core.speed_scale)
+        limit = core.speed_limits.binding
+        message.speed_limit_source, message.speed_limit_reason = (limit.source, limit.reason) if limit else ("", "")
+        message.speed_limits_taken = core.speed_limits.taken
+        message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
+        message.tracking_error = doubles(core.tracking_error)
+        self._states.publish(message)
+
+
+def _set(stamp: Time, ns: int) -> None:
+    stamp.sec, stamp.nanosec = divmod(ns, 1_000_000_000)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conditioned observation's topics, decoded and checked, for every node that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, JointState
+
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
+
+_REPEAT_S = 5.0
+
+TakeImage = Callable[[str, int, NDArray[np.uint8], str], object]
+"""Called with the camera, the stamp (ns), the picture and the frame in which it was taken."""
+
+
+def subscribe_to_state(
+    node: ManagedNode[Any],
+    take: Callable[[int, NDArray[np.float64]], object],
+    refused: Callable[[], object] = lambda: None,
+) -> None:
+    """Have ``take`` called with stamp (ns) and positions [J] of each state, ``refused`` for what is none."""
+
+    def take_state(message: JointState) -> None:
+        try:
+            positions = measured_positions(message, node.contract.joint_names)
+        except JointStateError as error:
+            _refuse(node, str(error), refused)
+        else:
+            take(stamp_ns(message.header.stamp), positions)
+
+    node.subscribe(JointState, "observation/state", take_state, qos.STATE_INPUT)
+
+
+def subscribe_to_images(
+    node: ManagedNode[Any],
+    cameras: Sequence[str],
+    take: TakeImage,
+    profile: QoSProfile,
+    refused: Callable[[], object] = lambda: None,
+) -> None:
+    """Have ``take`` called with each picture of the cameras, ``refused`` for each message that is none."""
+
+    def take_image(camera: str, message: Image) -> None:
+        try:
+            image = conditioned_image(message, node.contract.camera(camera).size)
+        except ImageDecodingError as error:
+            _refuse(node, f"observation/{camera}: {error}", refused)
+        else:
+            take(camera, stamp_ns(message.header.stamp), image, message.header.frame_id)
+
+    for camera in cameras:
+        node.subscribe(Image, f"observation/{camera}", partial(take_image, camera), profile)
+
+
+def _refuse(node: ManagedNode[Any], problem: str, refused: Callable[[], object]) -> None:
+    refused()
+    node.get_logger().error(f"message refused: {problem}", throttle_duration_sec=_REPEAT_S)
