@@ -33,7 +33,7 @@ from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.sim.evaluation.first_step import first_scene, task_of_episode
-from swiftvla_ros.sim.evaluation.policy_driver import Follower, PolicyDriver
+from swiftvla_ros.sim.evaluation.policy_driver import DrivenExecutor, PolicyDriver
 from swiftvla_ros.sim.evaluation.rollout import TIMEOUT_S
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.parallel import run_jobs
@@ -95,7 +95,7 @@ def roll_out(policy: Policy, world: SimWorld, mode: str, delay_ms: int, index: i
     task = task_of_episode(index)
     instruction = first_scene(world, task, np.random.default_rng([seed, 4])).observation.instruction
     queue = MODES[mode].queue
-    follower: Follower | None = None if queue is None else PlainQueue("hold" if queue == "hold" else "line")
+    follower: DrivenExecutor | None = None if queue is None else PlainQueue("hold" if queue == "hold" else "line")
     driver = PolicyDriver(policy, world, instruction, delay_ms / 1000, follower=follower)
     watcher = watch(world, task)
     commands: list[Array] = []

@@ -253,7 +253,7 @@ def left_alone(executor: ChunkExecutor, story: Story, record: Record) -> list[Vi
 
     A story whose arm may take long to approach a far start is not waited for.
     """
-    if not record.commands or record.segments[-1] < 0 or story.config.approach_s is not None:
+    if not record.commands or record.segments[-1] < 0 or story.config.far_start == "approach":
         return []
     now_ns = record.end_ns
     tick_ns = round(NS / story.config.rate_hz)

@@ -19,9 +19,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.contract.control import BlendKind
+from swiftvla_ros.contract.control import BlendConfig, BlendKind, FrozenJoint, Gripper, GripperBinary, Tracking
 from swiftvla_ros.motion import ExecutorConfig
-from swiftvla_ros.motion.planning.gripper import BinaryGripper
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -216,28 +215,37 @@ def draw_limits(draws: Draws, joints: int) -> Limits:
 
 
 def draw_config(draws: Draws, limits: Limits) -> ExecutorConfig:
-    """Rates, patience, ways to join chunks, watches, and sometimes a gripper that is open or closed."""
-    last = f"joint_{len(limits.max_velocity) - 1}"
+    """Rates, patience, ways to join chunks, watches, and sometimes a gripper, which may be open or closed only."""
     open_, closed = limits.max_position[-1], limits.min_position[-1]
     between = closed + draws.number(0.3, 0.45) * (open_ - closed), closed + draws.number(0.5, 0.7) * (open_ - closed)
-    gripper = BinaryGripper(last, float(open_), float(closed), *map(float, between))
+    binary = GripperBinary(close_below=float(between[0]), open_above=float(between[1]))
+    gripper = Gripper(joint=f"joint_{len(limits.max_velocity) - 1}", open=float(open_), closed=float(closed))
+    values = {
+        "rate_hz": draws.one_of((100.0, 100.0, 50.0, 200.0, 500.0)),
+        "start_tolerance_rad": draws.one_of((0.35, 10.0)),
+        "soft_start_s": draws.one_of((0.05, 0.4)),
+        "tail_timeout_s": draws.one_of((0.2, 1.0, 3.0)),
+        "hold_timeout_s": draws.one_of((None, 0.1)),
+        "state_timeout_s": draws.one_of((None, 0.3)),
+    }
+    approach_s = draws.one_of((None, None, 0.1, 3.0))
+    if approach_s is not None:
+        values |= {"far_start": "approach", "approach_s": approach_s}
+    blend = BlendConfig(
+        kind=draws.one_of(("smooth", "smooth", *get_args(BlendKind))),
+        over_s=draws.one_of((0.3, 0.3, 0.01, 2.0)),
+        decay=draws.one_of((0.1, 0.0, 5.0)),
+    )
+    off_by, off_for_s = draws.one_of((None, None, 0.5, 0.01)), draws.one_of((0.5, 0.05))
+    moved, same_for_s = draws.one_of((None, None, 0.2, 0.01)), draws.one_of((0.5, 0.05))
+    grippers = draws.one_of(((), (gripper,)))
+    grippers = draws.one_of((grippers, grippers, (gripper.model_copy(update={"binary": binary}),)))
     return ExecutorConfig(
-        rate_hz=draws.one_of((100.0, 100.0, 50.0, 200.0, 500.0)),
-        start_tolerance=draws.one_of((0.35, 10.0)),
-        soft_start_s=draws.one_of((0.05, 0.4)),
-        tail_timeout_s=draws.one_of((0.2, 1.0, 3.0)),
-        hold_timeout_s=draws.one_of((None, 0.1)),
-        state_timeout_s=draws.one_of((None, 0.3)),
-        approach_s=draws.one_of((None, None, 0.1, 3.0)),
-        blend=draws.one_of(("smooth", "smooth", *get_args(BlendKind))),
-        blend_over_s=draws.one_of((0.3, 0.3, 0.01, 2.0)),
-        blend_decay=draws.one_of((0.1, 0.0, 5.0)),
-        tracking_tolerance=draws.one_of((None, None, 0.5, 0.01)),
-        tracking_for_s=draws.one_of((0.5, 0.05)),
-        frozen_moved=draws.one_of((None, None, 0.2, 0.01)),
-        frozen_for_s=draws.one_of((0.5, 0.05)),
-        unwatched_joints=draws.one_of(((), (last,))),
-        grippers=draws.one_of(((), (), (gripper,))),
+        **values,
+        blend=blend,
+        tracking=None if off_by is None else Tracking(tolerance_rad=off_by, for_s=off_for_s),
+        frozen_joint=None if moved is None else FrozenJoint(moved_rad=moved, for_s=same_for_s),
+        grippers=grippers,
     )
 
 

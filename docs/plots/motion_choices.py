@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.control import BlendConfig
 from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk, Mode
 
 MS = 1_000_000
@@ -37,7 +38,7 @@ def wish(t_s: np.ndarray, stamp_ms: int) -> np.ndarray:
 def run(kind: str) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """Commands [N, 4] (time and state) for noisy chunks each 0.2 s that come 0.1 s late; and the chunks."""
     rng = np.random.default_rng(5)
-    executor = ChunkExecutor(LIMITS, ("joint",), ExecutorConfig(step_s=0.1, blend=kind))
+    executor = ChunkExecutor(LIMITS, ("joint",), ExecutorConfig(step_s=0.1, blend=BlendConfig(kind=kind)))
     executor.seed(np.zeros(1), 0)
     commands, chunks, waiting = [], [], []
     for now_ms in range(0, 2200, 10):

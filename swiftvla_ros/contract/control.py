@@ -44,7 +44,7 @@ class Gripper(Strict):
         return self
 
 
-class Blend(Strict):
+class BlendConfig(Strict):
     """How the rows of a chunk join those of the one before it."""
 
     kind: BlendKind = Field(default="smooth", description="docs/motion.md compares them")
@@ -83,8 +83,8 @@ def _one_or_parts(value: object) -> str:
     return "<parts>" if isinstance(value, (list, tuple)) else "<one>"
 
 
-class Control(Strict):
-    """Where commands go, how often, and the executor's patience."""
+class CommandPlace(Strict):
+    """Where commands go, and how often."""
 
     rate_hz: Annotated[float, Field(ge=100, le=1000)] = Field(description="commands a second, 100 or more")
     output: Annotated[
@@ -95,21 +95,43 @@ class Control(Strict):
         None,
         description="where commands go, the action's name for `follow_joint_trajectory`; not with a list of parts",
     )
-    blend: Blend = Field(default=Blend(), description="how the rows of a chunk join those of the one before it")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CommandPlace:
+        if isinstance(self.output, str) == (self.topic is None):
+            fix = (
+                "missing; add where commands go" if self.topic is None else "each part of 'output' has its own; remove"
+            )
+            raise ValueError(f"topic: {fix}")
+        return self
+
+
+class MotionConfig(Strict):
+    """How chunks become motion, and what is watched; with the executor's own facts it is all that it reads."""
+
+    blend: BlendConfig = Field(
+        default=BlendConfig(), description="how the rows of a chunk join those of the one before it"
+    )
     start_tolerance_rad: Positive = Field(
-        0.35, description="how far the first row of a chunk may be from the measured pose"
+        default=0.35, description="how far the first row of a chunk may be from the measured pose"
     )
     far_start: Literal["refuse", "approach"] = Field(
-        "refuse", description="what becomes of a chunk that begins farther"
+        default="refuse", description="what becomes of a chunk that begins farther"
     )
-    approach_s: Positive = Field(3.0, description="the shortest time of an approach")
-    soft_start_s: Positive = Field(0.4, description="the shortest time from rest onto the first chunk")
-    fresh_s: Positive = Field(0.4, description="a chunk that is not followed by another for this long is called a tail")
-    tail_timeout_s: Positive = Field(1.0, description="how long the rows of a chunk are followed without a newer one")
+    approach_s: Positive = Field(default=3.0, description="the shortest time of an approach")
+    soft_start_s: Positive = Field(default=0.4, description="the shortest time from rest onto the first chunk")
+    fresh_s: Positive = Field(
+        default=0.4, description="a chunk that is not followed by another for this long is called a tail"
+    )
+    tail_timeout_s: Positive = Field(
+        default=1.0, description="how long the rows of a chunk are followed without a newer one"
+    )
     hold_timeout_s: Positive | None = Field(
-        None, description="how long a pose is held before commands end; null: until told otherwise"
+        default=None, description="how long a pose is held before commands end; null: until told otherwise"
     )
-    max_chunk_s: Positive = Field(10.0, description="a chunk that reaches further into the future than this is refused")
+    max_chunk_s: Positive = Field(
+        default=10.0, description="a chunk that reaches further into the future than this is refused"
+    )
     tracking: Tracking | None = Field(
         default=Tracking(), description="a joint that does not follow stops the arm until reset; null: it does not"
     )
@@ -117,15 +139,11 @@ class Control(Strict):
         default=FrozenJoint(),
         description="a measurement that no longer changes stops the arm until reset; null: it does not",
     )
+
+
+class Control(MotionConfig, CommandPlace):
+    """Where commands go, how often, and the executor's patience."""
+
     trajectory_ends_at_rest: bool = Field(
         True, description="false: trajectories end with the command's velocity, for a controller that allows it"
     )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Control:
-        if isinstance(self.output, str) == (self.topic is None):
-            fix = (
-                "missing; add where commands go" if self.topic is None else "each part of 'output' has its own; remove"
-            )
-            raise ValueError(f"topic: {fix}")
-        return self

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the executor stands on its ladder, why, and why it refuses a chunk. Numbers as in ``msg/ExecutorState.msg``."""
+"""What the executor does, why, and why it refuses a chunk. Numbers as in ``msg/ExecutorState.msg``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Mode(IntEnum):
-    """The ladder that is descended when chunks stop, and the latched stop beside it."""
+    """The executor's modes, from first to last when chunks stop, and the latched stop beside them."""
 
     IDLE = 0
     FRESH = 1

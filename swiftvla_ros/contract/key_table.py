@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from swiftvla_ros.contract.base import leaves_of
 from swiftvla_ros.contract.schema import ContractFile
 
 
@@ -19,26 +19,13 @@ def key_table() -> str:
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        leaves = list(_leaves(field.annotation))
+        leaves = list(leaves_of(field.annotation))
         allowed = ", ".join(f"`{leaf}`" for _, leaf in leaves if not isinstance(leaf, type))
         meaning = ": ".join(part for part in (allowed, field.description) if part)
         yield f"| `{prefix}{name}` | {_default(field)} | {meaning} |"
         for step, leaf in leaves:
             if isinstance(leaf, type) and issubclass(leaf, BaseModel):
                 yield from _rows(leaf, f"{prefix}{name}{step}.")
-
-
-def _leaves(annotation: Any, step: str = "") -> Iterator[tuple[str, Any]]:
-    """The types and literal values in an annotation, with what stands between a key and them."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        yield from ((step, value) for value in inside)
-    elif not inside:
-        yield step, annotation
-    else:
-        step += "[]" if origin is tuple else ".<name>" if origin is dict else ""
-        for part in inside[:1] if origin in (tuple, Annotated) else inside[-1:] if origin is dict else inside:
-            yield from _leaves(part, step)
 
 
 def _default(field: FieldInfo) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from swiftvla_ros.contract import control, schema
+from swiftvla_ros.contract import schema
+from swiftvla_ros.contract.base import leaves_of
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.resources import shipped_robots
@@ -119,26 +120,11 @@ def _key(location: tuple[int | str, ...], data: Any) -> str:
     return ".".join(parts)
 
 
-_MODELS: dict[str, type[BaseModel]] = {
-    "joints": schema.Joint,
-    "cameras": schema.Camera,
-    "pose": schema.CameraPose,
-    "joint_states": schema.JointStates,
-    "gripper": control.Gripper,
-    "binary": control.GripperBinary,
-    "policy": schema.PolicyTiming,
-    "control": control.Control,
-    "output": control.OutputPart,
-    "blend": control.Blend,
-    "tracking": control.Tracking,
-    "frozen_joint": control.FrozenJoint,
-    "kinematics": schema.Kinematics,
-    "lerobot": schema.LeRobot,
-}
-
-
 def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
-    if location[:2] == ("lerobot", "joints"):  # below it stand names of joints, one of which may be 'gripper'
-        return schema.LeRobotJoint
-    names = [p for p in location if p in _MODELS]
-    return _MODELS[str(names[-1])] if names else schema.ContractFile
+    """The model that a key belongs to; names of joints and numbers of entries on the way are no keys."""
+    model: type[BaseModel] = schema.ContractFile
+    for step in location:
+        if step in model.model_fields:
+            leaves = [leaf for _, leaf in leaves_of(model.model_fields[str(step)].annotation)]
+            model = next((leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, BaseModel)), model)
+    return model

@@ -31,7 +31,7 @@ class ChunkAcceptance:
 
     def __init__(self, joint_names: tuple[str, ...], low: Array, high: Array, config: ExecutorConfig) -> None:
         self._names, self._low, self._high, self._config = joint_names, low, high, config
-        self._switched = [joint_names.index(gripper.joint) for gripper in config.grippers]
+        self._switched = [joint_names.index(gripper.joint) for gripper in config.switched]
 
     def ordered(self, chunk: JointChunk, now_ns: int, current: JointChunk | None, path_age_s: float | None) -> Array:
         """Rows [rows, joints] of a chunk with which nothing is wrong, but for where it begins.
@@ -74,9 +74,9 @@ class ChunkAcceptance:
         """Whether the first target [J] is far from a standing arm, where the arm may go there."""
         first = first.copy()
         first[self._switched] = start.state[0, self._switched]  # a gripper begins where it is, whatever the row says
-        gap, tolerance = np.abs(first - start.pose), self._config.start_tolerance
+        gap, tolerance = np.abs(first - start.pose), self._config.start_tolerance_rad
         j = int(gap.argmax())
-        if gap[j] <= tolerance or self._config.approach_s is not None:
+        if gap[j] <= tolerance or self._config.far_start == "approach":
             return bool(gap[j] > tolerance)
         raise ChunkRefused(
             Refusal.FAR_FROM_MEASURED,

@@ -22,9 +22,8 @@ class TrackingWatch:
 
     def __init__(self, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
         self._names = joint_names
-        self._watched = np.array([name not in config.unwatched_joints for name in joint_names])
-        self._tolerance, self._off_for_ns = config.tracking_tolerance, round(config.tracking_for_s * NS)
-        self._moved, self._same_for_ns = config.frozen_moved, round(config.frozen_for_s * NS)
+        self._watched = ~np.isin(joint_names, [gripper.joint for gripper in config.grippers])
+        self._config = config
         self.forget()
 
     def forget(self) -> None:
@@ -42,30 +41,34 @@ class TrackingWatch:
         return self._tracking(measured, commanded, now_ns) or self._frozen(measured, commanded, now_ns)
 
     def _tracking(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
-        if self._tolerance is None:
+        watch = self._config.tracking
+        if watch is None:
             return None
         error = np.abs(commanded - measured)
-        self._off_ns[error <= self._tolerance] = now_ns
+        self._off_ns[error <= watch.tolerance_rad] = now_ns
         off_ns = np.where(self._watched, now_ns - self._off_ns, -1)
         j = int(off_ns.argmax())
-        if off_ns[j] < self._off_for_ns or error[j] <= self._tolerance:
+        if off_ns[j] < round(watch.for_s * NS) or error[j] <= watch.tolerance_rad:
             return None
         return Reason.TRACKING_ERROR, (
             f"joint '{self._names[j]}' does not follow: commanded {commanded[j]:.3f}, measured {measured[j]:.3f}, more "
-            f"than {self._tolerance:g} apart for {off_ns[j] / NS:.2f} s; call ~/reset once the arm is free"
+            f"than {watch.tolerance_rad:g} apart for {off_ns[j] / NS:.2f} s; call ~/reset once the arm is free"
         )
 
     def _frozen(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
-        if self._moved is None:
+        watch = self._config.frozen_joint
+        if watch is None:
             return None
         changed = measured != self._seen
         self._seen = measured.copy()
         self._same_ns[changed] = now_ns
         self._low = np.where(changed, commanded, np.minimum(self._low, commanded))
         self._high = np.where(changed, commanded, np.maximum(self._high, commanded))
-        moved = np.where(self._watched & (now_ns - self._same_ns >= self._same_for_ns), self._high - self._low, -1.0)
+        moved = np.where(
+            self._watched & (now_ns - self._same_ns >= round(watch.for_s * NS)), self._high - self._low, -1.0
+        )
         j = int(moved.argmax())
-        if moved[j] < self._moved:
+        if moved[j] < watch.moved_rad:
             return None
         same_s = (now_ns - self._same_ns[j]) / NS
         return Reason.JOINT_FROZEN, (

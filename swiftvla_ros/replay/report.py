@@ -226,7 +226,7 @@ def _command_checks(report: ReplayReport, thresholds: Thresholds) -> list[Check]
         where = commands.first_difference(lowest) if worst else ""
         text = f"largest difference {commands.difference.max():.3g}"
         checks.append(Check("commands", not worst, f"{worst}; {where}" if worst else text))
-    text = f"{commands.mode_differences} ticks at another place on the ladder (allowed: {wanted.mode_differences})"
+    text = f"{commands.mode_differences} ticks in another mode (allowed: {wanted.mode_differences})"
     if commands.first_mode_difference:
         text += f"; {commands.first_mode_difference}"
     checks.append(Check("modes", commands.mode_differences <= wanted.mode_differences, text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Foxglove layout for a robot: its cameras and joints, the executor's ladder, latencies, what was refused."""
+"""A Foxglove layout for a robot: its cameras and joints, the executor's modes, latencies, what was refused."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def layout(contract: Contract, namespace: str = "") -> Json:
         panel = f"Image!{camera}"
         panels[panel] = {"foxglovePanelTitle": camera, "imageMode": {"imageTopic": of(f"observation/{camera}")}}
         cameras.append(panel)
-    panels["StateTransitions!ladder"] = {
-        "foxglovePanelTitle": "Told, verdict, the executor's ladder and its reasons",
+    panels["StateTransitions!modes"] = {
+        "foxglovePanelTitle": "Told, verdict, the executor's mode and its reasons",
         "isSynced": True,
         "paths": [
             {"value": of(path), "label": label, "timestampMethod": "headerStamp"}
@@ -117,7 +117,7 @@ def layout(contract: Contract, namespace: str = "") -> Json:
         "userNodes": {},
         "playbackConfig": {"speed": 1},
         "layout": _split(
-            "row", _column([*cameras, "Tab!words"]), _split("column", "StateTransitions!ladder", "Tab!curves", 28), 30
+            "row", _column([*cameras, "Tab!words"]), _split("column", "StateTransitions!modes", "Tab!curves", 28), 30
         ),
     }
 

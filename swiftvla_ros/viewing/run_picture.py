@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture of a whole run: what the policy saw and foresaw, the ladder, every joint, latencies, limits."""
+"""One picture of a whole run: what the policy saw and foresaw, the executor's modes, every joint, latencies, limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODE_COLORS = {
     "RELEASED": "#d5d5d5",
     "STOPPED": "#f08a80",
 }
-"""The executor's ladder, from green to red; the viewer has the same colours."""
+"""The executor's modes, from green to red; the viewer has the same colours."""
 STAGE_COLORS = ("#b8b8b8", "#7f9fc4", "#e39a3b", "#9bc48c", "#c98bbd")
 COMMANDED, MEASURED, PLANNED, LIMIT = "#1f5fae", "#e2711d", "#8fb8e8", "#c0392b"
 GOAL, PATH = "#ff2d95", "#ffe600"
@@ -67,8 +67,8 @@ def draw_run(run: Run, path: Path, frames: list[Frame], *, title: str) -> None:
     if frames:
         _draw_frames(parts.pop(0), run, frames)
     span = span_s(run)
-    ladder = parts.pop(0).subplots(1, 1)
-    _draw_ladder(ladder, run, span)
+    modes = parts.pop(0).subplots(1, 1)
+    _draw_modes(modes, run, span)
     seams = run.seconds(np.array([s.t_ns for s in run.seams], np.int64))
     for j, (position, velocity) in enumerate(parts.pop(0).subplots(joints, 2, squeeze=False)):
         _draw_joint(position, velocity, run, j, seams)
@@ -142,7 +142,7 @@ def _draw_frames(part: Any, run: Run, frames: list[Frame]) -> None:
         legend.set_in_layout(False)
 
 
-def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
+def _draw_modes(axis: Any, run: Run, span: tuple[float, float]) -> None:
     """Bands of the executor's modes with their reasons, above them the instruction, and marks for what happened."""
     from matplotlib.patches import Patch
 
@@ -176,7 +176,7 @@ def _draw_ladder(axis: Any, run: Run, span: tuple[float, float]) -> None:
     axis.tick_params(labelsize=7)
     refused = Counter(e.name.replace("_", " ").lower() for e in run.of("refusal"))
     marks = "; red: refused, " + ", ".join(f"{n} × {name}" for name, n in refused.items()) if refused else ""
-    axis.set_title(f"what it was told; the executor's ladder and its reasons{marks}", fontsize=10, loc="left")
+    axis.set_title(f"what it was told; the executor's mode and its reasons{marks}", fontsize=10, loc="left")
     present = {m.mode for m in run.modes}
     patches = [Patch(color=color, label=mode) for mode, color in MODE_COLORS.items() if mode in present]
     axis.legend(

@@ -37,7 +37,7 @@ def _stuck(joint, at):
 
 def test_a_joint_that_does_not_follow_stops_the_arm_until_reset(make_bench):
     """A stalled motor: slowed down along the path, the joint and both numbers named, and only reset leads out."""
-    bench = make_bench(tracking_tolerance=0.2, tracking_for_s=0.3)
+    bench = make_bench(tracking={"tolerance_rad": 0.2, "for_s": 0.3})
     wobble = iter(np.arange(10_000) * 1e-6)
     _run(bench, 0.4, lambda p: p)
     assert bench.executor.mode is Mode.FRESH
@@ -65,7 +65,7 @@ def test_a_joint_that_does_not_follow_stops_the_arm_until_reset(make_bench):
 
 def test_a_measurement_that_never_changes_is_a_frozen_joint(make_bench):
     """A driver that repeats itself looks alive; the command that moved away tells."""
-    bench = make_bench(frozen_moved=0.1, frozen_for_s=0.3)
+    bench = make_bench(frozen_joint={"moved_rad": 0.1, "for_s": 0.3})
     _run(bench, 1.5, _stuck(2, 0.0))
     assert bench.executor.reason is Reason.JOINT_FROZEN
     verdict = bench.executor.offer(bench.chunk(ramp), bench.now_ns)
@@ -76,7 +76,7 @@ def test_a_measurement_that_never_changes_is_a_frozen_joint(make_bench):
 
 def test_one_bad_state_and_a_lagging_driver_set_nothing_off(make_bench):
     """Both watches take time: a spike is no stall, and a driver 60 ms behind is no error."""
-    bench = make_bench(tracking_tolerance=0.1, tracking_for_s=0.3, frozen_moved=0.1, frozen_for_s=0.3)
+    bench = make_bench(tracking={"tolerance_rad": 0.1, "for_s": 0.3}, frozen_joint={"moved_rad": 0.1, "for_s": 0.3})
     count = iter(range(10_000))
 
     def measure(_position):
@@ -89,7 +89,7 @@ def test_one_bad_state_and_a_lagging_driver_set_nothing_off(make_bench):
 
 def test_an_arm_that_rests_is_not_frozen(make_bench):
     """Commands that stand still ask for no movement."""
-    bench = make_bench(frozen_moved=0.1, frozen_for_s=0.3)
+    bench = make_bench(frozen_joint={"moved_rad": 0.1, "for_s": 0.3})
     bench.executor.offer(bench.chunk(np.zeros((10, 3))), bench.now_ns)
     bench.run(5.0)
     assert bench.executor.mode is Mode.HOLD
@@ -98,8 +98,8 @@ def test_an_arm_that_rests_is_not_frozen(make_bench):
 
 def test_a_gripper_that_holds_something_is_left_alone(make_bench):
     """It is neither where its command is nor does it move, and that is its job."""
-    options = {"tracking_tolerance": 0.1, "frozen_moved": 0.1, "unwatched_joints": ("joint_2",)}
-    bench = make_bench(**options)
+    holding = {"joint": "joint_2", "open": 1.0, "closed": 0.0}
+    bench = make_bench(tracking={"tolerance_rad": 0.1}, frozen_joint={"moved_rad": 0.1}, grippers=(holding,))
     _run(bench, 2.0, _stuck(2, 0.0))
     assert bench.executor.mode is Mode.FRESH
 

@@ -54,7 +54,7 @@ def command(
 
     - film.mp4, film.gif, film.png: both cameras
 
-    - run.png: the run as one picture: images, the executor's ladder, every joint with limits and seams, latencies
+    - run.png: the run as one picture: images, the executor's modes, every joint with limits and seams, latencies
 
     - log/: every process's lines
 

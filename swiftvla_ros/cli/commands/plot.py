@@ -43,8 +43,8 @@ def command(
     """Draw a recorded run as one picture.
 
     From top to bottom: what the policy saw at six moments, with the goal (ring) and the path (dots) that its Fusion
-    Tokens foresaw and where the chunk's rows lead the hand (line); what it was told and the executor's ladder with
-    its reasons; every joint as planned, commanded and measured, with its limits and the seams between chunks; how
+    Tokens foresaw and where the chunk's rows lead the hand (line); what it was told and the executor's modes with
+    their reasons; every joint as planned, commanded and measured, with its limits and the seams between chunks; how
     long each chunk took from the camera's stamp to the arm; speed, limits and refusals; the tracking error.
 
     For a closer look: swiftvla view BAG

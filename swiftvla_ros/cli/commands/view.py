@@ -46,7 +46,7 @@ def command(
         typer.Option(metavar="FILE", help="Only write a Foxglove layout for the robot: its joints and cameras."),
     ] = None,
 ) -> None:
-    """Look at a run: images with what the policy foresaw, joints, chunks, latencies, the executor's ladder.
+    """Look at a run: images with what the policy foresaw, joints, chunks, latencies, the executor's modes.
 
     In each image of the front camera: the goal (ring) and the path (dots) of the policy's Fusion Tokens, and where the
     chunk's rows lead the hand (line). Beside it every joint as planned, commanded and measured with the seams between

@@ -69,7 +69,7 @@ def summary_of(bag: Bag, triggers: Sequence[Trigger]) -> str:
         or "not at all",
     }
     lines += [f"| {key} | {value or '–'} |".replace("\n", " ") for key, value in rows.items()]
-    lines += ["", "Seconds below count back from the end of the bag.", "", "## The ladder", ""]
+    lines += ["", "Seconds below count back from the end of the bag.", "", "## The executor's modes", ""]
     lines += _listed([(ns, f"{mode}: {reason}" if reason else mode) for ns, mode, reason in story.steps], end_ns)
     lines += ["", "## Refused chunks", "", *_listed(story.refusals, end_ns)]
     lines += ["", "## Warnings and errors", "", *_listed(story.problems, end_ns)]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.control import BlendKind
+from swiftvla_ros.contract.control import BlendConfig
 from swiftvla_ros.motion.chunk import NS, JointChunk
 from swiftvla_ros.motion.planning.rows import PlannedRows, same_source
 
@@ -30,18 +30,14 @@ class ChunkBlend:
 
     Parameters
     ----------
-    kind
-        One of the kinds above.
-    over_s
-        Of ``linear`` and ``cosine``.
-    decay
-        Of ``ensemble``.
+    config
+        The kind, and what it needs.
     kept
         Columns that are never blended: grippers that are either open or closed.
     """
 
-    def __init__(self, kind: BlendKind, over_s: float, decay: float, kept: Sequence[int] = ()) -> None:
-        self._kind, self._over_s, self._decay, self._kept = kind, over_s, decay, list(kept)
+    def __init__(self, config: BlendConfig, kept: Sequence[int] = ()) -> None:
+        self._config, self._kept = config, list(kept)
         self._past: list[tuple[JointChunk, Times, Array]] = []
 
     def forget(self) -> None:
@@ -50,7 +46,7 @@ class ChunkBlend:
 
     def remember(self, chunk: JointChunk, times_ns: Times, positions: Array, now_ns: int) -> None:
         """Take note of the rows [K, J] at times [K] of a chunk that is followed."""
-        if self._kind == "ensemble":
+        if self._config.kind == "ensemble":
             still = [past for past in self._past if past[1][-1] > now_ns and same_source(past[0], chunk)]
             self._past = [*still[-MOST_CHUNKS + 1 :], (chunk, times_ns, positions)]
 
@@ -60,9 +56,9 @@ class ChunkBlend:
         """What is to be followed from now on [K, J] of rows [K, J] at times [K] of ``chunk``."""
         if older is None or not same_source(older.chunk, chunk):
             return positions
-        if self._kind in ("linear", "cosine"):
+        if self._config.kind in ("linear", "cosine"):
             blended = self._over_time(times_ns, positions, older, now_ns)
-        elif self._kind == "ensemble":
+        elif self._config.kind == "ensemble":
             blended = self._mean(times_ns, positions, chunk, now_ns)
         else:
             return positions
@@ -70,11 +66,11 @@ class ChunkBlend:
         return blended
 
     def _over_time(self, times_ns: Times, positions: Array, older: PlannedRows, now_ns: int) -> Array:
-        over_s = min(self._over_s, (older.end_ns - now_ns) / NS)
+        over_s = min(self._config.over_s, (older.end_ns - now_ns) / NS)
         if over_s <= 0.0:
             return positions.copy()
         share = np.clip((times_ns - now_ns) / NS / over_s, 0.0, 1.0)
-        if self._kind == "cosine":
+        if self._config.kind == "cosine":
             share = 0.5 - 0.5 * np.cos(np.pi * share)
         before = _at(times_ns, older.times_ns, older.positions, now_ns)
         return np.asarray(before + share[:, None] * (positions - before))
@@ -86,7 +82,7 @@ class ChunkBlend:
             if not same_source(source, chunk):
                 continue
             reaches = (times_ns >= times[0]) & (times_ns <= times[-1])
-            weight = np.where(reaches, np.exp(-self._decay * oldest), 0.0)[:, None]
+            weight = np.where(reaches, np.exp(-self._config.decay * oldest), 0.0)[:, None]
             total += weight * _at(times_ns, times, rows, now_ns)
             weights += weight
             oldest += reaches

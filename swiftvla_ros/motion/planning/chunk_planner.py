@@ -78,8 +78,8 @@ class ChunkPlanner:
 
     def __init__(self, limits: Limits, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
         self._limits, self._config = limits, config
-        self._grippers = GripperSwitches(joint_names, config.grippers, limits)
-        self._blend = ChunkBlend(config.blend, config.blend_over_s, config.blend_decay, self._grippers.joints)
+        self._grippers = GripperSwitches(joint_names, config.switched, limits)
+        self._blend = ChunkBlend(config.blend, self._grippers.joints)
 
     def forget(self) -> None:
         """Begin anew: what was noted belongs to another time."""
@@ -96,7 +96,7 @@ class ChunkPlanner:
         approach_s = 0.0
         at_the_end = Reason.ROWS_EXHAUSTED, f"the rows of chunk {chunk.chunk_id} end and no newer chunk came"
         if accepted.far:
-            approach_s = approach_duration_s(positions[0] - start.state[0], self._limits, config.approach_s or 0.0)
+            approach_s = approach_duration_s(positions[0] - start.state[0], self._limits, config.approach_s)
             at_the_end = Reason.NO_CHUNK, f"arrived where chunk {chunk.chunk_id} begins; waiting for a chunk from there"
             stay = at.now_ns + np.array([0, round(approach_s * NS)], dtype=np.int64)
             rows = PlannedRows(stay, np.stack([positions[0], positions[0]]), chunk, at.now_ns)
@@ -110,7 +110,7 @@ class ChunkPlanner:
             accepted,
             plan,
             shortest_s=approach_s or (config.soft_start_s if start.standing else SEAM_S),
-            fades_paths=config.blend == "smooth",
+            fades_paths=config.blend.kind == "smooth",
             approach_s=approach_s,
             approach_until_ns=at.now_ns + round(approach_s * NS),
             at_the_end=at_the_end if plan.path_end_ns >= rows.end_ns else None,

@@ -9,22 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.control import Gripper
 from swiftvla_ros.motion.chunk import NS
 
 Array = NDArray[np.float64]
 
 _SHARE = 0.8  # of the limits; the curve through the rows needs a little more than the rows show
-
-
-@dataclass(frozen=True)
-class BinaryGripper:
-    """Where the gripper is open and closed, and what rows mean (rad or m): see ``gripper.binary`` of the contract."""
-
-    joint: str
-    open: float
-    closed: float
-    close_below: float
-    open_above: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ class GripperSwitches:
         Of all joints.
     """
 
-    def __init__(self, joint_names: tuple[str, ...], grippers: tuple[BinaryGripper, ...], limits: Limits) -> None:
+    def __init__(self, joint_names: tuple[str, ...], grippers: tuple[Gripper, ...], limits: Limits) -> None:
         self.joints = [joint_names.index(gripper.joint) for gripper in grippers]
         self._each = [_GripperSwitch(config, j, limits) for config, j in zip(grippers, self.joints, strict=True)]
         self._past: Switches = ((),) * len(grippers)
@@ -87,8 +77,9 @@ class GripperSwitches:
 class _GripperSwitch:
     """One gripper's way between open and closed."""
 
-    def __init__(self, config: BinaryGripper, joint: int, limits: Limits) -> None:
-        self._config = config
+    def __init__(self, config: Gripper, joint: int, limits: Limits) -> None:
+        assert config.binary is not None, "the others are not switched"
+        self._config, self._binary = config, config.binary
         way = config.open - config.closed
         v, a, j = (
             float(_SHARE * limit[joint]) for limit in (limits.max_velocity, limits.max_acceleration, limits.max_jerk)
@@ -115,9 +106,9 @@ class _GripperSwitch:
         due = max(int(np.searchsorted(times_ns, now_ns, side="right")) - 1, 0)
         for t_ns, value in zip(times_ns[due:].tolist(), values[due:].tolist(), strict=True):
             target = switches[-1].end
-            if value < config.close_below:
+            if value < self._binary.close_below:
                 target = config.closed
-            elif value > config.open_above:
+            elif value > self._binary.open_above:
                 target = config.open
             if target != switches[-1].end:
                 begin_ns = max(t_ns, now_ns)

@@ -24,7 +24,7 @@ MAX_LATENCY_S = 0.15
 """Longest latency that a measured inference counts as: a busy machine must not decide an evaluation."""
 
 
-class Follower(Protocol):
+class DrivenExecutor(Protocol):
     """What follows chunks: :class:`~swiftvla_ros.motion.executor.ChunkExecutor`, or something to compare it with."""
 
     accepted: int
@@ -32,7 +32,7 @@ class Follower(Protocol):
 
     @property
     def mode(self) -> Mode:
-        """Where on the ladder it is."""
+        """What it does."""
 
     @property
     def chunk_id(self) -> int:
@@ -96,7 +96,7 @@ class PolicyDriver:
         instruction: str,
         latency_s: float | None = None,
         period_s: float | None = None,
-        follower: Follower | None = None,
+        follower: DrivenExecutor | None = None,
     ) -> None:
         contract = world.contract
         self._policy, self._world, self._instruction, self._latency_s = policy, world, instruction, latency_s
@@ -112,7 +112,7 @@ class PolicyDriver:
         self._now_ns = NS  # a stamp of zero means "unset" elsewhere
         self._next_frame_ns = self._now_ns
         self._waiting: tuple[int, JointChunk] | None = None
-        self.executor: Follower
+        self.executor: DrivenExecutor
         if follower is None:
             executor = ChunkExecutor.from_contract(contract)
             executor.seed(world.state(), self._now_ns)

@@ -15,7 +15,7 @@ RUN_TIME = "run"
 
 
 def blueprint(contract: Contract, whole: Run | None) -> rrb.Blueprint:
-    """Arrange the screen: images and events on the left, the ladder above the curves on the right.
+    """Arrange the screen: images and events on the left, the executor's modes above the curves on the right.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def blueprint(contract: Contract, whole: Run | None) -> rrb.Blueprint:
         active_tab=0,
     )
     time = _time_axis(whole)
-    ladder = rrb.StateTimelineView(
-        origin="/", contents=["told/**", "policy/**", "executor/**"], name="told, policy, ladder", time_view=time
+    modes = rrb.StateTimelineView(
+        origin="/", contents=["told/**", "policy/**", "executor/**"], name="told, policy, executor", time_view=time
     )
     joints = [
         rrb.TimeSeriesView(
@@ -64,7 +64,7 @@ def blueprint(contract: Contract, whole: Run | None) -> rrb.Blueprint:
         active_tab=0,
     )
     left = rrb.Vertical(*cameras, notes, row_shares=[2] * (len(cameras) + 1))
-    right = rrb.Vertical(ladder, curves, row_shares=[3.5, 8])
+    right = rrb.Vertical(modes, curves, row_shares=[3.5, 8])
     return rrb.Blueprint(
         rrb.Horizontal(left, right, column_shares=[1, 2.6]),
         rrb.TimePanel(state="collapsed", timeline=RUN_TIME),

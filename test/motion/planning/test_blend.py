@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.control import BlendConfig, Gripper, GripperBinary
 from swiftvla_ros.motion import ExecutorConfig, JointChunk, Mode, Reason, Refusal
 from swiftvla_ros.motion.planning.blend import ChunkBlend
 from swiftvla_ros.motion.planning.chunk_planner import join_rows
-from swiftvla_ros.motion.planning.gripper import BinaryGripper
 
 MS = 1_000_000
 STEP_NS = 100 * MS
 KINDS = ("smooth", "replace", "linear", "cosine", "ensemble")
-GRIPPER = BinaryGripper("joint_2", open=0.6, closed=-0.1, close_below=0.2, open_above=0.35)
+GRIPPER = Gripper(joint="joint_2", open=0.6, closed=-0.1, binary=GripperBinary(close_below=0.2, open_above=0.35))
 
 
 def _chunk(stamp_ms: int, value: float, number: int = 1, instruction: int = 0) -> JointChunk:
@@ -44,19 +44,19 @@ def _second(blend: ChunkBlend, instruction: int = 0) -> np.ndarray:
 )
 def test_what_each_kind_makes_of_the_overlap(kind, expected):
     """By hand: ones until 1.9 s, twos from 1.3 s on, met at 1.5 s; 0.4 s to cross over, and a decay of 0.5."""
-    rows = _second(ChunkBlend(kind, 0.4, 0.5))
+    rows = _second(ChunkBlend(BlendConfig(kind=kind, over_s=0.4, decay=0.5)))
     assert np.allclose(rows[: len(expected)], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_instruction_is_not_blended(kind):
     """What was meant for another task is no part of the mean."""
-    assert np.allclose(_second(ChunkBlend(kind, 0.4, 0.5), instruction=1), 2.0)
+    assert np.allclose(_second(ChunkBlend(BlendConfig(kind=kind, over_s=0.4, decay=0.5)), instruction=1), 2.0)
 
 
 def test_an_ensemble_forgets():
     """Chunks whose rows are past, and those before a rest, weigh nothing and cost nothing."""
-    blend = ChunkBlend("ensemble", 0.3, 0.1)
+    blend = ChunkBlend(BlendConfig(kind="ensemble"))
     for k in range(300):
         chunk = _chunk(1000 + 20 * k, 1.0, k)
         times = chunk.stamp_ns + np.arange(10) * STEP_NS
@@ -70,7 +70,7 @@ def test_an_ensemble_forgets():
 def test_every_kind_keeps_the_limits_and_arrives(make_bench, kind):
     """Noisy chunks and a changed mind, whichever way they are joined."""
     rng = np.random.default_rng(0)
-    bench = make_bench(blend=kind)
+    bench = make_bench(blend={"kind": kind})
     bench.stream(lambda t: np.tile(0.3 * t[:, None], 3) + 0.02 * rng.standard_normal((len(t), 3)), 1.0)
     bench.stream(lambda t: np.full((len(t), 3), -0.4) + 0.005 * rng.standard_normal((len(t), 3)), 3.0)
     bench.run(1.5)
@@ -102,8 +102,8 @@ def test_a_binary_gripper_is_open_or_closed_and_remembers(make_bench):
 
 def test_two_grippers_switch_each_by_its_own_thresholds(make_bench):
     """One closes while the other opens, from rest and in motion, and each remembers its own state."""
-    other = BinaryGripper("joint_1", open=0.5, closed=0.0, close_below=0.1, open_above=0.4)
-    bench = make_bench(grippers=(GRIPPER, other), blend="linear")
+    other = Gripper(joint="joint_1", open=0.5, closed=0.0, binary=GripperBinary(close_below=0.1, open_above=0.4))
+    bench = make_bench(grippers=(GRIPPER, other), blend={"kind": "linear"})
     bench.seed(np.array([0.0, 0.0, 0.6]))
     for values, ends in (((0.5, 0.1), (0.5, -0.1)), ((0.3, 0.3), (0.5, -0.1)), ((0.05, 0.4), (0.0, 0.6))):
         for _ in range(12):
@@ -114,7 +114,7 @@ def test_two_grippers_switch_each_by_its_own_thresholds(make_bench):
 
 def test_a_gripper_between_closes_or_opens_from_where_it_is(make_bench):
     """A first chunk is not refused because the gripper is half open: it goes from there."""
-    bench = make_bench(grippers=(GRIPPER,), start_tolerance=0.05)
+    bench = make_bench(grippers=(GRIPPER,), start_tolerance_rad=0.05)
     bench.seed(np.array([0.0, 0.0, 0.3]))
     for _ in range(8):
         assert _grip(bench, 0.0).accepted
@@ -124,7 +124,7 @@ def test_a_gripper_between_closes_or_opens_from_where_it_is(make_bench):
 
 def test_a_far_start_is_approached_in_its_own_time(make_bench):
     """approach: at least so long, inside the limits, nothing followed meanwhile; then the next chunk is."""
-    bench = make_bench(approach_s=2.0)
+    bench = make_bench(far_start="approach", approach_s=2.0)
     target = np.array([0.9, -0.2, 0.1])
     assert bench.executor.offer(bench.chunk(np.tile(target, (10, 1)) + np.arange(10)[:, None]), bench.now_ns).accepted
     assert bench.executor.reason_text == "approaching chunk 1"
@@ -146,7 +146,7 @@ def test_a_far_start_is_approached_in_its_own_time(make_bench):
 
 def test_an_approach_can_be_stopped(make_bench):
     """Stop does not wait for its end."""
-    bench = make_bench(approach_s=5.0)
+    bench = make_bench(far_start="approach", approach_s=5.0)
     bench.executor.offer(bench.chunk(np.full((10, 3), 1.0)), bench.now_ns)
     bench.run(2.0)
     bench.executor.stop()
@@ -187,9 +187,11 @@ def test_the_contract_says_it_all():
     """Every key of control and gripper reaches the executor's configuration."""
     contract = load_contract("so101_sim")
     config = ExecutorConfig.from_contract(contract)
-    assert (config.blend, config.approach_s, config.grippers) == ("smooth", None, ())
-    assert (config.tracking_tolerance, config.frozen_moved) == (0.5, 0.2)
-    assert config.unwatched_joints == ("gripper",)
+    assert (config.blend.kind, config.far_start, config.switched) == ("smooth", "refuse", ())
+    assert config.tracking is not None
+    assert config.frozen_joint is not None
+    assert (config.tracking.tolerance_rad, config.frozen_joint.moved_rad) == (0.5, 0.2)
+    assert config.grippers == contract.grippers
     control = contract.control.model_copy(update={"far_start": "approach", "tracking": None, "fresh_s": 0.7})
     config = ExecutorConfig.from_contract(contract.with_keys(control=control))
-    assert (config.approach_s, config.tracking_tolerance, config.fresh_s) == (3.0, None, 0.7)
+    assert (config.far_start, config.approach_s, config.tracking, config.fresh_s) == ("approach", 3.0, None, 0.7)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.control import BlendConfig
 from swiftvla_ros.motion import Mode
 from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.motion.planning.blend import ChunkBlend
@@ -79,7 +80,7 @@ def test_a_shorter_chunk_keeps_the_tail_of_the_older_one(make_bench):
 
 
 def _joined(chunk: JointChunk, older: PlannedRows | None, now_ns: int) -> PlannedRows:
-    blend = ChunkBlend("smooth", 0.3, 0.1)
+    blend = ChunkBlend(BlendConfig())
     return join_rows(chunk, chunk.positions, older, now_ns, first_ns=chunk.stamp_ns, blend=blend)
 
 
