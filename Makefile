@@ -29,7 +29,7 @@ demo: setup ## Simulated robot, policy and executor as separate processes carry 
 	$(BIN)/swiftvla demo "$(INSTRUCTION)"
 
 test: setup ## Run the tests
-	$(BIN)/python -m pytest --session-timeout=1200 $(TEST_ARGS)
+	scripts/run_tests.sh $(BIN)/python --session-timeout=1200 $(TEST_ARGS)
 
 # Times on a machine that stalls are not the system's: a row that fails is measured again.
 faults: setup ## Break a running system in every way of docs/faults.md

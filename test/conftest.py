@@ -19,22 +19,37 @@ ROOT = Path(__file__).parents[1]
 DISCOVERY_TIMEOUT_S = 10.0  # discovery takes 0.1 s, sometimes 2.5 s, and was seen to take 5 s
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run a failed test of live nodes again, up to twice; reruns are counted in the closing line.
+    """Mark what runs live nodes, and run it again when it failed, up to twice; the closing line counts reruns.
 
     The nodes are judged in real time: when the machine itself stalls for longer than a contract's 0.3 s, the executor
     holds, as it must, and the test of something else fails.
     """
-    if config.pluginmanager.hasplugin("rerunfailures"):
-        for item in items:
-            if item.get_closest_marker("ros"):
-                item.add_marker(pytest.mark.flaky(reruns=2))
+    again = config.pluginmanager.hasplugin("rerunfailures")
+    for item in items:
+        if {"graph", "ros_environment", "system"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.ros)
+        if again and item.get_closest_marker("ros"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """Return the checkpoint that the package ships, and that the stored bag was recorded with."""
+    return ROOT / "models" / "swiftvla-nano-so101"
+
+
+@pytest.fixture(scope="session")
+def stored() -> Path:
+    """Return the recorded run that is kept in the repository."""
+    return ROOT / "test" / "replay" / "bags" / "pick_red"
 
 
 @pytest.fixture(scope="session")
@@ -63,15 +78,6 @@ def ros_environment(ros_domain_id: int, tmp_path: Path, monkeypatch: pytest.Monk
     profile = str(ROOT / "config" / "fastdds_shm.xml")
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", profile)
     return dict(os.environ)
-
-
-@pytest.fixture
-def ros(ros_environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Initialise rclpy in this process for one test; skip the test where rclpy is not installed."""
-    rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-    rclpy.init()
-    yield ros_environment
-    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -16,10 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node_starter import ForkedProcess, NodeStarter
 
+HAS_ROS = importlib.util.find_spec("rclpy") is not None
+collect_ignore_glob = [] if HAS_ROS else ["test_*.py", "*/test_*.py"]
 # A node process has to import, configure and activate; the policy also loads torch. A busy machine takes its time.
 START_TIMEOUT_S = 90.0
 END_TIMEOUT_S = 15.0
+
+
+def pytest_report_header() -> str:
+    """Say which tests are left out."""
+    return "" if HAS_ROS else "nodes are not tested: rclpy is not installed: pip install '.[ros]' or source a ROS setup"
 
 
 @dataclass
@@ -27,7 +36,7 @@ class NodeProcess:
     """One node in a process of its own; what it prints is in ``log``."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
     def output(self) -> str:
@@ -77,14 +86,14 @@ class Inbox:
 class Graph:
     """Processes of nodes, and a node in this process that a background thread spins."""
 
-    def __init__(self, folder: Path, wait_until: Callable[..., None]) -> None:
+    def __init__(self, folder: Path, wait_until: Callable[..., None], starter: NodeStarter | None = None) -> None:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
 
         rclpy.init()
         self._rclpy = rclpy
-        self._folder = folder
+        self._folder, self._starter = folder, starter
         self.wait_until = wait_until
         self.processes: list[NodeProcess] = []
         self.node = Node("test")
@@ -106,18 +115,24 @@ class Graph:
         environment: Mapping[str, str] | None = None,
         **parameters: Any,
     ) -> NodeProcess:
-        """Start a node; parameters as keywords. ``environment``: on top of this process's."""
+        """Start a node; parameters as keywords. ``environment``: on top of this process's, in a cold start."""
         name = name or executable.removesuffix("_node")
-        command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", "--ros-args", "-r", f"__node:={name}"]
+        arguments = ["--ros-args", "-r", f"__node:={name}"]
         if namespace:
-            command += ["-r", f"__ns:=/{namespace}"]
+            arguments += ["-r", f"__ns:=/{namespace}"]
         for key, value in parameters.items():
-            command += ["-p", f"{key}:={json.dumps(value)}"]
+            arguments += ["-p", f"{key}:={json.dumps(value)}"]
         log = self._folder / f"{name}_{len(self.processes)}.log"
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
-            )
+        log.touch()
+        process: subprocess.Popen[bytes] | ForkedProcess
+        if self._starter is not None and environment is None:
+            process = self._starter.start(executable, arguments, log, os.environ)
+        else:
+            command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", *arguments]
+            with log.open("wb") as stream:
+                process = subprocess.Popen(
+                    command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+                )
         self.processes.append(NodeProcess(name, process, log))
         return self.processes[-1]
 
@@ -155,12 +170,23 @@ class Graph:
         self._rclpy.try_shutdown()
 
 
+@pytest.fixture(scope="session")
+def starter() -> Iterator[NodeStarter]:
+    """What starts the nodes of all files."""
+    starter = NodeStarter()
+    yield starter
+    starter.close()
+
+
 @pytest.fixture(scope="module")
 def graph(
-    tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int, repository: Path, wait_until: Callable[..., None]
+    tmp_path_factory: pytest.TempPathFactory,
+    starter: NodeStarter,
+    ros_domain_id: int,
+    repository: Path,
+    wait_until: Callable[..., None],
 ) -> Iterator[Graph]:
     """A local graph for the tests of one file."""
-    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     folder = tmp_path_factory.mktemp("graph")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(ros_domain_id))
@@ -171,15 +197,29 @@ def graph(
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONUNBUFFERED", "1")
         patch.setenv("PYTHONFAULTHANDLER", "1")
-        graph = Graph(folder, wait_until)
+        graph = Graph(folder, wait_until, starter)
         yield graph
         graph.close()
 
 
-@pytest.fixture(scope="session")
-def checkpoint(repository: Path) -> Path:
-    """The checkpoint that the package ships."""
-    return repository / "models" / "swiftvla-nano-so101"
+@pytest.fixture(scope="module")
+def executor(graph: Graph) -> Iterator[Any]:
+    """An executor with forward commands, for all tests of a file that leave it alive."""
+    from executor_arm import CONTRACT, Arm
+    from std_msgs.msg import Float64MultiArray
+
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic)
+    yield arm
+    arm.close()
+
+
+@pytest.fixture
+def arm(executor: Any) -> Iterator[Any]:
+    """The file's executor, at rest and idle."""
+    executor.states.clear()
+    executor.commands.clear()
+    yield executor
+    executor.idle()
 
 
 class FakeSensors:

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
-
-pytestmark = pytest.mark.ros
 
 
 def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) -> None:

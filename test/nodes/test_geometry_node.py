@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
 
 from sensor_msgs.msg import Image, JointState, PointCloud2
@@ -24,8 +23,6 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import header, rgb_message
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.step_grid import StepGrid
-
-pytestmark = pytest.mark.ros
 
 SECONDS = 2.0
 

@@ -8,9 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
@@ -22,7 +19,6 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import header, to_duration
 from swiftvla_ros.observation.image_decoding import rgb_of
 
-pytestmark = pytest.mark.ros
 BASE = load_contract("so101_sim")
 ROWS = 10
 STEP_NS = round(BASE.policy.step_s * 1e9)

@@ -11,9 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from swiftvla_ros.contract import load_contract
@@ -23,7 +20,6 @@ from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
 FRONT = CONTRACT.camera("front")
 PICTURE = np.random.default_rng(1).integers(0, 255, (480, 640, 3), dtype=np.uint8)

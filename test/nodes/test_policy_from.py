@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.msg import ActionChunk, PolicyState
@@ -18,19 +16,16 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.replay.recorded import read_run
 from swiftvla_ros.srv import SetInstruction
 
-pytestmark = pytest.mark.ros
-BAG = Path(__file__).parents[1] / "replay" / "bags" / "pick_red"
-
 
 @pytest.mark.usefixtures("sensors")
-def test_recorded_chunks_need_neither_weights_nor_torch(graph: Any, tmp_path: Path) -> None:
+def test_recorded_chunks_need_neither_weights_nor_torch(graph: Any, stored: Path, tmp_path: Path) -> None:
     """Protects a graph without weights: recorded rows come in order and say so, and torch is absent."""
     (tmp_path / "torch.py").write_text("raise ImportError('torch is blocked by the test')\n")
     for name in load_contract("so101_sim").camera_names:
         graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
     graph.start("joint_state_node", robot="so101_sim")
     node = graph.start(
-        "policy_node", robot="so101_sim", policy_from=str(BAG), environment={"PYTHONPATH": str(tmp_path)}
+        "policy_node", robot="so101_sim", policy_from=str(stored), environment={"PYTHONPATH": str(tmp_path)}
     )
     chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
     states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
@@ -38,7 +33,7 @@ def test_recorded_chunks_need_neither_weights_nor_torch(graph: Any, tmp_path: Pa
     refused = graph.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction="water the plants"))
     assert not refused.success
     assert "pick up the red block" in refused.message
-    recorded = read_run(Bag(BAG)).chunks
+    recorded = read_run(Bag(stored)).chunks
     request = SetInstruction.Request(instruction=recorded[0].instruction)
     assert graph.call(SetInstruction, "set_instruction", request).success
     graph.wait_until(lambda: len(chunks.messages) >= 3, "chunks come", 30)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState
 from swiftvla_ros.nodes.ros import qos
@@ -18,7 +16,6 @@ from swiftvla_ros.nodes.ros.messages import to_time
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
 
 

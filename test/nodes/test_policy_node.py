@@ -8,9 +8,6 @@ import signal
 from typing import Any
 
 import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from builtin_interfaces.msg import Duration
 from rclpy.action import ActionClient
 
@@ -21,7 +18,6 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
 Result = RunInstruction.Result
 
@@ -240,7 +236,7 @@ def test_a_newer_goal_replaces_the_older(policy: PolicyRig) -> None:
 
 def test_a_process_that_still_loads_ends_at_once(graph: Any, checkpoint: Any) -> None:
     """A signal does not have to wait for torch and the checkpoint, and a second one does no harm."""
-    process = graph.start("policy_node", "loading", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
+    process = graph.start("policy_node", "loading", environment={}, robot="so101_sim", checkpoint=str(checkpoint))
     graph.wait_until(lambda: "loading/get_state" in str(graph.node.get_service_names_and_types()), "it has begun", 90)
     process.process.send_signal(signal.SIGINT)
     assert process.end() == 0, process.output()

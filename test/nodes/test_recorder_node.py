@@ -11,9 +11,6 @@ import pytest
 
 from swiftvla_ros.episodes.bags.bag import Bag
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-pytestmark = pytest.mark.ros
-
 
 @pytest.fixture(scope="module")
 def conditioned(graph: Any, sensors: Any) -> Any:

@@ -48,7 +48,6 @@ POLICY_FAULTS: dict[str, tuple[Callable[[Path, Path], dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.ros
 @pytest.mark.parametrize("fault", POLICY_FAULTS)
 def test_policy_node_names_the_fault(graph: Any, checkpoint: Path, tmp_path: Path, fault: str) -> None:
     """A policy that can't be loaded ends with status 2 and a text for people, never with a traceback or silence."""
@@ -66,7 +65,6 @@ def test_policy_node_names_the_fault(graph: Any, checkpoint: Path, tmp_path: Pat
     assert "Traceback" not in process.output()
 
 
-@pytest.mark.ros
 @pytest.mark.parametrize(
     ("executable", "parameters", "named"),
     [
@@ -85,7 +83,6 @@ def test_other_nodes_name_the_fault(graph: Any, executable: str, parameters: dic
     assert "Traceback" not in process.output()
 
 
-@pytest.mark.ros
 def test_an_output_that_is_not_installed_is_refused(graph: Any, tmp_path: Path) -> None:
     """FollowJointTrajectory without control_msgs: told at configure, with the output that the controller takes, too."""
     if importlib.util.find_spec("control_msgs") is not None:

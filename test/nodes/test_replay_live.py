@@ -6,10 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
@@ -20,14 +16,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.replay.report import replay
 from swiftvla_ros.srv import SetInstruction
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
-
-
-@pytest.fixture(scope="module")
-def stored(repository: Path) -> Path:
-    """The recorded run that is kept in the repository."""
-    return repository / "test" / "replay" / "bags" / "pick_red"
 
 
 def test_live_and_offline_agree(graph: Any, checkpoint: Path, stored: Path, tmp_path: Path) -> None:

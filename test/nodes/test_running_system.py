@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 # Not mujoco itself: the backend chooses OpenGL's platform before MuJoCo is imported.
 pytest.importorskip("swiftvla_ros.sim.backend", reason="mujoco is not installed: pip install mujoco")
 
@@ -23,7 +22,6 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
 
 

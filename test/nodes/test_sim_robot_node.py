@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 # Not mujoco itself: the backend chooses OpenGL's platform before MuJoCo is imported.
 pytest.importorskip("swiftvla_ros.sim.backend", reason="mujoco is not installed: pip install mujoco")
 
@@ -25,7 +24,6 @@ from swiftvla_ros.nodes.ros.messages import to_duration
 from swiftvla_ros.observation.image_decoding import rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 
-pytestmark = pytest.mark.ros
 CONTRACT = load_contract("so101_sim")
 
 

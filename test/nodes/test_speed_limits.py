@@ -4,37 +4,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
-from executor_arm import CONTRACT, Arm
-from std_msgs.msg import Float64, Float64MultiArray
+from executor_arm import Arm
+from std_msgs.msg import Float64
 
 from swiftvla_ros.msg import ExecutorState, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import header
-
-pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def shared(graph: Any) -> Any:
-    """An executor with forward commands, for all tests that leave it alive."""
-    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic)
-    yield arm
-    arm.close()
-
-
-@pytest.fixture
-def arm(shared: Arm) -> Any:
-    """The shared executor, at rest and idle."""
-    shared.states.clear()
-    shared.commands.clear()
-    yield shared
-    shared.idle()
 
 
 def test_speed_scale_slows_pauses_and_goes_on(arm: Arm) -> None:

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from executor_arm import CONTRACT, ROWS, STEP_NS, Arm
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -21,25 +18,6 @@ from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.observation.message_fields import stamp_ns
-
-pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def shared(graph: Any) -> Any:
-    """An executor with forward commands, for all tests that leave it alive."""
-    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic)
-    yield arm
-    arm.close()
-
-
-@pytest.fixture
-def arm(shared: Arm) -> Any:
-    """The shared executor, at rest and idle."""
-    shared.states.clear()
-    shared.commands.clear()
-    yield shared
-    shared.idle()
 
 
 def test_commands_come_at_the_control_rate_inside_the_limits(arm: Arm) -> None:
@@ -78,22 +56,22 @@ def test_when_chunks_stop_the_arm_slows_down_and_holds_in_time(arm: Arm) -> None
         ("far", ExecutorState.REFUSAL_FAR_FROM_MEASURED),
     ],
 )
-def test_a_bad_chunk_is_refused_and_nothing_moves(shared: Arm, fault: str, code: int) -> None:
+def test_a_bad_chunk_is_refused_and_nothing_moves(executor: Arm, fault: str, code: int) -> None:
     """NaN, a stamp of another time, other joints, a first target far away: each refused with its code and a text."""
-    shared.graph.wait_until(lambda: shared.states.messages, "executor_state comes")
-    refused = shared.states.last.chunks_refused
-    shared.nan = fault == "nan"
-    ns = shared.now_ns() + {"future": 2_000_000_000, "stale": -5_000_000_000}.get(fault, -30_000_000)
+    executor.graph.wait_until(lambda: executor.states.messages, "executor_state comes")
+    refused = executor.states.last.chunks_refused
+    executor.nan = fault == "nan"
+    ns = executor.now_ns() + {"future": 2_000_000_000, "stale": -5_000_000_000}.get(fault, -30_000_000)
     joints = [f"other_{k}" for k in range(len(CONTRACT.joints))] if fault == "joints" else None
-    shared.begin_ns = ns
-    shared.send(ns, offset=1.0 if fault == "far" else 0.0, joints=joints)
-    shared.nan = False
-    shared.graph.wait_until(lambda: shared.states.last.chunks_refused > refused, "the chunk is refused")
-    assert shared.states.last.last_refusal == code
-    assert shared.states.last.last_refusal_text
-    assert shared.mode == ExecutorState.IDLE
-    assert not shared.commands.messages
-    shared.begin_ns = None
+    executor.begin_ns = ns
+    executor.send(ns, offset=1.0 if fault == "far" else 0.0, joints=joints)
+    executor.nan = False
+    executor.graph.wait_until(lambda: executor.states.last.chunks_refused > refused, "the chunk is refused")
+    assert executor.states.last.last_refusal == code
+    assert executor.states.last.last_refusal_text
+    assert executor.mode == ExecutorState.IDLE
+    assert not executor.commands.messages
+    executor.begin_ns = None
 
 
 def test_stop_and_start(arm: Arm) -> None:

@@ -25,12 +25,6 @@ from swiftvla_ros.training.checkpoint_writer import write_policy
 
 
 @pytest.fixture(scope="module")
-def contract() -> Contract:
-    """Return the simulated robot's contract."""
-    return load_contract("so101_sim")
-
-
-@pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, repository: Path, contract: Contract) -> Path:
     """Return a checkpoint with random weights."""
     torch.manual_seed(0)

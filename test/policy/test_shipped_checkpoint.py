@@ -9,27 +9,15 @@ import numpy as np
 import pytest
 from first_scenes import first_scenes
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.policy import Observation, Policy, load_policy
 from swiftvla_ros.sim.evaluation.first_step import FirstScene
 
 
 @pytest.fixture(scope="module")
-def contract() -> Contract:
-    """Return the simulated robot's contract."""
-    return load_contract("so101_sim")
-
-
-@pytest.fixture(scope="module")
-def folder(repository: Path) -> Path:
-    """Return the shipped checkpoint."""
-    return repository / "models" / "swiftvla-nano-so101"
-
-
-@pytest.fixture(scope="module")
-def policy(folder: Path, contract: Contract) -> Policy:
+def policy(checkpoint: Path, contract: Contract) -> Policy:
     """Load the shipped checkpoint."""
-    return load_policy(folder, contract=contract, device="cpu", threads=1)
+    return load_policy(checkpoint, contract=contract, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +26,9 @@ def scenes(contract: Contract) -> list[FirstScene]:
     return list(first_scenes(contract, 12, seed=20_000))
 
 
-def test_it_is_small(folder: Path) -> None:
+def test_it_is_small(checkpoint: Path) -> None:
     """Protects the clone's size: the whole checkpoint stays below 30 MB."""
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 30e6
+    assert sum(file.stat().st_size for file in checkpoint.iterdir()) < 30e6
 
 
 def test_the_instruction_changes_the_chunk(policy: Policy, scenes: list[FirstScene]) -> None:

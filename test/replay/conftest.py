@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,6 @@ from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
 SHA256 = "a" * 64
-
-
-@pytest.fixture(scope="session")
-def checkpoint(repository: Path) -> Path:
-    """The checkpoint that the package ships, and that the stored bag was recorded with."""
-    return repository / "models" / "swiftvla-nano-so101"
-
-
-@pytest.fixture(scope="session")
-def stored() -> Path:
-    """The recorded run that is kept in the repository."""
-    return Path(__file__).parent / "bags" / "pick_red"
 
 
 class Run:

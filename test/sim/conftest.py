@@ -7,18 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import Task
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
-
-
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """The simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.teacher import targets as teacher_targets
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig, swiftvla_nano
@@ -23,12 +23,6 @@ from swiftvla_ros.training.trainer import build
 
 FULL_TOKENIZER = Path(__file__).parents[2] / "models" / "smollm2-tokenizer" / "tokenizer.json"
 CACHES = (3, 6)
-
-
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """Return the simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 @pytest.fixture(scope="session")

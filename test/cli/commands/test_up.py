@@ -16,7 +16,7 @@ import pytest
 
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 20.0
-TELL = [sys.executable, "-m", "swiftvla_ros.cli.main", "tell", ""]
+TELL = [sys.executable, "-m", "swiftvla_ros.cli.main", "tell"]
 
 
 class Up:
@@ -76,15 +76,22 @@ def start_up(ros_environment: dict[str, str]) -> Iterator[Callable[..., Up]]:
 
 @pytest.mark.ros
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_policy_comes_back_and_ctrl_c_ends_everything(
+def test_the_whole_graph_without_arm_and_simulator(
     start_up: Callable[..., Up], wait_until: Callable[..., None], ros_environment: dict[str, str]
 ) -> None:
-    """Protects: `swiftvla tell` reaches it, a killed policy comes back, Ctrl-C leaves nothing behind."""
-    up = start_up("--sim")
+    """Protects: a contract can be tried anywhere, by `swiftvla tell`; a killed policy comes back, Ctrl-C ends all."""
+    up = start_up("--loopback")
     wait_until(lambda: re.search(r"\[policy\].* is ready", up.text), "the policy is ready", START_TIMEOUT_S)
     wait_until(lambda: "[trajectory_executor]" in up.text, "the executor speaks", START_TIMEOUT_S)
-    refused = subprocess.run(TELL, check=False, env=ros_environment, capture_output=True, text=True, timeout=60)
+    refused = subprocess.run([*TELL, ""], check=False, env=ros_environment, capture_output=True, text=True, timeout=60)
     assert (refused.returncode, "REFUSED" in refused.stdout) == (1, True), refused.stdout + refused.stderr
+    words = [*TELL, "pick up the red block", "--timeout", "60"]
+    telling = subprocess.Popen(words, env=ros_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "FRESH: following chunk" in up.text, "the arm follows chunks", START_TIMEOUT_S)
+    finally:
+        telling.kill()
+        telling.wait()
     first = up.child("policy")
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -96,24 +103,6 @@ def test_the_policy_comes_back_and_ctrl_c_ends_everything(
     os.killpg(up.process.pid, signal.SIGINT)
     assert up.process.wait(timeout=END_TIMEOUT_S) == 0, up.text
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-
-
-@pytest.mark.ros
-def test_the_whole_graph_runs_without_arm_and_simulator(
-    start_up: Callable[..., Up], wait_until: Callable[..., None], ros_environment: dict[str, str]
-) -> None:
-    """Protects: a contract can be tried anywhere: pictures and states reach the policy, its chunks the arm."""
-    up = start_up("--loopback")
-    wait_until(lambda: re.search(r"\[policy\].* is ready", up.text), "the policy is ready", START_TIMEOUT_S)
-    tell = [*TELL[:-1], "pick up the red block", "--timeout", "60"]
-    telling = subprocess.Popen(tell, env=ros_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: "FRESH: following chunk" in up.text, "the arm follows chunks", START_TIMEOUT_S)
-    finally:
-        telling.kill()
-        telling.wait()
-    os.killpg(up.process.pid, signal.SIGINT)
-    assert up.process.wait(timeout=END_TIMEOUT_S) == 0, up.text
 
 
 @pytest.mark.ros

@@ -17,7 +17,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from geometry_msgs.msg import TransformStamped
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.teacher.backoff import PolicyWatch
 from swiftvla_ros.episodes.teacher.live_episodes import LiveEpisodes, Step
 from swiftvla_ros.episodes.teacher.live_thread import GeometryThread
@@ -81,12 +81,6 @@ def test_a_late_policy_is_left_alone() -> None:
     assert watch.late == 1
     assert not watch.may_compute(2.6)
     assert watch.may_compute(2.95)
-
-
-@pytest.fixture(scope="module")
-def contract() -> Contract:
-    """Load the simulated robot's."""
-    return load_contract("so101_sim")
 
 
 class FakeStream:

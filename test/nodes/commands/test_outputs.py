@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
 from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk, check_limits
 from swiftvla_ros.nodes.commands.outputs import FollowGoals, ForwardPositions, ForwardVelocities, Trajectories

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
 from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import rgb_of

@@ -9,19 +9,13 @@ import numpy as np
 import pytest
 from ruckig import RuckigError
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, list_sequences, load_sequences
 from swiftvla_ros.sim.data.geometry_sequences import STEPS, render_sequences
 from swiftvla_ros.sim.inverse_kinematics import OutOfReachError
 from swiftvla_ros.training.geometry.samples import SequenceSamples, quaternions, rays
 
 COUNT = 3
-
-
-@pytest.fixture(scope="module")
-def contract() -> Contract:
-    """Return the simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.block_layout import SceneLayout, sample_layout
 from swiftvla_ros.sim.expert.expert import TICK_S
 from swiftvla_ros.sim.expert.plan_demonstration import DemonstrationError, DemonstrationPlanner
@@ -16,12 +16,6 @@ from swiftvla_ros.sim.language import Task
 from swiftvla_ros.sim.tasks.registry import watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
-
-
-@pytest.fixture(scope="module")
-def contract() -> Contract:
-    """Load the simulated robot's contract."""
-    return load_contract("so101_sim")
 
 
 @pytest.fixture(scope="module")
