@@ -13,7 +13,6 @@ grew beyond ``--memory-mb``, or a bag kept it busy for more than ``--seconds`` s
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import resource
 import shutil
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
 from swiftvla_ros.episodes.bags.message_types import known_types
@@ -105,8 +105,7 @@ def main() -> int:
     for failure in failures[:10]:
         print(failure)
     print(f"{options.mutations} damaged bags, {len(failures)} failures")
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, figures)
     return 1 if failures else 0
 
 

@@ -16,7 +16,6 @@ before it led (what the executor is for). And the arm: the path of its end effec
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plain_queue import PlainQueue
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.policy import Policy, load_policy
@@ -289,7 +289,7 @@ def main() -> None:
             "rows": [asdict(row) for row in rows],
             "episodes": [asdict(episode) for episode in sorted(episodes, key=lambda e: (e.delay_ms, e.mode, e.seed))],
         }
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import contract_from_text, load_contract
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
 from swiftvla_ros.model.cpu_packed_linear import PackedLinear
@@ -265,9 +266,7 @@ def main() -> None:
         write_inputs(folder, config, options.cameras)
         rows = [row for precision in options.precisions for row in compare(folder, config, options, precision)]
     show(rows)
-    if options.json is not None:
-        figures = {"load_average": os.getloadavg()[0], "threads": options.threads, "rows": rows}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(options.json, {"load_average": os.getloadavg()[0], "threads": options.threads, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from rich.table import Table
 
 from executor_tick import smooth
 from swiftvla_ros.bringup.processes import transport_environment
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion import Mode
 
@@ -269,9 +270,8 @@ def main() -> None:
         figures = measure(options, Path(folder))
     joints = len(load_contract(options.robot).joints)
     print_table(figures, f"executor node, {joints} joints at {options.rate:g} Hz beside {options.busy} busy processes")
-    if options.json is not None:
-        told = {"rate_hz": options.rate, "joints": joints, "busy": options.busy, "processors": os.cpu_count()}
-        options.json.write_text(json.dumps({**told, "load_average": os.getloadavg()[0], **figures}, indent=2) + "\n")
+    told = {"rate_hz": options.rate, "joints": joints, "busy": options.busy, "processors": os.cpu_count()}
+    write_json(options.json, {**told, "load_average": os.getloadavg()[0], **figures})
 
 
 if __name__ == "__main__":

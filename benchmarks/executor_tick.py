@@ -8,7 +8,6 @@ take from this one; processor time is the executor's own.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk
 
@@ -96,8 +96,7 @@ def main() -> None:
     for name, result in results.items():
         table.add_row(name, *(f"{value:.4g}" for value in result.values()))
     Console(width=140).print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

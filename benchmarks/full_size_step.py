@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import resource
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import Episode, save_episode
@@ -89,8 +89,7 @@ def main() -> None:
             figures |= {"step_s": time.monotonic() - began, "losses": losses}
     figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(f"peak memory: {figures['peak_gb']:.1f} GB")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.json, figures)
 
 
 if __name__ == "__main__":

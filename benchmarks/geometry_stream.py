@@ -9,7 +9,6 @@ which also holds what other programs take from this one.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.geometry import PRESETS, GeometryTransformer
 
 # A row of the table is the median over this many steps up to it.
@@ -94,9 +94,7 @@ def main() -> None:
     for row in rows:
         table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row.values()))
     Console().print(table)
-    if args.json:
-        result = {**vars(args), "json": None, "gmac_per_frame": gmac, "rows": rows}
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(args.json, {**vars(args), "json": None, "gmac_per_frame": gmac, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: matrices of 16 joints are no work for threads
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
@@ -30,6 +29,7 @@ from rich.table import Table
 
 from motion_playback import Violation, left_alone, make_executor, play, stops_outside, violations
 from motion_strategies import Story, numbered_story
+from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.motion import ChunkExecutor
 
 _REPORT_S = 5.0
@@ -175,8 +175,7 @@ def main() -> int:
             print(f"{total.ticks:,} ticks, {len(total.broken)} violations, {told - begin:.0f} s", file=sys.stderr)
     wall_s = time.monotonic() - begin
     console.print(_table(total, wall_s))
-    if options.json:
-        options.json.write_text(json.dumps(_report(total, wall_s, options), indent=2) + "\n")
+    write_json(options.json, _report(total, wall_s, options))
     return 1 if total.broken else 0
 
 

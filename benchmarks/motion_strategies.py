@@ -2,7 +2,7 @@
 """What may happen to a chunk executor, told once and drawn twice: by hypothesis for tests, by numpy for the fuzz.
 
 A :class:`Story` is data: a robot, its settings, where it stands, what happens and when it is ticked. The same functions
-draw it from a :class:`Draws`, which is either hypothesis (few, small stories that shrink) or a numpy generator (many,
+draw it from ``Draws``, which is either hypothesis (few, small stories that shrink) or a numpy generator (many,
 long ones at a hundred times the speed).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from hypothesis import strategies as st
@@ -26,26 +26,6 @@ Array = NDArray[np.float64]
 T = TypeVar("T")
 
 
-class Draws(Protocol):
-    """Where a story's choices come from."""
-
-    def integer(self, low: int, high: int) -> int:
-        """A whole number, both ends included."""
-        ...
-
-    def number(self, low: float, high: float) -> float:
-        """A number between two others."""
-        ...
-
-    def one_of(self, options: Sequence[T]) -> T:
-        """One of some options; an option that stands there more often is likelier."""
-        ...
-
-    def numbers(self, shape: tuple[int, ...], low: float, high: float) -> Array:
-        """An array of numbers between two others."""
-        ...
-
-
 class NumpyDraws:
     """Draws of a numpy generator."""
 
@@ -53,19 +33,19 @@ class NumpyDraws:
         self._rng = rng
 
     def integer(self, low: int, high: int) -> int:
-        """See :class:`Draws`."""
+        """A whole number, both ends included."""
         return int(self._rng.integers(low, high + 1))
 
     def number(self, low: float, high: float) -> float:
-        """See :class:`Draws`."""
+        """A number between two others."""
         return float(self._rng.uniform(low, high))
 
     def one_of(self, options: Sequence[T]) -> T:
-        """See :class:`Draws`."""
+        """One of some options; an option that stands there more often is likelier."""
         return options[int(self._rng.integers(len(options)))]
 
     def numbers(self, shape: tuple[int, ...], low: float, high: float) -> Array:
-        """See :class:`Draws`."""
+        """An array of numbers between two others."""
         return self._rng.uniform(low, high, shape)
 
 
@@ -76,20 +56,24 @@ class HypothesisDraws:
         self._draw = draw
 
     def integer(self, low: int, high: int) -> int:
-        """See :class:`Draws`."""
+        """See :class:`NumpyDraws`."""
         return self._draw(st.integers(low, high))
 
     def number(self, low: float, high: float) -> float:
-        """See :class:`Draws`."""
+        """See :class:`NumpyDraws`."""
         return self._draw(st.floats(low, high))
 
     def one_of(self, options: Sequence[T]) -> T:
-        """See :class:`Draws`."""
+        """See :class:`NumpyDraws`."""
         return self._draw(st.sampled_from(options))
 
     def numbers(self, shape: tuple[int, ...], low: float, high: float) -> Array:
-        """See :class:`Draws`."""
+        """See :class:`NumpyDraws`."""
         return self._draw(hnp.arrays(float, shape, elements=st.floats(low, high)))
+
+
+Draws = NumpyDraws | HypothesisDraws
+"""Where a story's choices come from."""
 
 
 @dataclass(frozen=True)
@@ -138,18 +122,8 @@ FAULTS = ("again", "permuted", "repeated joint", "unknown joint", "too few colum
 """Of chunks: the last one once more; columns in another order (no fault); then names and shapes that do not fit."""
 
 MEASURED = (
-    "follows",
-    "noisy",
-    "lags",
-    "deaf",
-    "frozen",
-    "offset",
-    "outside",
-    "silent",
-    "nan",
-    "short",
-    "old",
-    "future",
+    *("follows", "noisy", "lags", "deaf", "frozen", "offset"),
+    *("outside", "silent", "nan", "short", "old", "future"),
 )
 """Of joint states: those of a good driver, a noisy one, a slow one, one that ignores commands, one joint's same number
 for ever, a constant error, positions beyond the limits, none, NaN, too few numbers, stamps long past or yet to come."""

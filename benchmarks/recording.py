@@ -13,7 +13,6 @@ Exit code 1 if a message is missing.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -28,12 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-MODES = {
-    "raw": {},
-    "raw+lz4": {"compression": "lz4"},
-    "raw+zstd": {"compression": "zstd"},
-    "jpeg": {"images": "jpeg"},
-}
+MODES = {"raw": {}, "raw+lz4": {"compression": "lz4"}, "raw+zstd": {"compression": "zstd"}, "jpeg": {"images": "jpeg"}}
 WIDTH, HEIGHT, CAMERA_HZ = 640, 480, 30.0
 STATE_HZ, TICK_HZ = 50.0, 100.0
 _CAMERAS = ("front", "wrist")
@@ -52,6 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     from swiftvla_ros.bringup.processes import transport_environment
     from swiftvla_ros.cli.live.graph import own_domain
+    from swiftvla_ros.cli.output import write_json
 
     os.environ.update({**own_domain(), **transport_environment()})
     console = Console(highlight=False)
@@ -73,8 +68,7 @@ def main() -> int:
             str(f["missing"]) + (f" {f['missing_by_topic']}" if f["missing"] else ""),
         )
     console.print(table)
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, figures)
     return 1 if any(f["missing"] for f in figures.values()) else 0
 
 

@@ -20,6 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from swiftvla_ros.cli.output import write_json
+
 _SWIFTVLA = [sys.executable, "-m", "swiftvla_ros.cli.main"]
 _MIN_SUCCESS = 0.75
 
@@ -67,8 +69,7 @@ def _circle(options: argparse.Namespace, out: Path) -> int:
         (begin, before), (end, after) = found[0], found[-1]
         print(f"{stage.name}: held-out action loss {before:.4f} after {begin} steps, {after:.4f} after {end}")
         falls &= after < before or stage is second
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(options.json, figures)
     return 0 if falls and demonstrations["succeeded"] >= _MIN_SUCCESS * options.episodes else 1
 
 

@@ -85,7 +85,8 @@ class NodeStarter:
 
     def close(self) -> None:
         """End the process; nodes that still run go on."""
-        self._process.communicate(timeout=10)
+        self._process.kill()
+        self._process.communicate()
 
 
 def serve() -> None:

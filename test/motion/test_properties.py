@@ -16,29 +16,13 @@ SETTINGS = settings(
 
 @SETTINGS
 @given(stories())
-def test_whatever_arrives_the_limits_hold(story):
-    """Position, velocity, acceleration, jerk: NaN, jumps, limit-to-limit targets, wild stamps, clock jumps, stops."""
-    assert not violations(play(make_executor(story), story), story)
-
-
-@SETTINGS
-@given(stories())
-def test_from_every_command_the_arm_can_stop_inside_the_limits(story):
-    """The invariant that position limits rest on, seen from outside: each command's brake tail stays inside."""
-    assert not stops_outside(play(make_executor(story), story), story.limits, every=7)
-
-
-@SETTINGS
-@given(stories())
-def test_left_alone_the_arm_comes_to_rest(story):
-    """Whatever was going on: without another chunk, it rests half a second after the last row at the latest."""
+def test_whatever_arrives_the_promise_holds(story):
+    """NaN, jumps, limit-to-limit targets, wild stamps, clock jumps, stops: every command and the end are looked at."""
     executor = make_executor(story)
-    assert not left_alone(executor, story, play(executor, story))
-
-
-@SETTINGS
-@given(stories())
-def test_the_same_input_gives_the_same_commands(story):
-    """No clock is read and nothing is drawn: a bag can be played again."""
-    first, second = (play(make_executor(story), story) for _ in range(2))
-    assert np.array_equal([c.position for c in first.commands], [c.position for c in second.commands])
+    record = play(executor, story)
+    assert not violations(record, story), "position, velocity, acceleration, jerk"
+    assert not stops_outside(record, story.limits, every=7), "from every command the arm can stop inside the limits"
+    again = play(make_executor(story), story)
+    commands = ([c.position for c in played.commands] for played in (record, again))
+    assert np.array_equal(*commands), "no clock is read and nothing is drawn: a bag can be played again"
+    assert not left_alone(executor, story, record), "without another chunk it rests half a second after the last row"

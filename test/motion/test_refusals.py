@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,15 +130,3 @@ def test_a_state_from_long_ago_is_no_place_to_start_from(make_bench):
     verdict = bench.executor.offer(bench.chunk(np.zeros((10, 3))), bench.now_ns)
     assert verdict.code is Refusal.NOT_READY
     assert "no joint state for more than 0.3 s" in verdict.text
-
-
-@pytest.mark.parametrize(
-    ("enum", "prefix"), [(Mode, ""), (Reason, "REASON_"), (Refusal, "REFUSAL_")], ids=["mode", "reason", "refusal"]
-)
-def test_codes_are_the_message_constants(repository: Path, enum, prefix):
-    """executor_state carries these numbers; the message file tells people what they mean."""
-    text = (repository / "msg/ExecutorState.msg").read_text()
-    constants = {name: int(value) for name, value in re.findall(r"^uint(?:8|16) ([A-Z_]+)=(\d+)", text, re.MULTILINE)}
-    others = ("REASON_", "REFUSAL_")
-    mine = {n: v for n, v in constants.items() if (n.startswith(prefix) if prefix else not n.startswith(others))}
-    assert mine == {prefix + code.name: code.value for code in enum}

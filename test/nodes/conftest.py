@@ -125,7 +125,8 @@ class Graph:
         log = self._folder / f"{name}_{len(self.processes)}.log"
         log.touch()
         process: subprocess.Popen[bytes] | ForkedProcess
-        if self._starter is not None and environment is None:
+        # MuJoCo's OpenGL does not end in a process that was forked.
+        if self._starter is not None and environment is None and executable != "sim_robot_node":
             process = self._starter.start(executable, arguments, log, os.environ)
         else:
             command = [sys.executable, "-m", f"swiftvla_ros.nodes.{executable}", *arguments]

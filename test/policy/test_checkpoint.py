@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from spoiled import edit_json, edit_weights
 
 from swiftvla_ros.contract import ActionCoding, Contract, contract_from_text, load_contract
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
@@ -94,24 +95,6 @@ def test_hash_names_the_weights(folder: Path, written: Path, contract: Contract)
     assert load_policy(folder, contract=contract, device="cpu").checkpoint_sha256 != before
 
 
-def _edit_json(name: str, edit: Callable[[dict], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        data = json.loads((folder / name).read_text())
-        edit(data)
-        (folder / name).write_text(json.dumps(data))
-
-    return spoil
-
-
-def _edit_weights(edit: Callable[[dict], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        weights = load_file(folder / "model.safetensors")
-        edit(weights)
-        save_file(weights, folder / "model.safetensors")
-
-    return spoil
-
-
 def _truncate(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
@@ -121,38 +104,38 @@ BREAKS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "file missing": (lambda f: (f / "stats.json").unlink(), ["stats.json", "lacks"]),
     "weights truncated": (_truncate, ["model.safetensors", "corrupt"]),
     "weights are a pickle": (lambda f: torch.save({}, f / "model.safetensors"), ["model.safetensors", "corrupt"]),
-    "tensor missing": (_edit_weights(lambda w: w.pop("fusion.tokens")), ["missing fusion.tokens"]),
-    "tensor unknown": (_edit_weights(lambda w: w.update(extra=torch.ones(1))), ["unknown extra"]),
+    "tensor missing": (edit_weights(lambda w: w.pop("fusion.tokens")), ["missing fusion.tokens"]),
+    "tensor unknown": (edit_weights(lambda w: w.update(extra=torch.ones(1))), ["unknown extra"]),
     "tensor of other shape": (
-        _edit_weights(lambda w: w.update({"fusion.tokens": torch.ones(2, 2)})),
+        edit_weights(lambda w: w.update({"fusion.tokens": torch.ones(2, 2)})),
         ["fusion.tokens has shape [2, 2]"],
     ),
-    "tensor with NaN": (_edit_weights(lambda w: w["fusion.tokens"].fill_(float("nan"))), ["fusion.tokens", "NaN"]),
-    "other format": (_edit_json("config.json", lambda d: d.update(format="v0")), ["config.json", "format"]),
+    "tensor with NaN": (edit_weights(lambda w: w["fusion.tokens"].fill_(float("nan"))), ["fusion.tokens", "NaN"]),
+    "other format": (edit_json("config.json", lambda d: d.update(format="v0")), ["config.json", "format"]),
     "config not JSON": (lambda f: (f / "config.json").write_text("{"), ["config.json", "not JSON"]),
-    "unknown model field": (_edit_json("config.json", lambda d: d["model"].update(x=1)), ["config.json", "x"]),
+    "unknown model field": (edit_json("config.json", lambda d: d["model"].update(x=1)), ["config.json", "x"]),
     "statistic missing": (
-        _edit_json("stats.json", lambda d: d["state"]["gripper"].pop("std")),
+        edit_json("stats.json", lambda d: d["state"]["gripper"].pop("std")),
         ["stats.json", "state", "gripper"],
     ),
     "statistic of no joint": (
-        _edit_json("stats.json", lambda d: d["action"].update(nose=d["action"]["gripper"])),
+        edit_json("stats.json", lambda d: d["action"].update(nose=d["action"]["gripper"])),
         ["stats.json", "action", "nose"],
     ),
     "zero width": (
-        _edit_json("stats.json", lambda d: d["action"]["elbow_flex"].update(std=0.0)),
+        edit_json("stats.json", lambda d: d["action"]["elbow_flex"].update(std=0.0)),
         ["stats.json", "elbow_flex", "zero width"],
     ),
     "statistic NaN": (
-        _edit_json("stats.json", lambda d: d["state"]["gripper"].update(mean=float("nan"))),
+        edit_json("stats.json", lambda d: d["state"]["gripper"].update(mean=float("nan"))),
         ["gripper", "not finite"],
     ),
     "other joints": (
-        _edit_json("config.json", lambda d: d.update(joint_names=["a", *d["joint_names"][1:]])),
+        edit_json("config.json", lambda d: d.update(joint_names=["a", *d["joint_names"][1:]])),
         ["stats.json", "a"],
     ),
-    "other step": (_edit_json("config.json", lambda d: d.update(step_s=0.05)), ["step_s", "0.05"]),
-    "other camera": (_edit_json("config.json", lambda d: d.update(camera_names=["front", "left"])), ["left"]),
+    "other step": (edit_json("config.json", lambda d: d.update(step_s=0.05)), ["step_s", "0.05"]),
+    "other camera": (edit_json("config.json", lambda d: d.update(camera_names=["front", "left"])), ["left"]),
 }
 
 

@@ -22,6 +22,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from spoiled import edit_json, edit_weights
 
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
 from swiftvla_ros.model.config import SwiftVLAConfig
@@ -166,7 +167,7 @@ def test_positions_stay_where_lerobot_runs_bfloat16(
     folder: Path, contract: Contract, tokenizer: str, tmp_path: Path
 ) -> None:
     """Protects published weights: with load_vlm_weights lerobot's tower is bfloat16 and finds every position."""
-    _edit("config", lambda d: d.update(load_vlm_weights=True))(folder)
+    edit_json("config.json", lambda d: d.update(load_vlm_weights=True))(folder)
     import_smolvla(folder, tmp_path / "out", contract, tokenizer)
     name = "vision_model.embeddings.position_embedding.weight"
     ours = load_file(tmp_path / "out" / "model.safetensors")[f"backbone.{name}"]
@@ -196,25 +197,6 @@ def test_given_statistics_and_joint_order(
     assert table["state"][order[0]]["mean"] == pytest.approx(np.radians(first))
 
 
-def _edit(name: str, edit: Callable[[dict], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        path = folder / f"{name}.json"
-        data = json.loads(path.read_text())
-        edit(data)
-        path.write_text(json.dumps(data))
-
-    return spoil
-
-
-def _weights(edit: Callable[[dict], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        weights = load_file(folder / "model.safetensors")
-        edit(weights)
-        save_file(weights, folder / "model.safetensors")
-
-    return spoil
-
-
 def _to_old_format(folder: Path, value: float | None = None) -> None:
     statistics = load_file(folder / PREPROCESSOR)
     for path in folder.glob("policy_*"):
@@ -228,38 +210,41 @@ def _to_old_format(folder: Path, value: float | None = None) -> None:
     if value is not None:
         for buffer in buffers.values():
             buffer.fill_(value)
-    _weights(lambda w: w.update(buffers))(folder)
+    edit_weights(lambda w: w.update(buffers))(folder)
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "statistics absent": (lambda f: (f / PREPROCESSOR).unlink(), ["preprocessor", "observation.state", "--stats"]),
     "statistics inactive": (lambda f: _to_old_format(f, float("inf")), ["model.safetensors", "infinite", "--stats"]),
     "no normalisation": (
-        _edit("config", lambda d: d["normalization_mapping"].update(ACTION="IDENTITY")),
+        edit_json("config.json", lambda d: d["normalization_mapping"].update(ACTION="IDENTITY")),
         ["config.json", "normalization_mapping.ACTION", "--stats"],
     ),
-    "unknown tensor": (_weights(lambda w: w.update({"model.nose": torch.ones(1)})), ["model.nose"]),
-    "tensor missing": (_weights(lambda w: w.pop("model.state_proj.bias")), ["missing state_proj.bias"]),
+    "unknown tensor": (edit_weights(lambda w: w.update({"model.nose": torch.ones(1)})), ["model.nose"]),
+    "tensor missing": (edit_weights(lambda w: w.pop("model.state_proj.bias")), ["missing state_proj.bias"]),
     "other shape": (
-        _weights(lambda w: w.update({"model.state_proj.bias": torch.ones(3)})),
+        edit_weights(lambda w: w.update({"model.state_proj.bias": torch.ones(3)})),
         ["state_proj.bias has shape [3]"],
     ),
     "other camera": (
-        _edit("config", lambda d: d["input_features"].update({"observation.images.left": {"type": "VISUAL"}})),
+        edit_json("config.json", lambda d: d["input_features"].update({"observation.images.left": {"type": "VISUAL"}})),
         ["observation.images.left", "lerobot", "--without"],
     ),
     "other vectors": (
-        _edit("config", lambda d: d["output_features"]["action"].update(shape=[7])),
+        edit_json("config.json", lambda d: d["output_features"]["action"].update(shape=[7])),
         ["output_features", "action", "[7]", "6 joints"],
     ),
-    "other policy": (_edit("config", lambda d: d.update(type="act")), ["config.json", "type", "act"]),
-    "Aloha's conversions": (_edit("config", lambda d: d.update(adapt_to_pi_aloha=True)), ["adapt_to_pi_aloha"]),
-    "fewer expert layers": (_edit("config", lambda d: d.update(num_expert_layers=2)), ["num_expert_layers 2"]),
+    "other policy": (edit_json("config.json", lambda d: d.update(type="act")), ["config.json", "type", "act"]),
+    "Aloha's conversions": (
+        edit_json("config.json", lambda d: d.update(adapt_to_pi_aloha=True)),
+        ["adapt_to_pi_aloha"],
+    ),
+    "fewer expert layers": (edit_json("config.json", lambda d: d.update(num_expert_layers=2)), ["num_expert_layers 2"]),
     "other image size": (
-        _edit("config", lambda d: d.update(resize_imgs_with_padding=[96, 96])),
+        edit_json("config.json", lambda d: d.update(resize_imgs_with_padding=[96, 96])),
         ["resize_imgs_with_padding", "64×64"],
     ),
-    "unknown backbone": (_edit("config", lambda d: d.update(vlm_model_name="a/b")), ["vlm_model_name", "a/b"]),
+    "unknown backbone": (edit_json("config.json", lambda d: d.update(vlm_model_name="a/b")), ["vlm_model_name", "a/b"]),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), ["model.safetensors", "can't be read"]),
 }
 
