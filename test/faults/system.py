@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
@@ -136,6 +138,11 @@ class System:
         """Take away what a test that failed may have left."""
         self.driver.heal()
         self.send(signal.SIGCONT, *(name for name in self.nodes if self.alive(name)))
+
+    def change_state(self, name: str, transition: int) -> None:
+        """Take a node to another state of its lifecycle."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert self.graph.call(ChangeState, f"{name}/change_state", request).success
 
     def instruct(self, text: str) -> Any:
         """Give an instruction; return the answer."""
