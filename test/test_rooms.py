@@ -169,16 +169,19 @@ def test_ros_only_in_nodes_and_live_commands(imports):
     assert wrong == []
 
 
-def test_no_circle_between_folders(imports):
-    """Folders of one room have an order, too: nobody has to read two of them to understand one.
+@pytest.mark.parametrize("of", ["modules", "folders"])
+def test_no_circle(imports, of):
+    """Modules and folders of one room have an order, too: nobody has to read two of them to understand one.
 
-    A folder and those inside it count as one.
+    A folder and those inside it count as one. What is imported for types alone counts.
     """
     paths = modules()
-    folders = {name: name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in paths.items()}
-    graph: dict[str, set[str]] = {folder: set() for folder in folders.values()}
+    place = {name: name for name in paths}
+    if of == "folders":
+        place = {n: n if path.name == "__init__.py" else n.rpartition(".")[0] for n, path in paths.items()}
+    graph: dict[str, set[str]] = {name: set() for name in place.values()}
     for entry in imports:
-        own, target = folders[entry.module], folders.get(entry.target)
+        own, target = place[entry.module], place.get(entry.target)
         if target is not None and not f"{own}.".startswith(f"{target}.") and not f"{target}.".startswith(f"{own}."):
             graph[own].add(target)
     circles = []

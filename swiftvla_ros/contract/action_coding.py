@@ -8,17 +8,18 @@ positions at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from swiftvla_ros.contract.schema import ActionKind
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract.contract import Contract
 
 Array = NDArray[np.float64]
 
-ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity"]
 ACTION_KINDS: tuple[str, ...] = get_args(ActionKind)
 RELATIVE = "relative"
 """How a network learns the positions of an "absolute" policy: less the state, all joints. Around it they vary little.

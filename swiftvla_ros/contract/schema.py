@@ -12,12 +12,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from swiftvla_ros.contract.action_coding import ActionKind
 from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
+ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity"]
 
 # Two turns. No joint of an arm that this package drives turns further, so a larger limit was written in degrees.
 _LARGEST_ANGLE_RAD = 4 * math.pi

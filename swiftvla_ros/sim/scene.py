@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
-
-if TYPE_CHECKING:
-    from swiftvla_ros.sim.world import SimWorld
 
 Array = NDArray[np.float64]
 
@@ -65,8 +62,8 @@ class Scene:
         """What the scene of a seed has; random streams of its own leave the blocks in place."""
         return SceneSetup()
 
-    def metadata(self, world: SimWorld) -> dict[str, Any]:  # noqa: ARG002  (for variants)
-        """What a recorded episode has to tell of the scene."""
+    def metadata(self, setup: SceneSetup) -> dict[str, Any]:  # noqa: ARG002  (for variants)
+        """What a recorded episode has to tell of the scene, as it was set up."""
         return {}
 
 

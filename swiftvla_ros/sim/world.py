@@ -67,6 +67,8 @@ class SimWorld:
         Heights [3] of the stands that bear the blocks, m; 0 is no stand.
     fixtures
         Places [F, 3] (x, y, yaw) of the scene's other bodies.
+    setup
+        What the scene has beside the blocks.
 
     Notes
     -----
@@ -159,6 +161,7 @@ class SimWorld:
             fixture.pos[:2] = x, y
             fixture.quat[:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
         self._place_front_camera(setup.front_pose)
+        self.setup = SceneSetup(self.stands, self.contract.camera("front").pose, self.fixtures)
         self._place_distractors(look_rng, distractors)
         self._paint(look_rng)
         self.command(pose)

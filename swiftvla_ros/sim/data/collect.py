@@ -194,7 +194,7 @@ class Recorder:
                 "block_positions": blocks.tolist(),
                 "target_uv": self.world.contract.project("front", target).tolist(),
                 **({"where": task.where} if task.where else {}),
-                **self.world.scene.metadata(self.world),
+                **self.world.scene.metadata(self.world.setup),
             },
         )
 

@@ -16,7 +16,6 @@ from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.scene import Scene, SceneSetup
-from swiftvla_ros.sim.world import SimWorld
 
 HIGHEST_M = 0.045
 """The highest stand of these scenes."""
@@ -57,11 +56,11 @@ class ElevatedBlocks(Scene):
         )
         return SceneSetup(stands=stands, front_pose=pose)
 
-    def metadata(self, world: SimWorld) -> dict[str, Any]:
+    def metadata(self, setup: SceneSetup) -> dict[str, Any]:
         """Camera and heights: labels are computed from them."""
-        pose = world.contract.camera("front").pose
-        assert pose is not None, "SimWorld refuses contracts without it"
-        return {"front_pose": pose.model_dump(mode="json"), "stands_m": world.stands.tolist()}
+        assert setup.front_pose is not None
+        assert setup.stands is not None
+        return {"front_pose": setup.front_pose.model_dump(mode="json"), "stands_m": setup.stands.tolist()}
 
 
 SCENE = ElevatedBlocks()

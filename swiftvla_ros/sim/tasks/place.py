@@ -67,9 +67,10 @@ class Tableware(Scene):
         xy = np.stack([PAN_AXIS_X_M + radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
         return SceneSetup(fixtures=np.column_stack([xy, rng.uniform(-np.pi, np.pi, 2)]))
 
-    def metadata(self, world: SimWorld) -> dict[str, Any]:
+    def metadata(self, setup: SceneSetup) -> dict[str, Any]:
         """Where the dishes are."""
-        return {"fixtures": dict(zip(self.fixtures, world.fixtures.tolist(), strict=True))}
+        assert setup.fixtures is not None
+        return {"fixtures": dict(zip(self.fixtures, setup.fixtures.tolist(), strict=True))}
 
 
 SCENE = Tableware()
