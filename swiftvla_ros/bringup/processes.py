@@ -19,6 +19,7 @@ from typing import Any
 
 from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, checkpoint_folder, share_folder
 
 ParameterValue = bool | int | float | str
@@ -27,6 +28,10 @@ ParameterValue = bool | int | float | str
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # A camera driver that hangs may go on publishing its last picture with new stamps.
 _REPEATED_FOR_S = 1.0
+
+
+class SystemOptionError(UserError, ValueError):
+    """Choices that make no system; the message says which, and what to choose instead."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,13 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     ------
     ContractError
         The contract can't be used.
-    ValueError
+    SystemOptionError
         ``sim`` and ``loopback`` together: two drivers for one arm. Or ``record`` exists, or a monitor doesn't.
     """
     if options.sim and options.loopback:
-        raise ValueError("sim and loopback are both the robot's driver; choose one")
+        raise SystemOptionError("sim and loopback are both the robot's driver; choose one")
     if options.record and options.record.exists():
-        raise ValueError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
+        raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
     processes = []
     if options.sim:
         processes.append(describe_simulated_robot(options))
@@ -188,14 +193,16 @@ def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
 
     Raises
     ------
-    ValueError
+    SystemOptionError
         There is no such node in this package.
     """
     monitors = []
     for executable in filter(None, (name.strip() for name in options.monitors.split(","))):
         monitor = _describe(options, executable.removesuffix("_node"), executable, respawn=True, essential=False)
         if not executable.isidentifier() or importlib.util.find_spec(monitor.module) is None:
-            raise ValueError(f"monitors: '{executable}' is no node of swiftvla_ros; write names of swiftvla_ros/nodes/")
+            raise SystemOptionError(
+                f"monitors: '{executable}' is no node of swiftvla_ros; write names of swiftvla_ros/nodes/"
+            )
         monitors.append(monitor)
     return monitors
 

@@ -15,16 +15,19 @@ import typer
 from typer.core import TyperGroup
 
 from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.extras import missing_extra
 
 
 class _Commands(TyperGroup):
-    """Commands of which some need an extra of the installation: a missing one is told in a sentence."""
+    """Commands that tell people in a sentence what they can't use, or which extra of the installation is missing."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except UserError as error:
+            refuse(error)
         except ModuleNotFoundError as error:
             sentence = missing_extra(error)
             if sentence is None:

@@ -1,18 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all measuring commands share: the ``--json FILE`` option and how a refusal is shown."""
+"""How commands speak: to a person, in tables, to a file, and when they refuse."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+console = Console(highlight=False)
 
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the printed figures to this file, too.")
 ]
+
+
+BagArgument = Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")]
+BagRobotOption = Annotated[
+    str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
+]
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+    """Print a table; what its cells hold is written as ``str`` has it."""
+    table = Table(*columns, title=title, box=SIMPLE)
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:

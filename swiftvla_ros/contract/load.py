@@ -15,12 +15,13 @@ from swiftvla_ros.contract import schema
 from swiftvla_ros.contract.base import leaves_of
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.kinematics import KinematicChain
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import shipped_robots
 
 _UNIT_FIXES = {"degrees": "deg", "degree": "deg", "°": "deg", "radians": "rad", "radian": "rad", "%": "percent"}
 
 
-class ContractError(ValueError):
+class ContractError(UserError, ValueError):
     """A contract that can't be used; the message names file, key, problem and fix."""
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.geometry.config import GeometryConfig
 from swiftvla_ros.geometry.transformer import GeometryTransformer
@@ -18,7 +19,7 @@ FORMAT = "swiftvla_ros/geometry/1"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
 
 
-class GeometryCheckpointError(ValueError):
+class GeometryCheckpointError(UserError, ValueError):
     """A geometry checkpoint that can't be used; the message names the file, what is wrong and the fix."""
 
 

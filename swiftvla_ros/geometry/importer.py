@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import some_of, tensor_problems, whole_file
 from swiftvla_ros.geometry.checkpoint import WEIGHTS, build_on_meta, write_config_and_card
 from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
@@ -20,7 +21,7 @@ from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
 UNUSED = ("track_head.", "aggregator.patch_embed.mask_token")
 
 
-class GeometryImportError(ValueError):
+class GeometryImportError(UserError, ValueError):
     """Weights that can't be imported; the message names the file, the tensors and the fix."""
 
 

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.action_coding import ACTION_KINDS, RELATIVE
 from swiftvla_ros.contract.hashing import files_sha256
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
@@ -50,7 +51,7 @@ ACTION_KEYS = {kind: kind for kind in ACTION_KINDS} | {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that can't be used; the message names the folder, the file, what is wrong and the fix."""
 
 

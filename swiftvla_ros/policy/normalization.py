@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.errors import UserError
+
 Array = NDArray[np.float64]
 # What is used; training also writes min, max and quantiles, for reading.
 _NEEDED = ("mean", "std")
@@ -18,7 +20,7 @@ _NEEDED = ("mean", "std")
 _SMALLEST_STD = 1e-6
 
 
-class StatisticsError(ValueError):
+class StatisticsError(UserError, ValueError):
     """Statistics that can't be used; the message names the joint, what is wrong and the fix."""
 
 

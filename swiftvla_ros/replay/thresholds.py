@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from swiftvla_ros.errors import UserError
+
 Bound = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class ThresholdError(ValueError):
+class ThresholdError(UserError, ValueError):
     """A thresholds file that can't be used; the message names file, key, what is wrong and what to write."""
 
 

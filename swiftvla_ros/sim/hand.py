@@ -56,7 +56,7 @@ class Hand:
 
     def __init__(self, contract: Contract) -> None:
         if contract.gripper is None or contract.chain is None:
-            raise ValueError(f"{contract.path}: gripper and kinematics are needed by the demonstrator")
+            raise ContractError(f"{contract.path}: gripper and kinematics are needed by the demonstrator")
         self._contract, self._chain = contract, contract.chain
         self._kinematics = InverseKinematics(contract)
         self._gripper = contract.joint_names.index(contract.gripper.joint)

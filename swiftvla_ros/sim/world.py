@@ -83,7 +83,9 @@ class SimWorld:
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         missing = [name for name in contract.joint_names if not _has_joint(self._model, name)]
         if missing:
-            raise ValueError(f"{contract.path}: joints {missing} are not joints of the simulated SO-101")
+            raise ContractError(
+                f"{contract.path}: joints {', '.join(missing)} are not joints of the simulated SO-101; take so101_sim"
+            )
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in contract.joint_names])
         self._dof = np.array([self._model.joint(name).dofadr[0] for name in contract.joint_names])
         self._actuator = np.array([self._model.actuator(name).id for name in contract.joint_names])
@@ -272,7 +274,7 @@ class SimWorld:
             self.contract = self.contract.with_camera_pose("front", pose)
         pose = self.contract.camera("front").pose
         if pose is None:
-            raise ValueError(
+            raise ContractError(
                 f"{self.contract.path}: cameras: front: pose: missing; the simulation has to know where it stands"
             )
         camera = self._model.camera("front")

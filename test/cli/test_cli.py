@@ -60,6 +60,15 @@ def test_a_bad_contract_is_refused_with_the_key(tmp_path: Path) -> None:
     assert "jerk" in text
 
 
+def test_a_robot_that_is_not_simulated_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Protects: another arm's contract is told from a fault of the program, also where a worker meets it first."""
+    pytest.importorskip("mujoco", reason="MuJoCo is not installed")
+    code, text = run("collect", str(tmp_path), "--robot", "so101_two_arms", "--episodes", "1", "--workers", "1")
+    assert code == 2
+    assert "left_shoulder_pan" in text
+    assert "Traceback" not in text
+
+
 def test_the_demo_refuses_what_the_scene_has_not(tmp_path: Path) -> None:
     """Protects: an instruction that can't be judged is refused before anything starts."""
     code, text = run("demo", "fold the laundry", "--out", str(tmp_path / "run"))

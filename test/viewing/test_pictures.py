@@ -10,7 +10,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from rich.console import Console
 
 from swiftvla_ros.cli.commands.plot import draw_bag
 from swiftvla_ros.contract import Contract
@@ -64,7 +63,7 @@ def test_the_film_shows_both_cameras_from_chunk_to_verdict(bag: Bag, tmp_path: P
 def test_the_run_is_drawn(bag: Bag, tmp_path: Path) -> None:
     """Protects: the picture of a run, also of one whose observations or chunks were not recorded."""
     out = tmp_path / "run.png"
-    draw_bag(Console(), bag, out, None, foresight=False)
+    draw_bag(bag, out, None, foresight=False)
     whole = cv2.imread(str(out))
     assert whole.shape[1] > 1000
     shown = np.unique(whole.reshape(-1, 3), axis=0)
@@ -74,8 +73,8 @@ def test_the_run_is_drawn(bag: Bag, tmp_path: Path) -> None:
 
 def test_an_unknown_checkpoint_is_said_not_drawn(bag: Bag, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects: a path is never another network's than the one that moved the arm."""
-    draw_bag(Console(width=200), bag, tmp_path / "run.png", None, foresight=True)
-    assert "recorded with another checkpoint" in capsys.readouterr().out
+    draw_bag(bag, tmp_path / "run.png", None, foresight=True)
+    assert "recorded with another checkpoint" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_bag_without_a_run_is_refused(contract: Contract, messages: Any, tmp_path: Path) -> None:
@@ -83,4 +82,4 @@ def test_a_bag_without_a_run_is_refused(contract: Contract, messages: Any, tmp_p
     with BagWriter(tmp_path / "bag", contract) as writer:
         writer.write_message("/joint_states", messages.measured(START_NS, contract.rest), START_NS)
     with pytest.raises(BagError, match="nothing to draw"):
-        draw_bag(Console(), Bag(tmp_path / "bag"), tmp_path / "run.png", None, foresight=False)
+        draw_bag(Bag(tmp_path / "bag"), tmp_path / "run.png", None, foresight=False)

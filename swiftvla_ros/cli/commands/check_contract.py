@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.cli.output import console, print_table
 
 
 def _print_keys(wanted: bool) -> None:
@@ -29,33 +30,23 @@ def command(
     The contract is the one place that tells cameras, joints, units, limits and rates; all nodes, training and
     simulation read it. A mistake is named with its file, its key and what to write instead; the exit code is then 2.
     """
-    import numpy as np
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
+    from swiftvla_ros.contract import load_contract
 
-    from swiftvla_ros.contract import ContractError, load_contract
-
-    try:
-        checked = load_contract(contract)
-    except ContractError as error:
-        refuse(error)
-    console = Console()
-    limits = checked.limits
-    joints = Table("joint", "unit", "rad or m", "/s", "/s²", "/s³", title=f"{checked.robot}: limits", box=SIMPLE)
-    for j, joint in enumerate(checked.joints):
-        joints.add_row(
+    checked = load_contract(contract)
+    limits = [
+        (
             joint.name,
             joint.unit,
-            f"{limits.min_position[j]:.3f} … {limits.max_position[j]:.3f}",
-            f"{limits.max_velocity[j]:g}",
-            f"{limits.max_acceleration[j]:g}",
-            f"{limits.max_jerk[j]:g}",
+            f"{joint.position[0]:.3f} … {joint.position[1]:.3f}",
+            f"{joint.velocity:g}",
+            f"{joint.acceleration:g}",
+            f"{joint.jerk:g}",
         )
-    console.print(joints)
-    cameras = Table("camera", "source", "policy", "Hz", "pose, m", "topic", title="cameras", box=SIMPLE)
-    for camera in checked.cameras:
-        cameras.add_row(
+        for joint in checked.joints
+    ]
+    print_table(("joint", "unit", "rad or m", "/s", "/s²", "/s³"), limits, f"{checked.robot}: limits")
+    cameras = [
+        (
             camera.name,
             "×".join(map(str, camera.source_size)),
             "×".join(map(str, camera.size)),
@@ -63,7 +54,9 @@ def command(
             "–" if camera.pose is None else np.array2string(np.array(camera.pose.position_m), precision=3),
             f"{camera.topic} ({camera.transport})",
         )
-    console.print(cameras)
+        for camera in checked.cameras
+    ]
+    print_table(("camera", "source", "policy", "Hz", "pose, m", "topic"), cameras, "cameras")
     for part in checked.command_parts:
         console.print(f"commands: {part.kind} on {part.topic}: {', '.join(part.names)}")
     console.print(

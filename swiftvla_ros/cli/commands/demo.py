@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.output import JsonOption, console, print_table, refuse, write_json
 from swiftvla_ros.cli.system_flags import with_system_flags
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from swiftvla_ros.cli.live.graph import Outcome
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
     from swiftvla_ros.contract import Contract
@@ -60,20 +58,13 @@ def command(
 
     The exit code is 0 only if the task was done.
     """
-    from rich.console import Console
-
-    from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
-    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.tasks.registry import examples, parse, scene_for
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
-    console = Console(highlight=False)
-    try:
-        contract = load_contract(system["robot"])
-    except ContractError as error:
-        refuse(error)
+    contract = load_contract(system["robot"])
     verbs = []
     for text in filter(None, (instruction, then)):
         task = parse(text)
@@ -83,17 +74,14 @@ def command(
     folder = out or Path("runs") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     if (folder / "bag").exists():
         refuse(f"{folder}: holds a run already; choose another folder with --out")
+    options = SystemOptions(**system, scene=scene_for(verbs).name, record=folder / "bag")
     try:
-        with SimulatedSystem(
-            SystemOptions(**system, scene=scene_for(verbs).name, record=folder / "bag"), folder
-        ) as simulated:
-            outcome, start_s = _converse(console, contract, simulated, instruction, then, after, timeout)
-    except GraphError as error:
-        refuse(error)
+        with SimulatedSystem(options, folder) as simulated:
+            outcome, start_s = _converse(contract, simulated, instruction, then, after, timeout)
     except KeyboardInterrupt:
         console.print("interrupted; all processes were ended")
         raise typer.Exit(130) from None
-    figures = _report(console, folder, folder / "bag")
+    figures = _report(folder, folder / "bag")
     figures |= {
         "instruction": instruction,
         "then": then,
@@ -116,7 +104,6 @@ def command(
 
 
 def _converse(
-    console: Console,
     contract: Contract,
     system: SimulatedSystem,
     instruction: str,
@@ -138,7 +125,7 @@ def _converse(
         console.print(f"ready after {start_s:.1f} s: {names}")
         console.print(f'instruction: [bold]"{instruction}"[/]')
         with console.status("waiting for the first chunk …") as status:
-            show = progress(console, status.update)
+            show = progress(status.update)
             if then is not None:
                 graph.start_instruction(instruction, timeout_s, show)
                 graph.spin(after_s)
@@ -150,7 +137,7 @@ def _converse(
     return outcome, start_s
 
 
-def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
+def _report(folder: Path, recorded: Path) -> dict[str, Any]:
     """Print latencies, rates and the worst ratio to each limit; write film and plot; give the figures."""
     from swiftvla_ros.cli.commands import plot
     from swiftvla_ros.cli.commands.check_motion import check_bag, print_report
@@ -159,7 +146,7 @@ def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
 
     try:
         bag = Bag(recorded)
-        figures = _print_timing(console, bag)
+        figures = _print_timing(bag)
         motion = check_bag(bag)
         print_report(motion)
         figures["motion"] = motion.as_dict()
@@ -168,7 +155,7 @@ def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
             film.write_mp4(movie, folder / "film.mp4")
             film.write_gif(movie, folder / "film.gif")
             film.write_strip(movie, folder / "film.png")
-        plot.draw_bag(console, bag, folder / "run.png", None, foresight=False)
+        plot.draw_bag(bag, folder / "run.png", None, foresight=False)
     except BagError as error:
         console.print(f"[red]{error}[/]")
         return {}
@@ -178,22 +165,16 @@ def _report(console: Console, folder: Path, recorded: Path) -> dict[str, Any]:
     return figures
 
 
-def _print_timing(console: Console, bag: Bag) -> dict[str, Any]:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
+def _print_timing(bag: Bag) -> dict[str, Any]:
     from swiftvla_ros.viewing.latency import latency_stages, rates
 
     stages, per_second = latency_stages(bag), rates(bag)
-    table = Table("ms, over all chunks", "chunks", "p50", "p95", "max", box=SIMPLE)
-    for stage in stages:
-        numbers = (f"{v:.1f}" for v in (stage.p50_ms, stage.p95_ms, stage.max_ms))
-        table.add_row(stage.name, str(stage.count), *numbers)
-    console.print(table)
-    table = Table("topic", "Hz", "messages", box=SIMPLE)
-    for topic in sorted(per_second):
-        table.add_row(topic, f"{per_second[topic]:.1f}", str(bag.counts[topic]))
-    console.print(table)
+    print_table(
+        ("ms, over all chunks", "chunks", "p50", "p95", "max"),
+        ((s.name, s.count, f"{s.p50_ms:.1f}", f"{s.p95_ms:.1f}", f"{s.max_ms:.1f}") for s in stages),
+    )
+    counts = ((topic, f"{rate:.1f}", bag.counts[topic]) for topic, rate in sorted(per_second.items()))
+    print_table(("topic", "Hz", "messages"), counts)
     return {
         "latency_ms": {s.name: {"chunks": s.count, "p50": s.p50_ms, "p95": s.p95_ms, "max": s.max_ms} for s in stages},
         "rates_hz": per_second,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
@@ -59,35 +59,29 @@ def command(
     """
     if ros and (stands or with_4d is not None):
         refuse("--ros: the live graph knows neither --stands nor --with-4d; leave --ros out")
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.teacher.stream import ViewError
-    from swiftvla_ros.geometry import GeometryCheckpointError
-    from swiftvla_ros.policy import CheckpointError
-    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, UnknownTaskError, scene_for
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
     verbs = tuple(tasks or STANDARD_VERBS)
-    try:
-        scene = scene_for(verbs, "stands" if stands else None).name
-        contract = load_contract(robot)
-        if ros:
-            figures = _over_ros(contract, checkpoint, episodes, seed, device, timeout, verbs)
-        else:
-            from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
+    scene = scene_for(verbs, "stands" if stands else None).name
+    contract = load_contract(robot)
+    if ros:
+        figures = _over_ros(contract, checkpoint, verbs, episodes=episodes, seed=seed, device=device, timeout_s=timeout)
+    else:
+        from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
 
-            report = evaluate_checkpoint(
-                checkpoint,
-                contract,
-                episodes=episodes,
-                seed=seed,
-                workers=workers or os.cpu_count() or 1,
-                device=device,
-                conditions=Conditions(timeout_s=timeout, verbs=verbs, scene=scene),
-                geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
-            )
-            _print_report(report)
-            figures = asdict(report)
-    except (ContractError, CheckpointError, ViewError, GeometryCheckpointError, UnknownTaskError) as error:
-        refuse(error)
+        report = evaluate_checkpoint(
+            checkpoint,
+            contract,
+            episodes=episodes,
+            seed=seed,
+            workers=workers or os.cpu_count() or 1,
+            device=device,
+            conditions=Conditions(timeout_s=timeout, verbs=verbs, scene=scene),
+            geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
+        )
+        _print_report(report)
+        figures = asdict(report)
     setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
     if tasks:
         setup["tasks"] = verbs
@@ -104,35 +98,24 @@ def _print_report(report: EvaluationReport) -> None:
 
 
 def _print_shares(done: dict[str, Share], wrong: dict[str, Share]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("task", "done", "share", "95 % interval", "wrong block", box=SIMPLE)
-    for name, share in done.items():
-        mistaken = wrong.get(name)
-        table.add_row(
+    # With few episodes not every task and colour has its turn.
+    rows = [
+        (
             name,
             f"{share.count}/{share.total}",
             f"{share.share:.1%}",
             f"{share.low:.1%} … {share.high:.1%}",
-            f"{mistaken.share:.1%}" if mistaken else "",
+            f"{wrong[name].share:.1%}" if name in wrong else "",
         )
-    Console(highlight=False).print(table)
+        for name, share in done.items()
+        if share.total
+    ]
+    print_table(("task", "done", "share", "95 % interval", "wrong block"), rows)
 
 
-def _over_ros(
-    contract: Contract,
-    checkpoint: Path,
-    episodes: int,
-    seed: int,
-    device: str,
-    timeout_s: float,
-    verbs: tuple[str, ...],
-) -> dict[str, Any]:
+def _over_ros(contract: Contract, checkpoint: Path, verbs: tuple[str, ...], **options: Any) -> dict[str, Any]:
     from datetime import datetime
 
-    from swiftvla_ros.cli.live.graph import GraphError
     from swiftvla_ros.cli.live.rollout import RosEpisode, roll_out_over_ros
     from swiftvla_ros.sim.evaluation.statistics import shares_by_task
     from swiftvla_ros.sim.language import COLORS
@@ -142,28 +125,15 @@ def _over_ros(
 
     began = time.monotonic()
     folder = Path("runs") / f"eval-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    try:
-        results = roll_out_over_ros(
-            contract,
-            str(checkpoint),
-            episodes=episodes,
-            seed=seed,
-            device=device,
-            timeout_s=timeout_s,
-            verbs=verbs,
-            folder=folder,
-            on_episode=show,
-        )
-    except GraphError as error:
-        refuse(error)
-
+    results = roll_out_over_ros(contract, str(checkpoint), verbs=verbs, folder=folder, on_episode=show, **options)
     found = [(r.verb, r.color, r.outcome) for r in results]
     done, wrong = shares_by_task(found, "SUCCEEDED", verbs, COLORS), shares_by_task(found, "FAILED", verbs, ())
     _print_shares(done, wrong)
-    print(f"{time.monotonic() - began:.0f} s for {episodes} episodes in real time; every process's lines: {folder}/log")
+    seconds = time.monotonic() - began
+    print(f"{seconds:.0f} s for {len(results)} episodes in real time; every process's lines: {folder}/log")
     return {
         "episodes": [asdict(r) for r in results],
         "done": {k: asdict(v) for k, v in done.items()},
         "wrong_block": {k: asdict(v) for k, v in wrong.items()},
-        "wall_seconds": time.monotonic() - began,
+        "wall_seconds": seconds,
     }

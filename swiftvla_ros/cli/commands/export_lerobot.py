@@ -40,10 +40,9 @@ def command(
     """
     from rich.progress import Progress
 
-    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
     from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
-    from swiftvla_ros.episodes.datasets.store import EpisodeError
 
     wanted: list[Outcome] = [known for known in _OUTCOMES if known in outcomes.split(",")]
     if unknown := sorted(set(outcomes.split(",")) - set(wanted)):
@@ -51,16 +50,14 @@ def command(
     encoder: Codec = "av1" if codec == "av1" else "h264"
     if encoder != codec:
         refuse(f"--codec {codec}: write h264 or av1")
+    contract = load_contract(robot)
+    if out.exists():
+        refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
     try:
-        contract = load_contract(robot)
-        if out.exists():
-            refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
         episodes, left_out = open_bags(bags, contract, wanted)
         with Progress() as bar:
             task = bar.add_task("exporting", total=len(episodes))
             done = export_lerobot(episodes, out, contract, codec=encoder, crf=crf, progress=lambda: bar.advance(task))
-    except (ContractError, EpisodeError) as error:
-        refuse(error)
     except KeyboardInterrupt:
         print(f"interrupted; {out} was not written")
         raise typer.Exit(130) from None

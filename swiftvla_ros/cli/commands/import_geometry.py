@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from swiftvla_ros.cli.output import refuse
-
 
 def command(
     weights: Annotated[Path, typer.Argument(help="The published weights as .safetensors.")],
@@ -26,10 +24,7 @@ def command(
 
     Then: swiftvla teacher-targets EPISODES --geometry OUT
     """
-    from swiftvla_ros.geometry.importer import GeometryImportError, import_weights
+    from swiftvla_ros.geometry.importer import import_weights
 
-    try:
-        report = import_weights(weights, out, causal=kind == "streamvggt")
-    except GeometryImportError as error:
-        refuse(error)
+    report = import_weights(weights, out, causal=kind == "streamvggt")
     print(f"{out}: {len(report.imported)} tensors; left out, having no use here: {len(report.unused)}")

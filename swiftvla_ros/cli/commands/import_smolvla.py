@@ -37,24 +37,20 @@ def command(
     --stats gives them. The result runs wherever a checkpoint does: swiftvla up, swiftvla eval, the policy node; and it
     can be the start of a training.
     """
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.policy import CheckpointError
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.training.importers.smolvla import import_smolvla
 
     if not tokenizer.is_file():
         refuse(f"--tokenizer {tokenizer}: no such file; the repository ships {_TOKENIZER}")
-    try:
-        imported = import_smolvla(
-            folder,
-            out,
-            load_contract(robot),
-            tokenizer.read_text(encoding="utf-8"),
-            joint_order=joints.split(",") if joints else None,
-            statistics=stats,
-            without=without or (),
-        )
-    except (CheckpointError, ContractError) as error:
-        refuse(error)
+    imported = import_smolvla(
+        folder,
+        out,
+        load_contract(robot),
+        tokenizer.read_text(encoding="utf-8"),
+        joint_order=joints.split(",") if joints else None,
+        statistics=stats,
+        without=without or (),
+    )
     config = imported.config
     for note in imported.notes:
         print(f"* {note}")

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.cli.output import BagArgument, BagRobotOption, console, refuse
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from swiftvla_ros.episodes.bags.bag import Bag
 
 _MOMENTS = 6
@@ -32,11 +30,9 @@ ForesightOption = Annotated[
 
 
 def command(
-    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    bag: BagArgument,
     out: Annotated[Path | None, typer.Argument(help="The PNG.", show_default="BAG.png")] = None,
-    robot: Annotated[
-        str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
-    ] = None,
+    robot: BagRobotOption = None,
     checkpoint: CheckpointOption = None,
     foresight: ForesightOption = True,
 ) -> None:
@@ -49,24 +45,18 @@ def command(
 
     For a closer look: swiftvla view BAG
     """
-    from rich.console import Console
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag
 
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
-    from swiftvla_ros.policy.checkpoint import CheckpointError
-
-    console = Console(highlight=False)
     path = out or bag.with_name(f"{bag.name}.png")
     try:
-        draw_bag(console, Bag(bag, load_contract(robot) if robot else None), path, checkpoint, foresight=foresight)
-    except (BagError, CheckpointError, ContractError) as error:
-        refuse(error)
+        draw_bag(Bag(bag, load_contract(robot) if robot else None), path, checkpoint, foresight=foresight)
     except OSError as error:
         refuse(f"{path}: can't be written: {error}")
     console.print(str(path))
 
 
-def draw_bag(console: Console, bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
+def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
     """Draw a bag; tells the console why paths are missing. Raises BagError, CheckpointError, OSError."""
     from swiftvla_ros.episodes.bags.bag import BagError
     from swiftvla_ros.viewing.run_frames import find_predictor, frames, moments

@@ -48,17 +48,14 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
-    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.data.grounding_scenes import render_scenes
     from swiftvla_ros.training.loop import TrainingRun
     from swiftvla_ros.training.options import LossWeights, TrainOptions
     from swiftvla_ros.training.progress import TrainingProgress, validation_line
     from swiftvla_ros.training.stages import pretrain_grounding
 
-    try:
-        contract = load_contract(robot)
-    except ContractError as error:
-        refuse(error)
+    contract = load_contract(robot)
     if not tokenizer.is_file():
         refuse(f"--tokenizer {tokenizer}: no such file; the repository ships {_FULL_TOKENIZER}")
     folder = scenes_dir or out / "training" / "scenes"

@@ -7,16 +7,13 @@ import importlib.util
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.output import JsonOption, console, print_table, refuse, write_json
 from swiftvla_ros.cli.system_flags import with_system_flags
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @with_system_flags("robot", "namespace", "black_box")
@@ -58,14 +55,11 @@ def command(
     Examples: swiftvla record runs/monday --images jpeg;  swiftvla record --black-box runs/boxes;
     swiftvla record runs/whole --repair runs/broken
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
     packing = "" if compression == "none" else compression
     if repair is not None:
         if out is None:
             refuse("write the new folder, too: swiftvla record OUT --repair BROKEN")
-        _repair(console, repair, out, ros, packing, json_file)
+        _repair(repair, out, ros, packing, json_file)
         return
     if out is None and system["black_box"] is None:
         refuse("write the folder of the new bag, or --black-box FOLDER")
@@ -74,15 +68,15 @@ def command(
     if importlib.util.find_spec("rclpy") is None:
         refuse("rclpy is not installed: pip install '.[ros]', or source a ROS setup")
     parameters = {"images": images, "raw": raw, "film": film, "compression": packing, "ros": ros}
-    failed = _record(console, SystemOptions(**system, record=out, checkpoint=checkpoint or ""), parameters, seconds)
+    failed = _record(SystemOptions(**system, record=out, checkpoint=checkpoint or ""), parameters, seconds)
     if out is None:
         raise typer.Exit(1 if failed else 0)
-    figures = _report(console, out)
+    figures = _report(out)
     write_json(json_file, figures)
     raise typer.Exit(0 if figures.get("lost") == 0 and not figures["stopped"] and not failed else 1)
 
 
-def _record(console: Console, options: SystemOptions, parameters: dict[str, Any], seconds: float | None) -> bool:
+def _record(options: SystemOptions, parameters: dict[str, Any], seconds: float | None) -> bool:
     """Run the recorder until Ctrl-C or for ``seconds``; return whether it ended by itself."""
     from swiftvla_ros.bringup.processes import describe_recorder, transport_environment
     from swiftvla_ros.bringup.supervisor import Supervisor
@@ -112,26 +106,18 @@ def _record(console: Console, options: SystemOptions, parameters: dict[str, Any]
     return bool(died)
 
 
-def _report(console: Console, out: Path) -> dict[str, Any]:
+def _report(out: Path) -> dict[str, Any]:
     """Print what the bag holds and what is missing in it, by topic; return it."""
-    from rich.table import Table
+    from swiftvla_ros.episodes.bags.bag import Bag
 
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
-
-    try:
-        bag = Bag(out)
-        recorder = bag.provenance.get("recorder") or {}
-    except BagError as error:
-        refuse(error)
+    bag = Bag(out)
+    recorder = bag.provenance.get("recorder") or {}
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     seconds = (bag.end_ns - bag.start_ns) / 1e9
     topics = recorder.get("topics", {})
-    table = Table("topic", "messages", "lost on the way", "in the queue", "on the disk")
-    for topic, count in sorted(bag.counts.items()):
-        lost = topics.get(topic, {})
-        kinds = ("lost_on_the_way", "lost_in_queue", "lost_on_disk")
-        table.add_row(topic, str(count), *(str(lost.get(kind, "?")) for kind in kinds))
-    console.print(table)
+    kinds = {"lost_on_the_way": "lost on the way", "lost_in_queue": "in the queue", "lost_on_disk": "on the disk"}
+    counts = [(t, n, *(topics.get(t, {}).get(kind, "?") for kind in kinds)) for t, n in sorted(bag.counts.items())]
+    print_table(("topic", "messages", *kinds.values()), counts)
     for episode in bag.episodes():
         span = f"{(episode.end_ns - episode.begin_ns) / 1e9:.1f} s"
         console.print(f"{episode.name}: '{episode.instruction}', {span}, {episode.outcome}: {episode.text}")
@@ -146,11 +132,10 @@ def _report(console: Console, out: Path) -> dict[str, Any]:
     return {"bag": str(out), "messages": count, "lost": lost, "stopped": stopped, "seconds": seconds, "bytes": size}
 
 
-def _repair(console: Console, broken: Path, out: Path, ros: str, compression: str, json_file: Path | None) -> None:
+def _repair(broken: Path, out: Path, ros: str, compression: str, json_file: Path | None) -> None:
     from rich.progress import Progress
 
-    from swiftvla_ros.contract import ContractError
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.episodes.bags.repair import repair
 
     try:
@@ -158,7 +143,7 @@ def _repair(console: Console, broken: Path, out: Path, ros: str, compression: st
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("copying", total=sum(bag.counts.values()))
             written = repair(bag, out, ros=ros, compression=compression, on_message=lambda: progress.advance(task))
-    except (BagError, ContractError, OSError) as error:
+    except OSError as error:
         refuse(error)
     console.print(f"{out}: {written} messages; missing in {broken}: {bag.damage or 'nothing'}")
     write_json(json_file, {"bag": str(out), "messages": written, "damage": bag.damage})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.output import BagArgument, BagRobotOption, JsonOption, console, print_table, write_json
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SHOWN = 12
 
 
 def command(
-    bag: Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")],
+    bag: BagArgument,
     thresholds: Annotated[
         Path | None,
         typer.Option(help="YAML file with what must hold (docs/replay.md).", show_default="every difference is 0"),
@@ -29,9 +29,7 @@ def command(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The policy's checkpoint folder.", show_default="the recorded one")
     ] = None,
-    robot: Annotated[
-        str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
-    ] = None,
+    robot: BagRobotOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", show_default="as recorded")] = "",
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.", show_default="as recorded")] = "",
     threads: Annotated[int, typer.Option(help="Threads on a CPU.", show_default="as recorded")] = 0,
@@ -82,32 +80,29 @@ def command(
 
         play(bag, rate=rate, loop=loop, sensors=sensors)
         return
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
-    from swiftvla_ros.policy.checkpoint import CheckpointError
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.replay.chunks import Override
     from swiftvla_ros.replay.differences import find_checkpoint
     from swiftvla_ros.replay.report import exit_code, judge
-    from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, load_thresholds
+    from swiftvla_ros.replay.thresholds import Thresholds, load_thresholds
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
 
     need("torch", *(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
-    try:
-        wanted = load_thresholds(thresholds) if thresholds else Thresholds()
-        recording = Bag(bag)
-        if excerpt is not None:
-            from swiftvla_ros.replay.excerpt import write_excerpt
+    wanted = load_thresholds(thresholds) if thresholds else Thresholds()
+    recording = Bag(bag)
+    if excerpt is not None:
+        from swiftvla_ros.replay.excerpt import write_excerpt
 
-            write_excerpt(recording, excerpt)
-        choice = wanted.runtime
+        write_excerpt(recording, excerpt)
+    choice = wanted.runtime
+    try:
         report = _with_progress(
             recording,
             checkpoint or (Path(wanted.checkpoint) if wanted.checkpoint else find_checkpoint(recording)),
             load_contract(robot or wanted.robot) if robot or wanted.robot else None,
             Override(device or choice.device, precision or choice.precision, threads or choice.threads),
         )
-    except (BagError, CheckpointError, ContractError, ThresholdError) as error:
-        refuse(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     checks, code = judge(report, wanted), exit_code(report, wanted)
@@ -122,13 +117,9 @@ def command(
 
         plot_replay(report, plot)
     if rrd is not None:
-        from swiftvla_ros.viewing.errors import ViewerError
         from swiftvla_ros.viewing.rerun.replay import write_rrd
 
-        try:
-            write_rrd(recording, report, rrd)
-        except ViewerError as error:
-            refuse(error)
+        write_rrd(recording, report, rrd)
     raise typer.Exit(code)
 
 
@@ -152,17 +143,13 @@ def _with_progress(bag: Bag, checkpoint: Path, contract: Contract | None, overri
 def _print(report: ReplayReport, checks: list[Check], code: int) -> None:
     """Print the table by joint, what failed, and the verdict."""
     import numpy as np
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
 
-    console = Console(highlight=False)
     commands, executed = report.commands, report.executed_worst()
-    table = Table("at worst; rad, or m", "rows now − then", "commands now − then", "measured − rows", box=SIMPLE)
-    for j, name in enumerate(report.joint_names):
-        columns = (report.difference, commands.difference, executed.measured)
-        table.add_row(name, *("–" if not np.isfinite(c[j]) else f"{c[j]:.3g}" for c in columns))
-    console.print(table)
+    worst = zip(report.joint_names, report.difference, commands.difference, executed.measured, strict=True)
+    print_table(
+        ("at worst; rad, or m", "rows now − then", "commands now − then", "measured − rows"),
+        ((name, *(f"{v:.3g}" if np.isfinite(v) else "–" for v in values)) for name, *values in worst),
+    )
     inference, now = report.latency_ms["inference"], report.latency_ms["inference now"]
     console.print(f"inference, p50 / p95: then {inference[0]:.1f} / {inference[1]:.1f} ms", end="; ")
     console.print(f"now {now[0]:.1f} / {now[1]:.1f} ms")

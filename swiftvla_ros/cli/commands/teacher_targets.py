@@ -52,38 +52,31 @@ def command(
 
     Then: swiftvla train EPISODES CHECKPOINT --teacher-targets OUT
     """
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.datasets.store import EpisodeError
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, plan
-    from swiftvla_ros.episodes.teacher.stream import ViewError
-    from swiftvla_ros.episodes.teacher.targets import TargetsError, write_index
+    from swiftvla_ros.episodes.teacher.targets import write_index
     from swiftvla_ros.sim.parallel import run_jobs
 
     if device == "cpu":
         # Before torch is imported, here and in the workers: side by side they are faster than one with many threads.
         os.environ["OMP_NUM_THREADS"] = "1"
-    from swiftvla_ros.geometry import GeometryCheckpointError
-
-    try:
-        contract = load_contract(robot)
-        folder = out or episodes / "teacher_targets"
-        windows = _steps(cache_steps)
-        precision: Precision = "bfloat16" if bf16 else "float32"
-        run = TeacherRun(episodes, folder, geometry, contract.path, front, windows, batch, device, precision)
-        todo = plan(run, _part(shard))
-        print(
-            f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "
-            f"{todo.needed_bytes / 1e9:.2f} GB to write, {todo.free_bytes / 1e9:.0f} GB free"
-            + (f"; {todo.finished} episodes are there already" if todo.finished else "")
-        )
-        begin = time.monotonic()
-        processes = workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
-        calls = [(run, names) for names in todo.groups]
-        done = sum(run_jobs(compute_shard, calls, workers=processes, title="teacher targets"))
-        seconds = time.monotonic() - begin
-        listed = write_index(folder)
-    except (ContractError, EpisodeError, TargetsError, ViewError, GeometryCheckpointError) as error:
-        refuse(error)
+    contract = load_contract(robot)
+    folder = out or episodes / "teacher_targets"
+    windows = _steps(cache_steps)
+    precision: Precision = "bfloat16" if bf16 else "float32"
+    run = TeacherRun(episodes, folder, geometry, contract.path, front, windows, batch, device, precision)
+    todo = plan(run, _part(shard))
+    print(
+        f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "
+        f"{todo.needed_bytes / 1e9:.2f} GB to write, {todo.free_bytes / 1e9:.0f} GB free"
+        + (f"; {todo.finished} episodes are there already" if todo.finished else "")
+    )
+    begin = time.monotonic()
+    processes = workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
+    calls = [(run, names) for names in todo.groups]
+    done = sum(run_jobs(compute_shard, calls, workers=processes, title="teacher targets"))
+    seconds = time.monotonic() - begin
+    listed = write_index(folder)
     rate = done / seconds if done else 0.0
     print(f"{folder}: {listed} episodes listed, {done} steps computed in {seconds:.0f} s ({rate:.0f} steps/s)")
     write_json(

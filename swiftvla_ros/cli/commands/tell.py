@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from swiftvla_ros.cli.output import refuse
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from swiftvla_ros.cli.output import console
 
 _DISCOVERY_TIMEOUT_S = 10.0
 
@@ -26,25 +23,18 @@ def command(
     arm slows down and holds. The exit code is 0 only if a task verdict said that it was done; without anything that
     watches the scene the time runs out.
     """
-    from rich.console import Console
+    from swiftvla_ros.cli.live.graph import LiveGraph
 
-    from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
-
-    console = Console(highlight=False)
-    try:
-        with LiveGraph(namespace=namespace) as graph:
-            graph.wait_for_instructions(_DISCOVERY_TIMEOUT_S)
-            with console.status("sent") as status:
-                show = progress(console, status.update)
-                outcome = graph.run_instruction(instruction, timeout, show, cancel_on_interrupt=True)
-    except GraphError as error:
-        refuse(error)
+    with LiveGraph(namespace=namespace) as graph:
+        graph.wait_for_instructions(_DISCOVERY_TIMEOUT_S)
+        with console.status("sent") as status:
+            outcome = graph.run_instruction(instruction, timeout, progress(status.update), cancel_on_interrupt=True)
     color = "green" if outcome.success else "red"
     console.print(f"[bold {color}]{outcome.name}[/]: {outcome.message} ({outcome.elapsed_s:.1f} s)")
     raise typer.Exit(0 if outcome.success else 1)
 
 
-def progress(console: Console, update: Any) -> Any:
+def progress(update: Any) -> Any:
     """Return what shows an action's feedback: live in a terminal, else a line for each new phase."""
     last = ""
 

@@ -8,7 +8,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from swiftvla_ros.cli.output import refuse
 from swiftvla_ros.training import command as training
 
 
@@ -20,17 +19,13 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
-    from swiftvla_ros.contract import ContractError, load_contract
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.data.grounding_scenes import render_scenes
 
     workers = processes or os.cpu_count() or 1
     folder = training.scenes_folder(out, scenes, scenes_dir)
     if folder is not None:
-        try:
-            contract = load_contract(robot)
-        except ContractError as error:
-            refuse(error)
-        render_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
+        render_scenes(folder, scenes, workers=workers, seed=seed, contract=load_contract(robot))
     training.command(
         out=out, robot=robot, scenes=scenes, scenes_dir=scenes_dir, processes=workers, seed=seed, **options
     )

@@ -43,9 +43,7 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.datasets.store import EpisodeError
-    from swiftvla_ros.geometry import GeometryCheckpointError
+    from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.data.geometry_sequences import render_sequences
     from swiftvla_ros.training.geometry.gauges import margins, margins_line, table_lines
     from swiftvla_ros.training.geometry.trainer import GeometryRun, measure_checkpoint, train_geometry
@@ -62,7 +60,7 @@ def command(
         )  # fmt: skip
         run = GeometryRun(out, folder, contract, options, processes=processes, device=device)
         table = measure_checkpoint(run) if eval_only else train_geometry(run, TrainingProgress("geometry").report)
-    except (ContractError, EpisodeError, GeometryCheckpointError, ValueError) as error:
+    except ValueError as error:
         refuse(error)
     print("\n".join(table_lines(table)))
     print(f"{out}: {margins_line(table)}")

@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.cli.output import refuse
 from swiftvla_ros.cli.system_flags import with_system_flags
 
 
@@ -27,11 +26,8 @@ def command(**system: Any) -> None:
     from swiftvla_ros.bringup.processes import describe, transport_environment
     from swiftvla_ros.bringup.supervisor import Supervisor
 
-    try:
-        processes = describe(SystemOptions(**system))
-        supervisor = Supervisor(processes, environment=transport_environment())
-    except ValueError as error:
-        refuse(error)
+    processes = describe(SystemOptions(**system))
+    supervisor = Supervisor(processes, environment=transport_environment())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.request_stop())
     print(f"[supervisor] starting {', '.join(p.name for p in processes)}; Ctrl-C ends them", flush=True)

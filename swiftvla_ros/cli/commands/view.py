@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.commands.plot import CheckpointOption, ForesightOption
-from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.cli.output import console, refuse
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.bag import Bag
 
@@ -64,14 +62,9 @@ def command(
     Nothing is sent anywhere: rerun's usage statistics are off, and its window listens on 127.0.0.1 only. With --save no
     port is opened. Without a display a recording is written beside the bag.
     """
-    from rich.console import Console
-
-    from swiftvla_ros.cli.live.graph import GraphError
-    from swiftvla_ros.contract import ContractError, load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
-    from swiftvla_ros.policy.checkpoint import CheckpointError
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.resources import DEFAULT_ROBOT
-    from swiftvla_ros.viewing.errors import ViewerError
 
     if foxglove is not None:
         if bag is None and robot is None:
@@ -80,21 +73,18 @@ def command(
         refuse("name a bag, or write --live for the running system")
     if save is not None and connect is not None:
         refuse("--save writes a file and --connect sends to a viewer: choose one")
-    console = Console(highlight=False)
     try:
         if foxglove is not None:
             contract = load_contract(robot) if robot else Bag(_given(bag)).contract
-            _write_layout(console, contract, namespace, foxglove)
+            _write_layout(contract, namespace, foxglove)
             return
         need("rerun")
         if live:
             contract = load_contract(robot or DEFAULT_ROBOT)
-            _view_live(console, contract, save, connect, checkpoint, namespace)
+            _view_live(contract, save, connect, checkpoint, namespace)
         else:
             recording = Bag(_given(bag), load_contract(robot) if robot else None)
-            _view_bag(console, recording, save, connect, checkpoint, budget if foresight else None)
-    except (BagError, CheckpointError, ContractError, GraphError, ViewerError) as error:
-        refuse(error)
+            _view_bag(recording, save, connect, checkpoint, budget if foresight else None)
     except KeyboardInterrupt:
         console.print("interrupted; an unfinished recording was removed")
         raise typer.Exit(130) from None
@@ -105,9 +95,7 @@ def _given(bag: Path | None) -> Path:
     return bag
 
 
-def _view_bag(
-    console: Console, bag: Bag, save: Path | None, connect: str | None, checkpoint: str | None, budget_s: float | None
-) -> None:
+def _view_bag(bag: Bag, save: Path | None, connect: str | None, checkpoint: str | None, budget_s: float | None) -> None:
     from swiftvla_ros.viewing.rerun.bag import log_bag
     from swiftvla_ros.viewing.rerun.output import has_display, open_output
 
@@ -121,7 +109,7 @@ def _view_bag(
 
 
 def _view_live(
-    console: Console, contract: Contract, save: Path | None, connect: str | None, checkpoint: str | None, namespace: str
+    contract: Contract, save: Path | None, connect: str | None, checkpoint: str | None, namespace: str
 ) -> None:
     from swiftvla_ros.cli.live.view import log_live
     from swiftvla_ros.viewing.rerun.output import has_display, open_output
@@ -129,12 +117,12 @@ def _view_live(
     if save is None and connect is None and not has_display():
         refuse("there is no display here; write --save FILE.rrd, or --connect to a viewer on another machine")
     with open_output(save, connect) as stream:
-        log_live(console, contract, stream, checkpoint, namespace)
+        log_live(contract, stream, checkpoint, namespace)
     if save is not None:
         console.print(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
 
 
-def _write_layout(console: Console, contract: Contract, namespace: str, path: Path) -> None:
+def _write_layout(contract: Contract, namespace: str, path: Path) -> None:
     import json
 
     from swiftvla_ros.viewing.foxglove import layout

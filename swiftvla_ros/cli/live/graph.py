@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.errors import UserError
 
 _SPIN_S = 0.05
 _SERVICE_TIMEOUT_S = 10.0
 _OUTCOMES = ("SUCCEEDED", "TIMEOUT", "CANCELED", "REFUSED", "FAILED")
 
 
-class GraphError(RuntimeError):
+class GraphError(UserError, RuntimeError):
     """The running system does not answer; the message names what is missing."""
 
 

@@ -15,13 +15,13 @@ from swiftvla_ros.cli.output import refuse
 def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
     """Play a bag until its end or Ctrl-C; raises typer.Exit with the node's exit status."""
     from swiftvla_ros.bringup.processes import transport_environment
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.replay.player import played_topics
 
     try:
         recording = Bag(bag)
         topics = played_topics(recording, recording.contract, sensors)
-    except (BagError, ValueError) as error:
+    except ValueError as error:
         refuse(error)
     from swiftvla_ros.nodes import replay_node
 

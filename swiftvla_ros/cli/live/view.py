@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
+from swiftvla_ros.cli.output import console
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy import InstructionError, Observation
@@ -34,9 +34,7 @@ _KEPT_IMAGES = 60
 _KEPT_STATES = 400
 
 
-def log_live(
-    console: Console, contract: Contract, stream: rr.RecordingStream, checkpoint: str | None, namespace: str
-) -> None:
+def log_live(contract: Contract, stream: rr.RecordingStream, checkpoint: str | None, namespace: str) -> None:
     """Log the running system until Ctrl-C.
 
     Parameters

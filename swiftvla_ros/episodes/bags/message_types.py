@@ -12,6 +12,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import share_folders
 
 # Distributions since Iron agree on the definitions of all messages that are recorded here.
@@ -23,7 +24,7 @@ _LARGEST_FIXED_ARRAY = 1 << 20
 _MOST_SLACK = 32
 
 
-class BagError(ValueError):
+class BagError(UserError, ValueError):
     """A bag that can't be used; the message names the folder, what is wrong and the fix."""
 
 

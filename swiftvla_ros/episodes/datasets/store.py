@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
 
 Images = dict[str, NDArray[np.uint8]]
@@ -26,7 +27,7 @@ _IMAGES = "images."
 _GEOMETRY = ("depth", "base_from_camera", "fov")
 
 
-class EpisodeError(ValueError):
+class EpisodeError(UserError, ValueError):
     """A file of recorded data that can't be used; the message names the file, what is wrong and the fix."""
 
 

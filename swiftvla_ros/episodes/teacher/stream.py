@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.hashing import files_sha256
+from swiftvla_ros.errors import UserError
 
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import StreamStep
@@ -27,7 +28,7 @@ FRONT = "front"
 _CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
 
-class ViewError(ValueError):
+class ViewError(UserError, ValueError):
     """Images that the stream can't take; the message names the camera and the fix."""
 
 

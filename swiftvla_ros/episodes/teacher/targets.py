@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
 
 CONFIG, INDEX = "config.json", "index.json"
@@ -41,7 +42,7 @@ _OPEN_SHARDS = 64
 Features = Float16[np.ndarray, "steps tokens dim"]
 
 
-class TargetsError(ValueError):
+class TargetsError(UserError, ValueError):
     """Teacher targets that can't be used or written; the message names the folder, what is wrong and the fix."""
 
 

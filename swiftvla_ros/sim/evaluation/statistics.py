@@ -19,6 +19,8 @@ class Share:
     high: float
 
     def __str__(self) -> str:
+        if not self.total:
+            return "of none"
         return f"{self.count}/{self.total} = {self.share:.0%} ({self.low:.0%}…{self.high:.0%})"
 
 

@@ -13,6 +13,7 @@ from importlib import import_module
 
 import numpy as np
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.sim import tasks
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.scene import TABLE, Scene
@@ -27,7 +28,7 @@ Not all there are, or another file in this folder would change every seed's epis
 """
 
 
-class UnknownTaskError(ValueError):
+class UnknownTaskError(UserError, ValueError):
     """No such task or scene, or the scene hasn't what the task needs; the message names those that there are."""
 
 

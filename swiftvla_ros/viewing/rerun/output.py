@@ -18,11 +18,15 @@ from pathlib import Path
 
 import rerun as rr
 
-from swiftvla_ros.viewing.errors import ViewerError
+from swiftvla_ros.errors import UserError
 
 _LOOPBACK = "127.0.0.1"
 _START_TIMEOUT_S = 30.0
 _FLUSH_TIMEOUT_S = 60.0
+
+
+class ViewerError(UserError):
+    """A run can't be shown or written; the message says why, and what to do."""
 
 
 def has_display() -> bool:
