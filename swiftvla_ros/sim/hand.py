@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS, Task

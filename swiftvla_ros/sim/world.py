@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, SceneLayout, sample_layout, sample_spot
