@@ -28,21 +28,13 @@ assert set(_MAPS) <= set(HEADS)
 
 @dataclass(frozen=True)
 class StreamStep:
-    """What the transformer says about one step of several episodes.
+    """What the transformer says about one step of several episodes."""
 
-    Attributes
-    ----------
-    features
-        Features of the last view, per window length.
-    depth
-        Along the optical axis, in the unit of the training data; None without maps. Seen through the first window.
-    pose
-        Translation (3), quaternion x y z w (4, not normalised) and field of view, height then width (2, rad): camera
-        from world, the world being the first view's camera frame at the first step. None without maps.
-    """
-
-    features: Float32[np.ndarray, "episodes windows tokens dim"]
+    features: Float32[np.ndarray, "episodes windows tokens dim"]  # features of the last view, per window length
+    # Along the optical axis, in the unit of the training data; None without maps. Seen through the first window.
     depth: Float32[np.ndarray, "episodes views h w"] | None = None
+    # Translation (3), quaternion x y z w (4, not normalised) and field of view, height then width (2, rad): camera from
+    # world, the world being the first view's camera frame at the first step. None without maps.
     pose: Float32[np.ndarray, "episodes views 9"] | None = None
 
 

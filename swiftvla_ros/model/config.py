@@ -117,20 +117,12 @@ class GeometryBranchConfig:
 
 @dataclass(frozen=True)
 class SwiftVLAConfig:
-    """One network, as it is built and stored with a checkpoint.
-
-    Attributes
-    ----------
-    fusion
-        None builds SmolVLA: no Fusion Tokens.
-    geometry
-        What the auxiliary modules were trained with; a deployed network has no weights of it. None: no 4D branch.
-    """
+    """One network, as it is built and stored with a checkpoint."""
 
     vision: VisionConfig
     text: TextConfig
     expert: ExpertConfig
-    fusion: FusionConfig | None
+    fusion: FusionConfig | None  # None builds SmolVLA: no Fusion Tokens
     num_cameras: int
     # Index of the front camera in the contract's order: Fusion Tokens point into its image.
     front_camera: int
@@ -145,6 +137,7 @@ class SwiftVLAConfig:
     # "prefix": images, text and state see each other (SwiftVLA, fig. 3). "own": the state lies in a later block that
     # images and text don't see (SmolVLA).
     state_block: Literal["prefix", "own"] = "prefix"
+    # What the auxiliary modules were trained with; a deployed network has no weights of it. None: no 4D branch.
     geometry: GeometryBranchConfig | None = None
     # Rows at the start of a chunk that it may have been given clean in training: as many as the network can be told
     # will have been executed before its chunk arrives (arXiv 2512.05964). 0: it was trained without.

@@ -40,27 +40,15 @@ Velocity = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class Guidance:
-    """What a chunk is held to.
+    """What a chunk is held to."""
 
-    Attributes
-    ----------
-    method
-        See the module.
-    rows
-        Normalised rows of the present plan [b, h, a], at the new chunk's times; beyond ``overlap`` they are not read.
-    frozen
-        Rows that will have been executed when the chunk arrives.
-    overlap
-        Rows that the present plan reaches; between ``frozen`` and this the chunk is held more and more loosely.
-    max_weight
-        β.
-    """
-
-    method: Method
+    method: Method  # see the module
+    # Normalised rows of the present plan [b, h, a], at the new chunk's times; beyond `overlap` they are not read.
     rows: Float[Tensor, "b h a"]
-    frozen: int
+    frozen: int  # rows that will have been executed when the chunk arrives
+    # Rows that the present plan reaches; between `frozen` and this the chunk is held more and more loosely.
     overlap: int
-    max_weight: float = MAX_WEIGHT
+    max_weight: float = MAX_WEIGHT  # β
 
     def __post_init__(self) -> None:
         horizon = self.rows.shape[1]

@@ -22,37 +22,25 @@ LOSSES = ("action", "trajectory", "reconstruct_2d", "reconstruct_4d")
 
 
 class TrainingSample(NamedTuple):
-    """One batch of the objective.
+    """One batch of the objective."""
 
-    Attributes
-    ----------
-    inputs
-        The observation.
-    actions, row_valid
-        Normalised chunks, and the rows that the demonstration's expert commanded (grounding scenes have none).
-    keypoint_uv, keypoint_valid
-        The end effector's keypoints in the front image, 0…1, and which are known.
-    noise, time
-        r noise samples and flow times for each observation; they share its prefix.
-    delay
-        Rows at the start of each noisy chunk that are given clean, as if they had been executed already
-        (:attr:`~swiftvla_ros.model.config.SwiftVLAConfig.max_delay_steps`); they are not in the loss.
-    geometry, has_geometry
-        Pooled 4D features of the front view, and the samples that have them; None trains without the 4D branch.
-    mask_2d, mask_4d
-        Modalities that are masked (:func:`draw_masks`); never both.
-    """
-
-    inputs: ModelInput
+    inputs: ModelInput  # the observation
+    # Normalised chunks, and the rows that the demonstration's expert commanded (grounding scenes have none).
     actions: Float[Tensor, "b h a"]
     row_valid: Bool[Tensor, "b h"]
+    # The end effector's keypoints in the front image, 0…1, and which are known.
     keypoint_uv: Float[Tensor, "b f 2"]
     keypoint_valid: Bool[Tensor, "b f"]
+    # r noise samples and flow times for each observation; they share its prefix.
     noise: Float[Tensor, "b r h a"]
     time: Float[Tensor, "b r"]
+    # Rows at the start of each noisy chunk that are given clean, as if they had been executed already
+    # (`max_delay_steps`); they are not in the loss.
     delay: Int[Tensor, "b r"]
+    # Pooled 4D features of the front view, and the samples that have them; None trains without the 4D branch.
     geometry: Float[Tensor, "b k g"] | None
     has_geometry: Bool[Tensor, " b"]
+    # Modalities that are masked (`draw_masks`); never both.
     mask_2d: Bool[Tensor, " b"]
     mask_4d: Bool[Tensor, " b"]
 

@@ -26,25 +26,14 @@ class Modality(IntEnum):
 
 @dataclass(frozen=True)
 class Prefix:
-    """Embedded prefix tokens.
+    """Embedded prefix tokens."""
 
-    Attributes
-    ----------
-    embeddings
-        [b, n, d], segments in the order of :class:`Modality`.
-    present
-        [b, n]: False for padding and for a masked modality. A token that is not present is seen by nobody and takes no
-        position, so masked equals absent.
-    lengths
-        Number of tokens of each modality, in order.
-    state_block
-        ``SwiftVLAConfig.state_block``.
-    """
-
-    embeddings: Float[Tensor, "b n d"]
+    embeddings: Float[Tensor, "b n d"]  # [b, n, d], segments in the order of `Modality`
+    # [b, n]: False for padding and for a masked modality. A token that is not present is seen by nobody and takes no
+    # position, so masked equals absent.
     present: Bool[Tensor, "b n"]
-    lengths: dict[Modality, int]
-    state_block: StateBlock = "prefix"
+    lengths: dict[Modality, int]  # number of tokens of each modality, in order
+    state_block: StateBlock = "prefix"  # `SwiftVLAConfig.state_block`
 
     @property
     def positions(self) -> Int[Tensor, "b n"]:

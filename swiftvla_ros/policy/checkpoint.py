@@ -57,38 +57,21 @@ class CheckpointError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checked folder, ready for a runtime.
+    """A checked folder, ready for a runtime."""
 
-    Attributes
-    ----------
-    folder
-        Where it lies.
-    model
-        The network's sizes.
-    joint_names, camera_names
-        In the order in which the network reads them.
-    step_s
-        Time between two rows of a chunk, s.
-    state, action
-        Normalisers in ``joint_names`` order.
-    action_kind
-        What its rows are: the kind of :class:`~swiftvla_ros.contract.action_coding.ActionCoding`.
-    image_fit
-        "exact": images have the network's size. "pad top and left": they are fitted, as lerobot does.
-    sha256
-        Hash over all files that decide what the policy does.
-    """
-
-    folder: Path
-    model: SwiftVLAConfig
+    folder: Path  # where it lies
+    model: SwiftVLAConfig  # the network's sizes
+    # In the order in which the network reads them.
     joint_names: tuple[str, ...]
     camera_names: tuple[str, ...]
-    step_s: float
+    step_s: float  # time between two rows of a chunk, s
+    # Normalisers in `joint_names` order.
     state: Normalizer
     action: Normalizer
-    action_kind: str
+    action_kind: str  # what its rows are: the kind of `ActionCoding`
+    # "exact": images have the network's size. "pad top and left": they are fitted, as lerobot does.
     image_fit: str
-    sha256: str
+    sha256: str  # hash over all files that decide what the policy does
 
     @property
     def actions(self) -> str:

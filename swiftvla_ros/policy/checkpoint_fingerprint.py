@@ -31,28 +31,15 @@ _FORMAT = "swiftvla_ros/fingerprint/1"
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A checkpoint's files that decide what the policy does.
+    """A checkpoint's files that decide what the policy does."""
 
-    Attributes
-    ----------
-    sha256
-        The hash that names the checkpoint, as chunks carry it.
-    files
-        File name → SHA-256.
-    tensors
-        Name of a tensor of the weights → first digits of the SHA-256 of its bytes.
-    statistics, config
-        ``stats.json`` and ``config.json`` themselves.
-    contract
-        The text of ``contract.yaml``, which it was trained on.
-    """
-
-    sha256: str
-    files: dict[str, str]
-    tensors: dict[str, str]
+    sha256: str  # the hash that names the checkpoint, as chunks carry it
+    files: dict[str, str]  # file name → SHA-256
+    tensors: dict[str, str]  # name of a tensor of the weights → first digits of the SHA-256 of its bytes
+    # `stats.json` and `config.json` themselves.
     statistics: dict[str, Any]
     config: dict[str, Any]
-    contract: str
+    contract: str  # the text of `contract.yaml`, which it was trained on
 
     def differences(self, other: Fingerprint) -> list[str]:
         """What ``other`` has otherwise, each with its file, key or tensor and both values; empty where nothing."""

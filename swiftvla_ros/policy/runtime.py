@@ -26,52 +26,30 @@ RUNTIMES = {"torch": "swiftvla_ros.policy.torch_runtime"}
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How to compute.
+    """How to compute."""
 
-    Attributes
-    ----------
-    device
-        "auto" (the runtime's best device that is there), or a name of the runtime's.
-    precision
-        What weights and activations are: "float32", or "bfloat16" (half the memory, and several times faster where the
-        processor multiplies bfloat16).
-    threads
-        CPU threads; None leaves the runtime's default.
-    guidance
-        How chunks are made to continue what will have been executed when they arrive (docs/guidance.md): "none",
-        "vjp", "identity" or "trained".
-    with_4d
-        For studies: also load the 4D branch, from the auxiliary file beside the weights, so that an observation's
-        geometry is read. A deployed policy runs without it.
-    """
-
-    device: str = "auto"
+    device: str = "auto"  # "auto" (the runtime's best device that is there), or a name of the runtime's
+    # What weights and activations are: "float32", or "bfloat16" (half the memory, and several times faster where the
+    # processor multiplies bfloat16).
     precision: str = "float32"
-    threads: int | None = None
+    threads: int | None = None  # CPU threads; None leaves the runtime's default
+    # How chunks are made to continue what will have been executed when they arrive (docs/guidance.md): "none", "vjp",
+    # "identity" or "trained".
     guidance: str = NO_GUIDANCE
+    # For studies: also load the 4D branch, from the auxiliary file beside the weights, so that an observation's
+    # geometry is read. A deployed policy runs without it.
     with_4d: bool = False
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a runtime can do on this machine.
+    """What a runtime can do on this machine."""
 
-    Attributes
-    ----------
-    devices
-        Devices that it knows, the best one first, and for each why it can't be used here; empty where it can.
-    precisions
-        What it computes in.
-    guidance
-        Chunk guidance that it knows, besides none.
-    with_4d
-        Whether it can run the 4D branch.
-    """
-
+    # Devices that it knows, the best one first, and for each why it can't be used here; empty where it can.
     devices: Mapping[str, str]
-    precisions: tuple[str, ...]
-    guidance: tuple[str, ...] = ()
-    with_4d: bool = False
+    precisions: tuple[str, ...]  # what it computes in
+    guidance: tuple[str, ...] = ()  # chunk guidance that it knows, besides none
+    with_4d: bool = False  # whether it can run the 4D branch
 
 
 @dataclass(frozen=True)

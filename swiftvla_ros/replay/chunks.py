@@ -30,24 +30,13 @@ _EXPLAINS = 0.1
 
 @dataclass(frozen=True)
 class ChunkComparison:
-    """A recorded chunk and the same computed again.
+    """A recorded chunk and the same computed again."""
 
-    Attributes
-    ----------
-    chunk
-        As recorded.
-    rows
-        Computed again [H, J], rad or m; None where the observation is not complete or the policy refused it.
-    missing
-        What the recording lacks of the observation, or why it was refused.
-    seconds
-        How long the inference took now.
-    """
-
-    chunk: RecordedChunk
+    chunk: RecordedChunk  # as recorded
+    # Computed again [H, J], rad or m; None where the observation is not complete or the policy refused it.
     rows: Array | None
-    missing: tuple[str, ...] = ()
-    seconds: float = 0.0
+    missing: tuple[str, ...] = ()  # what the recording lacks of the observation, or why it was refused
+    seconds: float = 0.0  # how long the inference took now
 
     @property
     def difference(self) -> Array:

@@ -26,37 +26,23 @@ _REQUESTED = (Reason.STOP_REQUESTED, Reason.DEACTIVATED)
 
 @dataclass
 class CommandComparison:
-    """What the executor commands now, tick by tick, and what it had commanded.
+    """What the executor commands now, tick by tick, and what it had commanded."""
 
-    Attributes
-    ----------
-    joint_names
-        The columns.
-    times_ns, recorded, replayed
-        Compared ticks: int64 [N], and float64 [N, J] both, rad or m.
-    not_comparable
-        Why ticks could not be compared → how many.
-    mode_differences
-        Compared ticks in another mode.
-    refusals, recorded_refusals
-        Refusal → how many chunks.
-    clamps, recorded_clamps
-        Limit counts: kind → [J].
-    notes
-        What the recording does not tell to the nanosecond, and what was taken instead.
-    """
-
-    joint_names: tuple[str, ...]
+    joint_names: tuple[str, ...]  # the columns
+    # Compared ticks: int64 [N], and float64 [N, J] both, rad or m.
     times_ns: list[int] = field(default_factory=list)
     recorded: list[Array] = field(default_factory=list)
     replayed: list[Array] = field(default_factory=list)
-    not_comparable: Counter[str] = field(default_factory=Counter)
-    mode_differences: int = 0
+    not_comparable: Counter[str] = field(default_factory=Counter)  # why ticks could not be compared → how many
+    mode_differences: int = 0  # compared ticks in another mode
     first_mode_difference: str = ""
+    # Refusal → how many chunks.
     refusals: Counter[str] = field(default_factory=Counter)
     recorded_refusals: Counter[str] = field(default_factory=Counter)
+    # Limit counts: kind → [J].
     clamps: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     recorded_clamps: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    # What the recording does not tell to the nanosecond, and what was taken instead.
     notes: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -56,27 +56,18 @@ class RecordedChunk(ChunkMessage):
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """All of a bag that replay needs, images aside.
-
-    Attributes
-    ----------
-    chunks, ticks
-        In the order of recording.
-    state_stamps, states
-        Joint states: int64 [N] ns, in order, and float64 [N, J].
-    speed_limits
-        (received, limit) of every ``speed_scale`` and ``speed_limit`` message, in the order of reception.
-    notes
-        What of the recording could not be used, named.
-    """
+    """All of a bag that replay needs, images aside."""
 
     bag: Bag
+    # In the order of recording.
     chunks: list[RecordedChunk]
     ticks: list[ExecutorTick]
+    # Joint states: int64 [N] ns, in order, and float64 [N, J].
     state_stamps: NDArray[np.int64]
     states: Array
+    # (received, limit) of every `speed_scale` and `speed_limit` message, in the order of reception.
     speed_limits: list[tuple[int, SpeedLimit]]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what of the recording could not be used, named
 
     def state_at(self, stamp: int) -> Array | None:
         """The joint state [J] of exactly this stamp; None where it was not recorded."""

@@ -54,38 +54,24 @@ class Executed:
 
 @dataclass
 class ReplayReport:
-    """What a replay found.
+    """What a replay found."""
 
-    Attributes
-    ----------
-    bag, checkpoint
-        Folders.
-    recorded_with, replayed_with
-        How chunks were computed then and now.
-    chunks, executed
-        One each per recorded chunk, in the order of recording.
-    latency_ms
-        Recorded stage → (p50, p95, max), ms; ``inference now`` is this machine's.
-    differences
-        What is otherwise than recorded.
-    explanation
-        What would bring the recorded rows back; empty where nothing is to be explained.
-    notes
-        What of the recording could not be used.
-    """
-
+    # Folders.
     bag: Path
     checkpoint: Path
     joint_names: tuple[str, ...]
+    # How chunks were computed then and now.
     recorded_with: list[str]
     replayed_with: list[str]
+    # One each per recorded chunk, in the order of recording.
     chunks: list[ChunkComparison]
     executed: list[Executed]
     commands: CommandComparison
+    # Recorded stage → (p50, p95, max), ms; `inference now` is this machine's.
     latency_ms: dict[str, tuple[float, float, float]]
-    differences: list[Difference]
-    explanation: str
-    notes: list[str]
+    differences: list[Difference]  # what is otherwise than recorded
+    explanation: str  # what would bring the recorded rows back; empty where nothing is to be explained
+    notes: list[str]  # what of the recording could not be used
 
     @property
     def computed(self) -> list[ChunkComparison]:

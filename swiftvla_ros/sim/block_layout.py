@@ -27,18 +27,12 @@ TWIST_RAD = 0.12
 
 @dataclass(frozen=True)
 class SceneLayout:
-    """Where things lie on the table, in m and rad, base frame.
+    """Where things lie on the table, in m and rad, base frame."""
 
-    Attributes
-    ----------
-    xy, yaw
-        Blocks [3, 2] and [3], in the order of the colours.
-    fixtures
-        The scene's other bodies [F, 3]: x, y and yaw, in the scene's order; None: where the scene's seed puts them.
-    """
-
+    # Blocks [3, 2] and [3], in the order of the colours.
     xy: Array
     yaw: Array
+    # The scene's other bodies [F, 3]: x, y and yaw, in the scene's order; None: where the scene's seed puts them.
     fixtures: Array | None = None
 
 

@@ -10,18 +10,8 @@ COLORS = ("red", "green", "blue")
 
 @dataclass(frozen=True)
 class Task:
-    """What an instruction asks for.
+    """What an instruction asks for."""
 
-    Attributes
-    ----------
-    verb
-        Names the :class:`~swiftvla_ros.sim.tasks.definition.TaskDefinition`.
-    color
-        The block that is meant, one of :data:`COLORS`.
-    where
-        The place that is meant; empty for tasks that name none.
-    """
-
-    verb: str
-    color: str
-    where: str = ""
+    verb: str  # names the `TaskDefinition`
+    color: str  # the block that is meant, one of `COLORS`
+    where: str = ""  # the place that is meant; empty for tasks that name none

@@ -21,20 +21,12 @@ HOVER_M = (0.055, 0.095)
 
 @dataclass(frozen=True)
 class SceneSetup:
-    """What a scene has beside its blocks.
+    """What a scene has beside its blocks."""
 
-    Attributes
-    ----------
-    stands
-        Heights [3] (0…``MAX_STAND_M``) of the grey stands that bear the blocks; None: all on the table.
-    front_pose
-        Where the front camera stands; None: where the contract says.
-    fixtures
-        Places [F, 3] (x, y in m and yaw in rad, base frame) of :attr:`Scene.fixtures`; None: there are none.
-    """
-
+    # Heights [3] (0…`MAX_STAND_M`) of the grey stands that bear the blocks; None: all on the table.
     stands: Array | None = None
-    front_pose: CameraPose | None = None
+    front_pose: CameraPose | None = None  # where the front camera stands; None: where the contract says
+    # Places [F, 3] (x, y in m and yaw in rad, base frame) of `fixtures`; None: there are none.
     fixtures: Array | None = None
 
 

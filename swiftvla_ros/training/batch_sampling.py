@@ -30,25 +30,14 @@ _DELAY_STREAM = 1
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Light, colour and noise of b observations.
+    """Light, colour and noise of b observations."""
 
-    Attributes
-    ----------
-    gain, offset
-        Of all channels of an image.
-    cast
-        Offset of one channel: a small colour cast.
-    pixels
-        Noise of the pixels, the same in all images.
-    state
-        Offset of the normalised state.
-    """
-
+    # Of all channels of an image.
     gain: Float[Tensor, "b cams 1 1 1"]
     offset: Float[Tensor, "b cams 1 1 1"]
-    cast: Float[Tensor, "b cams 3 1 1"]
-    pixels: Float[Tensor, "h w"]
-    state: Float[Tensor, "b s"]
+    cast: Float[Tensor, "b cams 3 1 1"]  # offset of one channel: a small colour cast
+    pixels: Float[Tensor, "h w"]  # noise of the pixels, the same in all images
+    state: Float[Tensor, "b s"]  # offset of the normalised state
 
     @classmethod
     def draw(cls, count: int, config: SwiftVLAConfig, generator: torch.Generator) -> Augmentation:
@@ -73,32 +62,22 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of b samples: the scenes among them first, then the demonstrations' frames.
+    """The draws of b samples: the scenes among them first, then the demonstrations' frames."""
 
-    Attributes
-    ----------
-    scenes, instructions
-        Number of each scene, and of its instruction [s].
-    frames, cache_steps
-        Number of each demonstration's frame, and the temporal cache of its 4D features [b - s].
-    mask_2d, mask_4d
-        Modalities that are masked [b].
-    noise, time, delay
-        Noise and flow times of r noisy chunks per sample, and how many of each chunk's first rows are given clean.
-    augmentation
-        None in validation.
-    """
-
+    # Number of each scene, and of its instruction [s].
     scenes: NDArray[np.int64]
     instructions: NDArray[np.int64]
+    # Number of each demonstration's frame, and the temporal cache of its 4D features [b - s].
     frames: NDArray[np.int64]
     cache_steps: NDArray[np.int64]
+    # Modalities that are masked [b].
     mask_2d: NDArray[np.bool_]
     mask_4d: NDArray[np.bool_]
+    # Noise and flow times of r noisy chunks per sample, and how many of each chunk's first rows are given clean.
     noise: Float[Tensor, "b r h a"]
     time: Float[Tensor, "b r"]
     delay: Int[Tensor, "b r"]
-    augmentation: Augmentation | None
+    augmentation: Augmentation | None  # None in validation
 
     def __len__(self) -> int:
         return len(self.mask_2d)

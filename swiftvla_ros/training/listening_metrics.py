@@ -26,21 +26,11 @@ Chunk = Callable[[Batch], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Listening:
-    """Shares of still scenes, 0…1.
+    """Shares of still scenes, 0…1."""
 
-    Attributes
-    ----------
-    first_step_accuracy
-        Instructions for which the goal keypoint lies on the right block before any motion.
-    answers_change
-        Scenes in which every colour word gives another nearest block.
-    chunks_change
-        Scenes in which every colour word gives another chunk; NaN where no chunks were asked for.
-    """
-
-    first_step_accuracy: float
-    answers_change: float
-    chunks_change: float
+    first_step_accuracy: float  # instructions for which the goal keypoint lies on the right block before any motion
+    answers_change: float  # scenes in which every colour word gives another nearest block
+    chunks_change: float  # scenes in which every colour word gives another chunk; NaN where no chunks were asked for
 
 
 def listening(scenes: SceneSamples, goal_keypoint: Keypoint, chunk: Chunk | None, count: int = 200) -> Listening:

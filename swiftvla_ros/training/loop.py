@@ -36,30 +36,16 @@ File = TypeVar("File")
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a network is trained with.
+    """What a network is trained with."""
 
-    Attributes
-    ----------
-    out
-        The checkpoint folder; the training state lies in its ``training`` folder until it is done.
-    rendered
-        Folder of grounding scenes or geometry sequences; None trains without (a real robot has none).
-    contract
-        The robot.
-    options
-        How to train.
-    processes
-        Processes that are forked on a CPU; 0 is one per core, 1 forks none and joins those of a launcher.
-    device
-        "auto", "cpu" or "cuda".
-    """
-
-    out: Path
+    out: Path  # the checkpoint folder; the training state lies in its `training` folder until it is done
+    # Folder of grounding scenes or geometry sequences; None trains without (a real robot has none).
     rendered: Path | None
-    contract: Contract
-    options: TrainOptions
+    contract: Contract  # the robot
+    options: TrainOptions  # how to train
+    # Processes that are forked on a CPU; 0 is one per core, 1 forks none and joins those of a launcher.
     processes: int = 0
-    device: str = "auto"
+    device: str = "auto"  # "auto", "cpu" or "cuda"
 
     @property
     def used_device(self) -> str:

@@ -23,58 +23,31 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train.
+    """How to train."""
 
-    Attributes
-    ----------
-    steps
-        Optimiser steps.
-    batch
-        Samples per step, over all processes and micro-batches.
-    accumulate
-        Micro-batches that a process's share of a batch is cut into (gradient accumulation), for less memory.
-    scene_share
-        Share of grounding scenes in a batch: 1 is the grounding stage; in the policy stages a part keeps words alive.
-    learning_rate, warmup_steps, weight_decay, betas, clip_norm
-        AdamW with linear warm-up and cosine decay to a fiftieth.
-    noise_samples
-        Noise samples and flow times per observation; they share the prefix, so more cost little.
-    weights
-        Weights of the losses.
-    cache_steps
-        Each sample's 4D features come from a temporal cache of one of these lengths, drawn at random (paper, table 7).
-    frozen
-        What is not trained. In stage 2 the vision tower, since its features are what is reconstructed.
-    average_decay
-        Decay of the averaged weights that are validated and written.
-    validate_every
-        Steps between two validations (and states on disk).
-    stop_when_listening
-        End as soon as both gauges reach this share; None trains all steps.
-    precision
-        Mixed precision of forward and backward pass; weights and their averages stay float32.
-    gradient_checkpointing
-        Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
-    seed
-        Draws samples, noise, masks and augmentation.
-    """
-
-    steps: int
-    batch: int = 64
+    steps: int  # optimiser steps
+    batch: int = 64  # samples per step, over all processes and micro-batches
+    # Micro-batches that a process's share of a batch is cut into (gradient accumulation), for less memory.
     accumulate: int = 1
+    # Share of grounding scenes in a batch: 1 is the grounding stage; in the policy stages a part keeps words alive.
     scene_share: float = 0.25
+    # AdamW with linear warm-up and cosine decay to a fiftieth.
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
-    noise_samples: int = 4
-    weights: LossWeights = field(default_factory=LossWeights)
+    noise_samples: int = 4  # noise samples and flow times per observation; they share the prefix, so more cost little
+    weights: LossWeights = field(default_factory=LossWeights)  # weights of the losses
+    # Each sample's 4D features come from a temporal cache of one of these lengths, drawn at random (paper, table 7).
     cache_steps: tuple[int, ...] = (3, 4, 5, 6)
+    # What is not trained. In stage 2 the vision tower, since its features are what is reconstructed.
     frozen: Frozen = "nothing"
-    average_decay: float = 0.99
-    validate_every: int = 200
-    stop_when_listening: float | None = None
+    average_decay: float = 0.99  # decay of the averaged weights that are validated and written
+    validate_every: int = 200  # steps between two validations (and states on disk)
+    stop_when_listening: float | None = None  # end as soon as both gauges reach this share; None trains all steps
+    # Mixed precision of forward and backward pass; weights and their averages stay float32.
     precision: Precision = "bf16"
+    # Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
     gradient_checkpointing: bool = False
-    seed: int = 0
+    seed: int = 0  # draws samples, noise, masks and augmentation

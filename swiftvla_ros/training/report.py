@@ -12,19 +12,12 @@ from swiftvla_ros.training.listening_metrics import Listening
 
 @dataclass(frozen=True)
 class Validation:
-    """The averaged network on held-out data.
+    """The averaged network on held-out data."""
 
-    Attributes
-    ----------
-    losses
-        As the network is deployed, without 4D features (what is reconstructed from it included); of
-        :data:`swiftvla_ros.model.objective.LOSSES`, those that were counted.
-    listening
-        None where there are no scenes.
-    """
-
+    # As the network is deployed, without 4D features (what is reconstructed from it included); of `LOSSES`, those that
+    # were counted.
     losses: dict[str, float]
-    listening: Listening | None
+    listening: Listening | None  # None where there are no scenes
 
 
 @dataclass(frozen=True)

@@ -43,30 +43,17 @@ _LISTENS = 0.95
 
 @dataclass(frozen=True)
 class PolicyStart:
-    """What a policy is trained from.
+    """What a policy is trained from."""
 
-    Attributes
-    ----------
-    episodes
-        Folder of demonstrations.
-    checkpoint
-        The start: a grounded backbone, an imported SmolVLA, or the checkpoint of an earlier stage.
-    preset
-        Network to build, and to fill with what the start has of it; None: the start's own.
-    targets
-        Folder of the teacher's 4D features (``swiftvla teacher-targets``): the 4D branch. None trains without it.
-    geometry
-        How 4D features are masked and reconstructed, given their width and number.
-    max_delay_steps
-        Most rows of a chunk that are given clean in training, so that the policy can continue what will have been
-        executed when its chunk arrives; None: as the start was trained.
-    """
-
-    episodes: Path
-    checkpoint: Path
-    preset: str | None = None
+    episodes: Path  # folder of demonstrations
+    checkpoint: Path  # the start: a grounded backbone, an imported SmolVLA, or the checkpoint of an earlier stage
+    preset: str | None = None  # network to build, and to fill with what the start has of it; None: the start's own
+    # Folder of the teacher's 4D features (`swiftvla teacher-targets`): the 4D branch. None trains without it.
     targets: Path | None = None
+    # How 4D features are masked and reconstructed, given their width and number.
     geometry: Callable[[int, int], GeometryBranchConfig] = GeometryBranchConfig
+    # Most rows of a chunk that are given clean in training, so that the policy can continue what will have been
+    # executed when its chunk arrives; None: as the start was trained.
     max_delay_steps: int | None = None
 
 

@@ -20,24 +20,13 @@ from swiftvla_ros.replay.recorded import RecordedObservation, observations, read
 
 @dataclass(frozen=True)
 class PredictedPath:
-    """What the Fusion Tokens told at one observation.
+    """What the Fusion Tokens told at one observation."""
 
-    Attributes
-    ----------
-    stamp_ns
-        The observation's.
-    chunk_id
-        The chunk that was computed from it.
-    image
-        What the policy saw there: RGB uint8 [h, w, 3] of the front camera.
-    uv
-        float32 [f, 2] in that image, 0…1: the goal keypoint first, then the path from near to far. None where nobody
-        was asked.
-    """
-
-    stamp_ns: int
-    chunk_id: int
-    image: NDArray[np.uint8]
+    stamp_ns: int  # the observation's
+    chunk_id: int  # the chunk that was computed from it
+    image: NDArray[np.uint8]  # what the policy saw there: RGB uint8 [h, w, 3] of the front camera
+    # float32 [f, 2] in that image, 0…1: the goal keypoint first, then the path from near to far. None where nobody was
+    # asked.
     uv: NDArray[np.float32] | None
 
 

@@ -21,29 +21,16 @@ from swiftvla_ros.viewing.run_summary import Run
 
 @dataclass(frozen=True)
 class Frame:
-    """One observation's image, and paths in it: (u, v) [n, 2], 0…1, where they are known.
+    """One observation's image, and paths in it: (u, v) [n, 2], 0…1, where they are known."""
 
-    Attributes
-    ----------
-    camera
-        Whose image it is.
-    image
-        RGB uint8 [h, w, 3], as the policy saw it.
-    aspect
-        How much higher than wide its pixels must be shown to look as the camera's: the policy's image may be squeezed.
-    path_uv
-        What the Fusion Tokens told, the goal first.
-    chunk_uv
-        Where the chunk's rows lead the hand.
-    """
-
-    camera: str
+    camera: str  # whose image it is
     stamp_ns: int
     chunk_id: int
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8]  # RGB uint8 [h, w, 3], as the policy saw it
+    # How much higher than wide its pixels must be shown to look as the camera's: the policy's image may be squeezed.
     aspect: float
-    path_uv: NDArray[np.float32] | None
-    chunk_uv: NDArray[np.float64] | None
+    path_uv: NDArray[np.float32] | None  # what the Fusion Tokens told, the goal first
+    chunk_uv: NDArray[np.float64] | None  # where the chunk's rows lead the hand
 
 
 def chunk_uv(contract: Contract, camera: str, chunk: ChunkMessage) -> NDArray[np.float64] | None:

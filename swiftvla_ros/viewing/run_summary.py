@@ -39,35 +39,18 @@ _NOT_COMMANDING = (Mode.IDLE, Mode.RELEASED)
 
 @dataclass(frozen=True)
 class Ticks:
-    """What the executor reported: one row for each of N control ticks, J joints in the contract's order.
+    """What the executor reported: one row for each of N control ticks, J joints in the contract's order."""
 
-    Attributes
-    ----------
-    t_ns
-        int64 [N], times of the ticks.
-    commanded
-        [N, J], rad or m; NaN where nothing was commanded.
-    tracking_error
-        [N, J], commanded minus measured, rad or m; NaN where unknown.
-    speed_scale
-        [N], 1 as planned.
-    position_clamps, velocity_clamps, acceleration_clamps
-        [N, J], counts since the executor was activated.
-    limit_excess
-        [N, J], how far limits bent the path at most until then, rad or m.
-    refused
-        [N], chunks refused since activation.
-    """
-
-    t_ns: Times
-    commanded: Array
-    tracking_error: Array
-    speed_scale: Array
+    t_ns: Times  # int64 [N], times of the ticks
+    commanded: Array  # [N, J], rad or m; NaN where nothing was commanded
+    tracking_error: Array  # [N, J], commanded minus measured, rad or m; NaN where unknown
+    speed_scale: Array  # [N], 1 as planned
+    # [N, J], counts since the executor was activated.
     position_clamps: Array
     velocity_clamps: Array
     acceleration_clamps: Array
-    limit_excess: Array
-    refused: Array
+    limit_excess: Array  # [N, J], how far limits bent the path at most until then, rad or m
+    refused: Array  # [N], chunks refused since activation
 
 
 @dataclass(frozen=True)

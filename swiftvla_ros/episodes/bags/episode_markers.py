@@ -26,31 +26,20 @@ _SAME_END_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class RecordedEpisode:
-    """One instruction, from its acceptance until another one or none was followed.
+    """One instruction, from its acceptance until another one or none was followed."""
 
-    Attributes
-    ----------
-    name
-        ``episode_000000`` and so on, in the order of time.
-    instruction, instruction_id
-        What was to be done.
-    begin_ns, end_ns
-        Header stamps of the first ``policy_state`` with it and of the first without it; of the last one in the bag
-        where it ends before the episode does.
-    outcome
-        ``succeeded`` and ``failed`` by a verdict, or as the action ended; ``canceled`` by the caller, or replaced by
-        another instruction; ``unknown`` where nothing says it.
-    text
-        The same, for people.
-    """
-
-    name: str
+    name: str  # `episode_000000` and so on, in the order of time
+    # What was to be done.
     instruction: str
     instruction_id: int
+    # Header stamps of the first `policy_state` with it and of the first without it; of the last one in the bag where it
+    # ends before the episode does.
     begin_ns: int
     end_ns: int
+    # `succeeded` and `failed` by a verdict, or as the action ended; `canceled` by the caller, or replaced by another
+    # instruction; `unknown` where nothing says it.
     outcome: Outcome
-    text: str
+    text: str  # the same, for people
 
 
 class _Messages(Protocol):

@@ -57,24 +57,12 @@ class _Timeline:
 
 @dataclass(frozen=True)
 class BagEpisode:
-    """An episode of a bag, not loaded yet.
+    """An episode of a bag, not loaded yet."""
 
-    Attributes
-    ----------
-    bag
-        The bag; opened already.
-    label
-        What the bag is called among the others.
-    recorded
-        Where in it the episode is.
-    contract
-        Says how cameras, joints and steps are to be understood.
-    """
-
-    bag: Bag
-    label: str
-    recorded: RecordedEpisode
-    contract: Contract
+    bag: Bag  # the bag; opened already
+    label: str  # what the bag is called among the others
+    recorded: RecordedEpisode  # where in it the episode is
+    contract: Contract  # says how cameras, joints and steps are to be understood
 
     @property
     def name(self) -> str:

@@ -33,83 +33,41 @@ class EpisodeError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration of T policy steps.
+    """One demonstration of T policy steps."""
 
-    Attributes
-    ----------
-    instruction
-        What was asked for.
-    images
-        Camera name → RGB uint8 [T, h, w, 3] as the policy sees it.
-    state
-        Measured joint positions, float32 [T, J], rad (or m), contract order.
-    action
-        Positions commanded at the same times, float32 [T, J].
-    expert
-        bool [T]: False where the command was a disturbance that must not be imitated.
-    stamps_s
-        float64 [T], s.
-    metadata
-        JSON values: verb, color, seed, success, block positions …
-    """
-
-    instruction: str
-    images: Images
-    state: NDArray[np.float32]
-    action: NDArray[np.float32]
-    expert: NDArray[np.bool_]
-    stamps_s: NDArray[np.float64]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    instruction: str  # what was asked for
+    images: Images  # camera name → RGB uint8 [T, h, w, 3] as the policy sees it
+    state: NDArray[np.float32]  # measured joint positions, float32 [T, J], rad (or m), contract order
+    action: NDArray[np.float32]  # positions commanded at the same times, float32 [T, J]
+    expert: NDArray[np.bool_]  # bool [T]: False where the command was a disturbance that must not be imitated
+    stamps_s: NDArray[np.float64]  # float64 [T], s
+    metadata: dict[str, Any] = field(default_factory=dict)  # JSON values: verb, color, seed, success, block positions …
 
 
 @dataclass(frozen=True)
 class GroundingScenes:
-    """N still scenes, each with K referring instructions and where the block that is meant lies.
+    """N still scenes, each with K referring instructions and where the block that is meant lies."""
 
-    Attributes
-    ----------
-    images
-        Camera name → RGB uint8 [N, h, w, 3].
-    state
-        float32 [N, J], rad (or m).
-    instructions
-        N lists of K texts.
-    target_uv
-        float32 [N, K, 2]: the meant block's centre in the front image, u right and v down, 0…1.
-    target_color
-        int64 [N, K]: the meant block's colour index; equal indices in a row mean the same block.
-    """
-
-    images: Images
-    state: NDArray[np.float32]
-    instructions: list[list[str]]
+    images: Images  # camera name → RGB uint8 [N, h, w, 3]
+    state: NDArray[np.float32]  # float32 [N, J], rad (or m)
+    instructions: list[list[str]]  # N lists of K texts
+    # float32 [N, K, 2]: the meant block's centre in the front image, u right and v down, 0…1.
     target_uv: NDArray[np.float32]
+    # int64 [N, K]: the meant block's colour index; equal indices in a row mean the same block.
     target_color: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class GeometrySequences:
-    """N short films of V cameras over S policy steps, with the true depth and the true camera poses.
+    """N short films of V cameras over S policy steps, with the true depth and the true camera poses."""
 
-    Attributes
-    ----------
-    views
-        Camera names in the order of the 4D network: the cameras that move first, the front camera last.
-    images
-        RGB uint8 [N, S, V, h, w, 3] as the policy sees it.
-    depth
-        float16 [N, S, V, h, w], m along the optical axis.
-    base_from_camera
-        float32 [N, S, V, 4, 4]: optical frames (x right, y down, z forward) in the base frame, m.
-    fov
-        float32 [N, S, V, 2]: vertical and horizontal field of view, rad.
-    """
-
+    # Camera names in the order of the 4D network: the cameras that move first, the front camera last.
     views: tuple[str, ...]
-    images: NDArray[np.uint8]
-    depth: NDArray[np.float16]
+    images: NDArray[np.uint8]  # RGB uint8 [N, S, V, h, w, 3] as the policy sees it
+    depth: NDArray[np.float16]  # float16 [N, S, V, h, w], m along the optical axis
+    # float32 [N, S, V, 4, 4]: optical frames (x right, y down, z forward) in the base frame, m.
     base_from_camera: NDArray[np.float32]
-    fov: NDArray[np.float32]
+    fov: NDArray[np.float32]  # float32 [N, S, V, 2]: vertical and horizontal field of view, rad
 
 
 def save_episode(path: Path, episode: Episode, contract: Contract) -> None:

@@ -60,24 +60,12 @@ class Conversion:
 
 @dataclass
 class TopicCounts:
-    """What became of a topic's messages.
+    """What became of a topic's messages."""
 
-    Attributes
-    ----------
-    recorded
-        In the bag.
-    lost_on_the_way
-        Never came: gaps in the publisher's numbers.
-    lost_in_queue
-        Came while the queue was full.
-    lost_on_disk
-        Came after the disk was full, or did not fit any more.
-    """
-
-    recorded: int = 0
-    lost_on_the_way: int = 0
-    lost_in_queue: int = 0
-    lost_on_disk: int = 0
+    recorded: int = 0  # in the bag
+    lost_on_the_way: int = 0  # never came: gaps in the publisher's numbers
+    lost_in_queue: int = 0  # came while the queue was full
+    lost_on_disk: int = 0  # came after the disk was full, or did not fit any more
 
     @property
     def lost(self) -> int:

@@ -19,31 +19,16 @@ _STATE = ""
 
 @dataclass(eq=False)
 class LiveEpisode:
-    """One instruction, from its first ``policy_state`` to the first without it, as a bag's reader finds it.
+    """One instruction, from its first ``policy_state`` to the first without it, as a bag's reader finds it."""
 
-    Attributes
-    ----------
-    number
-        How many instructions were followed before, since activation.
-    instruction_id
-        The policy's number of the instruction.
-    begin_ns
-        Stamp of the first ``policy_state`` with it.
-    whole
-        False when its begin or an episode before it was not seen, or the clock jumped in it: then a bag has other
-        steps, or another number for it.
-    end_ns
-        Stamp of the first ``policy_state`` without it; None while it goes on.
-    skipped
-        Steps that were given up.
-    """
-
-    number: int
-    instruction_id: int
-    begin_ns: int
+    number: int  # how many instructions were followed before, since activation
+    instruction_id: int  # the policy's number of the instruction
+    begin_ns: int  # stamp of the first `policy_state` with it
+    # False when its begin or an episode before it was not seen, or the clock jumped in it: then a bag has other steps,
+    # or another number for it.
     whole: bool
-    end_ns: int | None = None
-    skipped: int = 0
+    end_ns: int | None = None  # stamp of the first `policy_state` without it; None while it goes on
+    skipped: int = 0  # steps that were given up
 
     @property
     def name(self) -> str:

@@ -35,39 +35,17 @@ _GAP_STEPS = 1.5
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """What to compute, in plain values that go to worker processes.
+    """What to compute, in plain values that go to worker processes."""
 
-    Attributes
-    ----------
-    episodes
-        Folder of episodes.
-    out
-        Folder of the targets.
-    geometry
-        The geometry checkpoint.
-    contract
-        The robot's contract file.
-    front
-        The camera whose features are stored.
-    cache_steps
-        Window lengths K.
-    batch
-        Episodes that run side by side, and make up one shard.
-    device
-        cpu or cuda.
-    precision
-        What the transformer computes in.
-    """
-
-    episodes: Path
-    out: Path
-    geometry: Path
-    contract: Path
-    front: str
-    cache_steps: tuple[int, ...]
-    batch: int
-    device: str
-    precision: Precision
+    episodes: Path  # folder of episodes
+    out: Path  # folder of the targets
+    geometry: Path  # the geometry checkpoint
+    contract: Path  # the robot's contract file
+    front: str  # the camera whose features are stored
+    cache_steps: tuple[int, ...]  # window lengths K
+    batch: int  # episodes that run side by side, and make up one shard
+    device: str  # cpu or cuda
+    precision: Precision  # what the transformer computes in
 
 
 @dataclass(frozen=True)

@@ -48,28 +48,15 @@ class TargetsError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class TargetsConfig:
-    """What decides the numbers of a folder.
+    """What decides the numbers of a folder."""
 
-    Attributes
-    ----------
-    geometry_sha256
-        The geometry checkpoint's hash.
-    cache_steps
-        The window lengths K, steps: a row saw its own step and the K - 1 before it.
-    views
-        Cameras in the order in which the transformer read them; the features are the last one's.
-    tokens, dim
-        A row is [tokens, dim].
-    precision
-        What the transformer computed in; stored is float16.
-    """
-
-    geometry_sha256: str
-    cache_steps: tuple[int, ...]
-    views: tuple[str, ...]
+    geometry_sha256: str  # the geometry checkpoint's hash
+    cache_steps: tuple[int, ...]  # the window lengths K, steps: a row saw its own step and the K - 1 before it
+    views: tuple[str, ...]  # cameras in the order in which the transformer read them; the features are the last one's
+    # A row is [tokens, dim].
     tokens: int
     dim: int
-    precision: str
+    precision: str  # what the transformer computed in; stored is float16
 
     def row_bytes(self) -> int:
         """Bytes of one step on disk, all K together."""

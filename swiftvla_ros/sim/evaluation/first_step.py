@@ -24,21 +24,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FirstScene:
-    """A scene in which nothing has moved yet.
+    """A scene in which nothing has moved yet."""
 
-    Attributes
-    ----------
-    task
-        What the observation's instruction asks for.
-    observation
-        What the policy sees.
-    blocks
-        Centres of the blocks in the base frame, [3, 3], m, in the order of the colours.
-    """
-
-    task: Task
-    observation: Observation
-    blocks: Array
+    task: Task  # what the observation's instruction asks for
+    observation: Observation  # what the policy sees
+    blocks: Array  # centres of the blocks in the base frame, [3, 3], m, in the order of the colours
 
 
 def task_of_episode(index: int, verbs: tuple[str, ...] = STANDARD_VERBS) -> Task:

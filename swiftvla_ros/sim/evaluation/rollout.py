@@ -31,28 +31,16 @@ _WATCH_TICKS = 2
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a policy is rolled out under.
+    """What a policy is rolled out under."""
 
-    Attributes
-    ----------
-    latency_s
-        Time from an observation to its chunk, in simulation; None: what each inference really took, at most
-        :data:`~swiftvla_ros.sim.evaluation.policy_driver.MAX_LATENCY_S`.
-    period_s
-        Time between observations; None: the cameras' rate, or the policy's step where geometry features are given.
-    timeout_s
-        Simulated seconds after which a task counts as not done.
-    verbs
-        Which tasks it is asked for in turn.
-    scene
-        Name of the scenes' variant; None: the one that the tasks need.
-    """
-
+    # Time from an observation to its chunk, in simulation; None: what each inference really took, at most
+    # `MAX_LATENCY_S`.
     latency_s: float | None = None
+    # Time between observations; None: the cameras' rate, or the policy's step where geometry features are given.
     period_s: float | None = None
-    timeout_s: float = TIMEOUT_S
-    verbs: tuple[str, ...] = STANDARD_VERBS
-    scene: str | None = None
+    timeout_s: float = TIMEOUT_S  # simulated seconds after which a task counts as not done
+    verbs: tuple[str, ...] = STANDARD_VERBS  # which tasks it is asked for in turn
+    scene: str | None = None  # name of the scenes' variant; None: the one that the tasks need
 
 
 @dataclass(frozen=True)
@@ -65,62 +53,32 @@ class Geometry:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One rollout.
+    """One rollout."""
 
-    Attributes
-    ----------
-    seed, verb, color, instruction
-        The scene and what was asked.
-    verdict
-        "DONE", "WRONG_BLOCK" or "PENDING" (not done in time).
-    seconds
-        Simulated time until the verdict.
-    chunks, refused
-        Chunks that the executor accepted, and refused.
-    choices
-        Colour index of the block headed to before any motion, for each colour word.
-    """
-
+    # The scene and what was asked.
     seed: int
     verb: str
     color: str
     instruction: str
-    verdict: str
-    seconds: float
+    verdict: str  # "DONE", "WRONG_BLOCK" or "PENDING" (not done in time)
+    seconds: float  # simulated time until the verdict
+    # Chunks that the executor accepted, and refused.
     chunks: int
     refused: int
-    choices: tuple[int, ...]
+    choices: tuple[int, ...]  # colour index of the block headed to before any motion, for each colour word
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Rollouts and what they say; every share with its 95 % interval.
+    """Rollouts and what they say; every share with its 95 % interval."""
 
-    Attributes
-    ----------
-    episodes
-        All rollouts.
-    done
-        Done in time: by "<verb>", "<verb> <color>" and "all".
-    wrong_block
-        The share that took a wrong block: by "<verb>" and "all".
-    first_step_right
-        Scenes in which the policy heads to the commanded block before any motion.
-    word_changes_choice
-        Scenes in which the three colour words lead to three different blocks.
-    mean_seconds
-        Simulated seconds of the successful episodes.
-    wall_seconds
-        What the evaluation took.
-    """
-
-    episodes: tuple[EpisodeResult, ...]
-    done: dict[str, Share]
-    wrong_block: dict[str, Share]
-    first_step_right: Share
-    word_changes_choice: Share
-    mean_seconds: float
-    wall_seconds: float
+    episodes: tuple[EpisodeResult, ...]  # all rollouts
+    done: dict[str, Share]  # done in time: by "<verb>", "<verb> <color>" and "all"
+    wrong_block: dict[str, Share]  # the share that took a wrong block: by "<verb>" and "all"
+    first_step_right: Share  # scenes in which the policy heads to the commanded block before any motion
+    word_changes_choice: Share  # scenes in which the three colour words lead to three different blocks
+    mean_seconds: float  # simulated seconds of the successful episodes
+    wall_seconds: float  # what the evaluation took
 
 
 def evaluate_checkpoint(

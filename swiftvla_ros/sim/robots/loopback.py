@@ -20,24 +20,12 @@ _MOST_WAITING = 10_000
 
 @dataclass(frozen=True)
 class Faults:
-    """What is wrong with the arm.
+    """What is wrong with the arm."""
 
-    Attributes
-    ----------
-    delay_s
-        From a command to the state that shows it.
-    noise_rad
-        Standard deviation of each measured position, rad or m.
-    dropout
-        Share of the commands, and of the states, that are lost: 0 to 1.
-    deaf
-        No command arrives.
-    """
-
-    delay_s: float = 0.0
-    noise_rad: float = 0.0
-    dropout: float = 0.0
-    deaf: bool = False
+    delay_s: float = 0.0  # from a command to the state that shows it
+    noise_rad: float = 0.0  # standard deviation of each measured position, rad or m
+    dropout: float = 0.0  # share of the commands, and of the states, that are lost: 0 to 1
+    deaf: bool = False  # no command arrives
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.delay_s <= 10.0:

@@ -24,24 +24,15 @@ UNTRAINED, TRAINED = "geometry network, random weights", "geometry network, trai
 
 @dataclass(frozen=True)
 class GeometryGauges:
-    """Mean errors over sequences.
+    """Mean errors over sequences."""
 
-    Attributes
-    ----------
-    depth_abs_rel
-        By view: |depth - truth| / truth.
-    translation_cm, rotation_deg, fov_deg
-        By view: of the camera pose relative to the sequence's first frame, which itself is not counted, over frames
-        that see step 0.
-    points_cm
-        Of the point map, over the same frames; NaN for predictors that give none.
-    """
-
-    depth_abs_rel: dict[str, float]
+    depth_abs_rel: dict[str, float]  # by view: |depth - truth| / truth
+    # By view: of the camera pose relative to the sequence's first frame, which itself is not counted, over frames that
+    # see step 0.
     translation_cm: dict[str, float]
     rotation_deg: dict[str, float]
     fov_deg: dict[str, float]
-    points_cm: dict[str, float]
+    points_cm: dict[str, float]  # of the point map, over the same frames; NaN for predictors that give none
 
 
 Table = dict[str, GeometryGauges]
@@ -50,18 +41,10 @@ Table = dict[str, GeometryGauges]
 
 @dataclass(frozen=True)
 class TrivialPredictor:
-    """The same answer whatever the image: what the training sequences are like on average.
+    """The same answer whatever the image: what the training sequences are like on average."""
 
-    Attributes
-    ----------
-    depth
-        By the way it is averaged: depth maps [V, h, w], m.
-    pose
-        [S, V, 9]: the mean pose of every step and view.
-    """
-
-    depth: dict[str, NDArray[np.float32]]
-    pose: NDArray[np.float32]
+    depth: dict[str, NDArray[np.float32]]  # by the way it is averaged: depth maps [V, h, w], m
+    pose: NDArray[np.float32]  # [S, V, 9]: the mean pose of every step and view
 
     @classmethod
     def fit(cls, train: SequenceSamples) -> TrivialPredictor:
