@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 CAMERA, IMAGE = "camera stamp", "image published"
 """The newest stamp of the images that a chunk was computed from, and when the last of them was published."""
 OBSERVATION, COMPLETE = "observation stamp", "observation complete"
@@ -63,3 +66,11 @@ def durations_s(names: Iterable[str], at_ns: Mapping[str, int]) -> dict[str, flo
         for stage in stages
         if at_ns.get(stage.since) and at_ns.get(stage.until)
     }
+
+
+def percentiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The median, the 95th percentile and the largest of some values; NaN of none."""
+    if not len(values):
+        return (np.nan, np.nan, np.nan)
+    p50, p95, most = np.percentile(values, [50, 95, 100])
+    return float(p50), float(p95), float(most)

@@ -17,7 +17,7 @@ from typing import Any
 from rclpy.qos import QoSProfile
 from rclpy.subscription import MessageInfo
 
-from swiftvla_ros.episodes.bags.bag import BagWriter, film_topic
+from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage, film_topic
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
 from swiftvla_ros.episodes.bags.topics import RecordedTopic, camera_type, recorded_topics
 from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
@@ -25,7 +25,6 @@ from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import (
     IMAGE,
     Conversion,
-    Message,
     Recording,
     film_conversion,
     jpeg_conversion,
@@ -187,7 +186,7 @@ class RecorderNode(ManagedNode[RecorderParts]):
         def store(data: bytes, info: MessageInfo) -> None:
             if not self.active:
                 return
-            message = Message(name, topic.msgtype, self.now_ns(), data)
+            message = RawMessage(name, topic.msgtype, self.now_ns(), data)
             missing = parts.sequence.missing(name, *sequence_of(info))
             parts.store(message, conversion, missing, latched=offered.latched)
 
@@ -204,7 +203,7 @@ class RecorderNode(ManagedNode[RecorderParts]):
             now_ns, published_ns = self.now_ns(), info["source_timestamp"]
             # The driver's own time of publishing, where it is on this clock, tells its share of the latency from ours.
             at_ns = published_ns if 0 <= now_ns - published_ns < _SAME_CLOCK_NS else now_ns
-            parts.recording.put(Message(conversion.topic, msgtype, at_ns, data), conversion)
+            parts.recording.put(RawMessage(conversion.topic, msgtype, at_ns, data), conversion)
 
         return film
 

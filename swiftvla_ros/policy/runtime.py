@@ -40,6 +40,11 @@ class RuntimeOptions:
     # geometry is read. A deployed policy runs without it.
     with_4d: bool = False
 
+    def __str__(self) -> str:
+        threads = f", {self.threads} threads" if self.threads and self.device != "cuda" else ""
+        guidance = "" if self.guidance == NO_GUIDANCE else f", guidance {self.guidance}"
+        return f"{self.device or 'device unknown'}, {self.precision or 'precision unknown'}{threads}{guidance}"
+
 
 @dataclass(frozen=True)
 class Capabilities:

@@ -14,13 +14,9 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.policy import Observation, Policy, load_policy
-from swiftvla_ros.replay.recorded import (
-    RecordedChunk,
-    RecordedObservation,
-    RecordedRun,
-    Runtime,
-    observations,
-)
+from swiftvla_ros.policy.runtime import RuntimeOptions
+from swiftvla_ros.replay.recorded import RecordedChunk, RecordedObservation, RecordedRun, observations
+from swiftvla_ros.replay.thresholds import RuntimeChoice
 
 Array = NDArray[np.float64]
 
@@ -47,24 +43,6 @@ class ChunkComparison:
         return np.asarray(np.abs(self.rows - recorded).max(axis=0))
 
 
-@dataclass(frozen=True)
-class Override:
-    """What shall be otherwise than recorded; empty or 0: as recorded."""
-
-    device: str = ""
-    precision: str = ""
-    threads: int = 0
-
-    def applied(self, runtime: Runtime) -> Runtime:
-        """The runtime to use for a chunk that was made with ``runtime``."""
-        return replace(
-            runtime,
-            device=self.device or runtime.device or "auto",
-            precision=self.precision or runtime.precision or "float32",
-            threads=self.threads or runtime.threads,
-        )
-
-
 class Policies:
     """Loads the checkpoint for each way of computing that a bag has chunks of; the newest one is kept.
 
@@ -78,31 +56,29 @@ class Policies:
         What shall be otherwise than recorded.
     """
 
-    def __init__(self, checkpoint: Path, contract: Contract, override: Override | None = None) -> None:
+    def __init__(self, checkpoint: Path, contract: Contract, override: RuntimeChoice | None = None) -> None:
         self._checkpoint = checkpoint
         self._contract = contract
-        self._override = override or Override()
-        self._loaded: tuple[Runtime, Policy] | None = None
+        self._override = override or RuntimeChoice()
+        self._loaded: tuple[RuntimeOptions, Policy] | None = None
 
-    def of(self, runtime: Runtime) -> Policy:
+    def of(self, runtime: RuntimeOptions) -> Policy:
         """The policy that computes as ``runtime`` says, but for the override; raises CheckpointError."""
-        wanted = self._override.applied(runtime)
+        override = self._override
+        wanted = replace(
+            runtime,
+            device=override.device or runtime.device or "auto",
+            precision=override.precision or runtime.precision or "float32",
+            threads=override.threads or runtime.threads,
+        )
         if self._loaded is None or self._loaded[0] != wanted:
-            policy = load_policy(
-                self._checkpoint,
-                contract=self._contract,
-                device=wanted.device,
-                threads=wanted.threads or None,
-                precision=wanted.precision,
-                guidance=wanted.guidance,
-            )
-            self._loaded = wanted, policy
+            self._loaded = wanted, load_policy(self._checkpoint, contract=self._contract, **vars(wanted))
         return self._loaded[1]
 
-    def used(self, runtime: Runtime) -> Runtime:
+    def used(self, runtime: RuntimeOptions) -> RuntimeOptions:
         """How chunks of ``runtime`` are computed here."""
         policy = self.of(runtime)
-        return Runtime(policy.device, policy.precision, policy.threads, policy.guidance)
+        return RuntimeOptions(policy.device, policy.precision, policy.threads, policy.guidance)
 
 
 def infer_again(policy: Policy, observation: RecordedObservation) -> Array:

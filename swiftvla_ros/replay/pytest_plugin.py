@@ -16,7 +16,6 @@ import pytest
 from swiftvla_ros.contract import ContractError, load_contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.policy.checkpoint import CheckpointError
-from swiftvla_ros.replay.chunks import Override
 from swiftvla_ros.replay.differences import find_checkpoint
 from swiftvla_ros.replay.report import exit_code, judge, replay
 from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, load_thresholds
@@ -72,11 +71,10 @@ def _judge(file: Path, wanted: Thresholds) -> tuple[int, list[tuple[str, str]]]:
     bag = Bag(file.parent / (wanted.bag or file.name.removesuffix(SUFFIX)))
     beside = file.parent / wanted.checkpoint
     checkpoint = beside if wanted.checkpoint and beside.is_dir() else Path(wanted.checkpoint)
-    choice = wanted.runtime
     report = replay(
         bag,
         checkpoint=checkpoint if wanted.checkpoint else find_checkpoint(bag),
         contract=load_contract(wanted.robot) if wanted.robot else None,
-        override=Override(choice.device, choice.precision, choice.threads),
+        override=wanted.runtime,
     )
     return exit_code(report, wanted), [(c.name, c.text) for c in judge(report, wanted) if not c.ok]

@@ -24,6 +24,7 @@ from swiftvla_ros.observation.message_fields import (
     stamp_ns,
 )
 from swiftvla_ros.observation.observation import NO_GUIDANCE
+from swiftvla_ros.policy.runtime import RuntimeOptions
 
 Array = NDArray[np.float64]
 
@@ -33,25 +34,13 @@ _PATIENCE_NS = 5 * _NS
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """How a policy computed: what decides its last bits. Empty or 0: the bag doesn't say."""
-
-    device: str = ""
-    precision: str = ""
-    threads: int = 0
-    guidance: str = NO_GUIDANCE
-
-    def __str__(self) -> str:
-        threads = f", {self.threads} threads" if self.threads and self.device != "cuda" else ""
-        guidance = "" if self.guidance == NO_GUIDANCE else f", guidance {self.guidance}"
-        return f"{self.device or 'device unknown'}, {self.precision or 'precision unknown'}{threads}{guidance}"
-
-
-@dataclass(frozen=True)
 class RecordedChunk(ChunkMessage):
-    """One chunk, in the contract's order of joints, and ``runtime``: how the policy that made it computed."""
+    """One chunk, in the contract's order of joints.
 
-    runtime: Runtime
+    ``runtime`` is how the policy that made it computed, what decides its last bits; empty or None: the bag doesn't say.
+    """
+
+    runtime: RuntimeOptions
 
 
 @dataclass(frozen=True)
@@ -119,12 +108,12 @@ def read_run(bag: Bag) -> RecordedRun:
 
 
 def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[RecordedChunk]:
-    reports = [(received, read_policy_state(message)) for received, message in bag.messages("policy_state")]
-    runtimes = [
-        (received, p.checkpoint_sha256, Runtime(p.device.split(":")[0], p.precision, p.threads, p.guidance))
-        for received, p in reports
-        if p.checkpoint_sha256
-    ]
+    runtimes = []
+    for received, message in bag.messages("policy_state"):
+        p = read_policy_state(message)
+        if p.checkpoint_sha256:
+            options = RuntimeOptions(p.device.split(":")[0], p.precision, p.threads or None, p.guidance)
+            runtimes.append((received, p.checkpoint_sha256, options))
     if not runtimes:
         notes.append("policy_state was not recorded: which precision, threads and guidance the policy had is unknown")
     chunks = []
@@ -139,7 +128,7 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
         # The state is latched and repeated, so the newest one before the chunk is the same policy process's.
         before = [runtime for at, runtime in of_its_own if at <= received]
         guidance = chunk.guidance or NO_GUIDANCE
-        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else Runtime(guidance=guidance)
+        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else RuntimeOptions("", "", None, guidance)
         chunks.append(RecordedChunk(**vars(chunk), runtime=runtime))
     return chunks
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.latency_stages import POLICY, durations_s
+from swiftvla_ros.contract.latency_stages import POLICY, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag
-from swiftvla_ros.replay.chunks import ChunkComparison, Override, Policies, compare_chunks, explain
+from swiftvla_ros.replay.chunks import ChunkComparison, Policies, compare_chunks, explain
 from swiftvla_ros.replay.commands import CommandComparison, replay_commands
 from swiftvla_ros.replay.differences import (
     Difference,
@@ -22,7 +22,7 @@ from swiftvla_ros.replay.differences import (
     contract_differences,
 )
 from swiftvla_ros.replay.recorded import RecordedObservation, RecordedRun, read_run
-from swiftvla_ros.replay.thresholds import Thresholds, bound_of
+from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, bound_of
 
 Array = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def replay(
     *,
     checkpoint: Path,
     contract: Contract | None = None,
-    override: Override | None = None,
+    override: RuntimeChoice | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> ReplayReport:
     """Replay a bag: infer every chunk again, run the executor again, compare.
@@ -289,14 +289,7 @@ def _latency(run: RecordedRun, chunks: list[ChunkComparison]) -> dict[str, tuple
     found = [durations_s(_RECORDED, c.stamps_ns(first_of.get(c.chunk_id, 0))) for c in run.chunks]
     stages = {name: [durations[name] for durations in found if name in durations] for name in _RECORDED}
     stages["inference now"] = [c.seconds for c in chunks if c.rows is not None]
-    return {name: _percentiles(1e3 * np.array(seconds, dtype=np.float64)) for name, seconds in stages.items()}
-
-
-def _percentiles(values: Array) -> tuple[float, float, float]:
-    if not len(values):
-        return (np.nan, np.nan, np.nan)
-    p50, p95, most = np.percentile(values, [50, 95, 100])
-    return float(p50), float(p95), float(most)
+    return {name: percentiles(1e3 * np.array(seconds, dtype=np.float64)) for name, seconds in stages.items()}
 
 
 def _worst(rows: list[Array], joints: int) -> Array:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import list_scenes
+from swiftvla_ros.episodes.datasets.store import list_files
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
@@ -137,7 +137,7 @@ def _run(
     facts: dict[str, Any],
 ) -> StageResult:
     if run.rendered is not None:
-        facts["scene shards"] = len(list_scenes(run.rendered))
+        facts["scene shards"] = len(list_files(run.rendered, "scenes"))
     facts["device"], facts["precision"] = run.used_device, run.options.precision
     facts["processes"] = max(run.used_processes, int(os.environ.get("WORLD_SIZE", "1")))
     facts["began"] = time.strftime("%Y-%m-%d", time.gmtime())
@@ -208,7 +208,7 @@ def _scenes(
 ) -> tuple[SceneSamples | None, SceneSamples | None]:
     if run.rendered is None:
         return None, None
-    train, held_out = hold_out(list_scenes(run.rendered))
+    train, held_out = hold_out(list_files(run.rendered, "scenes"))
     return SceneSamples(train, run.contract, config, tokenize), SceneSamples(held_out, run.contract, config, tokenize)
 
 

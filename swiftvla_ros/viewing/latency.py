@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from swiftvla_ros.contract.latency_stages import IMAGE, STAGES, durations_s
+from swiftvla_ros.contract.latency_stages import IMAGE, STAGES, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic
 from swiftvla_ros.observation.message_fields import read_chunk, read_executor_state, stamp_ns
 
@@ -57,7 +56,7 @@ def latency_stages(bag: Bag) -> list[Stage]:
     durations = {str(STAGES[name]): [d[name] for d in found if name in d] for name in _MEASURED}
     both = [d["image_transport"] + d["chunk_transport"] for d in found if "image_transport" in d]
     durations["ROS: image → observation, chunk → receiver"] = both
-    return [_stage(name, 1e3 * np.array(seconds)) for name, seconds in durations.items()]
+    return [Stage(name, len(s), *percentiles(1e3 * np.array(s))) for name, s in durations.items()]
 
 
 def rates(bag: Bag) -> dict[str, float]:
@@ -67,10 +66,3 @@ def rates(bag: Bag) -> dict[str, float]:
         if len(times) > 1 and times[-1] > times[0]:
             found[topic] = (len(times) - 1) / ((times[-1] - times[0]) * 1e-9)
     return found
-
-
-def _stage(name: str, durations_ms: NDArray[np.float64]) -> Stage:
-    if not len(durations_ms):
-        return Stage(name, 0, float("nan"), float("nan"), float("nan"))
-    p50, p95, most = np.percentile(durations_ms, [50, 95, 100])
-    return Stage(name, len(durations_ms), float(p50), float(p95), float(most))

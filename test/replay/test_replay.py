@@ -21,9 +21,10 @@ from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
 from swiftvla_ros.policy import image_preprocessing, load_policy
-from swiftvla_ros.replay.chunks import Override, Policies, compare_chunks, infer_again
+from swiftvla_ros.replay.chunks import Policies, compare_chunks, infer_again
 from swiftvla_ros.replay.recorded import observations, read_run
 from swiftvla_ros.replay.report import replay
+from swiftvla_ros.replay.thresholds import RuntimeChoice
 
 Rewrite = Callable[[RawMessage], bytes | None]
 
@@ -92,10 +93,10 @@ def test_the_same_build_gives_the_same_bits(computed_here: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("override", "bound"),
-    [(Override(threads=2), 1e-4), (Override(precision="bfloat16"), 0.02)],
+    [(RuntimeChoice(threads=2), 1e-4), (RuntimeChoice(precision="bfloat16"), 0.02)],
 )
 def test_another_runtime_stays_within_its_bound(
-    stored: Path, checkpoint: Path, override: Override, bound: float
+    stored: Path, checkpoint: Path, override: RuntimeChoice, bound: float
 ) -> None:
     """Protects the stated bounds (docs/replay.md): other threads round otherwise, bfloat16 has eight bits."""
     run = read_run(Bag(stored))

@@ -12,7 +12,7 @@ import pytest
 
 from swiftvla_ros.contract import ActionCoding, CameraPose, Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import EpisodeError, list_episodes, load_episode, save_episode
+from swiftvla_ros.episodes.datasets.store import EpisodeError, list_files, load_episode, save_episode
 from swiftvla_ros.model.config import swiftvla_nano
 from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
@@ -47,7 +47,7 @@ def test_chunks_are_the_commands_that_followed(recorded: Path, contract: Contrac
 
 def test_disturbances_are_not_imitated(recorded: Path, contract: Contract, tmp_path: Path) -> None:
     """Protects against learning bumps: frames of a disturbance are no samples, and rows after it don't count."""
-    episode = load_episode(list_episodes(recorded / "episodes")[0], contract)
+    episode = load_episode(list_files(recorded / "episodes", "episode")[0], contract)
     expert = np.ones(len(episode.expert), bool)
     expert[6:9] = False
     save_episode(tmp_path / "episode_0.safetensors", dataclasses.replace(episode, expert=expert), contract)
@@ -73,7 +73,7 @@ def test_the_goal_keypoint_is_on_the_block(recorded: Path, contract: Contract) -
 
 def test_keypoints_follow_a_front_camera_that_moved(recorded: Path, contract: Contract, tmp_path: Path) -> None:
     """Protects the labels of episodes whose front camera stood elsewhere: they are projected where it stood."""
-    episode = load_episode(list_episodes(recorded / "episodes")[0], contract)
+    episode = load_episode(list_files(recorded / "episodes", "episode")[0], contract)
     pose = contract.camera("front").pose
     assert pose is not None
     moved = CameraPose(**{**pose.model_dump(), "fovy_deg": pose.fovy_deg * 1.2})
@@ -168,7 +168,7 @@ def test_a_batch_that_cant_be_shared_is_refused(
 def test_no_episodes_says_how_to_record_some(tmp_path: Path) -> None:
     """Protects the first training: an empty folder points at `swiftvla collect`."""
     with pytest.raises(EpisodeError, match="swiftvla collect"):
-        list_episodes(tmp_path)
+        list_files(tmp_path, "episode")
 
 
 def test_no_grounded_backbone_says_how_to_make_one(recorded: Path, contract: Contract, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from swiftvla_ros.extras import need
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.bag import Bag
-    from swiftvla_ros.replay.chunks import Override
     from swiftvla_ros.replay.report import Check, ReplayReport
+    from swiftvla_ros.replay.thresholds import RuntimeChoice
 
 _SHOWN = 12
 
@@ -82,10 +82,9 @@ def command(
         return
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.bags.bag import Bag
-    from swiftvla_ros.replay.chunks import Override
     from swiftvla_ros.replay.differences import find_checkpoint
     from swiftvla_ros.replay.report import exit_code, judge
-    from swiftvla_ros.replay.thresholds import Thresholds, load_thresholds
+    from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, load_thresholds
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
 
     need("torch", *(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
@@ -101,7 +100,11 @@ def command(
             recording,
             checkpoint or (Path(wanted.checkpoint) if wanted.checkpoint else find_checkpoint(recording)),
             load_contract(robot or wanted.robot) if robot or wanted.robot else None,
-            Override(device or choice.device, precision or choice.precision, threads or choice.threads),
+            RuntimeChoice(
+                device=device or choice.device,
+                precision=precision or choice.precision,
+                threads=threads or choice.threads,
+            ),
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -123,7 +126,7 @@ def command(
     raise typer.Exit(code)
 
 
-def _with_progress(bag: Bag, checkpoint: Path, contract: Contract | None, override: Override) -> ReplayReport:
+def _with_progress(bag: Bag, checkpoint: Path, contract: Contract | None, override: RuntimeChoice) -> ReplayReport:
     from rich.console import Console
     from rich.progress import Progress
 

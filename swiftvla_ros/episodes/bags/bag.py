@@ -12,7 +12,7 @@ import heapq
 import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -30,24 +30,13 @@ from swiftvla_ros.episodes.bags.mcap_reader import McapFile
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
 from swiftvla_ros.episodes.bags.metadata import parse_metadata
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
-from swiftvla_ros.episodes.bags.topics import RecordedTopic, film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
 
-__all__ = [
-    "Bag",
-    "BagError",
-    "BagMessage",
-    "BagWriter",
-    "Commands",
-    "RawMessage",
-    "RecordedEpisode",
-    "RecordedTopic",
-    "film_topic",
-    "message_types",
-    "recorded_topics",
-]
+# Of other modules, what readers and writers of bags need.
+__all__ = ["BagError", "BagWriter", "RecordedEpisode", "film_topic", "message_types", "recorded_topics"]
 
 _JSON_KEYS = ("parameters", "recorder")
 
@@ -191,9 +180,7 @@ class Bag:
         for file in self._files:
             for number, channel in file.channels.items():
                 if (digest := digests.get(channel.topic, "")).startswith("RIHS01_"):
-                    file.channels[number] = Channel(
-                        channel.topic, channel.msgtype, channel.definition, channel.language, digest
-                    )
+                    file.channels[number] = replace(channel, digest=digest)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from swiftvla_ros.episodes.bags.mcap_records import (
     take_table,
     walk,
 )
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel
+from swiftvla_ros.episodes.bags.message_types import BagError
 
 # 30 hours of an arm with two cameras.
 MOST_MESSAGES = 32_000_000
@@ -65,6 +65,7 @@ class McapFile:
         self._salvage = salvage
         self._notes: list[str] = []
         self._tables = Tables()
+        self.channels = self._tables.channels
         self.metadata: dict[str, dict[str, str]] = {}
         self._chunks: list[Chunk] = []
         # Messages outside of chunks: time, offset, channel.
@@ -79,11 +80,6 @@ class McapFile:
             raise BagError(f"{path}: damaged: {error}; what is left of it is read with salvage") from None
         except OSError as error:
             raise BagError(f"{path}: can't be read: {error.strerror}") from error
-
-    @property
-    def channels(self) -> dict[int, Channel]:
-        """Topics by number."""
-        return self._tables.channels
 
     @property
     def damage(self) -> str:
@@ -267,13 +263,11 @@ class McapFile:
     def _list_chunk(self, file: RecordFile, number: int, chunk: Chunk) -> NDArray[np.void]:
         """List the messages that a chunk itself holds, and take its topics."""
         try:
-            data = file.data(number)
-            entries = walk(data, self._tables, cut=chunk.cut)
+            return walk(file.data(number), self._tables, cut=chunk.cut)
         except DamageError as error:
             if chunk.cut or self._lose(str(error)):
                 return np.empty(0, ENTRY)
             raise
-        return entries
 
     def _lose(self, note: str) -> bool:
         if self._salvage:

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import lz4.frame  # type: ignore[import-untyped]
 import numpy as np
@@ -78,9 +77,7 @@ class RecordFile:
         self._file = self._path.open("rb")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._cache.clear()
 

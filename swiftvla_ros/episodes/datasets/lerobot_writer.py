@@ -12,10 +12,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import av
@@ -135,18 +134,9 @@ def even_part(episode: Episode, step_s: float) -> tuple[Episode | None, str]:
     if last - first < 1:
         return None, note or "fewer than two steps to imitate"
     part = slice(first, last + 1)
-    return (
-        Episode(
-            episode.instruction,
-            {name: images[part] for name, images in episode.images.items()},
-            episode.state[part],
-            episode.action[part],
-            episode.expert[part],
-            episode.stamps_s[part],
-            episode.metadata,
-        ),
-        note,
-    )
+    images = {name: images[part] for name, images in episode.images.items()}
+    kept = {key: getattr(episode, key)[part] for key in ("state", "action", "expert", "stamps_s")}
+    return replace(episode, images=images, **kept), note
 
 
 class _Video:
@@ -213,9 +203,7 @@ class _Writer:
         self._root.mkdir(parents=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def add(self, name: str, episode: Episode) -> None:
@@ -235,7 +223,7 @@ class _Writer:
             "task_index": np.full(length, task),
         }
         self._data.write_table(_table(columns))
-        place = {"chunk_index": self._file // _CHUNK_FILES, "file_index": self._file % _CHUNK_FILES}
+        place = self._place()
         row: dict[str, Any] = {
             "episode_index": number,
             "tasks": [episode.instruction],
@@ -306,6 +294,9 @@ class _Writer:
             "features": features,
         }
 
+    def _place(self) -> dict[str, int]:
+        return {"chunk_index": self._file // _CHUNK_FILES, "file_index": self._file % _CHUNK_FILES}
+
     def _units(self, si: NDArray[np.float32]) -> NDArray[np.float32]:
         return ((si - self._offset) / self._scale).astype(np.float32)
 
@@ -318,7 +309,7 @@ class _Writer:
     def _next_file(self) -> None:
         self._close()
         self._file += 1
-        place = {"chunk_index": self._file // _CHUNK_FILES, "file_index": self._file % _CHUNK_FILES}
+        place = self._place()
         path = self._root / _DATA_PATH.format(**place)
         path.parent.mkdir(parents=True, exist_ok=True)
         empty = np.zeros((0, len(self._names)), np.float32)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.bag_episodes import find_bags, open_bags
-from swiftvla_ros.episodes.datasets.store import Episode, count_steps, list_episodes, load_episode
+from swiftvla_ros.episodes.datasets.store import Episode, count_steps, list_files, load_episode
 
 
 class EpisodeHandle(Protocol):
@@ -70,4 +70,4 @@ def open_episodes(folder: Path, contract: Contract) -> list[EpisodeHandle]:
         return list(open_lerobot(folder, contract))
     if not any(folder.glob("episode_*.safetensors")) and find_bags(folder):
         return list(open_bags(folder, contract)[0])
-    return [StoredEpisode(path, contract) for path in list_episodes(folder)]
+    return [StoredEpisode(path, contract) for path in list_files(folder, "episode")]

@@ -24,7 +24,14 @@ from swiftvla_ros.files import whole_file
 Images = dict[str, NDArray[np.uint8]]
 
 _IMAGES = "images."
+_EPISODE, _SCENES = ("state", "action", "expert", "stamps_s"), ("state", "target_uv", "target_color")
 _GEOMETRY = ("depth", "base_from_camera", "fov")
+_REMEDIES = {
+    "episode": "record some with `swiftvla collect {folder}`, or name a bag, a folder of bags, or a LeRobotDataset v3 "
+    "folder (one with meta/info.json)",
+    "scenes": "`swiftvla pretrain-grounding` renders them",
+    "sequences": "`swiftvla train-geometry` renders them",
+}
 
 
 class EpisodeError(UserError, ValueError):
@@ -72,28 +79,15 @@ class GeometrySequences:
 
 def save_episode(path: Path, episode: Episode, contract: Contract) -> None:
     """Write one episode; the file appears under its name only when it is whole."""
-    tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in episode.images.items()}
-    tensors |= {
-        "state": episode.state,
-        "action": episode.action,
-        "expert": episode.expert,
-        "stamps_s": episode.stamps_s,
-    }
-    _write(path, tensors, contract, {"instruction": episode.instruction, "metadata": episode.metadata})
+    header = {"instruction": episode.instruction, "metadata": episode.metadata}
+    _write(path, _tensors(episode, _EPISODE), contract, header)
 
 
 def load_episode(path: Path, contract: Contract) -> Episode:
     """Read one episode; raises :class:`EpisodeError`."""
-    tensors, header = _read(path, contract, ("state", "action", "expert", "stamps_s"))
-    return Episode(
-        instruction=str(header["instruction"]),
-        images=_pop_images(tensors),
-        state=tensors["state"],
-        action=tensors["action"],
-        expert=tensors["expert"].astype(bool),
-        stamps_s=tensors["stamps_s"],
-        metadata=dict(header["metadata"]),
-    )
+    tensors, header = _read(path, contract, _EPISODE)
+    own = {key: tensors[key] for key in _EPISODE}
+    return Episode(str(header["instruction"]), _images(tensors), **own, metadata=dict(header["metadata"]))
 
 
 def count_steps(path: Path) -> int:
@@ -105,42 +99,24 @@ def count_steps(path: Path) -> int:
         raise EpisodeError(f"{path}: can't be read ({error}); delete it and record it again") from error
 
 
-def list_episodes(folder: Path) -> list[Path]:
-    """The episode files of a folder, in order; raises :class:`EpisodeError` when there is none."""
-    found = sorted(folder.glob("episode_*.safetensors"))
+def list_files(folder: Path, kind: str) -> list[Path]:
+    """The ``episode``, ``scenes`` or ``sequences`` files of a folder, in order; EpisodeError when there is none."""
+    found = sorted(folder.glob(f"{kind}_*.safetensors"))
     if not found:
-        raise EpisodeError(
-            f"{folder}: holds no episode_*.safetensors; record some with `swiftvla collect {folder}`, or name "
-            "a bag, a folder of bags, or a LeRobotDataset v3 folder (one with meta/info.json)"
-        )
+        raise EpisodeError(f"{folder}: holds no {kind}_*.safetensors; {_REMEDIES[kind].format(folder=folder)}")
     return found
 
 
 def save_scenes(path: Path, scenes: GroundingScenes, contract: Contract) -> None:
     """Write one shard of grounding scenes."""
-    tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in scenes.images.items()}
-    tensors |= {"state": scenes.state, "target_uv": scenes.target_uv, "target_color": scenes.target_color}
-    _write(path, tensors, contract, {"instructions": scenes.instructions})
+    _write(path, _tensors(scenes, _SCENES), contract, {"instructions": scenes.instructions})
 
 
 def load_scenes(path: Path, contract: Contract) -> GroundingScenes:
     """Read one shard of grounding scenes; raises :class:`EpisodeError`."""
-    tensors, header = _read(path, contract, ("state", "target_uv", "target_color"))
-    return GroundingScenes(
-        images=_pop_images(tensors),
-        state=tensors["state"],
-        instructions=header["instructions"],
-        target_uv=tensors["target_uv"],
-        target_color=tensors["target_color"],
-    )
-
-
-def list_scenes(folder: Path) -> list[Path]:
-    """The shards of a folder, in order; raises :class:`EpisodeError` when there is none."""
-    found = sorted(folder.glob("scenes_*.safetensors"))
-    if not found:
-        raise EpisodeError(f"{folder}: holds no scenes_*.safetensors; `swiftvla pretrain-grounding` renders them")
-    return found
+    tensors, header = _read(path, contract, _SCENES)
+    own = {key: tensors[key] for key in _SCENES}
+    return GroundingScenes(_images(tensors), instructions=header["instructions"], **own)
 
 
 def save_sequences(path: Path, sequences: GeometrySequences, contract: Contract) -> None:
@@ -160,15 +136,12 @@ def load_sequences(path: Path, contract: Contract) -> GeometrySequences:
     return GeometrySequences(views, images, *(tensors[key] for key in _GEOMETRY))
 
 
-def list_sequences(folder: Path) -> list[Path]:
-    """The shards of a folder, in order; raises :class:`EpisodeError` when there is none."""
-    found = sorted(folder.glob("sequences_*.safetensors"))
-    if not found:
-        raise EpisodeError(f"{folder}: holds no sequences_*.safetensors; `swiftvla train-geometry` renders them")
-    return found
+def _tensors(recorded: Episode | GroundingScenes, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    tensors: dict[str, NDArray[Any]] = {_IMAGES + name: images for name, images in recorded.images.items()}
+    return tensors | {key: getattr(recorded, key) for key in keys}
 
 
-def _pop_images(tensors: dict[str, NDArray[Any]]) -> Images:
+def _images(tensors: dict[str, NDArray[Any]]) -> Images:
     return {key.removeprefix(_IMAGES): tensors[key] for key in tensors if key.startswith(_IMAGES)}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from swiftvla_ros.contract.executor_codes import Mode, Reason
-from swiftvla_ros.episodes.recording.recording import Message
+from swiftvla_ros.episodes.bags.bag import RawMessage
 
 _FAULTS = {
     Reason.CLOCK_JUMP: "the clock jumped",
@@ -48,13 +48,13 @@ class Ring:
         self._ns = round(seconds * 1e9)
         self._most = most_bytes
         self.latched = set(latched)
-        self._messages: deque[Message] = deque()
-        self._held: dict[str, Message] = {}
+        self._messages: deque[RawMessage] = deque()
+        self._held: dict[str, RawMessage] = {}
         self.bytes = 0
         # Let go because of their bytes, before their time.
         self.squeezed = 0
 
-    def add(self, message: Message) -> None:
+    def add(self, message: RawMessage) -> None:
         """Add a message, and let go what is too old or too much."""
         messages = self._messages
         # A clock that jumped back (a bag looped) leaves messages from the future, which would never grow old.
@@ -70,7 +70,7 @@ class Ring:
             if gone.topic in self.latched:
                 self._held[gone.topic] = gone
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[RawMessage]:
         """Return what is kept, in the order of reception; first what was latched before."""
         return [*sorted(self._held.values(), key=lambda m: m.received_ns), *self._messages]
 

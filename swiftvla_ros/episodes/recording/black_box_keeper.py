@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, RawMessage
 from swiftvla_ros.episodes.recording.black_box import ExecutorWatch, Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_summary import summary_of
-from swiftvla_ros.episodes.recording.recording import Message, known_message
+from swiftvla_ros.episodes.recording.recording import known_message
 
 _STATE_TYPE = "swiftvla_ros/msg/ExecutorState"
 # Longest wait for a box that is being written when the process ends.
@@ -64,7 +64,7 @@ class BlackBoxKeeper:
         self.problem = ""
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, message: Message, *, latched: bool) -> None:
+    def add(self, message: RawMessage, *, latched: bool) -> None:
         """Take a message, and look whether it tells of a fault, a stop or somebody who takes over."""
         if latched:
             self._ring.latched.add(message.topic)
@@ -129,7 +129,7 @@ class BlackBoxKeeper:
         return folder
 
     def _write(
-        self, folder: Path, messages: list[Message], triggers: list[Trigger], provenance: dict[str, str]
+        self, folder: Path, messages: list[RawMessage], triggers: list[Trigger], provenance: dict[str, str]
     ) -> None:
         """Write one box; in a thread of its own."""
         reasons = json.dumps([{"kind": t.kind, "text": t.text} for t in triggers])

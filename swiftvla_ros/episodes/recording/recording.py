@@ -13,12 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 
+from swiftvla_ros.episodes.bags.bag import RawMessage
 from swiftvla_ros.episodes.bags.message_types import Channel, Decoder, known_types
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
 from swiftvla_ros.episodes.bags.writer import BagWriter
@@ -34,16 +36,6 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 IMAGE = "sensor_msgs/msg/Image"
 _FILM_WIDTH = 320
 _FILM_QUALITY = 88
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message to record: full topic name, type, time of reception (ns), CDR bytes."""
-
-    topic: str
-    msgtype: str
-    received_ns: int
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,7 @@ class Recording:
         self._writer = writer
         self._queue_bytes = queue_bytes
         self._on_stop = on_stop
-        self._queue: deque[tuple[Message, Conversion | None]] = deque()
+        self._queue: deque[tuple[RawMessage, Conversion | None]] = deque()
         self._told: dict[str, str] = {}
         self._topics: list[tuple[str, str, OfferedQos | None]] = []
         self._queued = 0
@@ -161,7 +153,7 @@ class Recording:
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
-    def put(self, message: Message, conversion: Conversion | None = None, missing: int = 0) -> bool:
+    def put(self, message: RawMessage, conversion: Conversion | None = None, missing: int = 0) -> bool:
         """Queue a message; ``missing`` of its topic were lost on the way before it came.
 
         Returns
@@ -199,9 +191,7 @@ class Recording:
     def counts(self) -> RecordingCounts:
         """Return the counts so far; a copy."""
         with self._wake:
-            topics = {topic: TopicCounts(**asdict(counts)) for topic, counts in self._counts.topics.items()}
-            kept = self._counts
-            return RecordingCounts(topics, kept.stopped, kept.unconverted, kept.most_queued_bytes)
+            return deepcopy(self._counts)
 
     def close(self) -> RecordingCounts:
         """Write what waits, finish the bag and return the final counts; may be called twice."""
@@ -243,7 +233,7 @@ class Recording:
                 self._writer.flush()
                 return not last
 
-    def _write(self, batch: deque[tuple[Message, Conversion | None]]) -> None:
+    def _write(self, batch: deque[tuple[RawMessage, Conversion | None]]) -> None:
         while batch:
             message, conversion = batch.popleft()
             stored = self._stored(message, conversion)
@@ -259,16 +249,16 @@ class Recording:
             with self._wake:
                 self._queued -= len(message.data)
 
-    def _stored(self, message: Message, conversion: Conversion | None) -> Message:
+    def _stored(self, message: RawMessage, conversion: Conversion | None) -> RawMessage:
         """Return what is written of a message."""
         try:
             if conversion is not None:
                 data = conversion.make(message.data)
-                return Message(conversion.topic, conversion.msgtype, message.received_ns, data)
+                return RawMessage(conversion.topic, conversion.msgtype, message.received_ns, data)
             if message.msgtype.startswith("swiftvla_ros/"):
                 # Messages of ours have several lists of doubles, behind which strict readers refuse Fast CDR's slack.
                 decoder = self._decoders.setdefault(message.msgtype, Decoder(Channel(message.topic, message.msgtype)))
-                return replace(message, data=decoder.decode(message.data)[1])
+                return message._replace(data=decoder.decode(message.data)[1])
         except ValueError:
             # As it came: what can't be converted is what needs to be looked at.
             self._counts.unconverted += 1

@@ -78,9 +78,7 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
         Episodes, folder, camera or checkpoint can't be used, or the disk is too small.
     """
     contract = load_contract(run.contract)
-    views = view_order(contract, run.front)
-    stream = _stream(run.geometry, run.device, run.precision)
-    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
+    _, config = _load(run, contract)
     handles = open_episodes(run.episodes, contract)[part[0] - 1 :: part[1]]
     finished = prepare(run.out, config)
     pending = [(handle.steps(), handle.name) for handle in handles if handle.name not in finished]
@@ -96,19 +94,14 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
 def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
     handles, contract = _episodes(run.episodes, run.contract)
-    views = view_order(contract, run.front)
-    stream = _stream(run.geometry, run.device, run.precision)
-    config = TargetsConfig(_sha256(run.geometry), run.cache_steps, views, stream.tokens, stream.dim, run.precision)
+    stream, config = _load(run, contract)
     episodes = {name: handles[name].load() for name in names}
     for name, episode in episodes.items():
         if (np.diff(episode.stamps_s) <= 0).any():
             raise TargetsError(f"{run.episodes}: episode '{name}' has stamps that don't grow; record it again")
-    features = stream_episodes(stream, list(episodes.values()), views, contract, run.cache_steps)
-    write_shard(
-        run.out,
-        config,
-        [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)],
-    )
+    features = stream_episodes(stream, list(episodes.values()), config.views, contract, run.cache_steps)
+    targets = [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)]
+    write_shard(run.out, config, targets)
     return sum(len(episode.stamps_s) for episode in episodes.values())
 
 
@@ -155,6 +148,13 @@ def _episodes(folder: Path, contract_path: Path) -> tuple[dict[str, EpisodeHandl
     """A process lists the folder once."""
     contract = load_contract(contract_path)
     return {handle.name: handle for handle in open_episodes(folder, contract)}, contract
+
+
+def _load(run: TeacherRun, contract: Contract) -> tuple[FeatureStream, TargetsConfig]:
+    """The transformer, and what decides the numbers that it gives."""
+    stream = _stream(run.geometry, run.device, run.precision)
+    views, sha256 = view_order(contract, run.front), _sha256(run.geometry)
+    return stream, TargetsConfig(sha256, run.cache_steps, views, stream.tokens, stream.dim, run.precision)
 
 
 @lru_cache(maxsize=1)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swiftvla_ros.episodes.bags.bag import RawMessage
 from swiftvla_ros.episodes.bags.topics import RecordedTopic
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
-from swiftvla_ros.episodes.recording.recording import Conversion, Message, Recording, SequenceWatch
+from swiftvla_ros.episodes.recording.recording import Conversion, Recording, SequenceWatch
 from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level
 
@@ -30,7 +31,7 @@ class RecorderParts:
     recording: Recording | None = None
     box: BlackBoxKeeper | None = None
 
-    def store(self, message: Message, conversion: Conversion | None, missing: int, *, latched: bool) -> None:
+    def store(self, message: RawMessage, conversion: Conversion | None, missing: int, *, latched: bool) -> None:
         """Put a message into the bag and the box; ``missing`` of its topic did not come before it."""
         if self.recording is not None:
             self.recording.put(message, conversion, missing)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swiftvla_ros.episodes.datasets.store import list_sequences
+from swiftvla_ros.episodes.datasets.store import list_files
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryTransformer, load_geometry, save_geometry
 from swiftvla_ros.training.distributed import join_processes, run_processes
 from swiftvla_ros.training.geometry.gauges import (
@@ -189,7 +189,7 @@ def measure_checkpoint(
 def load_samples(run: GeometryRun) -> tuple[SequenceSamples, SequenceSamples]:
     """Training and held-out sequences: the last shards are held out. Every sequence is a scene of its own."""
     assert run.rendered is not None
-    train, held_out = hold_out(list_sequences(run.rendered))
+    train, held_out = hold_out(list_files(run.rendered, "sequences"))
     return SequenceSamples(train, run.contract), SequenceSamples(held_out, run.contract)
 
 

@@ -11,17 +11,16 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import Mode, Reason
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage
 from swiftvla_ros.episodes.recording.black_box import ExecutorWatch, Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_summary import summary_of
-from swiftvla_ros.episodes.recording.recording import Message
 
 S = 10**9
 
 
-def message(topic: str, seconds: float, size: int = 10) -> Message:
+def message(topic: str, seconds: float, size: int = 10) -> RawMessage:
     """Make a message of some bytes."""
-    return Message(topic, "std_msgs/msg/Float64", round(seconds * S), bytes(size))
+    return RawMessage(topic, "std_msgs/msg/Float64", round(seconds * S), bytes(size))
 
 
 def test_the_ring_keeps_its_bounds() -> None:

@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage
 from swiftvla_ros.episodes.bags.message_types import known_types
 from swiftvla_ros.episodes.recording.recording import (
     IMAGE,
-    Message,
     Recording,
     SequenceWatch,
     jpeg_conversion,
@@ -32,13 +31,13 @@ STATE = "swiftvla_ros/msg/ExecutorState"
 
 
 @pytest.fixture
-def state(messages: Any) -> Callable[[int], Message]:
+def state(messages: Any) -> Callable[[int], RawMessage]:
     """Make serialized executor states."""
 
-    def make(i: int) -> Message:
+    def make(i: int) -> RawMessage:
         ns = 10**9 + i * 10**7
         data = bytes(known_types().serialize_cdr(messages.executor_state(ns, np.full(6, float(i))), STATE))
-        return Message("/executor_state", STATE, ns, data)
+        return RawMessage("/executor_state", STATE, ns, data)
 
     return make
 
@@ -134,9 +133,9 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage
 from swiftvla_ros.observation.message_fields import header_stamp_ns
-from swiftvla_ros.episodes.recording.recording import Message, Recording
+from swiftvla_ros.episodes.recording.recording import Recording
 
 bag = BagWriter(Path(sys.argv[1]), load_contract("so101_sim"))
 bag.__enter__()
@@ -144,7 +143,7 @@ recording = Recording(bag, queue_bytes=1 << 28, on_stop=print)
 recording.tell({"checkpoint_sha256": "abc"})
 count = 0
 while True:
-    recording.put(Message("/speed_scale", "std_msgs/msg/Float64", count, b"\\0\\1\\0\\0" + bytes(8)))
+    recording.put(RawMessage("/speed_scale", "std_msgs/msg/Float64", count, b"\\0\\1\\0\\0" + bytes(8)))
     count += 1
     time.sleep(0.001)
     if count % 100 == 0:
@@ -180,8 +179,8 @@ def test_images_become_jpegs_on_the_topic_of_image_transport(contract: Contract,
     assert header_stamp_ns(data) == 7
     recording = Recording(open_bag(tmp_path / "bag", contract), queue_bytes=1 << 20, on_stop=pytest.fail)
     conversion = jpeg_conversion("/observation/front", 95)
-    recording.put(Message("/observation/front", IMAGE, 10, data), conversion)
-    recording.put(Message("/observation/front", IMAGE, 11, b"no image"), conversion)
+    recording.put(RawMessage("/observation/front", IMAGE, 10, data), conversion)
+    recording.put(RawMessage("/observation/front", IMAGE, 11, b"no image"), conversion)
     assert recording.close().unconverted == 1
     bag = Bag(tmp_path / "bag")
     assert bag.counts == {"/observation/front/compressed": 1, "/observation/front": 1}

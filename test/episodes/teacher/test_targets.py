@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, list_episodes, load_episode, save_episode
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, list_files, load_episode, save_episode
 from swiftvla_ros.episodes.teacher import targets as teacher_targets
 from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, even_runs, plan, stream_episodes
 from swiftvla_ros.episodes.teacher.stream import GeometryStream, ViewError, view_order
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on(
     assert write_index(run.out) == len(LENGTHS)
     assert plan(run).groups == []
     again = TeacherTargets.open(run.out)
-    for path, length in zip(list_episodes(episodes), LENGTHS, strict=True):
+    for path, length in zip(list_files(episodes, "episode"), LENGTHS, strict=True):
         stamps = load_episode(path, contract).stamps_s
         assert len(stamps) == length
         np.testing.assert_allclose(again.read(path.name, stamps, 2), computed.read(path.name, stamps, 2), atol=1e-3)

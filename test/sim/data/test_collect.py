@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.episodes.datasets.store import list_episodes, load_episode, load_scenes
+from swiftvla_ros.episodes.datasets.store import list_files, load_episode, load_scenes
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.data.collect import Recorder, collect
 from swiftvla_ros.sim.data.grounding_scenes import render_scenes
@@ -41,7 +41,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    before = {path: path.stat().st_mtime_ns for path in list_episodes(tmp_path)}
+    before = {path: path.stat().st_mtime_ns for path in list_files(tmp_path, "episode")}
     assert len(before) < len(STANDARD_TASKS)
 
     report = collect(tmp_path, 6, workers=1, seed=4, contract=contract, progress=False)
@@ -49,7 +49,7 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
     assert report.episodes == 6
     assert report.recorded == 6 - len(before)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
-    episodes = [load_episode(path, contract) for path in list_episodes(tmp_path)]
+    episodes = [load_episode(path, contract) for path in list_files(tmp_path, "episode")]
     assert {(e.metadata["verb"], e.metadata["color"]) for e in episodes} == {(t.verb, t.color) for t in STANDARD_TASKS}
     layouts = np.array([episode.metadata["block_positions"] for episode in episodes])
     assert np.ptp(layouts, axis=0).max() < 0.001, "one layout is shown for every task"

@@ -10,7 +10,7 @@ import pytest
 from ruckig import RuckigError
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.store import GeometrySequences, list_sequences, load_sequences
+from swiftvla_ros.episodes.datasets.store import GeometrySequences, list_files, load_sequences
 from swiftvla_ros.sim.data.geometry_sequences import STEPS, render_sequences
 from swiftvla_ros.sim.inverse_kinematics import OutOfReachError
 from swiftvla_ros.training.geometry.samples import SequenceSamples, quaternions, rays
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path
 @pytest.fixture(scope="module")
 def sequences(folder: Path, contract: Contract) -> GeometrySequences:
     """Return these sequences."""
-    return load_sequences(list_sequences(folder)[0], contract)
+    return load_sequences(list_files(folder, "sequences")[0], contract)
 
 
 def test_shapes_and_view_order(sequences: GeometrySequences) -> None:
@@ -81,12 +81,12 @@ def test_same_seed_gives_the_same_and_kept_shards_are_not_rendered_again(
 ) -> None:
     """Protect reproducibility, and that a killed rendering goes on."""
     render_sequences(tmp_path, 1, workers=1, seed=11, contract=contract, progress=False)
-    again = load_sequences(list_sequences(tmp_path)[0], contract)
+    again = load_sequences(list_files(tmp_path, "sequences")[0], contract)
     np.testing.assert_array_equal(again.images[0], sequences.images[0])
     np.testing.assert_array_equal(again.depth[0], sequences.depth[0])
-    before = list_sequences(folder)[0].stat().st_mtime_ns
+    before = list_files(folder, "sequences")[0].stat().st_mtime_ns
     render_sequences(folder, COUNT, workers=1, seed=12, contract=contract, progress=False)
-    assert list_sequences(folder)[0].stat().st_mtime_ns == before
+    assert list_files(folder, "sequences")[0].stat().st_mtime_ns == before
 
 
 def test_a_block_out_of_reach_ends_no_rendering(
@@ -100,7 +100,7 @@ def test_a_block_out_of_reach_ends_no_rendering(
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences.Expert.tick", fail)
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences._EXPERT", 1.0)
     render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
-    assert list_sequences(tmp_path)
+    assert list_files(tmp_path, "sequences")
 
 
 def test_a_scene_without_a_trajectory_is_replaced(
@@ -119,12 +119,12 @@ def test_a_scene_without_a_trajectory_is_replaced(
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences._film", film)
     render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
     assert len(set(seeds)) == 2
-    assert list_sequences(tmp_path)
+    assert list_files(tmp_path, "sequences")
 
 
 def test_samples_say_the_same_as_the_files(folder: Path, contract: Contract, sequences: GeometrySequences) -> None:
     """Protect the training targets: points through the pose are the depth again, from any step on."""
-    samples = SequenceSamples(list_sequences(folder), contract)
+    samples = SequenceSamples(list_files(folder, "sequences"), contract)
     sample = samples.take(np.array([1, 2]), np.array([0, 3]), 4)
     np.testing.assert_array_equal(sample.depth[1].numpy(), sequences.depth[2, 3:7].astype(np.float32))
     identity = sample.pose[:, 0, 0, :7].numpy()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.store import list_sequences
+from swiftvla_ros.episodes.datasets.store import list_files
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryOutput, GeometryTransformer, load_geometry
 from swiftvla_ros.geometry.config import CameraHeadConfig, EncoderConfig, geometry_nano
 from swiftvla_ros.sim.data.geometry_sequences import render_sequences
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path
 @pytest.fixture(scope="module")
 def samples(folder: Path, contract: Contract) -> SequenceSamples:
     """Return them as samples."""
-    return SequenceSamples(list_sequences(folder), contract)
+    return SequenceSamples(list_files(folder, "sequences"), contract)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_run_resumes_and_its_checkpoint_loads(
 ) -> None:
     """Protect long runs: killed at step 2 and started again, it ends where an undisturbed run ends."""
     monkeypatch.setattr(
-        geometry_trainer, "load_samples", lambda _: 2 * (SequenceSamples(list_sequences(folder), contract),)
+        geometry_trainer, "load_samples", lambda _: 2 * (SequenceSamples(list_files(folder, "sequences"), contract),)
     )
     options = TrainOptions(steps=4, batch=2, warmup_steps=1, validate_every=2, precision="no")
 
