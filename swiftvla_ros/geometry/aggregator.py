@@ -47,14 +47,9 @@ class Aggregator(nn.Module):
         self.register_buffer("_std", torch.tensor(_IMAGENET_STD, device="cpu")[:, None, None], persistent=False)
 
     def embed(self, images: Float[Tensor, "b f 3 h w"], first: bool) -> Float[Tensor, "b f p dim"]:
-        """Tokens of every frame by itself: camera, registers, patches.
+        """Tokens of every frame (RGB in [0, 1]) by itself: camera, registers, patches.
 
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-        first
-            Whether frame 0 is the first frame of the sequence.
+        ``first``: whether frame 0 is the first frame of the sequence.
         """
         b, f = images.shape[:2]
         normal = ((images - self._mean) / self._std).flatten(0, 1).to(self.camera_token.dtype)

@@ -94,10 +94,7 @@ class GeometryTransformer(nn.Module):
     def start(self, batch: int, window: Window, anchor: bool = False) -> StreamCache:
         """The empty cache of a stream of ``batch`` samples that remember the last ``window`` steps.
 
-        Raises
-        ------
-        ValueError
-            No window, a window below 1, or a network that is not causal.
+        Raises ValueError without a window, for one below 1, or a network that is not causal.
         """
         if not self.config.causal:
             raise ValueError("this network sees all frames at once (causal is false in its configuration): no stream")
@@ -180,10 +177,7 @@ def pool_tokens(
 ) -> Float[Tensor, "... tokens dim"]:
     """Mean patch tokens over a square of ``tokens`` cells: what the policy reads of a frame.
 
-    Raises
-    ------
-    ValueError
-        ``tokens`` is no square, or ``grid`` is not the features'.
+    Raises ValueError where ``tokens`` is no square, or ``grid`` is not the features'.
     """
     side = round(tokens**0.5)
     if side**2 != tokens:

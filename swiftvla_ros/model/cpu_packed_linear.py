@@ -22,14 +22,8 @@ _MLP_ROWS = 256
 class PackedLinear(nn.Module):
     """A linear layer with oneDNN's kernel, followed by ``activation`` where one is named ("gelu_tanh" or "silu").
 
-    Parameters
-    ----------
-    linear
-        The layer whose weight is packed.
-    rows
-        Rows that it is called with most: oneDNN chooses the layout for them; others work, too.
-    activation
-        Computed in the same kernel.
+    oneDNN chooses the layout of the packed weight for the number of ``rows`` that it is called with most; others work,
+    too.
     """
 
     _POST_OPERATIONS = {"": ("none", ""), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}  # noqa: RUF012

@@ -156,10 +156,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
 def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
     """Refuse a checkpoint for other joints, cameras, image sizes, actions or another step than the contract's.
 
-    Raises
-    ------
-    CheckpointError
-        Names what differs.
+    Raises CheckpointError, which names what differs.
     """
     where = f"checkpoint '{checkpoint.folder}'"
     if set(checkpoint.joint_names) != set(contract.joint_names):

@@ -62,10 +62,7 @@ class Fingerprint:
 def fingerprint(checkpoint: Checkpoint | Path | str) -> Fingerprint:
     """Read a checkpoint folder once from end to end.
 
-    Raises
-    ------
-    CheckpointError
-        It is no checkpoint, or its weights are corrupt.
+    Raises CheckpointError where it is no checkpoint, or its weights are corrupt.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)

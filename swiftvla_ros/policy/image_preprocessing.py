@@ -16,16 +16,9 @@ EXACT, PAD_TOP_LEFT = "exact", "pad top and left"
 
 
 def prepare_images(images: Sequence[NDArray[np.uint8]], fit: str, side: int) -> Array:
-    """Camera images, RGB uint8 [h, w, 3] each → float32 [cams, 3, side, side] in [-1, 1].
+    """Camera images, RGB uint8 [h, w, 3] each, in the network's order → float32 [cams, 3, side, side] in [-1, 1].
 
-    Parameters
-    ----------
-    images
-        In the order in which the network reads them.
-    fit
-        :data:`EXACT` or :data:`PAD_TOP_LEFT`.
-    side
-        Width and height that the network reads, px.
+    ``fit`` is :data:`EXACT` or :data:`PAD_TOP_LEFT`; ``side`` is the width and height that the network reads, px.
     """
     if fit == PAD_TOP_LEFT:
         return np.stack([pad_top_left(image, side) for image in images])

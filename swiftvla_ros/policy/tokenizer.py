@@ -37,17 +37,10 @@ class InstructionTokenizer:
 
 
 def trim_tokenizer(full: str, size: int) -> str:
-    """Cut a byte-level BPE ``tokenizer.json`` to its first ``size`` ids; any text still encodes.
+    """Cut the text of a byte-level BPE ``tokenizer.json`` to its first ``size`` ids; any text still encodes.
 
-    SmolLM2 numbers its tokens as special tokens, the 256 bytes, then merges in the order in which they were learned:
-    so a prefix of the ids is itself a byte-level BPE vocabulary, and frequent words keep their ids.
-
-    Parameters
-    ----------
-    full
-        The text of a whole ``tokenizer.json``.
-    size
-        Number of ids to keep.
+    SmolLM2 numbers its tokens as special tokens, the 256 bytes, then merges in the order in which they were learned: so
+    a prefix of the ids is itself a byte-level BPE vocabulary, and frequent words keep their ids.
     """
     data = json.loads(full)
     vocab = {token: i for token, i in data["model"]["vocab"].items() if i < size}

@@ -46,14 +46,7 @@ class ChunkComparison:
 class Policies:
     """Loads the checkpoint for each way of computing that a bag has chunks of; the newest one is kept.
 
-    Parameters
-    ----------
-    checkpoint
-        Its folder.
-    contract
-        The robot's.
-    override
-        What shall be otherwise than recorded.
+    ``override`` is what shall be otherwise than recorded.
     """
 
     def __init__(self, checkpoint: Path, contract: Contract, override: RuntimeChoice | None = None) -> None:
@@ -84,10 +77,7 @@ class Policies:
 def infer_again(policy: Policy, observation: RecordedObservation) -> Array:
     """Compute a chunk [H, J] from a complete observation, with the noise and the rows ahead of the recorded one.
 
-    Raises
-    ------
-    ValueError
-        The policy refuses the observation, the instruction or the rows.
+    Raises ValueError where the policy refuses the observation, the instruction or the rows.
     """
     chunk = observation.chunk
     assert observation.state is not None
@@ -105,10 +95,7 @@ def infer_again(policy: Policy, observation: RecordedObservation) -> Array:
 def compare_chunks(run: RecordedRun, policies: Policies) -> Iterator[tuple[ChunkComparison, RecordedObservation]]:
     """Compute every chunk of a run again; each comes with its observation, which is dropped by the next.
 
-    Raises
-    ------
-    CheckpointError
-        The checkpoint can't be loaded as it was for the recording.
+    Raises CheckpointError where the checkpoint can't be loaded as it was for the recording.
     """
     for observation in observations(run):
         chunk = observation.chunk

@@ -71,13 +71,6 @@ class CommandReplay:
     ``executor_state`` says at which time each tick was, which chunk had been taken over when, and which joint state was
     the newest: between two ticks the same is given to the executor again. What an operator did is told by how the mode
     changed.
-
-    Parameters
-    ----------
-    run
-        The recording.
-    contract
-        The robot's.
     """
 
     def __init__(self, run: RecordedRun, contract: Contract) -> None:

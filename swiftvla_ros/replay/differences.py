@@ -48,10 +48,7 @@ class Difference:
 def find_checkpoint(bag: Bag) -> Path:
     """The checkpoint's folder as the recording names it, or the shipped one of the same name.
 
-    Raises
-    ------
-    CheckpointError
-        It names none, or the folder isn't there any more.
+    Raises CheckpointError where it names none, or the folder isn't there any more.
     """
     recorded = str(bag.provenance.get("checkpoint", ""))
     if not recorded:
@@ -68,10 +65,7 @@ def find_checkpoint(bag: Bag) -> Path:
 def checkpoint_differences(run: RecordedRun, folder: Path) -> list[Difference]:
     """Compare a checkpoint with the one that the chunks name, and say which tensor, statistic or key is otherwise.
 
-    Raises
-    ------
-    CheckpointError
-        The folder is no checkpoint.
+    Raises CheckpointError where the folder is no checkpoint.
     """
     now = open_checkpoint(folder)
     others = sorted({chunk.checkpoint_sha256 for chunk in run.chunks} - {now.sha256})

@@ -24,23 +24,7 @@ def write_excerpt(bag: Bag, folder: Path) -> dict[str, int]:
     """Write a new bag with all chunks, ticks and joint states, and of the images only those that a chunk was read from.
 
     Images stay uncompressed pixels, as a JPEG would change the chunks; the file itself is compressed without loss.
-
-    Parameters
-    ----------
-    bag
-        The recording.
-    folder
-        The new bag; must not exist.
-
-    Returns
-    -------
-    dict[str, int]
-        Messages by topic.
-
-    Raises
-    ------
-    BagError
-        There are no chunks, or the folder exists.
+    Returns the messages by topic; raises BagError where there are no chunks, or the folder exists.
     """
     run = read_run(bag)
     cameras = sorted({camera for chunk in run.chunks for camera in chunk.image_stamps})

@@ -30,15 +30,8 @@ class Played:
 def played_topics(bag: Bag, contract: Contract, sensors: str) -> dict[str, str]:
     """Choose what to play: full name of the stored topic → type as which it is published.
 
-    Parameters
-    ----------
-    bag
-        The recording.
-    contract
-        The robot's.
-    sensors
-        "raw": what the drivers sent, for camera and joint state nodes; "conditioned": ``observation/*``, for a policy
-        and an executor; "auto": raw where the bag has it of every camera.
+    ``sensors`` is "raw": what the drivers sent, for camera and joint state nodes; "conditioned": ``observation/*``, for
+    a policy and an executor; or "auto": raw where the bag has it of every camera.
 
     Raises
     ------

@@ -18,17 +18,8 @@ from swiftvla_ros.replay.recorded import RecordedChunk, read_run
 class RecordedPolicy(Policy):
     """Each inference gives the next chunk that was recorded under the instruction; after the last comes the first.
 
-    Parameters
-    ----------
-    bag
-        Path of the bag.
-    contract
-        The robot's; columns are matched to its joints by name.
-
-    Raises
-    ------
-    BagError
-        The bag has no chunks, or they are of other joints or cameras than the contract's.
+    Columns are matched to the contract's joints by name. Raises BagError where the bag has no chunks, or they are of
+    other joints or cameras than the contract's.
     """
 
     device = "recorded"

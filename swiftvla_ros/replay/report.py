@@ -103,18 +103,8 @@ def replay(
 ) -> ReplayReport:
     """Replay a bag: infer every chunk again, run the executor again, compare.
 
-    Parameters
-    ----------
-    bag
-        The recording.
-    checkpoint
-        The policy's folder.
-    contract
-        The robot's; None is the one in the bag.
-    override
-        How to compute otherwise than recorded.
-    progress
-        Told after every chunk: how many are done, of how many.
+    The robot's contract is the one in the bag where none is given; ``override`` says how to compute otherwise than
+    recorded; ``progress`` is told after every chunk how many are done, of how many.
 
     Raises
     ------

@@ -24,13 +24,7 @@ class OutOfReachError(ValueError):
 
 
 class InverseKinematics:
-    """Inverse kinematics of the hand at its fixed approach angle, with the jaws opening sideways.
-
-    Parameters
-    ----------
-    contract
-        The SO-101's contract; the kinematics come from its URDF.
-    """
+    """Inverse kinematics of the hand at its fixed approach angle, with the jaws opening sideways."""
 
     def __init__(self, contract: Contract) -> None:
         if contract.chain is None:
@@ -40,24 +34,10 @@ class InverseKinematics:
         self._high = contract.limits.max_position[:_ARM]
 
     def solve(self, xyz: Array, tool: Array | None = None) -> Array:
-        """Arm joints that put a tool point at a target.
+        """Arm joints [5], rad, that put a tool point at a target [3] (m, base frame).
 
-        Parameters
-        ----------
-        xyz
-            Target [3], m, base frame.
-        tool
-            The point of the hand [3], m, in the end effector's frame; the end effector itself by default.
-
-        Returns
-        -------
-        Array
-            [5], rad.
-
-        Raises
-        ------
-        OutOfReachError
-            No solution within the joint limits.
+        The tool is a point of the hand [3], m, in the end effector's frame; the end effector itself by default. Raises
+        OutOfReachError where there is no solution within the joint limits.
         """
         offset = np.zeros(3) if tool is None else np.asarray(tool, dtype=np.float64)
         for nominal in _NOMINALS:

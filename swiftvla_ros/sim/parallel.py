@@ -19,21 +19,10 @@ Result = TypeVar("Result")
 def run_jobs(
     function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], *, workers: int, title: str, progress: bool = True
 ) -> Iterator[Result]:
-    """Call ``function(*job)`` for every job and yield the results as they come.
+    """Call ``function(*job)`` for every job and yield the results as they come, behind a bar with a title.
 
-    Parameters
-    ----------
-    function
-        A module-level function; it runs in fresh processes when there is more than one worker, because an OpenGL
-        context does not survive a fork.
-    jobs
-        Argument tuples.
-    workers
-        Number of processes; 1 stays in this one.
-    title
-        Label of the progress bar.
-    progress
-        Show the bar.
+    ``function`` is a module-level one; with more than one worker it runs in fresh processes, because an OpenGL context
+    does not survive a fork.
     """
     jobs = list(jobs)
     columns = (
@@ -70,20 +59,10 @@ def render_shards(
     contract: Contract,
     progress: bool,
 ) -> list[Path]:
-    """Render ``count`` scenes into files of ``size`` each; files that are there already are kept.
+    """Render ``count`` scenes into files ``<kind>_<number>.safetensors`` of ``size`` each; those there are kept.
 
-    Parameters
-    ----------
-    render
-        Is given the file, the number of its first scene, how many, the seed, and the contract's path.
-    out_dir
-        Folder of the files ``<kind>_<number>.safetensors``.
-    seed
-        The same seed gives the same scenes, whatever the number of workers.
-    contract
-        The simulated robot's.
-    workers, progress
-        As for :func:`run_jobs`.
+    ``render`` is given the file, the number of its first scene, how many, the seed, and the contract's path. The same
+    seed gives the same scenes, whatever the number of workers.
     """
     paths = [out_dir / f"{kind}_{index:05d}.safetensors" for index in range(-(-count // size))]
     jobs = [

@@ -116,20 +116,10 @@ def draw_step(
     step: int = 0,
     augment: bool = True,
 ) -> Draws:
-    """Draw one batch of ``options.batch`` samples from ``seed``.
+    """Draw one batch of ``options.batch`` samples from ``seed``, which decides everything.
 
-    Parameters
-    ----------
-    scenes, episodes
-        What is drawn from; without episodes there are no actions, and so no noise.
-    config, options
-        Sizes, masking and shares.
-    seed
-        Decides everything.
-    step
-        Optimiser step: masking ramps up with it.
-    augment
-        Whether light, colour and noise of the observations are changed.
+    Without episodes there are no actions, and so no noise. Masking ramps up with the optimiser's ``step``; ``augment``
+    changes light, colour and noise of the observations.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

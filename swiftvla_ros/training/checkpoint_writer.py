@@ -56,13 +56,7 @@ def write_grounding(folder: Path, objective: Objective, tokenizer: str, contract
 
 
 def read_config(folder: Path) -> SwiftVLAConfig:
-    """The network that a checkpoint holds.
-
-    Raises
-    ------
-    CheckpointError
-        There is no checkpoint, or its network is none of this version.
-    """
+    """The network that a checkpoint holds; CheckpointError where there is none, or none of this version."""
     path = folder / files.CONFIG
     if not path.is_file():
         raise CheckpointError(f"{path}: missing; make a grounded backbone with `swiftvla pretrain-grounding`")

@@ -34,18 +34,10 @@ class Listening:
 
 
 def listening(scenes: SceneSamples, goal_keypoint: Keypoint, chunk: Chunk | None, count: int = 200) -> Listening:
-    """Measure on the first ``count`` scenes, with one instruction for each colour.
+    """Measure on the first ``count`` held-out scenes, with one instruction for each colour.
 
-    Parameters
-    ----------
-    scenes
-        Held-out scenes.
-    goal_keypoint
-        Batch → the goal keypoint's (u, v) [b, 2].
-    chunk
-        Batch → chunks [b, H, J] in rad; None before the policy stage.
-    count
-        Number of scenes.
+    ``goal_keypoint`` gives a batch's goal keypoints (u, v) [b, 2], ``chunk`` its chunks [b, H, J] in rad; None before
+    the policy stage.
     """
     count = min(count, len(scenes))
     index = np.arange(count)

@@ -71,14 +71,8 @@ class Batch:
 class EpisodeSamples:
     """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints.
 
-    Parameters
-    ----------
-    episodes, contract, config, tokenize
-        What is learned, and for which robot and network.
-    targets
-        The teacher's 4D features of these episodes.
-    scratch
-        Folder for a file of images where they are more than half of the memory holds; None keeps all in memory.
+    ``targets`` are the teacher's 4D features of these episodes; ``scratch`` is the folder for a file of images where
+    they are more than half of the memory holds, None keeps all in memory.
     """
 
     def __init__(

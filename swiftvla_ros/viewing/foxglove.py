@@ -14,15 +14,7 @@ _COLORS = ("#4e98e2", "#f5774d", "#f7df71", "#5cd6a9", "#a395e2", "#c98bbd", "#9
 
 
 def layout(contract: Contract, namespace: str = "") -> Json:
-    """Make the layout, as Foxglove imports it from a file.
-
-    Parameters
-    ----------
-    contract
-        The robot's.
-    namespace
-        ROS namespace of the system.
-    """
+    """Make a robot's layout, as Foxglove imports it from a file, for a system in a ROS namespace."""
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
 
     def of(path: str) -> str:

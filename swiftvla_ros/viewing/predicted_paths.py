@@ -35,21 +35,10 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 class PathPredictor:
-    """A policy that is asked for its Fusion Tokens.
+    """A policy that is asked for its Fusion Tokens; ``threads`` None leaves torch's default.
 
-    Parameters
-    ----------
-    folder
-        The checkpoint, with its auxiliary file.
-    contract
-        The robot's.
-    threads
-        CPU threads; None leaves torch's default.
-
-    Raises
-    ------
-    CheckpointError
-        It doesn't fit the contract, has no Fusion Tokens, or its auxiliary file is missing.
+    Raises CheckpointError where the checkpoint doesn't fit the contract, has no Fusion Tokens, or its auxiliary file is
+    missing.
     """
 
     def __init__(self, folder: Path, contract: Contract, threads: int | None = None) -> None:
@@ -83,26 +72,10 @@ def predicted_paths(
 ) -> Iterator[PredictedPath]:
     """Compute the paths of a bag's chunks from the recorded observations, in the order of recording.
 
-    Where the time is too short for all, chunks are left out evenly over the run. Chunks whose observation was not
-    recorded whole are left out, too.
-
-    Parameters
-    ----------
-    predictor
-        None: give the images alone.
-    front
-        The camera whose images are given.
-    budget_s
-        How long the computing may take, s.
-    progress
-        Is told how many chunks of how many were looked at.
-    chunk_ids
-        The chunks that are wanted; None wants all.
-
-    Raises
-    ------
-    BagError
-        The bag holds no chunks.
+    Where ``budget_s`` is too short for all, chunks are left out evenly over the run. Chunks whose observation was not
+    recorded whole are left out, too. Without a predictor the images of the camera ``front`` are given alone; of chunks
+    only those of ``chunk_ids``, where they are named. ``progress`` is told how many chunks of how many were looked at.
+    Raises BagError where the bag holds no chunks.
     """
     run = read_run(bag)
     if chunk_ids is not None:

@@ -42,18 +42,10 @@ def chunk_uv(contract: Contract, camera: str, chunk: ChunkMessage) -> NDArray[np
 
 
 def find_predictor(bag: Bag, run: Run, checkpoint: str | None) -> tuple[PathPredictor | None, str]:
-    """Load the policy whose Fusion Tokens are drawn: the one named, else the one that was recorded.
+    """Load the policy whose Fusion Tokens are drawn (the one named, else the recorded one), with what to know about it.
 
-    Returns
-    -------
-    tuple[PathPredictor | None, str]
-        The predictor, and what people should know about it. None where the recorded checkpoint isn't here, and for a
-        run without chunks.
-
-    Raises
-    ------
-    CheckpointError
-        The checkpoint that was named can't be used.
+    There is none where the recorded checkpoint isn't here, and for a run without chunks. Raises CheckpointError where
+    the checkpoint that was named can't be used.
     """
     if not run.chunks:
         return None, "no paths are drawn: the bag holds no chunks"

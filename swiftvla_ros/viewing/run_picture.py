@@ -40,19 +40,7 @@ _LEAST_RANGE = 0.2
 
 
 def draw_run(run: Run, path: Path, frames: list[Frame], *, title: str) -> None:
-    """Write a PNG.
-
-    Parameters
-    ----------
-    run
-        The whole run.
-    path
-        The picture.
-    frames
-        Moments to show on top, in the order of time; may be empty.
-    title
-        The first line.
-    """
+    """Write a PNG of a whole run, with some moments (in the order of time; may be none) as images on top."""
     import matplotlib as mpl
 
     mpl.use("Agg")

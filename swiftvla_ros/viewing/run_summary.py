@@ -134,13 +134,7 @@ class Run:
 
 
 class RunCollector:
-    """Turns messages into a :class:`Run`; keeps what it must know to tell a change from a repetition.
-
-    Parameters
-    ----------
-    contract
-        The robot's: its joints are the columns.
-    """
+    """Turns messages into a :class:`Run`; keeps what it must know to tell a change from a repetition."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -163,10 +157,7 @@ class RunCollector:
     def take(self, topic: str, received_ns: int, message: Any) -> None:
         """Take a message of one of :data:`RUN_TOPICS`; others are left alone.
 
-        Raises
-        ------
-        ValueError
-            It has other joints than the contract.
+        Raises ValueError where it has other joints than the contract.
         """
         if topic == "executor_state":
             self._take_tick(read_executor_state(message))
@@ -283,10 +274,7 @@ class RunCollector:
 def summarize(bag: Bag) -> Run:
     """Read a whole bag.
 
-    Raises
-    ------
-    BagError
-        Its messages have other joints than its contract, or are of an older version.
+    Raises BagError where its messages have other joints than its contract, or are of an older version.
     """
     collector = RunCollector(bag.contract)
     try:

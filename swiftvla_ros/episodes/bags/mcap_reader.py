@@ -36,28 +36,14 @@ _LARGEST_RECORD = 16 << 20
 
 
 class McapFile:
-    """One MCAP file: what it holds, and its messages.
+    """One MCAP file: its ``channels`` by number, its ``metadata`` records by name (the last of each), and its messages.
 
-    Parameters
-    ----------
-    path
-        The file.
-    salvage
-        Pass over chunks whose checksum or lists are wrong, instead of refusing the file.
+    With ``salvage``, chunks whose checksum or lists are wrong are passed over, instead of refusing the file.
 
     Raises
     ------
     BagError
         No MCAP file, damaged before its end (without ``salvage``), or larger than memory allows to list.
-
-    Attributes
-    ----------
-    channels
-        Topics by number.
-    metadata
-        Metadata records by name; of several with one name the last.
-    damage
-        What is missing, for people; empty for a whole file.
     """
 
     def __init__(self, path: Path, *, salvage: bool = False) -> None:

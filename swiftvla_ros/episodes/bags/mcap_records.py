@@ -57,15 +57,7 @@ class Tables:
 
 
 class RecordFile:
-    """Reads a file's bytes, the data of its chunks and its messages; a context manager.
-
-    Parameters
-    ----------
-    path
-        The file.
-    chunks
-        Its chunks; may grow while they are found.
-    """
+    """Reads a file's bytes, the data of its chunks and its messages; a context manager. ``chunks`` may still grow."""
 
     def __init__(self, path: Path, chunks: Sequence[Chunk]) -> None:
         self._path = path

@@ -19,21 +19,10 @@ def repair(
     compression: str = "",
     on_message: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write every message of ``broken`` into the new bag ``out``, with its contract and provenance.
+    """Write every message of ``broken`` into the new bag ``out``, with its contract and provenance; return how many.
 
-    Parameters
-    ----------
-    broken
-        The bag, opened with ``salvage`` where it is damaged before its end.
-    ros, compression
-        As :class:`~swiftvla_ros.episodes.bags.bag.BagWriter` takes them.
-    on_message
-        Called after each message, for a progress bar.
-
-    Returns
-    -------
-    int
-        Messages that were written.
+    ``broken`` was opened with ``salvage`` where it is damaged before its end; ``ros`` and ``compression`` are as
+    :class:`~swiftvla_ros.episodes.bags.writer.BagWriter` takes them; ``on_message`` is called after each message.
 
     Raises
     ------

@@ -223,20 +223,11 @@ class _Commands:
 def open_bags(
     folder: Path, contract: Contract, outcomes: Collection[Outcome] = ONLY_SUCCESSES
 ) -> tuple[list[BagEpisode], list[str]]:
-    """List the episodes of a folder of bags, in the order of names and of time, and load none.
-
-    Parameters
-    ----------
-    folder
-        A bag, or a folder with bags in it.
-    contract
-        The robot's.
-    outcomes
-        How an episode must have ended to be listed.
+    """List the episodes of a bag, or of a folder of bags, in the order of names and of time, and load none.
 
     Returns
     -------
-    The episodes, and for each one that was left out a line that says why.
+    The episodes that ended with one of ``outcomes``, and for each one that was left out a line that says why.
 
     Raises
     ------

@@ -101,13 +101,7 @@ class ExecutorWatch:
 
 
 class Pending:
-    """The box that is about to be written: what triggered it, and what still happens shortly after.
-
-    Parameters
-    ----------
-    after_s
-        How long after the first trigger it is written, s.
-    """
+    """The box that is written ``after_s`` after the first trigger: what triggered it, and what still happens."""
 
     def __init__(self, after_s: float) -> None:
         self._after_ns = round(after_s * 1e9)

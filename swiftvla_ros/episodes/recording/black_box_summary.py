@@ -38,15 +38,7 @@ class _Story:
 
 
 def summary_of(bag: Bag, triggers: Sequence[Trigger]) -> str:
-    """Return the page as Markdown.
-
-    Parameters
-    ----------
-    bag
-        The black box's bag.
-    triggers
-        Why it was written.
-    """
+    """Return the page about a black box's bag as Markdown; ``triggers`` are why it was written."""
     story = _collect(bag)
     end_ns = bag.end_ns
     when = datetime.fromtimestamp(end_ns / 1e9, timezone.utc).isoformat(sep=" ", timespec="seconds")

@@ -58,11 +58,6 @@ class LiveEpisodes:
     """Sorts images and joint states into the steps of the episodes that ``policy_state`` tells of.
 
     Not locked: the caller serialises access. All times are ns on the ROS clock.
-
-    Parameters
-    ----------
-    contract
-        Cameras, step and ages.
     """
 
     def __init__(self, contract: Contract) -> None:

@@ -65,12 +65,7 @@ class Plan:
 def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
     """Prepare the folder and share the episodes without targets out to groups.
 
-    Parameters
-    ----------
-    run
-        What to compute.
-    part
-        (i, n): this run does the i-th of n parts of the episodes, 1 ≤ i ≤ n.
+    ``part`` (i, n): this run does the i-th of n parts of the episodes, 1 ≤ i ≤ n.
 
     Raises
     ------

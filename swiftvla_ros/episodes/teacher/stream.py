@@ -33,13 +33,7 @@ class ViewError(UserError, ValueError):
 
 
 def view_order(contract: Contract, front: str = FRONT) -> tuple[str, ...]:
-    """Cameras in the order in which the geometry transformer reads them: the front view last, so it has seen them all.
-
-    Raises
-    ------
-    ViewError
-        The contract has no camera of that name.
-    """
+    """Cameras as the geometry transformer reads them: ``front`` last, so it has seen them all; raises ViewError."""
     if front not in contract.camera_names:
         raise ViewError(
             f"camera '{front}': not in {contract.path}; name the fixed camera that the features shall be of: one of "
@@ -101,16 +95,8 @@ class GeometryStream:
     def observe(self, images: Images) -> Float32[np.ndarray, "tokens dim"]:
         """Take the next policy step's images and return the front view's features through the first window.
 
-        Parameters
-        ----------
-        images
-            Conditioned; once per policy step, as the features depend on how much
-            the scene moved in between.
-
-        Raises
-        ------
-        ViewError
-            A camera is missing, or an image has another size than the contract's.
+        Images are conditioned, and given once per policy step: the features depend on how much the scene moved in
+        between. Raises ViewError where a camera is missing, or an image has another size than the contract's.
         """
         return self.look(images).features[0, 0]
 

@@ -73,15 +73,7 @@ class EpisodeTargets:
 
 
 class TeacherTargets:
-    """Reads a folder of targets; made by :meth:`open`. Not to be pickled: every process opens its own.
-
-    Attributes
-    ----------
-    folder
-        Where they lie.
-    config
-        What decided the numbers.
-    """
+    """Reads a folder of targets; made by :meth:`open`. Not to be pickled: every process opens its own."""
 
     def __init__(self, folder: Path, config: TargetsConfig, entries: dict[str, dict[str, Any]]) -> None:
         self.folder, self.config, self._entries = folder, config, entries
@@ -92,13 +84,7 @@ class TeacherTargets:
 
     @classmethod
     def open(cls, folder: Path | str) -> TeacherTargets:
-        """Open a folder.
-
-        Raises
-        ------
-        TargetsError
-            A file is missing, corrupt or of another format.
-        """
+        """Open a folder; raises TargetsError where a file is missing, corrupt or of another format."""
         folder = Path(folder)
         if not (folder / INDEX).is_file():
             raise TargetsError(
@@ -107,21 +93,10 @@ class TeacherTargets:
         return cls(folder, read_config(folder), _read_json(folder / INDEX)["episodes"])
 
     def read(self, episode_name: str, stamps_s: NDArray[np.float64], cache_steps: int) -> Features:
-        """Read the features of some steps of an episode.
+        """Read the features of some steps of an episode through a window of ``cache_steps``, float16 [T, tokens, dim].
 
-        Parameters
-        ----------
-        episode_name
-            The episode's name, as :func:`swiftvla_ros.episodes.datasets.sources.open_episodes` gives it.
-        stamps_s
-            The steps' stamps, float64 [T], s: any of the episode's, in any order; only these rows are read.
-        cache_steps
-            K.
-
-        Returns
-        -------
-        Features
-            float16 [T, tokens, dim].
+        ``stamps_s``, float64 [T], s, may be any of the episode's, in any order; only these rows are read. The episode's
+        name is as :func:`swiftvla_ros.episodes.datasets.sources.open_episodes` gives it.
 
         Raises
         ------
@@ -181,12 +156,9 @@ def read_config(folder: Path) -> TargetsConfig:
 
 
 def prepare(folder: Path, config: TargetsConfig) -> set[str]:
-    """Make ``folder`` ready to be written to, and say which episodes are finished.
+    """Make a folder ready to be written to, and say which episodes are finished.
 
-    Raises
-    ------
-    TargetsError
-        It holds targets that were computed otherwise.
+    Raises TargetsError where it holds targets that were computed otherwise.
     """
     if (folder / CONFIG).is_file():
         there = read_config(folder)

@@ -21,17 +21,7 @@ from swiftvla_ros.episodes.teacher.targets import (
 class TargetsWriter:
     """Collects one episode's features after the other and writes each as a shard, whole or not at all.
 
-    Parameters
-    ----------
-    folder
-        Folder of the targets; made where it is missing.
-    config
-        What decides the numbers.
-
-    Raises
-    ------
-    TargetsError
-        The folder holds targets that were computed otherwise.
+    The folder is made where it is missing; TargetsError where it holds targets that were computed otherwise.
     """
 
     def __init__(self, folder: Path, config: TargetsConfig) -> None:

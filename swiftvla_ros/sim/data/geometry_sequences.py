@@ -88,17 +88,11 @@ class RandomLookWorld(SimWorld):
 def render_sequences(
     out_dir: Path, n: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
 ) -> list[Path]:
-    """Render ``n`` sequences into shards of ``out_dir``; shards that are there already are kept.
+    """Render ``n`` sequences into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.parallel.render_shards` does.
 
     Every sequence is a scene of its own: layout, stands of different heights under the blocks, colours, textures,
-    light, distractors, and a front camera somewhere around its place in the contract.
-
-    The options are those of :func:`~swiftvla_ros.sim.parallel.render_shards`.
-
-    Raises
-    ------
-    ValueError
-        A camera of the contract rotates, crops or pads its image, or is not simulated.
+    light, distractors, and a front camera somewhere around its place in the contract. Raises ValueError where a camera
+    of the contract rotates, crops or pads its image, or is not simulated.
     """
     for camera in contract.cameras:
         if camera.rotate_deg or camera.crop is not None or camera.fit != "stretch":

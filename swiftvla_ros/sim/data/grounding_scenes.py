@@ -27,12 +27,10 @@ SHARD = 250
 def render_scenes(
     out_dir: Path, n: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
 ) -> list[Path]:
-    """Render ``n`` still scenes into shards of ``out_dir``; shards that are there already are kept.
+    """Render ``n`` still scenes into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.parallel.render_shards` does.
 
     Every scene has a random layout, light and colours and up to three distractors; in half of them the arm is in a
     random pose. It comes with one random wording of each task and the place of the block that is meant.
-
-    The options are those of :func:`~swiftvla_ros.sim.parallel.render_shards`.
     """
     return render_shards(
         _render_shard, out_dir, "scenes", n, SHARD, workers=workers, seed=seed, contract=contract, progress=progress

@@ -24,18 +24,11 @@ class Stream(Protocol):
 
 
 class PolicyWith4D(Policy):
-    """A policy and the stream that feeds it.
+    """A policy, loaded ``with_4d``, and the stream that feeds it, of the geometry checkpoint that it was trained with.
 
     The features depend on how much the scene moves between two images, so the stream must be shown one set of images
     per policy step, as in training: call :meth:`watch` every ``step_s``, also while the policy is still at work on an
     earlier observation. Each :meth:`infer` uses the features of the last images shown.
-
-    Parameters
-    ----------
-    policy
-        Loaded ``with_4d``.
-    stream
-        For the same robot, of the geometry checkpoint that the policy was trained with.
     """
 
     def __init__(self, policy: Policy, stream: Stream) -> None:

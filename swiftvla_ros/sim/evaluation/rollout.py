@@ -95,26 +95,8 @@ def evaluate_checkpoint(
 ) -> EvaluationReport:
     """Roll a checkpoint out on fresh scenes, all tasks in turn.
 
-    Parameters
-    ----------
-    folder
-        The checkpoint.
-    contract
-        The simulated robot's.
-    episodes
-        Number of rollouts.
-    seed
-        Seed of the first scene; the following ones count up.
-    workers
-        Processes that they are shared out to, of one thread each where there are several.
-    device
-        Where the policy computes.
-    conditions
-        What it is rolled out under.
-    geometry
-        Feeds the policy's 4D branch; None: it is not used.
-    progress
-        Show a progress bar.
+    ``seed`` is the first scene's; the following ones count up. Several workers are processes of one thread each. With
+    ``geometry``, the policy's 4D branch is used, too.
     """
     begin = time.monotonic()
     threads = None if workers <= 1 else 1

@@ -27,11 +27,6 @@ class Expert:
     It looks at the blocks' true positions, lets the task decide from the commanded hand what to do next, and follows
     jerk-limited joint trajectories (ruckig) that are planned again from the current command whenever the target
     changes. Where blocks stand on stands, it travels above the highest one and goes down to the block's own height.
-
-    Parameters
-    ----------
-    contract
-        The simulated robot's.
     """
 
     def __init__(self, contract: Contract) -> None:

@@ -39,14 +39,8 @@ class Faults:
 class LoopbackArm:
     """Commands become states. Times are integer ns that the caller gives, all from one clock, and do not go back.
 
-    Parameters
-    ----------
-    contract
-        Joints and their position limits, at which the arm stops; it begins in the rest pose.
-    parts
-        Which joints are commanded together: indices, as ``RobotSetpoints`` takes.
-    seed
-        Of noise and losses: the same faults come again.
+    The arm begins in the contract's rest pose and stops at its position limits; ``parts`` are indices of the joints
+    that are commanded together; from one ``seed`` the same noise and losses come again.
     """
 
     def __init__(self, contract: Contract, parts: tuple[NDArray[np.intp], ...], seed: int = 0) -> None:
@@ -84,13 +78,7 @@ class LoopbackArm:
 
 
 class MovingPicture:
-    """Grey pictures that no two in a row are alike: a gradient that wanders, so that a frozen camera is one to see.
-
-    Parameters
-    ----------
-    width, height
-        Size in px.
-    """
+    """Grey pictures that no two in a row are alike: a gradient that wanders, so that a frozen camera is one to see."""
 
     def __init__(self, width: int, height: int) -> None:
         ramp = np.abs(np.linspace(-1.0, 1.0, width))

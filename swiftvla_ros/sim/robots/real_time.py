@@ -70,23 +70,11 @@ class SimulationOutputs(Protocol):
 
 
 class SimDriver:
-    """Owns the world and its thread, which alone touches the world after :meth:`start`.
+    """Owns the world and its thread, which alone touches the world after :meth:`start` and calls ``outputs``.
 
     Commands from another thread are queued with their time of arrival and take effect when the simulated time gets
-    there: so the motion is the same whether or not the physics had to catch up after rendering.
-
-    Parameters
-    ----------
-    contract
-        Rates, cameras and joints.
-    seed
-        First scene; each reset takes the next.
-    outputs
-        Called by the thread.
-    parts
-        Which joints are commanded together: indices, as ``RobotSetpoints`` takes.
-    scene
-        The variant that all scenes are of.
+    there: so the motion is the same whether or not the physics had to catch up after rendering. ``seed`` is the first
+    scene's, each reset takes the next; ``parts`` are indices of the joints that are commanded together.
     """
 
     def __init__(

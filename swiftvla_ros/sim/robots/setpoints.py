@@ -24,14 +24,10 @@ class Waypoint:
 class Setpoints:
     """The commanded position over time: a forward command holds or moves at once, a trajectory is interpolated.
 
-    A new trajectory begins at the set-point that is commanded when it takes effect, as joint_trajectory_controller
-    does with ``interpolate_from_desired_state``; between points it is a cubic where both ends have a velocity, else a
-    line. After its last point the last position is held. Points that are past are skipped.
-
-    Parameters
-    ----------
-    position
-        Held until the first command [J].
+    A new trajectory begins at the set-point that is commanded when it takes effect, as joint_trajectory_controller does
+    with ``interpolate_from_desired_state``; between points it is a cubic where both ends have a velocity, else a line.
+    After its last point the last position is held, as the first one is until the first command. Points that are past
+    are skipped.
     """
 
     def __init__(self, position: Array) -> None:
@@ -82,12 +78,7 @@ class Setpoints:
 class RobotSetpoints:
     """The set-points of all joints of a robot, whose parts (arm and gripper, say) are commanded apart.
 
-    Parameters
-    ----------
-    position
-        Held until the first command [J].
-    parts
-        Which joints belong to each part: indices into the J joints.
+    ``position`` [J] is held until the first command; ``parts`` are indices into the J joints.
     """
 
     def __init__(self, position: Array, parts: tuple[NDArray[np.intp], ...]) -> None:

@@ -25,15 +25,10 @@ class GeometryObjective(nn.Module):
         self.net = net
 
     def forward(self, sample: GeometrySample, window: Int[Tensor, " b"], anchor: bool) -> Float[Tensor, " losses"]:
-        """The mean losses, in the order of :data:`LOSSES`.
+        """The mean losses of a sample on the network's device, in the order of :data:`LOSSES`.
 
-        Parameters
-        ----------
-        sample
-            On the network's device.
-        window, anchor
-            As for :meth:`GeometryTransformer.forward`. Poses and points are relative to step 0, so without an anchor
-            only frames that still see step 0 are asked for them.
+        ``window`` and ``anchor`` are as for :meth:`GeometryTransformer.forward`. Poses and points are relative to step
+        0, so without an anchor only frames that still see step 0 are asked for them.
         """
         out = self.net(sample.images, window, anchor)
         assert out.depth is not None

@@ -35,13 +35,7 @@ class GeometrySample(NamedTuple):
 
 
 class SequenceSamples:
-    """All sequences of some shards, in memory.
-
-    Raises
-    ------
-    EpisodeError
-        A shard can't be read, or was recorded with another robot.
-    """
+    """All sequences of some shards, in memory; EpisodeError where one can't be read, or is another robot's."""
 
     def __init__(self, paths: Sequence[Path], contract: Contract) -> None:
         shards = [load_sequences(path, contract) for path in paths]
@@ -88,19 +82,9 @@ def _relative(
 
 
 def rays(fov: NDArray[np.floating], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """What every pixel's centre looks along: x right, y down, z = 1.
+    """What every pixel's centre looks along, float32 [..., h, w, 3]: x right, y down, z = 1.
 
-    Parameters
-    ----------
-    fov
-        [..., 2]: vertical and horizontal field of view, rad.
-    size
-        Height and width, px.
-
-    Returns
-    -------
-    NDArray
-        float32 [..., h, w, 3].
+    ``fov`` [..., 2] is the vertical and horizontal field of view, rad; ``size`` height and width, px.
     """
     height, width = size
     down, right = (np.tan(np.asarray(fov)[..., i, None, None] / 2) for i in (0, 1))

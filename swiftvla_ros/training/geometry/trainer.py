@@ -166,13 +166,7 @@ def train_geometry(run: GeometryRun, report: Callable[[Report], None]) -> Table:
 def measure_checkpoint(
     run: GeometryRun, train: SequenceSamples | None = None, held_out: SequenceSamples | None = None
 ) -> Table:
-    """The gauges of the checkpoint ``run.out`` on the held-out scenes, beside those of its untrained start.
-
-    Raises
-    ------
-    GeometryCheckpointError
-        No usable checkpoint.
-    """
+    """The gauges of the checkpoint ``run.out`` on the held-out scenes, beside those of its untrained start."""
     net = load_geometry(run.out)
     if train is None or held_out is None:
         train, held_out = load_samples(run)

@@ -29,19 +29,10 @@ first command of a new chunk.
 def log_bag(
     console: Console, bag: Bag, stream: rr.RecordingStream, checkpoint: str | None, budget_s: float | None
 ) -> None:
-    """Log a bag.
+    """Log a bag, with the paths that a checkpoint's Fusion Tokens tell (None: the recorded one's).
 
-    Parameters
-    ----------
-    checkpoint
-        Whose Fusion Tokens are drawn; None: the recorded one's.
-    budget_s
-        How long computing them may take, s; None: they are not drawn.
-
-    Raises
-    ------
-    BagError, CheckpointError
-        The bag holds nothing to see; the checkpoint that was named can't be used.
+    ``budget_s`` is how long computing them may take; None: they are not drawn. Raises BagError where the bag holds
+    nothing to see, CheckpointError where the checkpoint that was named can't be used.
     """
     run = summarize(bag)
     if bag.damage:

@@ -34,18 +34,8 @@ _FOLLOWING = ("FRESH", "TAIL")
 class RunLog:
     """Logs pieces of a run to a recording.
 
-    Parameters
-    ----------
-    stream
-        Where to.
-    contract
-        The robot's.
-    zero_ns
-        Time on the ROS clock at which the timeline "run" is zero.
-    about
-        Markdown: what is shown.
-    whole
-        The whole run where it is known: plots then begin and end with it.
+    ``zero_ns`` on the ROS clock is where the timeline "run" is zero; ``about`` is Markdown that says what is shown.
+    Where the whole run is known, plots begin and end with it.
     """
 
     def __init__(

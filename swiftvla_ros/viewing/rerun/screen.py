@@ -17,12 +17,7 @@ RUN_TIME = "run"
 def blueprint(contract: Contract, whole: Run | None) -> rrb.Blueprint:
     """Arrange the screen: images and events on the left, the executor's modes above the curves on the right.
 
-    Parameters
-    ----------
-    contract
-        The robot's.
-    whole
-        The run, where it is known from its beginning to its end: then axes show its motion, and not the waiting before.
+    Where the whole run is known, axes show its motion, and not the waiting before.
     """
     cameras = [
         rrb.Spatial2DView(origin=f"observation/{camera}", name=f"{camera}: what the policy sees")
