@@ -26,7 +26,7 @@ from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, bound_of
 
 Array = NDArray[np.float64]
 
-EXIT_OK, EXIT_THRESHOLD, EXIT_UNUSABLE, EXIT_DIFFERENT = 0, 1, 2, 3
+EXIT_OK, EXIT_THRESHOLD, EXIT_DIFFERENT = 0, 1, 3
 
 _NS = 1_000_000_000
 _RECORDED = (*POLICY, "first_command")

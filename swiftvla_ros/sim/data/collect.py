@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -245,9 +246,8 @@ def _record_layout(
     contract = load_contract(contract_path)
     tasks = tasks_of(verbs)
     loaded = None if pilot is None else _loaded(pilot, contract_path)
-    recorder = Recorder(contract, loaded, tasks, scene_for(verbs, scene))
     kept = attempts = 0
-    try:
+    with closing(Recorder(contract, loaded, tasks, scene_for(verbs, scene))) as recorder:
         for index, path in group:
             layout = index // len(tasks)
             layout_seed = int(np.random.default_rng([seed, layout]).integers(2**62))
@@ -259,8 +259,6 @@ def _record_layout(
                     save_episode(path, episode, contract)
                     kept += 1
                     break
-    finally:
-        recorder.close()
     return kept, attempts
 
 

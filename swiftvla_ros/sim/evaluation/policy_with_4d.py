@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +44,8 @@ class PolicyWith4D(Policy):
         """Show the next policy step's images."""
         self._features = self._stream.observe(images)
 
-    def infer(
-        self,
-        observation: Observation,
-        *,
-        noise: NDArray[np.float32] | None = None,
-        executed: NDArray[np.float64] | None = None,
-        planned: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float64]:
+    def infer(self, observation: Observation, **given: Any) -> NDArray[np.float64]:
         """Absolute joint positions [H, J]; ValueError when no images were shown since the reset."""
         if self._features is None:
             raise ValueError("the geometry stream has seen no image of this episode; call watch first")
-        seen = replace(observation, geometry=self._features)
-        return self._policy.infer(seen, noise=noise, executed=executed, planned=planned)
+        return self._policy.infer(replace(observation, geometry=self._features), **given)
