@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def serve(folder: Path, precision: str, threads: int) -> None:
 
 def write_checkpoints(folder: Path, precisions: list[str]) -> SwiftVLAConfig:
     """Random weights as lerobot stores them, and what they become here, for each precision."""
-    config = SwiftVLAConfig.from_json({**swiftvla_450m().to_json(), "fusion": None, "state_block": "own"})
+    config = SwiftVLAConfig.from_json({**asdict(swiftvla_450m()), "fusion": None, "state_block": "own"})
     if all((folder / precision / "model.safetensors").is_file() for precision in precisions):
         return config
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ def save_geometry(net: GeometryTransformer, folder: Path | str, card: str) -> No
 
 def write_config_and_card(folder: Path, config: GeometryConfig, card: str) -> None:
     """What a checkpoint folder holds beside its weights."""
-    data = {"format": FORMAT, "model": config.to_json()}
+    data = {"format": FORMAT, "model": asdict(config)}
     (folder / CONFIG).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
 

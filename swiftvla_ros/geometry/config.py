@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,13 +95,9 @@ class GeometryConfig:
         """Width of an aggregated token: the frame attention's output beside the global attention's."""
         return 2 * self.dim
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> GeometryConfig:
-        """The inverse of :meth:`to_json`; raises TypeError on an unknown or missing field."""
+        """The inverse of ``dataclasses.asdict``; raises TypeError on an unknown or missing field."""
         data = dict(data)
         dense = dict(data.pop("dense"))
         for key in ("channels", "layers"):

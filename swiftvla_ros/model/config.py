@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -143,13 +142,9 @@ class SwiftVLAConfig:
     # will have been executed before its chunk arrives (arXiv 2512.05964). 0: it was trained without.
     max_delay_steps: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SwiftVLAConfig:
-        """The inverse of :meth:`to_json`; raises TypeError on an unknown or missing field."""
+        """The inverse of ``dataclasses.asdict``; raises TypeError on an unknown or missing field."""
         data = dict(data)
         fusion, geometry = data.pop("fusion"), data.pop("geometry", None)
         return cls(

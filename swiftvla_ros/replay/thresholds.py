@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -86,14 +86,6 @@ class Thresholds(_Strict):
     allow: tuple[Literal["checkpoint", "contract", "conditioning"], ...] = ()
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "chunks": ChunkThresholds,
-    "commands": CommandThresholds,
-    "limits": LimitCounts,
-    "runtime": RuntimeChoice,
-}
-
-
 def load_thresholds(path: Path) -> Thresholds:
     """Read a thresholds file; raises :class:`ThresholdError`."""
     try:
@@ -114,8 +106,8 @@ def _explain(error: dict[str, object]) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location) if isinstance(location, tuple) else str(location)
     if error["type"] == "extra_forbidden":
-        where = key.rpartition(".")[0]
-        known = _SECTIONS.get(where, Thresholds)
+        section = Thresholds.model_fields.get(key.rpartition(".")[0])
+        known: Any = Thresholds if section is None else section.annotation
         return f"{key}: unknown key; known keys are {sorted(known.model_fields)}"
     return f"{key}: {error['msg']} (got {error['input']!r})"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def write_description(
         "camera_names": contract.camera_names,
         "step_s": contract.policy.step_s,
         "action": files.ACTION_KEYS[ActionCoding.of(contract).kind],
-        "model": config.to_json(),
+        "model": asdict(config),
         **(extra or {}),
     }
     (folder / files.CONFIG).write_text(json.dumps(description, indent=1) + "\n")

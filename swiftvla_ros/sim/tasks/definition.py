@@ -24,6 +24,8 @@ class TaskDefinition(ABC):
     wordings
         What is said, with ``{color}`` in it, by the place that is meant (``""`` for none). The first is the canonical
         one.
+    watcher
+        Watches from the moment it is made whether it is done.
     scene
         The only scene that has what the task needs; None: any will do.
     latest_bump_s
@@ -34,6 +36,7 @@ class TaskDefinition(ABC):
 
     verb: str
     wordings: ClassVar[Mapping[str, tuple[str, ...]]]
+    watcher: ClassVar[type[TaskWatcher]]
     scene: Scene | None = None
     latest_bump_s: float = 0.6
     timeout_s: float = 8.0
@@ -41,10 +44,6 @@ class TaskDefinition(ABC):
     def tasks(self) -> tuple[Task, ...]:
         """Everything that it can be asked for."""
         return tuple(Task(self.verb, color, where) for where in self.wordings for color in COLORS)
-
-    @abstractmethod
-    def watcher(self, world: SimWorld, task: Task) -> TaskWatcher:
-        """Watch the task from now on."""
 
     @abstractmethod
     def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:

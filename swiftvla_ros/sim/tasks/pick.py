@@ -35,6 +35,7 @@ class Pick(TaskDefinition):
     """Grasp the block and lift it."""
 
     verb = "pick"
+    watcher = PickWatcher
     wordings: ClassVar = {
         "": (
             "pick up the {color} block",
@@ -48,10 +49,6 @@ class Pick(TaskDefinition):
         )
     }
     latest_bump_s = 0.9
-
-    def watcher(self, world: SimWorld, task: Task) -> TaskWatcher:
-        """Watch the block's height."""
-        return PickWatcher(world, task)
 
     def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:  # noqa: ARG002
         """Down with open jaws, grasp, and straight up."""

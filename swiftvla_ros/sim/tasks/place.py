@@ -101,6 +101,7 @@ class Place(TaskDefinition):
     """Pick a block up, carry it to a dish and let it go."""
 
     verb = "place"
+    watcher = PlaceWatcher
     wordings: ClassVar = {
         "plate": (
             "put the {color} block on the plate",
@@ -122,10 +123,6 @@ class Place(TaskDefinition):
     scene = SCENE
     latest_bump_s = 0.9
     timeout_s = 12.0
-
-    def watcher(self, world: SimWorld, task: Task) -> TaskWatcher:
-        """Watch the block and the dish."""
-        return PlaceWatcher(world, task)
 
     def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:
         """Grasp and lift as for picking, carry it over the dish, lower it, let go, and get out of the way."""

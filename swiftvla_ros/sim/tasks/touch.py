@@ -61,6 +61,7 @@ class Touch(TaskDefinition):
     """Rest the closed gripper on the block."""
 
     verb = "touch"
+    watcher = TouchWatcher
     wordings: ClassVar = {
         "": (
             "touch the {color} block",
@@ -73,10 +74,6 @@ class Touch(TaskDefinition):
             "poke the {color} cube",
         )
     }
-
-    def watcher(self, world: SimWorld, task: Task) -> TaskWatcher:
-        """Watch contacts of the closed gripper."""
-        return TouchWatcher(world, task)
 
     def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:  # noqa: ARG002
         """Close the jaws above the block, then straight down on it."""
