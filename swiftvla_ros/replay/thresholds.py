@@ -57,32 +57,22 @@ class RuntimeChoice(_Strict):
 
 
 class Thresholds(_Strict):
-    """A thresholds file.
+    """A thresholds file."""
 
-    Attributes
-    ----------
-    bag, checkpoint, robot
-        For a test: where the bag lies, beside the file, and with what it is replayed. Left out: as recorded.
-    executed
-        How far the arm, as measured, may be from the rows of the chunk that it followed; rad or m. null: not judged.
-    latency_ms
-        Largest recorded 95th percentile by stage: observation, wait, inference, first_command.
-    refused
-        Most chunks that the replayed executor refuses; null: any number.
-    allow
-        What may be otherwise than recorded: checkpoint, contract, conditioning.
-    """
-
+    # For a test: where the bag lies, beside the file, and with what it is replayed. Left out: as recorded.
     bag: str = ""
     checkpoint: str = ""
     robot: str = ""
     runtime: RuntimeChoice = RuntimeChoice()
     chunks: ChunkThresholds = ChunkThresholds()
     commands: CommandThresholds = CommandThresholds()
+    # How far the arm, as measured, may be from the rows of the chunk that it followed; rad or m. null: not judged.
     executed: Bound | dict[str, Bound] | None = None
+    # Largest recorded 95th percentile by stage: observation, wait, inference, first_command.
     latency_ms: dict[Literal["observation", "wait", "inference", "first_command"], Bound] = {}
-    refused: Count | None = None
+    refused: Count | None = None  # most chunks that the replayed executor refuses; null: any number
     limits: LimitCounts = LimitCounts()
+    # What may be otherwise than recorded: checkpoint, contract, conditioning.
     allow: tuple[Literal["checkpoint", "contract", "conditioning"], ...] = ()
 
 

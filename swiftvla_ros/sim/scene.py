@@ -31,21 +31,11 @@ class SceneSetup:
 
 
 class Scene:
-    """Three blocks on a plain table.
+    """Three blocks on a plain table."""
 
-    Attributes
-    ----------
-    name
-        What command lines and parameters call it.
-    fixtures
-        Bodies that :meth:`build` adds and that every reset puts in their place.
-    hover_m
-        Heights of the hand at which it hits nothing.
-    """
-
-    name: str = "table"
-    fixtures: tuple[str, ...] = ()
-    hover_m: tuple[float, float] = HOVER_M
+    name: str = "table"  # what command lines and parameters call it
+    fixtures: tuple[str, ...] = ()  # bodies that `build` adds and that every reset puts in their place
+    hover_m: tuple[float, float] = HOVER_M  # heights of the hand at which it hits nothing
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Add bodies to the model, before it is compiled."""

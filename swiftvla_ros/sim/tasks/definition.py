@@ -15,31 +15,16 @@ from swiftvla_ros.sim.world import SimWorld
 
 
 class TaskDefinition(ABC):
-    """A verb: how it is said, when it is done, and how it is done.
+    """A verb: how it is said, when it is done, and how it is done."""
 
-    Attributes
-    ----------
-    verb
-        Its name.
-    wordings
-        What is said, with ``{color}`` in it, by the place that is meant (``""`` for none). The first is the canonical
-        one.
-    watcher
-        Watches from the moment it is made whether it is done.
-    scene
-        The only scene that has what the task needs; None: any will do.
-    latest_bump_s
-        Until when a demonstration may be pushed aside: later, the hand already holds or presses.
-    timeout_s
-        A demonstration that isn't done by then has failed.
-    """
-
-    verb: str
+    verb: str  # its name
+    # What is said, with `{color}` in it, by the place that is meant (`""` for none). The first is the canonical one.
     wordings: ClassVar[Mapping[str, tuple[str, ...]]]
-    watcher: ClassVar[type[TaskWatcher]]
-    scene: Scene | None = None
+    watcher: ClassVar[type[TaskWatcher]]  # watches from the moment it is made whether it is done
+    scene: Scene | None = None  # the only scene that has what the task needs; None: any will do
+    # Until when a demonstration may be pushed aside: later, the hand already holds or presses.
     latest_bump_s: float = 0.6
-    timeout_s: float = 8.0
+    timeout_s: float = 8.0  # a demonstration that isn't done by then has failed
 
     def tasks(self) -> tuple[Task, ...]:
         """Everything that it can be asked for."""
