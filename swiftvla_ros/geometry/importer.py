@@ -51,8 +51,6 @@ def import_weights(
         True for StreamVGGT; False for VGGT, which was trained to see all frames at once and cannot stream.
     config
         Dimensions; the ``streamvggt-1b`` preset's by default.
-    dtype
-        Of the stored weights.
 
     Raises
     ------

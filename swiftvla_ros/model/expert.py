@@ -150,21 +150,9 @@ class ActionExpert(nn.Module):
         """The latent of r noisy chunks per prefix.
 
         Several chunks (with their own noise and time) can share one prefix in training: they lie side by side as action
-        tokens and don't see each other, so the prefix is computed and read once.
-
-        Parameters
-        ----------
-        noisy
-            Noisy actions.
-        time
-            From :meth:`embed_time`: one for each chunk, or one for each of its rows, which may differ in how much noise
-            they hold.
-        prefix_key_values
-            From :meth:`project_prefix`.
-        layout
-            From :meth:`layout`.
-        guide
-            Added to every action token: the Fusion Tokens' outputs, where the config says so.
+        tokens and don't see each other, so the prefix is computed and read once. ``time`` comes from
+        :meth:`embed_time`: one for each chunk, or one for each of its rows, which may differ in how much noise they
+        hold. ``guide`` is added to every action token: the Fusion Tokens' outputs, where the config says so.
         """
         b, repeats, horizon, _ = noisy.shape
         hidden = self.embed_actions(noisy, time, guide).to(prefix_key_values[0][0].dtype)

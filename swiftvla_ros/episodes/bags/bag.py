@@ -69,6 +69,10 @@ class BagMessage(NamedTuple):
 class Bag:
     """A recorded bag; reading needs no ROS.
 
+    ``counts``, ``types`` and ``channels`` (the same with the definitions that the bag brings) are by full topic name;
+    ``start_ns`` and ``end_ns`` are the times of reception of the first message and just after the last, equal for an
+    empty bag.
+
     Parameters
     ----------
     path
@@ -82,19 +86,6 @@ class Bag:
     ------
     BagError
         Not a bag, or a damaged one.
-
-    Attributes
-    ----------
-    folder
-        Where the bag lies.
-    counts, types
-        Messages and type of each topic, by its full name.
-    channels
-        The same with the definitions that the bag brings.
-    start_ns, end_ns
-        Times of reception of the first message and just after the last, ns; equal for an empty bag.
-    damage
-        What is missing, for people: its recorder was killed, a copy was cut; empty for a whole bag.
     """
 
     def __init__(self, path: str | Path, contract: Contract | None = None, *, salvage: bool = False) -> None:

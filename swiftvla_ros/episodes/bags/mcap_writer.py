@@ -29,16 +29,7 @@ _NO_TIME = 2**63 - 1
 
 
 class McapWriter:
-    """Writes one file; used by one thread.
-
-    Parameters
-    ----------
-    path
-        The file; must not exist.
-    compression
-        Of the chunks: ``""``, ``"zstd"`` or ``"lz4"``.
-    library
-        Who writes, for the file's header.
+    """Writes one new file, whose chunks are compressed with ``""``, ``"zstd"`` or ``"lz4"``; used by one thread.
 
     Raises
     ------

@@ -66,18 +66,8 @@ def export_lerobot(
 ) -> Export:
     """Write episodes as a LeRobotDataset v3; the folder appears under its name only when it is whole.
 
-    Parameters
-    ----------
-    episodes
-        What to write, in this order. One is in memory at a time.
-    out
-        The folder; must not exist yet.
-    contract
-        Names, units and the frame rate.
-    codec, crf
-        Of the videos; a lower crf is nearer to the recorded images, and larger.
-    progress
-        Called after each episode.
+    They are written in their order, one in memory at a time; a lower ``crf`` is nearer to the recorded images, and
+    larger. ``progress`` is called after each.
 
     Raises
     ------

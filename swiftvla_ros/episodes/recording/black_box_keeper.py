@@ -21,22 +21,11 @@ _CLOSE_S = 30.0
 
 
 class BlackBoxKeeper:
-    """The ring, its triggers and the boxes; all calls come from the node's thread.
+    """The ring, its triggers and the boxes, a bag each in ``folder``; all calls come from the node's thread.
 
-    Parameters
-    ----------
-    folder
-        Where the boxes are written, a bag each.
-    contract
-        Copied into each.
-    ring, pending
-        What is kept, and how long is waited for what happens after a trigger.
-    most_boxes
-        Boxes that may lie in ``folder``: evidence is never deleted, so a fault that comes again and again fills it.
-    ros
-        Distribution whose rosbag2 is to read the bags.
-    say
-        Called with a line for people and whether it is a problem; also from the writing thread.
+    ``most_boxes`` may lie there: evidence is never deleted, so a fault that comes again and again fills it. ``ros`` is
+    the distribution whose rosbag2 is to read them. ``say`` is called with a line for people and whether it is a
+    problem, also from the writing thread.
     """
 
     def __init__(

@@ -35,18 +35,10 @@ _NICE = 10
 
 
 class PolicyWatch:
-    """What the policy does now, from what it publishes and from the images that it gets.
+    """What the policy does now, from what it publishes and from the images of the cameras that it waits for.
 
-    Not locked. Stamps are ns on the ROS clock; ``now_s`` is monotonic time, so a stopped clock stops nobody.
-
-    Parameters
-    ----------
-    camera_names
-        The cameras that the policy waits for.
-    device
-        Where the transformer computes: on another device than the policy's nobody has to wait.
-    back_off
-        False: it may always compute.
+    Not locked. Stamps are ns on the ROS clock; ``now_s`` is monotonic time, so a stopped clock stops nobody. On another
+    ``device`` than the policy's, and without ``back_off``, the transformer may always compute.
     """
 
     def __init__(self, camera_names: Sequence[str], device: str, *, back_off: bool = True) -> None:

@@ -61,22 +61,9 @@ class GeometryThread:
     the policy works wait; when more than ``most_waiting`` do, all of them are given up at once: one gap, not many.
     After a gap the transformer begins with an empty cache: it never sees steps as neighbours that were none.
 
-    Parameters
-    ----------
-    stream
-        Its ``between_blocks`` must call :meth:`between_blocks`.
-    episodes, watch
-        Owned by this object from now on.
-    most_waiting
-        Steps.
-    writer
-        Takes the features of whole episodes; None: nowhere.
-    episode_name
-        What an episode is called in the targets.
-    now_ns
-        Present time.
-    publish, report
-        Called by the thread with each step, and with texts for the log.
+    The stream's ``between_blocks`` must call :meth:`between_blocks`. The ``writer``, where there is one, takes the
+    features of whole episodes, by the name that ``episode_name`` gives; ``publish`` and ``report`` are called by the
+    thread, with each step and with texts for the log.
     """
 
     def __init__(

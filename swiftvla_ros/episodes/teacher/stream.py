@@ -47,16 +47,10 @@ class GeometryStream:
 
     Parameters
     ----------
-    geometry_folder
-        The geometry checkpoint.
-    contract
-        The robot's.
     front
         The camera whose features are returned.
     cache_steps
         K: how many steps, the newest included, the transformer looks at. Several: each is seen for itself.
-    device
-        cpu or cuda.
     maps
         Whether depth and camera poses are computed, too.
     between_blocks

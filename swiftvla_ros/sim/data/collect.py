@@ -71,34 +71,19 @@ def collect(
     scene: str | None = None,
     progress: bool = True,
 ) -> CollectReport:
-    """Record ``episodes`` successful demonstrations; those in the folder already are kept.
+    """Record ``episodes`` successful demonstrations in all; those in the folder already are kept.
 
-    Every layout is shown for each task, so that nothing but the instruction tells them apart. In half of
-    the episodes the arm does not start at rest: it is in a random pose, or under way to another block when it is told
-    better. In half, something bumps the arm; those steps are recorded with ``expert`` false.
+    Every layout is shown for each task, so that nothing but the instruction tells them apart. In half of the episodes
+    the arm does not start at rest: it is in a random pose, or under way to another block when it is told better. In
+    half, something bumps the arm; those steps are recorded with ``expert`` false. The same seed gives the same
+    episodes, whatever the number of workers.
 
-    Parameters
-    ----------
-    out_dir
-        Folder of ``episode_<number>.safetensors``.
-    episodes
-        How many the folder shall hold.
-    workers
-        Processes.
-    seed
-        The same seed gives the same episodes, whatever the number of workers.
-    contract
-        The simulated robot's.
-    pilot
-        A checkpoint folder: its policy drives the first seconds of every episode, and the recording starts where the
-        expert takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger:
-        S. Ross et al., AISTATS 2011).
-    verbs
-        Which tasks are shown in turn.
-    scene
-        Name of the scenes' variant; None: the one that the tasks need. The episodes' metadata tells what is special.
-    progress
-        Show a progress bar.
+    With a ``pilot``, a checkpoint folder, its policy drives the first seconds of every episode, and the recording
+    starts where the expert takes over. So the policy is shown the way out of the situations that it gets itself into
+    (as in DAgger: S. Ross et al., AISTATS 2011).
+
+    ``scene`` is the name of the scenes' variant; None: the one that the tasks need. The episodes' metadata tells what
+    is special.
     """
     begin = time.monotonic()
     scene_for(verbs, scene)  # refused here, before processes start

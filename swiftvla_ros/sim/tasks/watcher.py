@@ -28,22 +28,9 @@ class TaskResult(enum.Enum):
 class TaskWatcher(ABC):
     """Watches one task from the moment it is made.
 
-    A task is done when what it asks for has been so for 0.3 s. Another block lifted or dropped by 2 cm, or shoved by
-    3 cm, is the wrong block. A result is final.
-
-    Parameters
-    ----------
-    world
-        The simulation; block positions now are the ones that shoves are measured from.
-    task
-        What was asked for.
-
-    Attributes
-    ----------
-    moved
-        How far each block is from where it was at the beginning, [3, 3], m.
-    asked
-        Index of the block that is meant.
+    A task is done when what it asks for has been so for 0.3 s. Another block lifted or dropped by 2 cm, or shoved by 3
+    cm, is the wrong block. A result is final. ``moved`` [3, 3], m, is how far each block is from where it was at the
+    beginning; ``asked`` the index of the block that is meant.
     """
 
     def __init__(self, world: SimWorld, task: Task) -> None:

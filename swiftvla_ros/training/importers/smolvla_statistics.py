@@ -32,18 +32,9 @@ def vector_statistics(
 ) -> dict[str, dict[str, float]]:
     """Mean and width of a state or action vector by joint name, in SI units.
 
-    Parameters
-    ----------
-    folder, settings
-        The lerobot checkpoint and its ``config.json``.
-    feature
-        "observation.state" or "action".
-    buffers
-        What older checkpoints keep among their weights.
-    given
-        A dataset's ``stats.json``, which is used instead of the checkpoint's own.
-    contract, order
-        The robot, and its joints in the vector's order.
+    ``feature`` is "observation.state" or "action"; ``buffers`` are what older checkpoints keep among their weights;
+    ``given``, a dataset's ``stats.json``, is used instead of the checkpoint's own; ``order`` are the joints in the
+    vector's order.
 
     Raises
     ------
