@@ -73,25 +73,29 @@ def modules() -> dict[str, Path]:
 
 
 class ImportVisitor(ast.NodeVisitor):
-    """Collect the imports of one module, those for the type checker aside."""
+    """Collect the imports of one module, those for the type checker among them, which never run."""
 
     def __init__(self, module: str, is_package: bool) -> None:
         self.module = module
         self.parents = module.split(".") if is_package else module.split(".")[:-1]
         self.imports: list[Import] = []
-        self._functions = 0
+        self._later = 0
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
-        self._functions += 1
+        self._later += 1
         self.generic_visit(node)
-        self._functions -= 1
+        self._later -= 1
 
     visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
 
     def visit_If(self, node: ast.If) -> None:
         test = node.test
         name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
-        for child in node.orelse if name == "TYPE_CHECKING" else [*node.body, *node.orelse]:
+        self._later += name == "TYPE_CHECKING"
+        for child in node.body:
+            self.visit(child)
+        self._later -= name == "TYPE_CHECKING"
+        for child in node.orelse:
             self.visit(child)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -109,7 +113,7 @@ class ImportVisitor(ast.NodeVisitor):
             self._add(node, base)
 
     def _add(self, node: ast.stmt, target: str) -> None:
-        self.imports.append(Import(self.module, node.lineno, target, on_import=self._functions == 0))
+        self.imports.append(Import(self.module, node.lineno, target, on_import=self._later == 0))
 
 
 def parse_imports(module: str, path: Path) -> list[Import]:
@@ -317,7 +321,7 @@ def test_imports_without_ros():
 
 
 def test_the_parser_sees_every_kind_of_import(tmp_path):
-    """An import in a function or a relative one cannot hide from these rules; one for the type checker may."""
+    """An import in a function, a relative one or one for the type checker cannot hide from these rules."""
     source = tmp_path / "module.py"
     source.write_text(
         "from typing import TYPE_CHECKING\n"
@@ -333,5 +337,6 @@ def test_the_parser_sees_every_kind_of_import(tmp_path):
         ("swiftvla_ros.sim", True),
         ("swiftvla_ros.model", True),
         ("swiftvla_ros.policy", True),
+        ("rclpy", False),
         ("torch.nn", False),
     }
