@@ -283,8 +283,6 @@ LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
 # Modules of an extra import it at the top, and are imported when a command or a node needs them.
 VIEWER_MODULES = {name for name in modules() if ".viewing.rerun." in name} | {"swiftvla_ros.cli.live.view"}
 SIMULATOR_MODULES = {
-    "swiftvla_ros.cli.live.demonstrations",
-    "swiftvla_ros.cli.live.rollout",
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
 DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.{name}" for name in ("lerobot_reader", "lerobot_writer")}

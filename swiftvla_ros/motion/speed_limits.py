@@ -11,6 +11,9 @@ from swiftvla_ros.motion.chunk import NS
 OPERATOR = "operator"
 """The source that the ``speed_scale`` topic is."""
 
+MOST_SOURCES = 50
+"""Who sets limits under ever new names must not fill the memory, or cost the control thread its time."""
+
 
 @dataclass(frozen=True)
 class SpeedLimit:
@@ -53,12 +56,15 @@ class SpeedLimits:
         The lowest.
     taken
         Count of limits that were taken in.
+    expired
+        The last one that nobody renewed in time.
     """
 
     def __init__(self) -> None:
         self._limits: dict[str, SpeedLimit] = {}
         self.scale = 1.0
         self.taken = 0
+        self.expired: SpeedLimit | None = None
 
     @property
     def binding(self) -> SpeedLimit | None:
@@ -66,9 +72,21 @@ class SpeedLimits:
         lowest = min(self._limits.values(), key=lambda limit: (limit.scale, limit.source), default=None)
         return None if lowest is None or lowest.scale == 1.0 else lowest
 
+    @property
+    def text(self) -> str:
+        """The same for people, such as "30 %, hands: a hand is near"."""
+        limit = self.binding
+        return f"{100 * self.scale:g} %" + (f", {limit.source}: {limit.reason}" if limit else "")
+
+    def problem(self, limit: SpeedLimit) -> str:
+        """Why it would not be taken; empty where it would."""
+        if limit.source not in (*self._limits, OPERATOR) and len(self._limits) >= MOST_SOURCES:
+            return f"{MOST_SOURCES} sources have set limits already"
+        return limit.problem
+
     def set(self, limit: SpeedLimit) -> bool:
-        """Replace what its source had set; False, and nothing changes, where something is wrong with it."""
-        if limit.problem:
+        """Replace what its source had set; False, and nothing changes, where there is a :meth:`problem` with it."""
+        if self.problem(limit):
             return False
         self._limits[limit.source] = limit
         self.taken += 1
@@ -81,7 +99,7 @@ class SpeedLimits:
             if limit.stamp_ns > now_ns:
                 self._limits[limit.source] = replace(limit, stamp_ns=now_ns)
             elif now_ns - limit.stamp_ns > limit.valid_for_s * NS:
-                del self._limits[limit.source]
+                self.expired = self._limits.pop(limit.source)
                 self._settle()
 
     def _settle(self) -> None:

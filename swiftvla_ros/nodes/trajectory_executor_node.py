@@ -36,8 +36,8 @@ _LOCK_S = 0.0005
 class ExecutorParts:
     """The core, where its commands go, and what is told of it.
 
-    ``waiting`` are the chunks that came since the last tick, ``binding`` the speed limit that was last told of,
-    ``resting`` whether the last command, if any, was to stand still.
+    ``waiting`` are the chunks that came since the last tick, ``resting`` says whether the last command, if any, was to
+    stand still.
     """
 
     core: ChunkExecutor
@@ -45,7 +45,6 @@ class ExecutorParts:
     report: ExecutorReport
     loop: ControlLoop | None = None
     waiting: deque[JointChunk] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
-    binding: SpeedLimit | None = None
     resting: bool = True
     ticked_ns: int = 0
     longest_ns: int = 0
@@ -185,15 +184,14 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         self._take(SpeedLimit(message.source, message.percent / 100.0, message.reason, ns, message.valid_for))
 
     def _take(self, limit: SpeedLimit) -> None:
-        parts, limits = self.parts, self.parts.core.speed_limits
+        limits = self.parts.core.speed_limits
         with self._lock:
-            taken, before = limits.set(limit), parts.binding
-            parts.binding = binding = limits.binding
-        if not taken:
-            self.get_logger().warning(f"speed limit of '{limit.source}': {limit.problem}; nothing changes")
-        elif binding != before:
-            by = f", {binding.source}: {binding.reason}" if binding else ""
-            self.get_logger().info(f"speed scale: {100 * limits.scale:g} %{by}", throttle_duration_sec=0.1)
+            problem, before = limits.problem(limit), limits.text
+            limits.set(limit)
+        if problem:
+            self.get_logger().warning(f"speed limit of '{limit.source}': {problem}; nothing changes")
+        elif limits.text != before:
+            self.get_logger().info(f"speed scale: {limits.text}", throttle_duration_sec=0.1)
 
     def _tick(self, parts: ExecutorParts) -> None:
         now_ns = self.now_ns()

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache, partial
+from operator import attrgetter
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,8 @@ from swiftvla_ros.contract import latency_stages
 from swiftvla_ros.observation.joint_state import JointStateError
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Message = TypeVar("Message")
 
 _NS = 1_000_000_000
 
@@ -47,8 +52,8 @@ class ChunkMessage:
     """
 
     chunk_id: int
-    stamp_ns: int
-    step_ns: int
+    stamp_ns: Annotated[int, "header.stamp"]
+    step_ns: Annotated[int, "step"]
     joint_names: tuple[str, ...]
     positions: Array
     instruction: str
@@ -56,10 +61,10 @@ class ChunkMessage:
     checkpoint_sha256: str
     noise_seed: int
     image_stamps: dict[str, int]
-    state_stamp_ns: int
-    ready_ns: int
-    start_ns: int
-    end_ns: int
+    state_stamp_ns: Annotated[int, "state_stamp"]
+    ready_ns: Annotated[int, "observation_ready"]
+    start_ns: Annotated[int, "inference_start"]
+    end_ns: Annotated[int, "inference_end"]
     received_ns: int
     frozen_rows: int
     guidance: str
@@ -85,29 +90,15 @@ class ChunkMessage:
 
 def read_chunk(message: Any, received_ns: int = 0) -> ChunkMessage:
     """Read an ``ActionChunk``, whatever its joints."""
-    names = tuple(message.joint_names)
+    rows, joints = int(message.rows), len(message.joint_names)
     positions, ahead = np.array(message.positions, np.float64), np.array(message.rows_ahead, np.float64)
-    if positions.size == message.rows * len(names):
-        positions = positions.reshape(message.rows, len(names))
-    return ChunkMessage(
-        chunk_id=int(message.chunk_id),
-        stamp_ns=stamp_ns(message.header.stamp),
-        step_ns=stamp_ns(message.step),
-        joint_names=names,
-        positions=positions,
-        instruction=str(message.instruction),
-        instruction_id=int(message.instruction_id),
-        checkpoint_sha256=str(message.checkpoint_sha256),
-        noise_seed=int(message.noise_seed),
+    return _read(
+        ChunkMessage,
+        message,
+        positions=positions.reshape(rows, joints) if positions.size == rows * joints else positions,
         image_stamps={n: stamp_ns(s) for n, s in zip(message.camera_names, message.camera_stamps, strict=False)},
-        state_stamp_ns=stamp_ns(message.state_stamp),
-        ready_ns=stamp_ns(message.observation_ready),
-        start_ns=stamp_ns(message.inference_start),
-        end_ns=stamp_ns(message.inference_end),
         received_ns=received_ns,
-        frozen_rows=int(message.frozen_rows),
-        guidance=str(message.guidance),
-        rows_ahead=ahead.reshape(-1, len(names)) if names and not ahead.size % len(names) else ahead,
+        rows_ahead=ahead.reshape(-1, joints) if joints and not ahead.size % joints else ahead,
     )
 
 
@@ -119,65 +110,41 @@ class ExecutorTick:
     ``speed_limits_taken`` is None in bags of before the executor told of it.
     """
 
-    stamp_ns: int
+    stamp_ns: Annotated[int, "header.stamp"]
     mode: int
     reason: int
     reason_text: str
     chunk_id: int
-    chunk_stamp_ns: int
-    taken_ns: int
-    first_command_ns: int
-    measured_ns: int
-    accepted: int
-    refused: int
+    chunk_stamp_ns: Annotated[int, "chunk_stamp"]
+    taken_ns: Annotated[int, "chunk_taken"]
+    first_command_ns: Annotated[int, "chunk_first_command"]
+    measured_ns: Annotated[int, "measured_stamp"]
+    accepted: Annotated[int, "chunks_accepted"]
+    refused: Annotated[int, "chunks_refused"]
     last_refusal: int
     last_refusal_text: str
     joint_names: tuple[str, ...]
-    position_clamps: NDArray[np.int64]
-    velocity_clamps: NDArray[np.int64]
-    acceleration_clamps: NDArray[np.int64]
+    position_clamps: Counts
+    velocity_clamps: Counts
+    acceleration_clamps: Counts
     limit_excess: Array
     speed_scale: float
     speed_limits_taken: int | None
     shadow: bool
-    commanded: Array
+    commanded: Annotated[Array, "commanded_position"]
     tracking_error: Array
 
 
 def read_executor_state(message: Any) -> ExecutorTick:
     """Read an ``ExecutorState``, whatever its joints."""
-    return ExecutorTick(
-        stamp_ns=stamp_ns(message.header.stamp),
-        mode=int(message.mode),
-        reason=int(message.reason),
-        reason_text=str(message.reason_text),
-        chunk_id=int(message.chunk_id),
-        chunk_stamp_ns=stamp_ns(message.chunk_stamp),
-        taken_ns=stamp_ns(message.chunk_taken),
-        first_command_ns=stamp_ns(message.chunk_first_command),
-        measured_ns=stamp_ns(message.measured_stamp),
-        accepted=int(message.chunks_accepted),
-        refused=int(message.chunks_refused),
-        last_refusal=int(message.last_refusal),
-        last_refusal_text=str(message.last_refusal_text),
-        joint_names=tuple(message.joint_names),
-        position_clamps=np.array(message.position_clamps, np.int64),
-        velocity_clamps=np.array(message.velocity_clamps, np.int64),
-        acceleration_clamps=np.array(message.acceleration_clamps, np.int64),
-        limit_excess=np.array(message.limit_excess, np.float64),
-        speed_scale=float(message.speed_scale),
-        speed_limits_taken=getattr(message, "speed_limits_taken", None),
-        shadow=bool(message.shadow),
-        commanded=np.array(message.commanded_position, np.float64),
-        tracking_error=np.array(message.tracking_error, np.float64),
-    )
+    return _read(ExecutorTick, message, speed_limits_taken=getattr(message, "speed_limits_taken", None))
 
 
 @dataclass(frozen=True)
 class PolicyReport:
     """What ``PolicyState`` says of a policy; ``reason`` is empty while it computes chunks."""
 
-    stamp_ns: int
+    stamp_ns: Annotated[int, "header.stamp"]
     reason: str
     instruction: str
     instruction_id: int
@@ -191,36 +158,45 @@ class PolicyReport:
 
 def read_policy_state(message: Any) -> PolicyReport:
     """Read a ``PolicyState``."""
-    return PolicyReport(
-        stamp_ns=stamp_ns(message.header.stamp),
-        reason="" if message.ready else str(message.reason),
-        instruction=str(message.instruction),
-        instruction_id=int(message.instruction_id),
-        checkpoint_sha256=str(message.checkpoint_sha256),
-        device=str(message.device),
-        precision=str(message.precision),
-        threads=int(message.threads),
-        guidance=str(message.guidance),
-        chunks=int(message.chunks),
-    )
+    return _read(PolicyReport, message, reason="" if message.ready else str(message.reason))
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    int: lambda value: stamp_ns(value) if hasattr(value, "sec") else int(value),
+    float: float,
+    str: str,
+    bool: bool,
+    tuple[str, ...]: tuple,
+    Array: partial(np.array, dtype=np.float64),
+    Counts: partial(np.array, dtype=np.int64),
+}
+
+
+@cache
+def _fields(kind: Any) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """Name, place in the message and reader of each field; ``Annotated`` where the message calls it otherwise."""
+    found: list[tuple[str, Any, Any]] = []
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        own, place = get_args(hint) if get_origin(hint) is Annotated else (hint, name)
+        if own in _READERS:
+            found.append((name, attrgetter(place), _READERS[own]))
+    return found
+
+
+def _read(kind: Callable[..., Message], message: Any, **given: Any) -> Message:
+    """Read what is not ``given`` already."""
+    return kind(**given, **{name: read(place(message)) for name, place, read in _fields(kind) if name not in given})
 
 
 def measured_positions(message: Any, joint_names: tuple[str, ...], *, finite: bool = True) -> Array:
-    """Return the positions [J] of a message of ``observation/state``, rad or m.
+    """Return the positions [J] of a ``JointState`` of ``observation/state``, rad or m.
 
-    Parameters
-    ----------
-    message
-        A ``sensor_msgs/JointState``.
-    joint_names
-        The contract's: the message names the same in the same order.
-    finite
-        False lets numbers that are not finite, or too few, through: for whom they are an event, not a mistake.
+    ``finite`` False lets numbers that are not finite, or too few, through: for whom they are an event, not a mistake.
 
     Raises
     ------
     JointStateError
-        Other joints, or positions that are no finite number a joint.
+        Other joints than the contract's, another order, or positions that are no finite number a joint.
     """
     if tuple(message.name) != joint_names:
         raise JointStateError(f"observation/state: got joints {list(message.name)}, expected {list(joint_names)}")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftvla_ros.motion.chunk import NS
-from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit, SpeedLimits
+from swiftvla_ros.motion.speed_limits import MOST_SOURCES, OPERATOR, SpeedLimit, SpeedLimits
 
 _SCALES = st.floats(0.0, 1.0)
 _EVENTS = st.lists(
@@ -53,6 +53,21 @@ def test_the_slider_does_not_undo_a_monitor(monitor, slider):
         assert limits.scale == min(monitor, scale)
     limits.set(SpeedLimit("hands", 1.0))
     assert limits.scale == slider[-1]
+
+
+def test_sources_under_ever_new_names_are_refused():
+    """Protects the control thread: who asks under new names for ever fills neither memory nor tick, and is told so."""
+    limits = SpeedLimits()
+    for number in range(MOST_SOURCES):
+        assert limits.set(SpeedLimit(f"monitor {number}", 0.9, valid_for_s=1.0))
+    one_more = SpeedLimit("one more", 0.1)
+    assert not limits.set(one_more)
+    assert "50 sources" in limits.problem(one_more)
+    assert limits.set(SpeedLimit(OPERATOR, 0.5)), "the operator is always heard"
+    assert limits.set(SpeedLimit("monitor 0", 0.4)), "and so is who was there"
+    limits.expire(2 * NS)
+    assert limits.expired is not None
+    assert limits.set(one_more), "once others are gone there is room"
 
 
 @given(st.floats(0.01, 100.0), st.integers(-5 * NS, 5 * NS))

@@ -15,6 +15,8 @@ from swiftvla_ros.resources import DEFAULT_ROBOT
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
 
+_TASK_TIMEOUT_S = 15.0
+
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder for the episodes; those that are there already are kept.")],
@@ -60,7 +62,7 @@ def command(
     scene = scene_for(verbs, "stands" if stands else None).name
     contract = load_contract(robot)
     if ros:
-        _over_ros(contract, out, episodes, seed, verbs, json_file)
+        _over_ros(contract, out, episodes, seed, verbs, scene, json_file)
         return
     if pilot is not None:
         check_against_contract(open_checkpoint(pilot), contract)
@@ -76,7 +78,7 @@ def command(
 
 
 def _over_ros(
-    contract: Contract, out: Path, episodes: int, seed: int, verbs: tuple[str, ...], json_file: Path | None
+    contract: Contract, out: Path, episodes: int, seed: int, verbs: tuple[str, ...], scene: str, json_file: Path | None
 ) -> None:
     """Record one bag of demonstrations in a folder of its own, beside those of earlier runs."""
     import shutil
@@ -84,31 +86,42 @@ def _over_ros(
 
     from rich.progress import Progress
 
-    from swiftvla_ros.cli.live.demonstrations import demonstrate_over_ros
+    from swiftvla_ros.bringup.system_options import SystemOptions
+    from swiftvla_ros.cli.live.scenes import RosEpisode, run_scenes
 
     number = 0
     while (out / f"run_{number:03d}").exists() or (out / f".run_{number:03d}").exists():
         number += 1
     # Hidden until it is whole: a folder of bags is read as it is.
     work, bag = out / f".run_{number:03d}", out / f"run_{number:03d}"
+    # Each run has scenes of its own.
+    first = seed + number * episodes
+    options = SystemOptions(robot=str(contract.path), checkpoint="", seed=first, scene=scene, record=work / "bag")
     began = time.monotonic()
     try:
         with Progress() as bar:
             task = bar.add_task("demonstrations over ROS", total=episodes)
 
-            def tell(line: str) -> None:
-                bar.console.print(line)
+            def tell(shown: RosEpisode) -> None:
+                ended = f"{shown.outcome} after {shown.seconds:.1f} s {shown.message}"
+                bar.console.print(f"{shown.instruction}: {ended}")
                 bar.advance(task)
 
-            # Each run has scenes of its own.
-            recorded, succeeded = demonstrate_over_ros(
-                contract, episodes, seed=seed + number * episodes, verbs=verbs, folder=work, on_episode=tell
+            results = run_scenes(
+                contract,
+                options,
+                episodes,
+                verbs=verbs,
+                timeout_s=_TASK_TIMEOUT_S,
+                folder=work,
+                on_episode=tell,
+                expert=True,
             )
     except KeyboardInterrupt:
         print(f"interrupted; what was recorded until then is in {work / 'bag'}")
         raise typer.Exit(130) from None
-    shutil.move(recorded, bag)
+    shutil.move(work / "bag", bag)
     shutil.rmtree(work)
-    seconds = time.monotonic() - began
+    seconds, succeeded = time.monotonic() - began, sum(shown.outcome == "SUCCEEDED" for shown in results)
     print(f"{bag}: {succeeded} of {episodes} demonstrations succeeded, recorded in {seconds:.0f} s")
     write_json(json_file, {"bag": str(bag), "episodes": episodes, "succeeded": succeeded, "seconds": seconds})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
@@ -66,7 +67,8 @@ def command(
     scene = scene_for(verbs, "stands" if stands else None).name
     contract = load_contract(robot)
     if ros:
-        figures = _over_ros(contract, checkpoint, verbs, episodes=episodes, seed=seed, device=device, timeout_s=timeout)
+        options = SystemOptions(str(contract.path), str(checkpoint), device=device, seed=seed, scene=scene)
+        figures = _over_ros(contract, options, episodes, verbs, timeout)
     else:
         from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
 
@@ -113,10 +115,12 @@ def _print_shares(done: dict[str, Share], wrong: dict[str, Share]) -> None:
     print_table(("task", "done", "share", "95 % interval", "wrong block"), rows)
 
 
-def _over_ros(contract: Contract, checkpoint: Path, verbs: tuple[str, ...], **options: Any) -> dict[str, Any]:
+def _over_ros(
+    contract: Contract, options: SystemOptions, episodes: int, verbs: tuple[str, ...], timeout_s: float
+) -> dict[str, Any]:
     from datetime import datetime
 
-    from swiftvla_ros.cli.live.rollout import RosEpisode, roll_out_over_ros
+    from swiftvla_ros.cli.live.scenes import RosEpisode, run_scenes
     from swiftvla_ros.sim.evaluation.statistics import shares_by_task
     from swiftvla_ros.sim.language import COLORS
 
@@ -125,7 +129,7 @@ def _over_ros(contract: Contract, checkpoint: Path, verbs: tuple[str, ...], **op
 
     began = time.monotonic()
     folder = Path("runs") / f"eval-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    results = roll_out_over_ros(contract, str(checkpoint), verbs=verbs, folder=folder, on_episode=show, **options)
+    results = run_scenes(contract, options, episodes, verbs=verbs, timeout_s=timeout_s, folder=folder, on_episode=show)
     found = [(r.verb, r.color, r.outcome) for r in results]
     done, wrong = shares_by_task(found, "SUCCEEDED", verbs, COLORS), shares_by_task(found, "FAILED", verbs, ())
     _print_shares(done, wrong)

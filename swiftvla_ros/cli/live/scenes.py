@@ -1,38 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One simulated scene after another on a live graph, each with its task: for rollouts and demonstrations alike."""
+"""One simulated scene after another on a whole graph, each with its task: rollouts and demonstrations alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import LiveGraph
+from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.language import Task
 from swiftvla_ros.sim.tasks.registry import phrase
 
 _START_TIMEOUT_S = 60.0
 _REST_TIMEOUT_S = 10.0
-SETTLE_S = 1.0
-"""A reset scene falls into place, and the observation that showed the old one grows too old to be used."""
+# A reset scene falls into place, and the observation that showed the old one grows too old to be used.
+_SETTLE_S = 1.0
 
 
-def scenes_in_turn(
-    graph: LiveGraph, contract: Contract, episodes: int, *, seed: int, verbs: tuple[str, ...], recorded: bool = False
-) -> Iterator[tuple[int, Task, str]]:
-    """Give each scene's seed, task and sentence once the arm is at rest in it; the same as without ROS.
+@dataclass(frozen=True)
+class RosEpisode:
+    """One instruction: scene, what was asked, and how the action ended (SUCCEEDED, FAILED, TIMEOUT …)."""
 
-    Raises GraphError where the system does not start, or a part that it can't do without died.
+    seed: int
+    verb: str
+    color: str
+    instruction: str
+    outcome: str
+    message: str
+    seconds: float
+
+
+def run_scenes(
+    contract: Contract,
+    options: SystemOptions,
+    episodes: int,
+    *,
+    verbs: tuple[str, ...],
+    timeout_s: float,
+    folder: Path,
+    on_episode: Callable[[RosEpisode], None],
+    expert: bool = False,
+) -> list[RosEpisode]:
+    """Give one instruction in each of ``episodes`` scenes, the same as an evaluation without ROS has.
+
+    Every node is a process and everything goes over DDS, in real time. With ``expert`` the scripted demonstrator gives
+    the chunks in the policy's place; failed tries stay in its recording: they are marked, and nothing trains on them.
+
+    Parameters
+    ----------
+    options
+        Their ``seed`` is the first scene's, and each episode has the next one.
+    verbs
+        Which tasks are asked for in turn.
+    folder
+        Gets the processes' ``log``.
+
+    Raises
+    ------
+    GraphError
+        The system does not start, or a part that it can't do without died.
     """
-    graph.wait_until_ready(contract, _START_TIMEOUT_S, recorded=recorded)
-    for index in range(episodes):
-        if index:
-            # The executor forgets where the arm was before the simulator puts it back to rest.
-            graph.wait_until_at_rest(_REST_TIMEOUT_S)
-            graph.trigger("trajectory_executor/reset")
-            graph.trigger("sim_robot/reset")
-        graph.spin(SETTLE_S)
-        task = task_of_episode(index, verbs)
-        yield seed + index, task, phrase(task, np.random.default_rng([seed + index, 4]))
+    results: list[RosEpisode] = []
+    with (
+        SimulatedSystem(options, folder, expert=expert) as system,
+        LiveGraph(check=system.check) as graph,
+    ):
+        graph.wait_until_ready(contract, _START_TIMEOUT_S, recorded=options.record is not None)
+        for index in range(episodes):
+            if index:
+                # The executor forgets where the arm was before the simulator puts it back to rest.
+                graph.wait_until_at_rest(_REST_TIMEOUT_S)
+                graph.trigger("trajectory_executor/reset")
+                graph.trigger("sim_robot/reset")
+            graph.spin(_SETTLE_S)
+            seed, task = options.seed + index, task_of_episode(index, verbs)
+            text = phrase(task, np.random.default_rng([seed, 4]))
+            outcome = graph.run_instruction(text, timeout_s)
+            results.append(
+                RosEpisode(seed, task.verb, task.color, text, outcome.name, outcome.message, outcome.elapsed_s)
+            )
+            on_episode(results[-1])
+        graph.spin(_SETTLE_S)
+    return results

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,29 +31,8 @@ GOAL_LEAD_S = 0.03
 _GAP_NS = 100_000_000
 
 
-class CommandOutput(Protocol):
-    """Where commands go."""
-
-    def send(self, command: Command, now_ns: int) -> None:
-        """Send the command of one tick."""
-
-    def rivals(self) -> list[str]:
-        """The topics on which somebody else sends commands against these."""
-
-
 class ContractOutputs:
-    """The outputs of a contract: the arm's, and the gripper's where it has a topic of its own.
-
-    Parameters
-    ----------
-    node
-        Owns the publishers; its contract says which.
-
-    Raises
-    ------
-    ValueError
-        The contract wants FollowJointTrajectory and control_msgs is not installed.
-    """
+    """The outputs of a node's contract: the arm's, and the gripper's where it has a topic of its own."""
 
     def __init__(self, node: ManagedNode[Any]) -> None:
         parts = node.contract.command_parts

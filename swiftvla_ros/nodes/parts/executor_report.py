@@ -9,6 +9,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 
 from swiftvla_ros.motion import ChunkExecutor, Command, Mode, Reason
+from swiftvla_ros.motion.speed_limits import SpeedLimit
 from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level
@@ -48,6 +49,7 @@ class ExecutorReport:
         self._resting = True
         self._told: tuple[Mode, Reason, int, int, int] | None = None
         self._told_ns = 0
+        self._expired: SpeedLimit | None = None
         # One message for all ticks: making one anew costs more than filling it in.
         self._message = ExecutorState(joint_names=list(node.contract.joint_names), shadow=shadow)
         self._message.header.frame_id = node.contract.base_frame
@@ -63,6 +65,11 @@ class ExecutorReport:
                 self._node.get_logger().info(f"{core.mode.name}: {core.reason_text}")
             self._told = told
             self._publish(now_ns)
+        if core.speed_limits.expired is not self._expired and (expired := core.speed_limits.expired) is not None:
+            self._expired = expired
+            self._node.get_logger().info(
+                f"the speed limit of '{expired.source}' was not renewed in time; speed scale: {core.speed_limits.text}"
+            )
 
     def catch_up(self, ticked_ns: int) -> None:
         """Tell of the last tick, if that was left out."""
