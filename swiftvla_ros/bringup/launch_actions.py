@@ -32,14 +32,8 @@ def launch_description(
 ) -> LaunchDescription:
     """Return a launch file's content: an argument for each option of ``kind``, and the processes that they make.
 
-    Parameters
-    ----------
-    kind
-        A description of options, such as :class:`swiftvla_ros.bringup.system_options.SystemOptions`.
-    describe
-        Makes processes of the chosen options.
-    only
-        The options that are asked for; empty: all.
+    ``kind`` describes options, as :class:`swiftvla_ros.bringup.system_options.SystemOptions` does; ``only`` some of
+    them are asked for, or all.
     """
     options = options_of(kind, only)
 

@@ -189,13 +189,7 @@ def describe_geometry(options: SystemOptions) -> ProcessDescription:
 
 
 def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
-    """Describe the chosen nodes that watch, ``NAME_node`` as the node ``NAME``: the robot goes on without them.
-
-    Raises
-    ------
-    SystemOptionError
-        There is no such node in this package.
-    """
+    """Describe the chosen nodes that watch, ``NAME_node`` as the node ``NAME``: the robot goes on without them."""
     monitors = []
     for executable in filter(None, (name.strip() for name in options.monitors.split(","))):
         monitor = _describe(options, executable.removesuffix("_node"), executable, respawn=True, essential=False)

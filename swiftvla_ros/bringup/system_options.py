@@ -104,13 +104,7 @@ class Option:
         return str(self.default).lower() if self.kind is bool else "" if self.default is None else str(self.default)
 
     def parse(self, text: str) -> Any:
-        """Return the value that people wrote as ``text``; empty means nothing for a file.
-
-        Raises
-        ------
-        ValueError
-            The text is no number where one is needed.
-        """
+        """Return the value that people wrote as ``text``; empty means nothing for a file."""
         if self.kind is bool:
             return text.lower() in ("true", "1")
         if self.kind is Path:

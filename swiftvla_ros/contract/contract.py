@@ -96,13 +96,7 @@ class Contract:
         raise KeyError(f"camera '{name}' is not in {self.path}; it has {list(self.camera_names)}")
 
     def with_camera_pose(self, name: str, pose: schema.CameraPose) -> Contract:
-        """The same contract with a camera that stands elsewhere; ``text`` stays that of the file.
-
-        Raises
-        ------
-        KeyError
-            No such camera; names the known ones.
-        """
+        """The same contract with a camera that stands elsewhere; ``text`` stays that of the file."""
         moved = self.camera(name).model_copy(update={"pose": pose})
         cameras = tuple(moved if camera.name == name else camera for camera in self.file.cameras)
         return self.with_keys(cameras=cameras)

@@ -13,20 +13,10 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 
 
 def condition_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    """Rotate, crop and resize an image as the contract says.
+    """Rotate, crop and resize an RGB image [H, W, 3] as the contract says, to [h, w, 3] with (w, h) = ``camera.size``.
 
-    Parameters
-    ----------
-    image
-        RGB, uint8 [H, W, 3]. A size other than ``camera.source_size`` is allowed when its aspect ratio is the same (a
-        smaller rendering, say); the crop is scaled with it.
-    camera
-        The contract's camera.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        RGB, uint8 [h, w, 3] with (w, h) = ``camera.size``.
+    A size other than ``camera.source_size`` is allowed when its aspect ratio is the same (a smaller rendering, say);
+    the crop is scaled with it.
 
     Raises
     ------
@@ -57,25 +47,13 @@ def condition_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint
 
 
 def project(camera: Camera, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Project points of the base frame into the policy's image.
-
-    Parameters
-    ----------
-    camera
-        The contract's camera; it must have a ``pose``.
-    xyz
-        [..., 3], m, in the base frame.
+    """Project points [..., 3] (m, base frame) into the policy's image; ValueError where the camera has no pose.
 
     Returns
     -------
     NDArray[np.float64]
         [..., 2]: u to the right and v down, 0…1 across the policy's image (outside it for points out of sight, NaN
         behind the camera).
-
-    Raises
-    ------
-    ValueError
-        The camera has no pose.
     """
     if camera.pose is None:
         raise ValueError(f"camera {camera.name}: has no pose in the contract, so points can't be projected; add `pose`")

@@ -66,43 +66,25 @@ class ChunkRefused(Exception):  # noqa: N818  (an answer, not an error)
 
 @dataclass(frozen=True)
 class MotionStart:
-    """Where the motion to a chunk begins.
+    """Where the motion to a chunk begins that is taken over at ``now_ns``.
 
-    Attributes
-    ----------
-    now_ns
-        When the chunk is taken over.
-    state, state_ns
-        Last commanded position, velocity and acceleration [3, J], and their time.
-    pose
-        Where the arm is [J]: the same position but for limits, while nothing is commanded.
-    standing
-        Whether the arm stands, with nothing of a plan behind it.
+    ``state`` is the last commanded position, velocity and acceleration [3, J] at ``state_ns``, ``pose`` where the arm
+    is [J]: the same position but for limits, while nothing is commanded.
     """
 
     now_ns: int
     state: Array
     state_ns: int
     pose: Array
-    standing: bool
+    standing: bool  # with nothing of a plan behind it
 
 
 @dataclass(frozen=True)
 class AcceptedChunk:
-    """A chunk that nothing is wrong with.
+    """A chunk that nothing is wrong with, and where the motion to it begins.
 
-    Attributes
-    ----------
-    chunk
-        As it came.
-    positions
-        Its rows [rows, J] in the executor's order of joints.
-    inside
-        The same, drawn inside the position limits.
-    start
-        Where the motion to it begins.
-    far
-        Whether it begins so far from a standing arm that the arm only goes there.
+    ``positions`` are its rows [rows, J] in the executor's order of joints, ``inside`` the same inside the position
+    limits; ``far``: it begins so far from a standing arm that the arm only goes there.
     """
 
     chunk: JointChunk

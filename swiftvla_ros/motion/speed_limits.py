@@ -17,18 +17,10 @@ MOST_SOURCES = 50
 
 @dataclass(frozen=True)
 class SpeedLimit:
-    """What one source allows.
+    """What one source allows, and why, for people.
 
-    Attributes
-    ----------
-    source
-        Who.
-    scale
-        Highest share of the planned speed, 0 … 1; 1 limits nothing.
-    reason
-        Why, for people.
-    stamp_ns, valid_for_s
-        It counts for so long after that time; 0: until it is replaced.
+    ``scale`` is the highest share of the planned speed, 0 … 1; 1 limits nothing. It counts for ``valid_for_s`` after
+    ``stamp_ns``; 0: until it is replaced.
     """
 
     source: str
@@ -48,17 +40,7 @@ class SpeedLimit:
 
 
 class SpeedLimits:
-    """The newest limit of each source.
-
-    Attributes
-    ----------
-    scale
-        The lowest.
-    taken
-        Count of limits that were taken in.
-    expired
-        The last one that nobody renewed in time.
-    """
+    """The newest limit of each source: the lowest ``scale`` of them, how many were ``taken``, which ``expired``."""
 
     def __init__(self) -> None:
         self._limits: dict[str, SpeedLimit] = {}

@@ -28,41 +28,19 @@ from swiftvla_ros.motion.chunk import NS
 
 
 class Facts(NamedTuple):
-    """What is the case at a tick.
+    """What is the case at a tick."""
 
-    Attributes
-    ----------
-    following
-        A path is being followed.
-    slowing
-        Its slow-down to rest has begun.
-    arrived
-        It is over or stands still for good, and the arm rests.
-    resting
-        The arm rests.
-    paused
-        The speed scale is 0 and the arm stands on its path.
-    """
-
-    following: bool = False
-    slowing: bool = False
-    arrived: bool = False
+    following: bool = False  # a path
+    slowing: bool = False  # its slow-down to rest has begun
+    arrived: bool = False  # it is over or stands still for good, and the arm rests
     resting: bool = False
-    paused: bool = False
+    paused: bool = False  # the speed scale is 0 and the arm stands on its path
 
 
 class StateMachine:
-    """The mode that an arm is in, and why.
+    """The ``mode`` that an arm is in, the ``reason``, and the same for people as ``text``.
 
-    Parameters
-    ----------
-    fresh_s, tail_timeout_s, hold_timeout_s
-        As in :class:`~swiftvla_ros.motion.config.ExecutorConfig`.
-
-    Attributes
-    ----------
-    mode, reason, text
-        The place, why, and the same for people.
+    The times are as in :class:`~swiftvla_ros.motion.config.ExecutorConfig`.
     """
 
     def __init__(self, fresh_s: float, tail_timeout_s: float, hold_timeout_s: float | None) -> None:

@@ -31,11 +31,6 @@ class JointStateMerger:
 
     Joints that were not asked for are ignored. The merged stamp is the oldest joint's, so a joint that stops arriving
     makes the state stale instead of silently freezing in it.
-
-    Parameters
-    ----------
-    joint_names
-        Joints of the merged state, in its order.
     """
 
     def __init__(self, joint_names: Sequence[str]) -> None:
@@ -56,22 +51,10 @@ class JointStateMerger:
     def update(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now_ns: int | None = None
     ) -> JointState | None:
-        """Take in a message.
+        """Take in a message; return the merged state when it is complete and newer than the last one returned.
 
-        Parameters
-        ----------
-        names, positions
-            As in ``sensor_msgs/JointState``; units are the caller's.
-        stamp_ns
-            The message's time.
-        now_ns
-            Present time. Where it is given, a joint known from a time that has yet to come (its message was on its way
-            while the clock went back) is replaced by any newer message.
-
-        Returns
-        -------
-        JointState | None
-            The merged state when it is complete and newer than the last one returned.
+        With ``now_ns``, a joint known from a time that has yet to come (its message was on its way while the clock went
+        back) is replaced by any newer message.
 
         Raises
         ------

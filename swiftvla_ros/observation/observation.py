@@ -56,13 +56,7 @@ class RowsAhead:
 
 
 def validate_instruction(text: str) -> str:
-    """The instruction without surrounding white space.
-
-    Raises
-    ------
-    InstructionError
-        It is empty, longer than 256 characters, or holds control characters.
-    """
+    """The instruction without surrounding white space; InstructionError says why it is refused."""
     stripped = text.strip()
     if not stripped:
         raise InstructionError("the instruction is empty; write what the robot shall do, e.g. 'pick up the red block'")

@@ -15,11 +15,6 @@ class StampClock:
     Deciding once matters: a camera that freezes on an old stamp later must look old, not foreign. The other way is
     open: a stamp near the present is no accident, so a topic whose first message misled is trusted from its first good
     one on.
-
-    Parameters
-    ----------
-    topic
-        Named in :attr:`warning`.
     """
 
     def __init__(self, topic: str) -> None:

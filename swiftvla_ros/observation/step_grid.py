@@ -51,14 +51,7 @@ class StepGrid:
 
     Memory is bounded as long as :meth:`settled` is called beside the ``add_`` methods.
 
-    Parameters
-    ----------
-    contract
-        Gives the step, and how old and how far apart the parts of an observation may be.
-    begin_ns
-        Time of step 0, on the clock of the stamps.
-    camera_names
-        The cameras to wait for; None: all of the contract.
+    Step 0 is at ``begin_ns`` on the clock of the stamps; it waits for ``camera_names``, or for all of the contract.
     """
 
     def __init__(self, contract: Contract, begin_ns: int, camera_names: Sequence[str] | None = None) -> None:

@@ -47,12 +47,7 @@ def own_domain() -> dict[str, str]:
 class LiveGraph:
     """A node of this process in the running graph; a context manager. All calls come from one thread.
 
-    Parameters
-    ----------
-    namespace
-        Namespace of the system's nodes.
-    check
-        Called while waiting; raises when waiting is in vain.
+    ``check`` is called while waiting; it raises when waiting is in vain.
     """
 
     def __init__(self, *, namespace: str = "", check: Callable[[], None] = lambda: None) -> None:
@@ -111,10 +106,7 @@ class LiveGraph:
     def wait_until_ready(self, contract: Contract, timeout_s: float, *, recorded: bool = False) -> None:
         """Wait until every part of the robot's system is seen; with ``recorded`` also that a recorder listens to it.
 
-        Raises
-        ------
-        GraphError
-            Something is missing after ``timeout_s``; the message names it.
+        GraphError names what is missing after ``timeout_s``.
         """
         topics = [f"observation/{c}" for c in contract.camera_names]
         topics += ["observation/state", "executor_state", "policy_state", "action_chunk", *contract.command_topics]
@@ -198,13 +190,7 @@ class LiveGraph:
             self._node.destroy_subscription(subscription)
 
     def trigger(self, service: str) -> str:
-        """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message.
-
-        Raises
-        ------
-        GraphError
-            It is missing, or says no.
-        """
+        """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message, or raise GraphError."""
         from std_srvs.srv import Trigger
 
         if service not in self._services:

@@ -51,19 +51,9 @@ def run_scenes(
     Every node is a process and everything goes over DDS, in real time. With ``expert`` the scripted demonstrator gives
     the chunks in the policy's place; failed tries stay in its recording: they are marked, and nothing trains on them.
 
-    Parameters
-    ----------
-    options
-        Their ``seed`` is the first scene's, and each episode has the next one.
-    verbs
-        Which tasks are asked for in turn.
-    folder
-        Gets the processes' ``log``.
-
-    Raises
-    ------
-    GraphError
-        The system does not start, or a part that it can't do without died.
+    The options' ``seed`` is the first scene's, and each episode has the next one; ``verbs`` are asked for in turn;
+    ``folder`` gets the processes' ``log``. GraphError where the system does not start, or a part that it can't do
+    without died.
     """
     results: list[RosEpisode] = []
     with (

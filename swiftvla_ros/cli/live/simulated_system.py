@@ -21,14 +21,8 @@ _LAST_LINES = 15
 class SimulatedSystem:
     """Starts every node as a process of its own, in a ROS domain of its own; a context manager.
 
-    Parameters
-    ----------
-    options
-        The system's, which has the simulated robot whatever they say.
-    folder
-        Where the processes' lines go: ``log/<process>.log``.
-    expert
-        The scripted demonstrator, which takes instructions as the policy does, in the place of the policy.
+    The system has the simulated robot whatever its options say; its processes' lines go to ``folder/log``. With
+    ``expert`` the scripted demonstrator, which takes instructions as the policy does, stands in the policy's place.
     """
 
     def __init__(self, options: SystemOptions, folder: Path, *, expert: bool = False) -> None:

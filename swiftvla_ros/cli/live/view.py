@@ -35,21 +35,9 @@ _KEPT_STATES = 400
 
 
 def log_live(contract: Contract, stream: rr.RecordingStream, checkpoint: str | None, namespace: str) -> None:
-    """Log the running system until Ctrl-C.
+    """Log the running system until Ctrl-C; GraphError where there is none, or it is another robot's.
 
-    Parameters
-    ----------
-    checkpoint
-        Whose Fusion Tokens are computed beside the policy, for the newest chunk only; None: nobody's.
-    namespace
-        ROS namespace of the system.
-
-    Raises
-    ------
-    GraphError
-        There is no system, or it is another robot's.
-    CheckpointError
-        The checkpoint can't be used.
+    The Fusion Tokens of ``checkpoint`` are computed beside the policy, for the newest chunk only; None: nobody's.
     """
     from swiftvla_ros.resources import checkpoint_folder
 

@@ -80,10 +80,7 @@ class _Piece:
 class PathClock:
     """Maps real time to path time. Begins with the first call of :meth:`restart`, where both are the same.
 
-    Attributes
-    ----------
-    target
-        The rate that is held or being gone to.
+    ``target`` is the rate that is held or being gone to.
     """
 
     def __init__(self) -> None:

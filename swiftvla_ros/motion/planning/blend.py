@@ -26,15 +26,7 @@ MOST_CHUNKS = 64
 
 
 class ChunkBlend:
-    """How rows join the ones before.
-
-    Parameters
-    ----------
-    config
-        The kind, and what it needs.
-    kept
-        Columns that are never blended: grippers that are either open or closed.
-    """
+    """How rows join the ones before; ``kept`` columns never do: grippers that are either open or closed."""
 
     def __init__(self, config: BlendConfig, kept: Sequence[int] = ()) -> None:
         self._config, self._kept = config, list(kept)

@@ -35,15 +35,6 @@ class GripperSwitches:
 
     A row below ``close_below`` closes it and one above ``open_above`` opens it; rows between leave it as it is. The way
     over is a smooth step that takes as long as the joint's limits ask for, and goes on as it began when chunks change.
-
-    Parameters
-    ----------
-    joint_names
-        The columns of all rows.
-    grippers
-        Those that rows are to switch.
-    limits
-        Of all joints.
     """
 
     def __init__(self, joint_names: tuple[str, ...], grippers: tuple[Gripper, ...], limits: Limits) -> None:

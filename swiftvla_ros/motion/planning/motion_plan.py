@@ -31,16 +31,8 @@ _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class MotionPlan:
     """The motion that rows ask for, for all time: along the path through them, slowed along it to rest.
 
-    Attributes
-    ----------
-    rows
-        What the path was drawn through.
-    path
-        The curve.
-    slow_from_s
-        Where on the path the slow-down begins, s after the path's origin.
-    slow_for_s
-        How long it takes; it covers half of that on the path.
+    The slow-down begins ``slow_from_s`` after the path's origin and takes ``slow_for_s``; on the path it covers half of
+    that.
     """
 
     rows: PlannedRows

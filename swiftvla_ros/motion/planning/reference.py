@@ -31,14 +31,9 @@ _WORSE_THAN_USUAL = 1.5  # peak over root mean square of two paths' distance: 1 
 
 
 class Reference:
-    """The motion to be followed: a plan, and on top of it what fades out of earlier plans and states.
+    """The motion to be followed: a ``plan``, and on top of it what fades out of earlier plans and states.
 
-    Attributes
-    ----------
-    plan
-        What remains when everything faded.
-    rest_ns
-        From when on it rests.
+    From ``rest_ns`` on it rests.
     """
 
     def __init__(self, plan: MotionPlan, fading: SampledMotion) -> None:

@@ -34,14 +34,8 @@ _BASIS = np.stack([_QUINTIC, _DERIVE @ _QUINTIC, _DERIVE @ _DERIVE @ _QUINTIC])
 class SampledMotion:
     """Position, velocity and acceleration over time: a quintic between states, so continuous in all three.
 
-    Before the first state it is undefined; after the last it stays, so the last should be at rest.
-
-    Parameters
-    ----------
-    begin_ns
-        Time of the first state.
-    states
-        [N >= 2, 3, J], ``INTERVAL_NS`` apart.
+    ``states`` [N >= 2, 3, J] are ``INTERVAL_NS`` apart. Before the first, at ``begin_ns``, it is undefined; after the
+    last it stays, so the last should be at rest.
     """
 
     def __init__(self, begin_ns: int, states: Array) -> None:

@@ -18,14 +18,7 @@ class SplinePath:
     step at each row, a C1 curve for a step of acceleration, and the limits would bend both. The first and last pieces
     keep their neighbour's second derivative, which guesses less from noisy rows than third-order ends do.
 
-    Parameters
-    ----------
-    origin_ns
-        The time that the path counts from.
-    times
-        [K] strictly increasing seconds after ``origin_ns``.
-    rows
-        [K, J] positions there.
+    ``rows`` [K, J] are positions at ``times`` [K], strictly increasing seconds after ``origin_ns``.
     """
 
     def __init__(self, origin_ns: int, times: Array, rows: Array) -> None:

@@ -20,13 +20,7 @@ _MOST_UNANSWERED = 20
 
 
 def follow_joint_trajectory() -> Any:
-    """Return the action's type.
-
-    Raises
-    ------
-    ValueError
-        control_msgs is not installed (PyPI has no wheel of it).
-    """
+    """Return the action's type; ValueError where control_msgs is not installed (PyPI has no wheel of it)."""
     try:
         return importlib.import_module("control_msgs.action").FollowJointTrajectory
     except ImportError:
@@ -38,19 +32,9 @@ def follow_joint_trajectory() -> Any:
 
 
 class FollowClient:
-    """Sends trajectories as goals; each one replaces the goal before it, as joint_trajectory_controller does.
+    """Sends trajectories as goals of the action ``name``, such as ``/arm_controller/follow_joint_trajectory``.
 
-    Parameters
-    ----------
-    node
-        Owns the client.
-    name
-        The action, such as ``/arm_controller/follow_joint_trajectory``.
-
-    Raises
-    ------
-    ValueError
-        control_msgs is not installed.
+    Each one replaces the goal before it, as joint_trajectory_controller does.
     """
 
     def __init__(self, node: ManagedNode[Any], name: str) -> None:
@@ -84,19 +68,7 @@ class FollowClient:
 class FollowServer:
     """A controller's side: a goal is taken or refused, is active until its last point, and gives way to the next.
 
-    Parameters
-    ----------
-    node
-        Owns the server.
-    name
-        The action.
-    take
-        Called with each goal's trajectory; False refuses the goal.
-
-    Raises
-    ------
-    ValueError
-        control_msgs is not installed.
+    ``take`` is called with each goal's trajectory; False refuses the goal.
     """
 
     def __init__(self, node: ManagedNode[Any], name: str, take: Callable[[Any], bool]) -> None:

@@ -29,15 +29,8 @@ _REPEAT_S = 5.0
 class CommandInputs:
     """Takes commands as the controllers of ros2_control would: refuses what is not finite or not for its joints.
 
-    Parameters
-    ----------
-    node
-        Owns the subscriptions.
-    take
-        Called with the number of the part, as in ``Contract.command_parts``, and what the
-        command does to its set-points.
-    epoch_ns
-        ROS time at which the driver's own time is zero.
+    ``take`` is called with the number of the part, as in ``Contract.command_parts``, and what the command does to its
+    set-points; ``epoch_ns`` gives the ROS time at which the driver's own time is zero.
     """
 
     def __init__(

@@ -39,14 +39,8 @@ class ShadowOutput:
     * ``shadow/predicted``: the position that would be commanded now, and those of the plan ahead of it.
     * ``shadow/error``: predicted minus measured position, both at the measured state's stamp.
 
-    Both in contract order, rad or m.
-
-    Parameters
-    ----------
-    node
-        Owns the publishers.
-    plan
-        ``plan(stamp_ns, step_ns, rows)``: the planned positions [rows, J] at ``stamp_ns + i · step_ns``.
+    Both in contract order, rad or m. ``plan(stamp_ns, step_ns, rows)`` gives the planned positions [rows, J] at
+    ``stamp_ns + i · step_ns``.
     """
 
     def __init__(self, node: ManagedNode[Any], plan: Callable[[int, int, int], Array]) -> None:

@@ -26,18 +26,9 @@ _FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reas
 
 
 class ExecutorReport:
-    """Publishes what changed at once, and the rest as often as is asked for.
+    """Publishes what changed at once, and the rest ``rate_hz`` times a second at most; 0: at each tick in motion.
 
-    Parameters
-    ----------
-    node
-        Owner of the publisher.
-    core
-        Whom it is about; the caller holds its lock.
-    rate_hz
-        Most messages a second in motion; 0: one a tick.
-    shadow
-        Whether nobody obeys the core.
+    Whoever calls it holds the core's lock.
     """
 
     def __init__(self, node: ManagedNode[Any], core: ChunkExecutor, rate_hz: float, *, shadow: bool) -> None:

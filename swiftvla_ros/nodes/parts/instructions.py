@@ -51,8 +51,6 @@ class InstructionServer:
 
     Parameters
     ----------
-    node
-        Owner of the service, the action and the topic ``policy_state``, which cleanup destroys.
     check
         Gives the text to follow, or raises InstructionError: the policy's own check.
     follow

@@ -19,12 +19,7 @@ _PATIENCE_TICKS = 120
 class ParameterCollector:
     """Collects the parameters of the nodes in the own namespace, as they come up; never waits for one.
 
-    Parameters
-    ----------
-    node
-        Asks; its executor's thread runs everything here.
-    on_change
-        Called with all that is known, values by node and name, when another node has answered.
+    ``on_change`` is called with all that is known, values by node and name, when another node has answered.
     """
 
     def __init__(self, node: Node, on_change: Callable[[Mapping[str, Mapping[str, Any]]], None]) -> None:

@@ -120,13 +120,7 @@ class FrameBuffer:
 
 
 class CameraFrames:
-    """Poses of the cameras from tf, where there is any.
-
-    Parameters
-    ----------
-    node
-        Its subscriptions are cleaned up with it.
-    """
+    """Poses of the cameras from tf, where there is any."""
 
     def __init__(self, node: ManagedNode[Any]) -> None:
         self._buffer = FrameBuffer()
