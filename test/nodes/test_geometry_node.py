@@ -24,7 +24,7 @@ from swiftvla_ros.nodes.ros.messages import header, rgb_message
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.step_grid import StepGrid
 
-SECONDS = 2.0
+SECONDS = 1.0
 
 
 class FakePolicyAndCameras:
@@ -68,6 +68,9 @@ def test_live_and_offline_give_the_same(
     graph: Any, repository: Path, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     """Protects training on live targets: features, stamps and shards are those of the bag, fp32 within 1e-5."""
+    import torch
+
+    torch.set_num_threads(1)
     contract = load_contract("so101_sim")
     geometry, targets, bag = repository / "models" / "geometry-nano", tmp_path / "targets", tmp_path / "run"
     world = FakePolicyAndCameras(graph, contract)

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bag_messages import Messages
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import BagWriter, message_types
+from swiftvla_ros.episodes.bags.bag import BagWriter
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
 SHA256 = "a" * 64
+STEP_NS = 100_000_000
+CLAMPS = ("position_clamps", "velocity_clamps", "acceleration_clamps")
 
 
 class Run:
@@ -24,19 +27,13 @@ class Run:
     def __init__(self, writer: BagWriter, contract: Contract) -> None:
         self.writer, self.contract = writer, contract
         self.core = ChunkExecutor.from_contract(contract)
-        self.types = message_types().types
+        self.messages = Messages(contract)
         self.ns = 1000 * NS
         self.arm = contract.rest.copy()
         self.chunks = 0
         self._told: Any = None
         self._told_ns = self._ticked_ns = 0
         self._command: Any = None
-
-    def stamp(self, ns: int) -> Any:
-        return self.types["builtin_interfaces/msg/Time"](ns // NS, ns % NS)
-
-    def header(self, ns: int) -> Any:
-        return self.types["std_msgs/msg/Header"](self.stamp(ns), "base")
 
     def spin(self, ms: int, before_tick: Callable[[], None] = lambda: None) -> None:
         """Tick every 8 to 13 ms; joint states come every 20 ms, of an arm that lags behind its command."""
@@ -51,10 +48,7 @@ class Run:
 
     def measure(self, ns: int) -> None:
         self.core.measured(self.arm, ns, self.ns)
-        kind = self.types["sensor_msgs/msg/JointState"]
-        names, empty = list(self.contract.joint_names), np.zeros(0)
-        message = kind(self.header(ns), names, self.arm.copy(), empty, empty)
-        self.writer.write_message("/observation/state", message, self.ns)
+        self.writer.write_message("/observation/state", self.messages.measured(ns, self.arm.copy()), self.ns)
 
     def tick(self) -> None:
         command = self.core.tick(self.ns)
@@ -72,37 +66,25 @@ class Run:
     def tell(self) -> None:
         """Report the last tick."""
         core, command, self._told_ns = self.core, self._command, self._ticked_ns
-        kind = self.types["swiftvla_ros/msg/ExecutorState"]
+        stamp, binding = self.messages.stamp, core.speed_limits.binding
         fields = {
-            "header": self.header(self._ticked_ns),
-            "mode": int(core.mode),
-            "reason": int(core.reason),
-            "reason_text": core.reason_text,
-            "chunk_id": core.chunk_id,
-            "row": core.row,
-            "chunk_age_s": core.age_s(self._ticked_ns),
-            "chunk_stamp": self.stamp(core.chunk.stamp_ns if core.chunk is not None else 0),
-            "chunk_first_command": self.stamp(core.first_command_ns or 0),
-            "chunk_taken": self.stamp(core.taken_ns),
-            "measured_stamp": self.stamp(core.measured_ns),
-            "chunks_accepted": core.accepted,
-            "chunks_refused": core.refused,
-            "last_refusal": int(core.last_refusal.code),
-            "last_refusal_text": core.last_refusal.text,
-            "joint_names": list(self.contract.joint_names),
-            "position_clamps": core.position_clamps.astype(np.uint64),
-            "velocity_clamps": core.velocity_clamps.astype(np.uint64),
-            "acceleration_clamps": core.acceleration_clamps.astype(np.uint64),
-            "limit_excess": core.limit_excess,
-            "speed_scale": core.speed_scale,
-            "speed_limit_source": core.speed_limits.binding.source if core.speed_limits.binding else "",
-            "speed_limit_reason": core.speed_limits.binding.reason if core.speed_limits.binding else "",
-            "speed_limits_taken": core.speed_limits.taken,
-            "shadow": False,
+            "mode": int(core.mode), "reason": int(core.reason), "reason_text": core.reason_text,
+            "chunk_id": core.chunk_id, "row": core.row, "chunk_age_s": core.age_s(self._ticked_ns),
+            "chunk_stamp": stamp(core.chunk.stamp_ns if core.chunk is not None else 0),
+            "chunk_first_command": stamp(core.first_command_ns or 0), "chunk_taken": stamp(core.taken_ns),
+            "measured_stamp": stamp(core.measured_ns),
+            "chunks_accepted": core.accepted, "chunks_refused": core.refused,
+            "last_refusal": int(core.last_refusal.code), "last_refusal_text": core.last_refusal.text,
+            "joint_names": list(self.contract.joint_names), "limit_excess": core.limit_excess,
+            **{name: getattr(core, name).astype(np.uint64) for name in CLAMPS},
+            "speed_scale": core.speed_scale, "speed_limits_taken": core.speed_limits.taken,
+            "speed_limit_source": binding.source if binding else "",
+            "speed_limit_reason": binding.reason if binding else "",
             "commanded_position": np.zeros(0) if command is None else command.position.copy(),
             "tracking_error": core.tracking_error.copy(),
-        }
-        self.writer.write_message("/executor_state", kind(**fields), self._ticked_ns)
+        }  # fmt: skip
+        message = self.messages.make("swiftvla_ros/msg/ExecutorState", self._ticked_ns, **fields)
+        self.writer.write_message("/executor_state", message, self._ticked_ns)
 
     def offer(self, target: np.ndarray, age_ms: int = 120) -> bool:
         """Give the executor a chunk from where the arm is to ``target``, and record it."""
@@ -111,45 +93,27 @@ class Run:
         positions = (1 - share) * self.arm + share * target
         self.chunks += 1
         stamp = self.ns - age_ms * 1_000_000
-        kind = self.types["swiftvla_ros/msg/ActionChunk"]
-        names, step = list(self.contract.joint_names), round(self.contract.policy.step_s * NS)
-        message = kind(
-            header=self.header(stamp),
-            step=self.types["builtin_interfaces/msg/Duration"](0, step),
-            joint_names=names,
-            rows=rows,
-            positions=positions.ravel(),
-            chunk_id=self.chunks,
-            instruction="touch the red block",
-            instruction_id=1,
-            checkpoint_sha256=SHA256,
-            noise_seed=0,
-            camera_names=[],
-            camera_stamps=[],
-            state_stamp=self.stamp(stamp),
-            observation_ready=self.stamp(stamp),
-            inference_start=self.stamp(stamp),
-            inference_end=self.stamp(self.ns - 1_000_000),
-            frozen_rows=0,
-            guidance="",
-            rows_ahead=np.zeros(0),
-        )
+        names = self.contract.joint_names
+        message = self.messages.chunk(
+            stamp, stamp, stamp, self.ns - 1_000_000, rows=rows, positions=positions.ravel(), chunk_id=self.chunks,
+            instruction="touch the red block", checkpoint_sha256=SHA256, camera_names=[], camera_stamps=[],
+        )  # fmt: skip
         self.writer.write_message("/action_chunk", message, self.ns)
         if self._told_ns != self._ticked_ns:
             self.tell()  # a chunk from rest is planned from the last tick
-        chunk = JointChunk(stamp, step, positions, self.chunks, 1, SHA256, tuple(names))
+        chunk = JointChunk(stamp, STEP_NS, positions, self.chunks, 1, SHA256, names)
         return self.core.offer(chunk, self.ns + 1_000_000).accepted
 
     def scale(self, percent: float) -> None:
         """Change the speed."""
         self.core.set_speed_scale(percent / 100)
-        self.writer.write_message("/speed_scale", self.types["std_msgs/msg/Float64"](percent), self.ns)
+        self.writer.write_message("/speed_scale", self.messages.make("std_msgs/msg/Float64", data=percent), self.ns)
 
     def limit(self, source: str, percent: float, valid_s: float = 0.0, *, late_ms: int = 0) -> None:
         """Let a monitor limit the speed; the recorder hears of it ``late_ms`` after the executor."""
         self.core.speed_limits.set(SpeedLimit(source, percent / 100, "a hand is near", self.ns, valid_s))
-        kind = self.types["swiftvla_ros/msg/SpeedLimit"]
-        message = kind(self.header(self.ns), source, percent, "a hand is near", valid_s)
+        fields = {"source": source, "percent": percent, "reason": "a hand is near", "valid_for": valid_s}
+        message = self.messages.make("swiftvla_ros/msg/SpeedLimit", self.ns, **fields)
         self.writer.write_message("/speed_limit", message, self.ns + late_ms * 1_000_000)
 
 

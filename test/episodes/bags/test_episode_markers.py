@@ -30,11 +30,7 @@ class Story:
     def policy(self, seconds: float, number: int) -> None:
         """The policy follows an instruction; 0: none."""
         ns = round(seconds * S)
-        kind = self._kinds["swiftvla_ros/msg/PolicyState"]
-        text = f"instruction {number}" if number else ""
-        told = ("", "cpu", "float32", 1, "none", [], np.zeros(0, np.float32), 0, 0, 0, 0)
-        state = kind(self.messages.header(ns), True, "", text, number, *told)
-        self.writer.write_message("/policy_state", state, ns)
+        self.writer.write_message("/policy_state", self.messages.policy_state(ns, number, f"instruction {number}"), ns)
 
     def verdict(self, seconds: float, number: int, verdict: int, text: str) -> None:
         """Somebody judges."""

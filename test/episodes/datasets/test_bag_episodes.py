@@ -40,25 +40,9 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
 
     The first is followed from 2.0 to 4.0 s, by chunks from 2.25 s on; the second from 5.0 to 6.0 s.
     """
-    types = messages.types
 
     def image(ns: int, frame: int) -> Any:
-        kind = types["sensor_msgs/msg/Image"]
-        return kind(messages.header(ns), 96, 96, "rgb8", 0, 288, np.full(96 * 96 * 3, frame, np.uint8))
-
-    def policy(ns: int, number: int) -> Any:
-        names = types["swiftvla_ros/msg/PolicyState"].__dataclass_fields__
-        empty: dict[str, Any] = dict.fromkeys(names, "")
-        empty |= dict.fromkeys(("threads", "chunks", "dropped_stale", "dropped_unpaired", "dropped_invalid"), 0)
-        empty |= {
-            "header": messages.header(ns),
-            "ready": True,
-            "latency_stages": [],
-            "latency_s": np.zeros(0, np.float32),
-        }
-        empty |= {"instruction": "pick up the red block" if number else "", "instruction_id": number}
-        empty.pop("__msgtype__", None)
-        return types["swiftvla_ros/msg/PolicyState"](**empty)
+        return messages.image(ns, np.full((96, 96, 3), frame, np.uint8))
 
     def write(name: str = "run", without: tuple[float, float] = (0.0, 0.0)) -> Path:
         entries: list[tuple[int, str, Any]] = []
@@ -83,7 +67,7 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
         for tick in range(35):
             seconds = tick / 5
             number = 1 if 2 <= seconds < 4 else 2 if 5 <= seconds < 6 else 0
-            entries.append((at(seconds), "/policy_state", policy(at(seconds), number)))
+            entries.append((at(seconds), "/policy_state", messages.policy_state(at(seconds), number)))
         entries.append((at(3.95), "/task_verdict", messages.verdict(at(3.95), 1)))
         entries.append((at(5.95), "/task_verdict", replace(messages.verdict(at(5.95), 3), instruction_id=2)))
         with BagWriter(tmp_path / "bags" / name, contract) as writer:

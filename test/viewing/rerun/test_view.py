@@ -34,8 +34,7 @@ def image(messages: Any, contract: Contract, camera: str, ns: int, seed: int) ->
     """Make a conditioned image of noise."""
     width, height = contract.camera(camera).size
     data = np.random.default_rng(seed).integers(0, 255, 3 * width * height, dtype=np.uint8)
-    kind = messages.types["sensor_msgs/msg/Image"]
-    return kind(messages.header(ns), height, width, "rgb8", 0, 3 * width, data)
+    return messages.image(ns, data.reshape(height, width, 3))
 
 
 @pytest.fixture(scope="module")
