@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real nodes up to the policy, as ``swiftvla up`` starts them, and this process as the drivers of their cameras."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -10,8 +10,6 @@ Exit code 1 if anything else than a ``BagError`` or ``ContractError`` came out o
 grew beyond ``--memory-mb``, or a bag kept it busy for more than ``--seconds`` s.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import resource

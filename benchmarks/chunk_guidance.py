@@ -13,8 +13,6 @@ divided difference, and a seam's jump is how far the first command that follows 
 before it led (what the executor is for). And the arm: the path of its end effector, and its joints' jerk.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 from dataclasses import asdict, dataclass

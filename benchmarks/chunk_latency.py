@@ -9,8 +9,6 @@ same chunks in turn, each in a process of its own, so that other load meets both
 product of the network, measured between the chunks: what no implementation at this precision can beat here.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -9,8 +9,6 @@ A tick's lateness is from when it was due; ``begins`` is the wake-up, ``commande
 state were published. Processor time and the time that a thread waited for a processor are the kernel's (Linux).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

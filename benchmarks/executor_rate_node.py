@@ -5,8 +5,6 @@
 each tick was due, began and ended, and the mode it ended in. The stopwatch allocates nothing per tick that stays.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

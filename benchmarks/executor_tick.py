@@ -5,8 +5,6 @@
 take from this one; processor time is the executor's own.
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 import time

@@ -5,8 +5,6 @@
 cameras of 512×512. Images and 4D features are random: only the cost is of interest.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import resource

@@ -8,8 +8,6 @@ meets both alike. Latency is from the oldest image's stamp to the end of the inf
 ``--eager`` takes away what the node does for the policy's sake: the difference is what backing off is worth.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

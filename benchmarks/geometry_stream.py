@@ -6,8 +6,6 @@
 which also holds what other programs take from this one.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from pathlib import Path

@@ -9,8 +9,6 @@ LeRobot needs other packages than this project, so there are two steps, each wit
 Exit code 1 if a number differs by more than 1e-5 or an image by more than 4 of 255 on average.
 """
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

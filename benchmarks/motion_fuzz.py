@@ -7,8 +7,6 @@ limits, against the command before it and against coming to rest (``motion_playb
 breaks a promise is printed; ``--seed S --story N`` tells that one alone. Ends with status 1 where one was broken.
 """
 
-from __future__ import annotations
-
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: matrices of 16 joints are no work for threads
@@ -52,7 +50,7 @@ class Tally:
     worst: dict[str, float] = field(default_factory=dict)
     broken: list[tuple[int, str, str]] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: "Tally") -> None:
         """Take up the stories of another."""
         for name in ("stories", "ticks", "commands", "accepted", "processor_s", "joints", "modes", "refusals"):
             setattr(self, name, getattr(self, name) + getattr(other, name))

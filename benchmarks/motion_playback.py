@@ -6,8 +6,6 @@ before in position, velocity and acceleration. Only where commanding begins anew
 begins, and that has to begin at that pose, at rest.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 

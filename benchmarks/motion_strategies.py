@@ -6,8 +6,6 @@ draw it from ``Draws``, which is either hypothesis (few, small stories that shri
 long ones at a hundred times the speed).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field

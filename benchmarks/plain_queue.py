@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What others follow chunks with, to be compared with: a queue of rows, position steps straight to the arm."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -10,8 +10,6 @@ are missing in the bag. The pictures are blocks on a table with a camera's noise
 Exit code 1 if a message is missing.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

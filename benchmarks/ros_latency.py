@@ -6,8 +6,6 @@ each image just before it is published, and receives the chunks; cameras, joint 
 own, as ``swiftvla up`` starts them. Wall times: other load on the machine is in them.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path

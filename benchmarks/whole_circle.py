@@ -9,8 +9,6 @@ at the last validation of each stage, and what the evaluation says. Exit code 1 
 quarters of the demonstrations succeeded, or if the first stage did not lower the held-out loss.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

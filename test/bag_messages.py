@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages for bags, made without a ROS installation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

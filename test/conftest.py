@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that keep every ROS test in a graph of its own, and the simulated robot's contract."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import tempfile

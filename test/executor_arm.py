@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An executor as a process, with an arm and a policy to try it on; shared by the tests of its node."""
 
-from __future__ import annotations
-
 import math
 import threading
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scenes that an evaluation begins with, for tests that look at them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

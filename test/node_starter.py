@@ -5,8 +5,6 @@ All but ROS itself, whose libraries have threads that a fork would not carry ove
 ``python -m`` makes of them, to the end of the interpreter. Cold starts are tested by ``swiftvla up`` and ``demo``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hold the documentation to the code: commands, options, launch arguments, files and modules that it names."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shlex

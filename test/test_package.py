@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hold the files around the code to the code: interfaces, requirements, package.xml, entry points, licences."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hold the code to the rooms of the package: who may import whom, and where torch and ROS may be imported."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json

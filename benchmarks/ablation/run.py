@@ -6,8 +6,6 @@ row is a stage-2 training from the same stage-1 checkpoint, rolled out in the sa
 alone and with live 4D features. The JSON file is written after every measurement; started again, what it holds is kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ablation's runner: nothing is measured twice, and its rows stand beside the paper's figures."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import json

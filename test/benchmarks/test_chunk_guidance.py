@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of the chunk guidance benchmark, on motions whose figures are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

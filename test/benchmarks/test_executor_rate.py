@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures about lateness are only as good as the arithmetic behind them, and as the node that they come from."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fuzz is worth what it finds: an executor that breaks its promise must be caught, with the story that shows it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one description of the processes, which launch files and supervisor read."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from itertools import pairwise

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor's promises, kept with small real processes."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One description of the system, and everything that is made from it."""
 
-from __future__ import annotations
-
 from dataclasses import MISSING
 from pathlib import Path
 

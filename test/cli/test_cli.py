@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line explains itself, and measures what it says."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a policy's rows mean, there and back."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract: what is refused, and what every room computes from it."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

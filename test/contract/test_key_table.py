@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of a contract's keys."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from swiftvla_ros.contract.key_table import key_table

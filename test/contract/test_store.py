@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A contract's copy in a bag or a checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network's equations, written out a second time in plain torch; its sizes; its gradients."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint folders, and public weights imported into them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream equals the whole sequence, forgets what it should, and never grows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

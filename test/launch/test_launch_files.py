@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launch files start what the supervisor starts."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole system under the real ``launch``: it comes up, takes an instruction, and ends cleanly."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launch file of replay starts what the package describes."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 

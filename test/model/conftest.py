@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A nano network with random weights, and observations for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

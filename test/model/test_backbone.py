@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hand-run vision tower and text layers: equal to transformers', with and without what inference leaves out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

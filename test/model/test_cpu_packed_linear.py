@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packed layers for inference on a CPU: the same network, faster."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable

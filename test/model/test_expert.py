@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The action expert: where its tokens stand, what they see, and when it is told the time."""
 
-from __future__ import annotations
-
 import math
 
 import torch

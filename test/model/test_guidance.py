@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunk guidance: the reference's mask and weight, the true Jacobian, and what executed rows do to a chunk."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network: its sizes, its mask, its prefix cache, its losses."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What trains the network: losses, modality masking, reconstruction, the trajectory head."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An executor on a bench: what it commanded, tick by tick."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

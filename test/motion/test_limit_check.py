@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The check that judges recorded commands must itself see every violation, and no false one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promise, for whatever arrives: inside all limits, smooth from tick to tick, at rest when chunks stop."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import Phase, given, settings
 

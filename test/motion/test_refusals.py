@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunks that must not be followed, each with its code, and that refusing changes nothing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast the arm may go: the lowest of live limits, whoever spoke last."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,10 +14,7 @@ from swiftvla_ros.motion.speed_limits import MOST_SOURCES, OPERATOR, SpeedLimit,
 _SCALES = st.floats(0.0, 1.0)
 _EVENTS = st.lists(
     st.tuples(
-        st.sampled_from([OPERATOR, "hands", "door"]),
-        _SCALES,
-        st.sampled_from([0.0, 0.5, 2.0]),
-        st.integers(0, NS),
+        st.sampled_from([OPERATOR, "hands", "door"]), _SCALES, st.sampled_from([0.0, 0.5, 2.0]), st.integers(0, NS)
     ),
     max_size=12,
 )

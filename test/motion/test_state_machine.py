@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every transition of the state machine by itself, without joints or paths."""
 
-from __future__ import annotations
-
 import pytest
 
 from swiftvla_ros.motion import Mode, Reason
@@ -39,12 +37,7 @@ def at(mode: Mode) -> StateMachine:
 TRANSITIONS = {
     "a joint state": (Mode.IDLE, lambda x: x.measured(), Mode.IDLE, Reason.NO_CHUNK),
     "a stale joint state": (Mode.IDLE, lambda x: (x.measured(), x.wait("stale")), Mode.IDLE, Reason.NOT_ARMED),
-    "a fresh one again": (
-        Mode.IDLE,
-        lambda x: (x.measured(), x.wait("stale"), x.wait("")),
-        Mode.IDLE,
-        Reason.NO_CHUNK,
-    ),
+    "a fresh one again": (Mode.IDLE, lambda x: (x.measured(), x.wait("stale"), x.wait("")), Mode.IDLE, Reason.NO_CHUNK),
     "held from the beginning": (Mode.IDLE, lambda x: x.hold(S), Mode.HOLD, Reason.NO_CHUNK),
     "fresh enough": (Mode.FRESH, lambda x: x.tick(4 * S // 10, MOVES), Mode.FRESH, Reason.CHUNK),
     "late": (Mode.FRESH, lambda x: x.tick(5 * S // 10, MOVES), Mode.TAIL, Reason.CHUNK_LATE),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An arm that does not do what it is told: stopped, latched, and named."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fresh → tail → decelerate → hold → release, the stops beside them, and the ways back up."""
 
-from __future__ import annotations
-
 from itertools import groupby
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real nodes as processes over real DDS, and a node of the test's own to talk to them."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

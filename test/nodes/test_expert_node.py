@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demonstrator over DDS, and that an episode of the recording is what was seen live."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

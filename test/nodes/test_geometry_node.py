@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The 4D transformer beside the policy, as a real node: live it says what it says offline over the bag."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

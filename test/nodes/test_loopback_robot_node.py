@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """loopback_robot_node and trajectory_executor_node as processes, joined by an output; the test is the policy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,7 +81,7 @@ class Loop:
         chunk.joint_names, chunk.positions = list(self.contract.joint_names), rows.ravel().tolist()
         self._chunks.publish(chunk)
 
-    def __enter__(self) -> Loop:
+    def __enter__(self) -> "Loop":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """camera_node and joint_state_node as processes: what drivers send, and what the policy gets."""
 
-from __future__ import annotations
-
 import array
 import math
 import signal

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_node without weights and without torch: the chunks of a bag over DDS."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_node with chunk guidance: it learns from executor_state what its next chunk shall continue."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

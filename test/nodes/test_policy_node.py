@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_node as a process, fed by the real camera and joint state nodes: when it infers, and how it is told."""
 
-from __future__ import annotations
-
 import math
 import signal
 from typing import Any

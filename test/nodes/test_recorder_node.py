@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recorder in a live graph: complete, self-describing bags, and a black box at the press of a button."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that can't work refuse to start: exit status 2, and a message that names what is wrong."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 from collections.abc import Callable

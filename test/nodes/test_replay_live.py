@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag played into real nodes with its own time: they say what replay without ROS says, and no driver is doubled."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole graph as processes, on the simulated robot. Parts that fail in motion are in ``test/faults``."""
 
-from __future__ import annotations
-
 import itertools
 import signal
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_robot_node as a process: it must look like any robot's driver."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

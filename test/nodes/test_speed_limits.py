@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The speed of trajectory_executor_node as a process: an operator's slider and monitors on the same arm."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """trajectory_executor_node as a process; the test is the policy, and an arm that follows exactly."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The viewer shows the running graph: its topics, in a recording that is whole when it is ended."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable

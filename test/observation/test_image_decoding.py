@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image messages of every kind, as arrays: the same for one that just arrived and for one read from a bag."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

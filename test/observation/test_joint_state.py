@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Merging of joint state messages."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

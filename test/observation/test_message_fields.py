@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields of messages: the same from one that just arrived as from one of a bag."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -13,12 +11,7 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.latency_stages import CHAIN, STAGES, durations_s
 from swiftvla_ros.episodes.bags.message_types import known_types
 from swiftvla_ros.observation.joint_state import JointStateError
-from swiftvla_ros.observation.message_fields import (
-    header_stamp_ns,
-    measured_positions,
-    read_chunk,
-    read_executor_state,
-)
+from swiftvla_ros.observation.message_fields import header_stamp_ns, measured_positions, read_chunk, read_executor_state
 
 MS = 1_000_000
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairing of images and joint states by stamp."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

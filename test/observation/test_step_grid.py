@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The grid of policy steps: the same steps live and from a bag, and never a look into the future."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: what is written is read, and what is broken is refused by name."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

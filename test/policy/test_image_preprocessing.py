@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images as a network reads them: what numpy prepares is what torch prepared before, to the last bit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

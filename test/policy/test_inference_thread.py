@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inference thread without ROS: what it tells the policy of the motion under way."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam for runtimes: another one is a module and a line in the registry."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkpoint in ``models/``: it loads, it is small, and it listens."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

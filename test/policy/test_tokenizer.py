@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The instruction tokenizer, whole and cut."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every ``bags/NAME.replay.yaml`` is a test; and runs of the executor, recorded without ROS."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

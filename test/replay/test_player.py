@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is played into a live graph: every message once, in order, with a clock that never stands for long."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

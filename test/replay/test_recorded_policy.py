@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy that gives the chunks of a bag again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``swiftvla replay`` on the stored bag: what is the same, and that each thing that is not is caught and named."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil
@@ -92,8 +90,7 @@ def test_the_same_build_gives_the_same_bits(computed_here: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("override", "bound"),
-    [(RuntimeChoice(threads=2), 1e-4), (RuntimeChoice(precision="bfloat16"), 0.02)],
+    ("override", "bound"), [(RuntimeChoice(threads=2), 1e-4), (RuntimeChoice(precision="bfloat16"), 0.02)]
 )
 def test_another_runtime_stays_within_its_bound(
     stored: Path, checkpoint: Path, override: RuntimeChoice, bound: float

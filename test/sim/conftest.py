@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the simulation's tests share: one contract and one world."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import pytest

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated cameras are the cameras of the contract."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from swiftvla_ros.contract.contract import Contract

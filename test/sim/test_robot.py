@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm is the arm of the contract."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

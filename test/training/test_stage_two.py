@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 2: what the teacher's features train, what is left of them in a deployed checkpoint, and one batch for all."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: what is learned from, what is not, and that a killed run goes on as if nothing had happened."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Foxglove layout names topics and fields that exist."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

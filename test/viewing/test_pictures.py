@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Film and plot of a bag, for people who want to see what the arm did."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run as numbers: what plots and viewers show is what the messages said."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``swiftvla check-motion`` finds in a bag what an arm must never be told."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

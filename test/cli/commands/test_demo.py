@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo from end to end: real nodes, real ROS, the shipped checkpoint."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

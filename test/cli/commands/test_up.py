@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``swiftvla up`` with the real nodes: the whole system without ``ros2 launch``."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags keep what was recorded, for our reader and for everybody else's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes are found in what was recorded anyway, and end as they did."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

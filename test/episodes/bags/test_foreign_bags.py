@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags that are cut, damaged, hostile or somebody else's: read as far as they go, or refused with what is wrong."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 import struct

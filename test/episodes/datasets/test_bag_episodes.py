@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags as episodes: steps without a look into the future, gaps, failures, and what the policy saw."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

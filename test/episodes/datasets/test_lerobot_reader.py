@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeRobotDataset v3 folders become the project's episodes; they are written here by LeRobot's documented layout."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

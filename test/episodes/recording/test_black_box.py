@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The black box remembers what matters within its bounds, and knows what is worth writing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recording keeps nobody waiting, loses nothing without saying so, and leaves a readable bag whatever happens."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal
@@ -19,12 +17,7 @@ import pytest
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage
 from swiftvla_ros.episodes.bags.message_types import known_types
-from swiftvla_ros.episodes.recording.recording import (
-    IMAGE,
-    Recording,
-    SequenceWatch,
-    jpeg_conversion,
-)
+from swiftvla_ros.episodes.recording.recording import IMAGE, Recording, SequenceWatch, jpeg_conversion
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 
 STATE = "swiftvla_ros/msg/ExecutorState"

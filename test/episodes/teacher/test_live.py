@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What geometry_node is made of, without a graph: when it backs off, what it skips, where it puts points."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable

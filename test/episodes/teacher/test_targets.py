@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teacher targets: computed once, they are what a live stream gives, and nothing else passes for them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed scale: time along the path runs slower, the path stays, limits and timeouts hold."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

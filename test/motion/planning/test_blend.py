@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of chunks that overlap, a gripper that is open or closed, and a start from far away."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

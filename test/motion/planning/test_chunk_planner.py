@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunks joined by stamp: what is followed, how closely, and how smoothly across seams."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

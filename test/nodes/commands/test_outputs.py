@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands as messages of every output, against what the controllers of ros2_control check and do."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,9 +116,7 @@ def test_every_trajectory_is_one_that_the_controller_takes() -> None:
     for message in sent:
         accepted_by_controller(message)
     assert max(len(message.points) for message in sent) > 5
-    loose = contract(
-        **{"output: forward_position": "output: joint_trajectory\n  trajectory_ends_at_rest: false"},
-    )
+    loose = contract(**{"output: forward_position": "output: joint_trajectory\n  trajectory_ends_at_rest: false"})
     sent.clear()
     Trajectories(loose, part, sent.append).send(commands[60], 0)
     accepted_by_controller(sent[0], at_rest=False)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm's commands come on time, whatever clock the robot has, and never silently stop."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image messages as nodes publish them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from swiftvla_ros.nodes.ros.messages import rgb_message

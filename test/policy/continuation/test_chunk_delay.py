@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measured delay: a window that a warm-up never enters and an outlier leaves."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

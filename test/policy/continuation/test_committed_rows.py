@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What will be commanded without a newer chunk, from the policy's chunks and the executor's word."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The geometry network's ground truth: depth, poses and fields of view of rendered sequences agree with each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guided policies in simulation, and the plain queue that the executor is compared with."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy fed from a geometry stream: the stream advances as it did in training."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

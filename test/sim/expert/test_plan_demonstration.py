@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demonstrator's planner: a motion that does the task, or the reason why there is none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

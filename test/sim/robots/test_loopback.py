@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop-back arm and its faults, without ROS."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any

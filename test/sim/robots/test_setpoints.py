@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set-points as a driver computes them from commands."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

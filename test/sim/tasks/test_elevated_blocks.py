@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scene with blocks on stands: it can be done, it is recorded with its camera, and it leaves flat scenes alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two standard tasks: the expert that does them, and the watchers that judge."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -11,11 +9,7 @@ import pytest
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.expert.expert import LIMIT_SHARE, TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, Task
-from swiftvla_ros.sim.tasks.registry import (
-    STANDARD_TASKS,
-    STANDARD_VERBS,
-    watch,
-)
+from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, STANDARD_VERBS, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The task with a plate and a bowl: it can be done, it is judged by where the block lies, and its scene is found."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

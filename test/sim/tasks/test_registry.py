@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry: what files of the folder say is found, and a file more changes nothing of what was measured."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from first_scenes import first_scenes

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the geometry network: samples, losses, gauges, resuming, and the checkpoint that is shipped."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from dataclasses import asdict
@@ -162,11 +160,7 @@ def test_a_run_resumes_and_its_checkpoint_loads(
 
 
 def test_processes_share_one_batch(
-    tiny: GeometryConfig,
-    samples: SequenceSamples,
-    contract: Contract,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny: GeometryConfig, samples: SequenceSamples, contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protect that n processes train on the batches of one: their shares, put together, are what one draws."""
     run = GeometryRun(tmp_path, tmp_path, contract, TrainOptions(steps=1, batch=24, precision="no"), device="cpu")

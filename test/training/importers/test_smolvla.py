@@ -7,8 +7,6 @@ that :func:`model_case` and :func:`test_policy_gives_lerobots_chunk` draw, from 
 from preprocessor, ``predict_action_chunk`` and postprocessor.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the viewer shows of a bag is what the bag holds; nothing leaves the machine."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
