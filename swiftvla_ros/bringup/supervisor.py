@@ -60,16 +60,8 @@ class Supervisor:
     of them in order: SIGINT, SIGTERM, SIGKILL. On Linux the kernel ends them when the supervisor itself is killed: it
     watches the *thread* that started them, so :meth:`run` starts all of them and outlives them.
 
-    Parameters
-    ----------
-    processes
-        What to run, in the order of starting.
-    environment
-        Variables for all processes, on top of this process's own.
-    on_line
-        Called from a reading thread with (process name, line) for each line that a process prints.
-    on_event
-        Called from the thread of :meth:`run` for each start, death and respawn.
+    ``environment`` is set on top of this process's own. ``on_line`` is called from a reading thread with (process name,
+    line) for each line that a process prints, ``on_event`` from the thread of :meth:`run`.
     """
 
     def __init__(

@@ -73,14 +73,8 @@ class ReplayOptions:
 class Option:
     """One field of a description, for whoever asks people for its value.
 
-    Attributes
-    ----------
-    default
-        None: nothing is chosen; ``MISSING``: it must be given.
-    kind
-        The type of its value; where it may be None, that of the others.
-    choices
-        The only values; empty: any.
+    A ``default`` of None chooses nothing, ``MISSING`` must be given; ``kind`` is the type of a value that is not None,
+    ``choices`` are the only values, where there are some.
     """
 
     name: str

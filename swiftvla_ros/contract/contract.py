@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import images, schema
-from swiftvla_ros.contract.command_parts import CommandPart, command_parts
-from swiftvla_ros.contract.control import Control, Gripper
+from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
-from swiftvla_ros.contract.lerobot_names import LeRobotColumn, lerobot_camera, lerobot_column
 
 Array = NDArray[np.float64]
+
+_MESSAGE_TYPES = {
+    "forward_position": "std_msgs/msg/Float64MultiArray",
+    "forward_velocity": "std_msgs/msg/Float64MultiArray",
+    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,33 @@ class Limits:
     max_velocity: Array
     max_acceleration: Array
     max_jerk: Array
+
+
+@dataclass(frozen=True)
+class CommandPart:
+    """Joints that are commanded together: their names and indices, and the topic, or the action, that takes them."""
+
+    topic: str
+    kind: OutputKind
+    joints: NDArray[np.intp]
+    names: tuple[str, ...]
+
+    @property
+    def message_type(self) -> str | None:
+        """The type of the topic, as ``package/msg/Name``; None for goals of an action, which are no topic."""
+        return _MESSAGE_TYPES.get(self.kind)
+
+
+@dataclass(frozen=True)
+class LeRobotColumn:
+    """A joint's column in a LeRobot dataset's vectors: SI = scale · dataset + offset.
+
+    It is read by any of its names, and written as the first.
+    """
+
+    names: tuple[str, ...]
+    scale: float
+    offset: float
 
 
 @dataclass(frozen=True)
@@ -137,8 +168,12 @@ class Contract:
 
     @cached_property
     def command_parts(self) -> tuple[CommandPart, ...]:
-        """Which joints are commanded together, where and how."""
-        return command_parts(self.file)
+        """Which joints are commanded together: what ``control.output`` names, and each gripper with its own topic."""
+        index = self.joint_names.index
+        return tuple(
+            CommandPart(part.topic, part.kind, np.array([index(n) for n in part.joints], dtype=np.intp), part.joints)
+            for part in self.file.outputs
+        )
 
     @cached_property
     def command_topics(self) -> dict[str, str]:
@@ -147,13 +182,16 @@ class Contract:
 
     @cached_property
     def lerobot_joints(self) -> dict[str, LeRobotColumn]:
-        """The joints' columns in a LeRobot dataset, in contract order."""
-        return {joint.name: lerobot_column(self.file.lerobot, joint) for joint in self.joints}
+        """The joints' columns in a LeRobot dataset, in contract order; by default in the driver's unit."""
+        columns = {j.name: LeRobotColumn((f"{j.name}.pos", j.name), *j.scale_and_offset) for j in self.joints}
+        mapped = self.file.lerobot.joints.items()
+        return columns | {name: LeRobotColumn((m.feature,), *m.scale_and_offset) for name, m in mapped}
 
     @cached_property
     def lerobot_cameras(self) -> dict[str, str]:
         """The cameras' features in a LeRobot dataset, in contract order."""
-        return {name: lerobot_camera(self.file.lerobot, name) for name in self.camera_names}
+        named = self.file.lerobot.cameras
+        return {name: named.get(name, f"observation.images.{name}") for name in self.camera_names}
 
     @cached_property
     def limits(self) -> Limits:

@@ -34,15 +34,11 @@ class LimitReport:
 
     Attributes
     ----------
-    joint_names
-        [J]
     ratios
         [4, J] worst share of each of ``LIMITS`` that was used; 1 is the limit. Of the position limits the distance from
         the middle of the range is taken, over half the range.
     worst_ns
         [4, J] stamp of the sample at which that was.
-    samples
-        How many commands were looked at.
     gaps
         How often a stamp did not follow the one before within ``LATE_TICK_S``; the commands beside it were taken to be
         one tick apart, as the executor takes them, so that a jump there shows.
@@ -90,18 +86,11 @@ def check_limits(
 
     Parameters
     ----------
-    stamps_ns, positions, limits, joint_names
-        The commands in the order in which they were given, and what holds for them.
     tick_s
         Time between commands that the executor was made for; taken where stamps jump.
     segments
         [N] numbers; commands with different numbers are not compared with each other. A new one begins where commanding
         began anew from a measured pose (mode IDLE or RELEASED lies between). None: all are one.
-
-    Raises
-    ------
-    ValueError
-        Where shapes do not fit, there is no command, or a position is not finite.
     """
     stamps_ns, positions = np.asarray(stamps_ns, dtype=np.int64), np.asarray(positions, dtype=np.float64)
     if stamps_ns.ndim != 1 or len(stamps_ns) == 0 or positions.shape != (len(stamps_ns), len(joint_names)):

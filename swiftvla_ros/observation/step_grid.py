@@ -26,18 +26,9 @@ _STATE = ""
 
 @dataclass(frozen=True)
 class GridStep:
-    """One step of the grid.
+    """One step of the grid, and what it sees, or the ``reason`` why that is nothing.
 
-    Attributes
-    ----------
-    index
-        Its number, from 0.
-    time_ns
-        Its time, ``begin_ns + index · step``.
-    observation
-        What it sees; None where there was nothing to see (a camera stopped, or stamps lie too far apart).
-    reason
-        Why there is no observation.
+    A camera stopped, say, or stamps lie too far apart.
     """
 
     index: int

@@ -27,16 +27,8 @@ _REST_BY_NS = round(REST_AFTER_LAST_ROW_S * NS)
 class PathFollower:
     """The reference that is followed, the clock of the time on it, and the limiter that has the last word.
 
-    Times in ns are real time, unless their names say path time.
-
-    Attributes
-    ----------
-    limiter
-        What commands joint states.
-    clock
-        Real time ↔ path time.
-    reference
-        What is followed; None while nothing is, and the arm brakes or rests.
+    Times in ns are real time, unless their names say path time. While ``reference`` is None nothing is followed, and
+    the arm brakes or rests.
     """
 
     def __init__(self, limits: Limits, tick_s: float, speed_limits: SpeedLimits) -> None:

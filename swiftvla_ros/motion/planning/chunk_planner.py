@@ -36,14 +36,10 @@ class PathTimes:
 
 @dataclass(frozen=True)
 class PlannedChunk:
-    """A chunk, and the motion that it asks for.
+    """A chunk, and the motion that it asks for, in path time.
 
     Attributes
     ----------
-    accepted
-        The chunk.
-    plan
-        The motion, in path time.
     shortest_s
         The shortest time in which the difference to the last command fades.
     fades_paths
@@ -56,8 +52,6 @@ class PlannedChunk:
         All rows of the chunk by itself: path times [R] and positions [R, J].
     switches
         What the grippers remember.
-    now_ns
-        Path time at which it was planned.
     """
 
     accepted: AcceptedChunk

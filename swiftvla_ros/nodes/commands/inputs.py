@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from swiftvla_ros.contract.command_parts import CommandPart
+from swiftvla_ros.contract.contract import CommandPart
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode

@@ -12,7 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.command_parts import CommandPart
+from swiftvla_ros.contract.contract import CommandPart
 from swiftvla_ros.motion import Command, brake_trajectory
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowClient
 from swiftvla_ros.nodes.ros import qos

@@ -23,18 +23,9 @@ _POINT_BYTES = 16
 
 @dataclass(frozen=True)
 class Cloud:
-    """One camera's view of a step.
+    """One camera's view of a step: depth along the optical axis, m, and an RGB image of any size.
 
-    Attributes
-    ----------
-    depth
-        Along the optical axis, m.
-    pose
-        As :class:`swiftvla_ros.geometry.feature_stream.StreamStep` has it.
-    image
-        RGB, of any size.
-    frame_id
-        The camera's optical frame.
+    ``pose`` is as :class:`swiftvla_ros.geometry.feature_stream.StreamStep` has it, ``frame_id`` the optical frame.
     """
 
     depth: Float32[np.ndarray, "h w"]

@@ -26,10 +26,6 @@ class ControlLoop:
     ----------
     clock
         Says what time it is; simulated time is followed at any pace.
-    period_s
-        Time between two calls.
-    tick
-        Called by the thread.
     failed
         Called by the thread with what ``tick`` raised; the loop has ended then.
     priority
@@ -39,11 +35,6 @@ class ControlLoop:
     ----------
     due_ns
         When the call that runs was due, or the next one is.
-
-    Raises
-    ------
-    ValueError
-        The system does not grant the priority.
     """
 
     def __init__(
