@@ -38,33 +38,22 @@ class SystemOptionError(UserError, ValueError):
 class ProcessDescription:
     """One process of the system: a node, its parameters, and what to do when it dies.
 
-    Attributes
-    ----------
-    name
-        The node's name; also the prefix of each line that it prints.
-    executable
-        The program in ``lib/swiftvla_ros`` and the module in ``swiftvla_ros.nodes``: they share their name.
-    parameters
-        The node's ROS parameters.
-    respawn
-        True: started again after it died. False: its death ends the whole system, if it is essential.
-    essential
-        False: the system goes on without it, also when it can't be configured.
-    environment
-        Variables set for this process on top of the parent's.
-    namespace
-        The ROS namespace of its relative names; empty for none.
-    signal_when_orphaned
-        What the kernel sends when the supervisor dies without ending the process (Linux).
+    The ``executable`` in ``lib/swiftvla_ros`` has the name of its module in ``swiftvla_ros.nodes``; the node's own name
+    is also the prefix of each line that it prints.
     """
 
     name: str
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    # Started again after it died? Else its death ends the whole system, if it is essential.
     respawn: bool = False
+    # Without what is not, the system goes on, also when it can't be configured.
     essential: bool = True
+    # On top of the parent's.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # The ROS namespace of its relative names; empty for none.
     namespace: str = ""
+    # What the kernel sends when the supervisor dies without ending the process (Linux).
     signal_when_orphaned: signal.Signals = signal.SIGKILL
 
     @property

@@ -28,16 +28,10 @@ RELATIVE = "relative"
 
 @dataclass(frozen=True)
 class ActionCoding:
-    """Turns a policy's rows into positions and back; training and inference do it alike.
+    """Turns a policy's rows, ``step_s`` apart, into positions and back; training and inference do it alike.
 
-    Attributes
-    ----------
-    kind
-        One of :data:`ACTION_KINDS`, or :data:`RELATIVE`.
-    step_s
-        Time between rows.
-    grippers
-        Columns that hold positions whatever the kind (but for :data:`RELATIVE`).
+    ``kind`` is one of :data:`ACTION_KINDS`, or :data:`RELATIVE`; but for that, ``grippers`` are columns that hold
+    positions whatever the kind.
     """
 
     kind: str

@@ -66,16 +66,8 @@ class LeRobotColumn:
 class Contract:
     """What robot and policy agree on. Made by :func:`swiftvla_ros.contract.load_contract`.
 
-    Attributes
-    ----------
-    path
-        The file it was read from.
-    text
-        The file's text, stored with checkpoints and bags.
-    file
-        The parsed keys; other rooms read the properties below.
-    chain
-        The end effector's kinematics, where the contract names a URDF.
+    The ``text`` of its file is stored with checkpoints and bags. Other rooms read the properties below, not the parsed
+    ``file``. ``chain`` is the end effector's kinematics, where the contract names a URDF.
     """
 
     path: Path

@@ -31,13 +31,7 @@ class KinematicChain:
 
     @classmethod
     def from_urdf(cls, path: Path, end_effector: str, joint_names: list[str]) -> KinematicChain:
-        """Read the chain that ends at link ``end_effector``.
-
-        Raises
-        ------
-        ValueError
-            The file is no URDF, the link is missing, or the chain has a moving joint that is not in ``joint_names``.
-        """
+        """Read the chain that ends at link ``end_effector``; all that moves in it must be among the joints."""
         try:
             root = ET.fromstring(path.read_text(encoding="utf-8"))
         except ET.ParseError as error:

@@ -26,13 +26,7 @@ class ContractError(UserError, ValueError):
 
 
 def load_contract(path_or_name: str | Path) -> Contract:
-    """Read a contract from a file, or a shipped one by name (``so101_sim``).
-
-    Raises
-    ------
-    ContractError
-        The file is missing, not YAML, or breaks a rule of :mod:`swiftvla_ros.contract.schema`.
-    """
+    """Read a contract from a file, or a shipped one by name (``so101_sim``); raises :class:`ContractError`."""
     return contract_from_file(_find(path_or_name))
 
 

@@ -41,14 +41,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class RowsAhead:
-    """What a chunk shall continue, as the network's normalised rows.
+    """What a chunk shall continue: the network's normalised rows [n, J] in the checkpoint's order, from row 0 on.
 
-    Attributes
-    ----------
-    rows
-        float32 [n, J] in the checkpoint's order, from the chunk's row 0 on.
-    executed
-        How many of them will have been executed when the chunk arrives; the others are only planned.
+    So many will have been ``executed`` when the chunk arrives; the others are only planned.
     """
 
     rows: NDArray[np.float32]

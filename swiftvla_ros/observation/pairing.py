@@ -31,18 +31,9 @@ class PairingStatus(Enum):
 
 @dataclass(frozen=True)
 class PairedObservation:
-    """Images and state that belong to one moment.
+    """Images per camera and joint positions [J] that belong to one moment: ``stamp_ns``, that of the oldest image.
 
-    Attributes
-    ----------
-    stamp_ns
-        Stamp of the oldest image used: the observation's own time.
-    images, image_stamps_ns
-        Per camera, in the order given to :class:`ObservationPairing`.
-    state, state_stamp_ns
-        Joint positions [J] and their stamp.
-    ready_ns
-        When the last part had been received.
+    ``ready_ns`` is when the last part had been received.
     """
 
     stamp_ns: int
@@ -80,14 +71,7 @@ class ObservationPairing:
     whose stamp lies nearest to it. So the newest frame wins, and a fast camera never outruns a slow one.
     Not locked: the caller serialises access. All times are integer nanoseconds of one clock, given by the caller.
 
-    Parameters
-    ----------
-    camera_names
-        The cameras that the policy reads.
-    slop_s
-        Largest distance in time of any part from the anchor.
-    max_image_age_s, max_state_age_s
-        Beyond these ages a camera, or the joint state, counts as stopped.
+    No part is further than ``slop_s`` from the anchor; beyond its age a camera, or the joint state, counts as stopped.
     """
 
     def __init__(
@@ -124,15 +108,7 @@ class ObservationPairing:
         self._states.clear()
 
     def pair(self, now_ns: int, newer_than_ns: int | None = None) -> Pairing:
-        """Find the newest observation.
-
-        Parameters
-        ----------
-        now_ns
-            Present time.
-        newer_than_ns
-            Stamp of the last observation used; an older or equal one is NOTHING_NEW.
-        """
+        """Find the newest observation; one as old as ``newer_than_ns``, the last one used, is NOTHING_NEW."""
         for name, frames in self._images.items():
             if not frames:
                 return Pairing(PairingStatus.MISSING, f"waiting for the first image of camera '{name}'")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
 from swiftvla_ros.cli.output import console
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.observation.message_fields import ChunkMessage
+from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.message_fields import ChunkMessage, stamp_ns
 from swiftvla_ros.policy import InstructionError, Observation
 from swiftvla_ros.viewing.predicted_paths import PathPredictor
 from swiftvla_ros.viewing.rerun.run_log import RunLog
@@ -44,7 +45,7 @@ def log_live(contract: Contract, stream: rr.RecordingStream, checkpoint: str | N
     predictor = None if checkpoint is None else PathPredictor(checkpoint_folder(checkpoint), contract, threads=1)
     with LiveGraph(namespace=namespace) as graph:
         _await_system(graph)
-        view = _LiveView(contract, stream, graph.now_ns(), predictor)
+        view = _LiveView(contract, stream, graph.now_ns, predictor)
         _subscribe(graph, contract, view)
         # A service manager's SIGTERM ends the recording as well as Ctrl-C does.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,45 +92,35 @@ def _subscribe(graph: LiveGraph, contract: Contract, view: _LiveView) -> None:
         "task_verdict": (TaskVerdict, qos.LATCHED),
     }
 
-    def take(topic: str) -> Callable[[Any], None]:
-        return lambda message: view.take(topic, graph.now_ns(), message)
-
     for topic in RUN_TOPICS:
         kind, profile = kinds[topic]
-        graph.listen(kind, topic, take(topic), profile)
+        graph.listen(kind, topic, partial(view.take, topic), profile)
     for camera in contract.camera_names:
-        graph.listen(Image, f"observation/{camera}", _taking_images(view, camera), qos.IMAGE)
-
-
-def _taking_images(view: _LiveView, camera: str) -> Callable[[Any], None]:
-    from swiftvla_ros.observation.image_decoding import rgb_of
-    from swiftvla_ros.observation.message_fields import stamp_ns
-
-    return lambda message: view.take_image(camera, stamp_ns(message.header.stamp), rgb_of(message))
+        graph.listen(Image, f"observation/{camera}", partial(view.take_image, camera), qos.IMAGE)
 
 
 class _LiveView:
     """Collects messages and logs them in small pieces."""
 
     def __init__(
-        self, contract: Contract, stream: rr.RecordingStream, now_ns: int, predictor: PathPredictor | None
+        self, contract: Contract, stream: rr.RecordingStream, now_ns: Callable[[], int], predictor: PathPredictor | None
     ) -> None:
-        self._contract = contract
+        self._contract, self._now_ns = contract, now_ns
         self._collector = RunCollector(contract)
-        self._log = RunLog(stream, contract, now_ns, "# The running system\n\nTime 0 is when this view was opened.")
+        self._log = RunLog(stream, contract, now_ns(), "# The running system\n\nTime 0 is when this view was opened.")
         self._front = front_camera(contract, predictor)
         self._new_images: list[tuple[str, int, NDArray[np.uint8]]] = []
         self._images: dict[tuple[str, int], NDArray[np.uint8]] = {}
         self._states: dict[int, NDArray[np.float64]] = {}
         self._foresight = None if predictor is None else _Foresight(predictor)
 
-    def take(self, topic: str, received_ns: int, message: Any) -> None:
+    def take(self, topic: str, message: Any) -> None:
         """Take a message of a run's topic."""
-        self._collector.take(topic, received_ns, message)
+        self._collector.take(topic, self._now_ns(), message)
 
-    def take_image(self, camera: str, stamp_ns: int, rgb: NDArray[np.uint8]) -> None:
+    def take_image(self, camera: str, message: Any) -> None:
         """Take a conditioned image."""
-        self._new_images.append((camera, stamp_ns, rgb))
+        self._new_images.append((camera, stamp_ns(message.header.stamp), rgb_of(message)))
 
     def show(self) -> None:
         """Log what has come since the last call."""

@@ -77,12 +77,10 @@ class _Motion:
 
 
 class Limiter:
-    """Joint states from tick to tick inside the limits.
+    """Joint states from tick to tick inside the limits; ``state`` [3, J] is what was commanded last.
 
     Attributes
     ----------
-    state
-        Last commanded position, velocity and acceleration [3, J].
     position_clamps, velocity_clamps, acceleration_clamps
         int64 [J]: ticks at which the limit kept the joint from the reference. Jerk counts as acceleration.
     limit_excess
