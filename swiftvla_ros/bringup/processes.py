@@ -75,12 +75,7 @@ class ProcessDescription:
 def describe(options: SystemOptions) -> list[ProcessDescription]:
     """Describe all processes that make the arm do what it is told.
 
-    Raises
-    ------
-    ContractError
-        The contract can't be used.
-    SystemOptionError
-        ``sim`` and ``loopback`` together: two drivers for one arm. Or ``record`` exists, or a monitor doesn't.
+    SystemOptionError where there are two drivers for one arm, ``record`` exists, or a monitor doesn't.
     """
     if options.sim and options.loopback:
         raise SystemOptionError("sim and loopback are both the robot's driver; choose one")

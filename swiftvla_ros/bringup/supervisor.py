@@ -99,13 +99,7 @@ class Supervisor:
         self._wake.put(None)
 
     def run(self) -> int:
-        """Run the system until a stop is requested or a process dies that can't be respawned.
-
-        Returns
-        -------
-        int
-            0 after a requested stop, 1 when a process ended the system.
-        """
+        """Run the system until a stop is requested, and return 0, or a process dies that can't be respawned, and 1."""
         try:
             for child in self._children.values():
                 if self._stop_requested:

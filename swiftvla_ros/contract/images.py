@@ -16,12 +16,7 @@ def condition_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint
     """Rotate, crop and resize an RGB image [H, W, 3] as the contract says, to [h, w, 3] with (w, h) = ``camera.size``.
 
     A size other than ``camera.source_size`` is allowed when its aspect ratio is the same (a smaller rendering, say);
-    the crop is scaled with it.
-
-    Raises
-    ------
-    ValueError
-        Not RGB uint8, or another aspect ratio than the contract's source size.
+    the crop is scaled with it. Anything else is a ValueError.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"camera {camera.name}: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")

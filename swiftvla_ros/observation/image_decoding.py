@@ -66,10 +66,7 @@ def rgb_of(message: Any) -> NDArray[np.uint8]:
 def conditioned_image(message: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the RGB pixels [h, w, 3] of a conditioned camera's message; ``size`` is the contract's (w, h).
 
-    Raises
-    ------
-    ImageDecodingError
-        Another encoding or size, or data that does not fit them.
+    Another encoding or size is an ImageDecodingError, too.
     """
     expected = f"expected rgb8 {size[0]}×{size[1]}"
     if not hasattr(message, "format") and message.encoding != "rgb8":

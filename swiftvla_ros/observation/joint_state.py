@@ -54,13 +54,7 @@ class JointStateMerger:
         """Take in a message; return the merged state when it is complete and newer than the last one returned.
 
         With ``now_ns``, a joint known from a time that has yet to come (its message was on its way while the clock went
-        back) is replaced by any newer message.
-
-        Raises
-        ------
-        JointStateError
-            Lengths differ, a joint is named twice, or a position of ours is NaN or infinite. Nothing of the message
-            is kept then.
+        back) is replaced by any newer message. Of one that raises JointStateError nothing is kept.
         """
         if len(names) != len(positions):
             raise JointStateError(f"{len(names)} names but {len(positions)} positions; there must be one for each")
