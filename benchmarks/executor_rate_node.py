@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from swiftvla_ros.nodes.ros.lifecycle import run
-from swiftvla_ros.nodes.trajectory_executor_node import TrajectoryExecutorNode
+from swiftvla_ros.nodes.trajectory_executor_node import ExecutorParts, TrajectoryExecutorNode
 
 
 class TimedExecutorNode(TrajectoryExecutorNode):
@@ -24,12 +24,11 @@ class TimedExecutorNode(TrajectoryExecutorNode):
         self.ticks = 0
         super().__init__()
 
-    def _tick(self) -> None:
+    def _tick(self, parts: ExecutorParts) -> None:
         begin_ns = time.time_ns()
-        super()._tick()
-        if self._loop is not None and self.ticks < len(self.noted):
-            mode = -1 if self._core is None else int(self._core.mode)
-            self.noted[self.ticks] = self._loop.due_ns, begin_ns, time.time_ns(), mode
+        super()._tick(parts)
+        if parts.loop is not None and self.ticks < len(self.noted):
+            self.noted[self.ticks] = parts.loop.due_ns, begin_ns, time.time_ns(), int(parts.core.mode)
             self.ticks += 1
 
 

@@ -18,7 +18,7 @@ from swiftvla_ros.nodes.ros.lifecycle import run
 from swiftvla_ros.nodes.trajectory_executor_node import TrajectoryExecutorNode
 
 class Broken(TrajectoryExecutorNode):
-    def _tick(self):
+    def _tick(self, parts):
         raise RuntimeError("a tick went wrong")
 
 raise SystemExit(run(Broken, ["--ros-args", "-p", "robot:=so101_sim"]))
