@@ -52,6 +52,10 @@ class PlainQueue:
         """Place between its rows at the last tick; -1 when there is none."""
         return -1.0 if self._chunk is None else (self._ticked_ns - self._chunk.stamp_ns) / self._chunk.step_ns
 
+    def planned_rows(self) -> Array:
+        """Its chunk's rows as they are; none before the first."""
+        return np.zeros((0, 0)) if self._chunk is None else self._chunk.positions
+
     def measured(self, _position: Array, _now_ns: int) -> bool:
         """A queue doesn't look at the arm."""
         return True

@@ -49,7 +49,7 @@ class Messages:
         return self.make(
             "swiftvla_ros/msg/ExecutorState", ns, mode=mode, reason=3, chunk_id=1, chunk_stamp=self.stamp(chunk),
             chunk_first_command=first_command, chunk_taken=first_command, measured_stamp=self.stamp(ns),
-            chunks_accepted=1, joint_names=self.names, speed_scale=1.0,
+            chunks_accepted=1, planned_rows=np.arange(2.0 * len(self.names)), joint_names=self.names, speed_scale=1.0,
             commanded_position=np.asarray(position, np.float64),
         )  # fmt: skip
 

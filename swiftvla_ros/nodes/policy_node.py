@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import read_executor_state
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Policy, load_policy
@@ -157,18 +156,17 @@ class PolicyNode(ManagedNode[PolicyParts]):
         if self.parts.inference is not None:
             self.parts.inference.drop_invalid()
 
-    def _watch_executor(self, state: ExecutorState) -> None:
-        self.parts.instructions.watch(state)
+    def _watch_executor(self, message: ExecutorState) -> None:
+        self.parts.instructions.watch(message)
         if self.parts.inference is None:
             return
-        numbers = math.isfinite(state.row) and math.isfinite(state.speed_scale)
-        moving = numbers and state.mode in (ExecutorState.FRESH, ExecutorState.TAIL) and state.row >= 0
-        position = np.array(state.commanded_position)
-        # Empty while nothing is commanded; anybody can publish, so nothing else gets through to the inference thread.
-        commanded = position if position.shape == (len(self.contract.joints),) and np.isfinite(position).all() else None
-        first_ns, stamp = stamp_ns(state.chunk_first_command), stamp_ns(state.chunk_stamp)
+        tick = read_executor_state(message)
+        rows = tick.planned_rows
+        # Anybody can publish, so nothing else gets through to the inference thread.
+        good = tick.joint_names == self.contract.joint_names and rows.ndim == 2 and bool(np.isfinite(rows).all())
+        first_ns, stamp = tick.first_command_ns, tick.chunk_stamp_ns
         self.parts.inference.follow(
-            Following(stamp_ns(state.header.stamp), state.chunk_id, state.row, moving, state.speed_scale, commanded),
+            Following(tick.stamp_ns, tick.mode, tick.chunk_id, tick.row, rows if good else rows[:0], tick.speed_scale),
             delay_s=(first_ns - stamp) / 1e9 if first_ns and stamp else None,
         )
 

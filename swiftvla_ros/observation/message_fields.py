@@ -91,15 +91,27 @@ class ChunkMessage:
 def read_chunk(message: Any, received_ns: int = 0) -> ChunkMessage:
     """Read an ``ActionChunk``, whatever its joints."""
     rows, joints = int(message.rows), len(message.joint_names)
-    positions, ahead = np.array(message.positions, np.float64), np.array(message.rows_ahead, np.float64)
+    positions = np.array(message.positions, np.float64)
     return _read(
         ChunkMessage,
         message,
         positions=positions.reshape(rows, joints) if positions.size == rows * joints else positions,
         image_stamps={n: stamp_ns(s) for n, s in zip(message.camera_names, message.camera_stamps, strict=False)},
         received_ns=received_ns,
-        rows_ahead=ahead.reshape(-1, joints) if joints and not ahead.size % joints else ahead,
+        rows_ahead=_rows(message.rows_ahead, joints),
     )
+
+
+def _rows(flat: Any, names: tuple[str, ...]) -> Array:
+    """Row-major numbers as rows [n, J]; flat where they are none."""
+    rows = np.array(flat, np.float64)
+    return rows.reshape(-1, len(names)) if names and not rows.size % len(names) else rows
+
+
+def _rows(flat: Any, joints: int) -> Array:
+    """Row-major numbers as rows [n, J]; flat where they are none."""
+    rows = np.array(flat, np.float64)
+    return rows.reshape(-1, joints) if joints and not rows.size % joints else rows
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ class ExecutorTick:
     """One control tick, as ``ExecutorState`` tells it; the arrays are [J], empty where the message has none.
 
     Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64.
-    ``speed_limits_taken`` is None in bags of before the executor told of it.
+    ``row`` is the place between the chunk's rows; ``planned_rows`` [n, J] is what is commanded at their times, empty in
+    most ticks. ``speed_limits_taken`` is None in bags of before the executor told of it.
     """
 
     stamp_ns: Annotated[int, "header.stamp"]
@@ -115,6 +128,8 @@ class ExecutorTick:
     reason: int
     reason_text: str
     chunk_id: int
+    row: float
+    planned_rows: Array
     chunk_stamp_ns: Annotated[int, "chunk_stamp"]
     taken_ns: Annotated[int, "chunk_taken"]
     first_command_ns: Annotated[int, "chunk_first_command"]
@@ -137,7 +152,12 @@ class ExecutorTick:
 
 def read_executor_state(message: Any) -> ExecutorTick:
     """Read an ``ExecutorState``, whatever its joints."""
-    return _read(ExecutorTick, message, speed_limits_taken=getattr(message, "speed_limits_taken", None))
+    return _read(
+        ExecutorTick,
+        message,
+        planned_rows=_rows(getattr(message, "planned_rows", ()), len(message.joint_names)),  # not in older bags
+        speed_limits_taken=getattr(message, "speed_limits_taken", None),
+    )
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.latency_stages import COMPLETE, ENDS, OBSERVATION, POLICY, STARTS, durations_s
-from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
+from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.observation.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
-from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
+from swiftvla_ros.policy.continuation.committed_rows import CommittedRows, Following
 from swiftvla_ros.policy.policy import Policy
 
 _NS = 1_000_000_000
@@ -118,9 +118,7 @@ class InferenceThread:
         self._used_ns: int | None = None
         self._dropped_ns: int | None = None
         self._status = InferenceStatus()
-        self._to_come = RowsToCome(policy.step_s)
-        self._delay = MeasuredDelay()
-        self._delay_of = 0
+        self._committed = CommittedRows(policy.step_s, policy.max_executed_rows, MeasuredDelay())
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -153,10 +151,7 @@ class InferenceThread:
     def follow(self, following: Following, delay_s: float | None) -> None:
         """Take note of what the executor does, and how long the chunk that it follows took to get there."""
         with self._condition:
-            self._to_come.following(following)
-            if delay_s is not None and following.chunk_id != self._delay_of:
-                self._delay_of = following.chunk_id
-                self._delay.add(delay_s)
+            self._committed.following(following, delay_s)
 
     def drop_invalid(self) -> None:
         """Count a message that could not be used."""
@@ -167,7 +162,7 @@ class InferenceThread:
         """Forget all observations, as after a clock jump."""
         with self._condition:
             self._pairing.clear()
-            self._to_come.clear()
+            self._committed.clear()
             self._used_ns = self._dropped_ns = None
             self._epoch += 1
 
@@ -183,7 +178,7 @@ class InferenceThread:
                 instruction, epoch = self._instruction, self._epoch
                 if observation is None or instruction is None:
                     return
-                executed, planned = self._rows_ahead(observation, instruction)
+                executed, planned = self._committed.ahead(observation.stamp_ns, instruction.id)
             start_ns = self._now_ns()
             try:
                 positions = self._policy.infer(
@@ -212,24 +207,11 @@ class InferenceThread:
                     return
                 current = self._epoch == epoch
                 if current:
-                    self._to_come.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
+                    self._committed.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
                     chunks = self._status.chunks + 1
                     self._status = replace(self._status, reason="", chunks=chunks, latency_s=_stages(chunk))
             if current:
                 self._publish(chunk)
-
-    def _rows_ahead(
-        self, observation: PairedObservation, instruction: Instruction
-    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """What will have been executed when the chunk arrives, and what is planned after it; the condition is held.
-
-        None where nothing is known, and for a policy without guidance.
-        """
-        if self._policy.guidance == NO_GUIDANCE:
-            return None, None
-        count = min(self._delay.rows(self._policy.step_s), self._policy.max_executed_rows)
-        executed, planned = self._to_come.at(observation.stamp_ns, instruction.id, count)
-        return (executed, planned) if len(executed) else (None, None)
 
     def _await_observation(self) -> PairedObservation | None:
         """The next observation to infer from; None when the thread shall end. The condition is held."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""policy_node with chunk guidance: it learns from executor_state what its next chunk shall continue."""
+"""policy_node with chunk guidance: it continues the rows that executor_state tells of."""
 
 import math
 from typing import Any
@@ -15,6 +15,7 @@ from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
 CONTRACT = load_contract("so101_sim")
+OFF = 0.02
 
 
 def follow(chunk: ActionChunk, now_ns: int) -> ExecutorState:
@@ -26,6 +27,9 @@ def follow(chunk: ActionChunk, now_ns: int) -> ExecutorState:
     step_ns = chunk.step.sec * 1_000_000_000 + chunk.step.nanosec
     state.row = (now_ns - stamp_ns(chunk.header.stamp)) / step_ns
     state.commanded_position = [math.nan] * 6
+    state.joint_names = chunk.joint_names
+    # Off the chunk's own rows, as an arm is that comes from an older path.
+    state.planned_rows = [position + OFF for position in chunk.positions]
     return state
 
 
@@ -56,8 +60,14 @@ def test_chunks_continue_what_the_executor_follows(graph: Any, checkpoint: Any) 
     chunk = guided()[0]
     assert chunk.guidance == "identity"
     assert 1 <= chunk.frozen_rows < chunk.rows
-    before = next(c for c in chunks.messages if c.chunk_id == chunk.chunk_id - 1)
-    rows, older = (np.array(c.positions).reshape(c.rows, -1) for c in (chunk, before))
-    ahead = (stamp_ns(chunk.header.stamp) - stamp_ns(before.header.stamp)) / 1e9 / CONTRACT.policy.step_s
-    expected = [np.interp(ahead, np.arange(len(older)), column) for column in older.T]
-    np.testing.assert_allclose(rows[0], expected, atol=0.1)
+    rows, told = (np.array(a).reshape(-1, 6) for a in (chunk.positions, chunk.rows_ahead))
+    np.testing.assert_allclose(rows[0], told[0], atol=0.1)
+
+    def told_of(older: ActionChunk) -> np.ndarray:
+        place = (stamp_ns(chunk.header.stamp) - stamp_ns(older.header.stamp)) / 1e9 / CONTRACT.policy.step_s
+        columns = np.array(older.positions).reshape(older.rows, -1).T
+        return np.array([np.interp(place, np.arange(older.rows), column) for column in columns]) + OFF
+
+    # Of the chunk before, or the one before that where it began before the executor had told of the last.
+    older = [told_of(c) for c in chunks.messages if 0 < chunk.chunk_id - c.chunk_id <= 2]
+    assert min(np.abs(told[0] - row).max() for row in older) < 1e-4

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """trajectory_executor_node as a process; the test is the policy, and an arm that follows exactly."""
 
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,14 @@ def test_when_chunks_stop_the_arm_slows_down_and_holds_in_time(arm: Arm) -> None
     assert hold.reason == ExecutorState.REASON_ROWS_EXHAUSTED
     assert f"chunk {arm.chunk_id}" in hold.reason_text
     arm.check_limits()
+    # The last chunk's planned rows, told when it was taken over, are what was commanded then.
+    followed = [s for s in arm.states.messages if s.chunk_id == arm.chunk_id and s.row >= 0]
+    told = next(np.array(s.planned_rows).reshape(-1, 6) for s in followed if len(s.planned_rows))
+    rows = np.arange(math.ceil(followed[0].row), len(told))
+    columns = np.array([s.commanded_position for s in followed]).T
+    came = np.stack([np.interp(rows, [s.row for s in followed], column) for column in columns], axis=1)
+    assert len(rows) >= 4
+    assert np.abs(told[rows] - came).max() < 1e-3
 
 
 @pytest.mark.parametrize(

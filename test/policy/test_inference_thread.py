@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
@@ -59,7 +60,8 @@ class Rig:
         chunk = self.chunks[-1]
         self.now_ms += DELAY_MS
         row = DELAY_MS / STEP_MS
-        self.thread.follow(Following(self.now_ms * MS, chunk.chunk_id, row, moving), delay_s=DELAY_MS / 1000)
+        mode = Mode.FRESH if moving else Mode.HOLD
+        self.thread.follow(Following(self.now_ms * MS, mode, chunk.chunk_id, row), delay_s=DELAY_MS / 1000)
         return chunk
 
 

@@ -18,6 +18,8 @@ from swiftvla_ros.nodes.ros.messages import counts, doubles
 
 # At rest, executor_state comes this often.
 _STATE_PERIOD_NS = 50_000_000
+# In motion, planned_rows come this often, and at once after a chunk was taken over.
+_PLAN_PERIOD_NS = 100_000_000
 _UNWELL = {
     **dict.fromkeys((Mode.TAIL, Mode.DECELERATING, Mode.HOLD, Mode.RELEASED), Level.WARN),
     Mode.STOPPED: Level.ERROR,
@@ -39,7 +41,7 @@ class ExecutorReport:
         self._command: Command | None = None
         self._resting = True
         self._told: tuple[Mode, Reason, int, int, int] | None = None
-        self._told_ns = 0
+        self._told_ns = self._plan_told_ns = self._plan_told_of = 0
         self._expired: SpeedLimit | None = None
         # One message for all ticks: making one anew costs more than filling it in.
         self._message = ExecutorState(joint_names=list(node.contract.joint_names), shadow=shadow)
@@ -93,6 +95,10 @@ class ExecutorReport:
         message.mode = Mode.RELEASED if let_go else core.mode
         message.reason, message.reason_text = core.reason, core.reason_text
         message.chunk_id, message.row = core.chunk_id, core.row
+        due = core.accepted != self._plan_told_of or not 0 <= now_ns - self._plan_told_ns < _PLAN_PERIOD_NS
+        if due:
+            self._plan_told_of, self._plan_told_ns = core.accepted, now_ns
+        message.planned_rows = doubles(core.planned_rows() if due else np.zeros(0))
         message.chunk_age_s = core.age_s(now_ns)
         _set(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
         _set(message.chunk_first_command, core.first_command_ns or 0)

@@ -1,52 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arm will do without a newer chunk: the policy's own chunks, and what the executor says that it follows."""
+"""What the arm will do without a newer chunk: the rows that the executor tells of, and a fallback until it does."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
 
 Array = NDArray[np.float64]
 
 _NS = 1_000_000_000
 # A chunk that the executor does not follow so long after it was published was refused, or got lost.
 _TAKEN_WITHIN_S = 0.1
-# A place that the executor told so long ago says nothing about the arm any more.
+# What the executor told so long ago says nothing about the arm any more.
 _HEARD_WITHIN_S = 0.3
 _KEPT = 8
-# How long the executor takes from the older path onto a chunk's rows, more or less: it depends on how far they are.
+# The fallback's: how long the executor takes onto a chunk's rows, more or less; it depends on how far they are.
 _FADES_OVER_S = 0.4
 
 
 @dataclass(frozen=True)
 class Following:
-    """What the executor said last.
+    """What the executor said.
 
     Attributes
     ----------
     stamp_ns
         Time that it speaks of.
+    mode
+        What it does.
     chunk_id
         The chunk that it follows.
     row
         Its place between that chunk's rows at ``stamp_ns``.
-    moving
-        Whether it follows rows (fresh or tail), instead of slowing down, holding or having no chunk.
+    planned
+        What is commanded at the times of that chunk's rows, from row 0 on [n, J]; empty where it doesn't tell.
     speed_scale
         Rows that pass in one step's time: 1 unless it was told to go slower.
-    position
-        What it commanded at ``stamp_ns`` [J]; None where that isn't known.
     """
 
     stamp_ns: int
+    mode: int
     chunk_id: int
     row: float
-    moving: bool
+    planned: Array = field(default_factory=lambda: np.zeros((0, 0)))
     speed_scale: float = 1.0
-    position: Array | None = None
+
+    @property
+    def moving(self) -> bool:
+        """Whether it follows rows, instead of slowing down, holding or having no chunk."""
+        return self.mode in (Mode.FRESH, Mode.TAIL) and 0 <= self.row < math.inf and 0 < self.speed_scale <= 1
 
 
 @dataclass(frozen=True)
@@ -58,37 +67,48 @@ class _Published:
     published_ns: int
 
 
-class RowsToCome:
+class CommittedRows:
     """Tells what will be commanded at the rows of a chunk that is about to be computed.
 
-    The executor comes from the older path and stays inside limits, so it is not on a chunk's rows at once: how far off
-    it is at the moment is known, and is taken to fade out. Beyond that, rows are joined by straight lines.
+    Between rows the path is taken to be straight. Beyond the rows that the executor tells, and for a chunk that it was
+    sent and hasn't told of yet (or never does), the policy's own rows stand in: the fallback.
 
     Parameters
     ----------
     step_s
         Time between rows of all chunks.
+    most_executed
+        Most rows that are told as executed; 0: nothing is told at all.
+    delay
+        Measures how long chunks take.
     """
 
-    def __init__(self, step_s: float) -> None:
-        self._step_ns = round(step_s * _NS)
+    def __init__(self, step_s: float, most_executed: int, delay: MeasuredDelay) -> None:
+        self._step_s, self._most, self._delay = step_s, most_executed, delay
+        self._delay_of = 0
         self._published: deque[_Published] = deque(maxlen=_KEPT)
         self._following: Following | None = None
+        self._told: Following | None = None
 
     def clear(self) -> None:
-        """Forget everything, as after a clock jump."""
+        """Forget everything but the delay, as after a clock jump."""
         self._published.clear()
-        self._following = None
+        self._following = self._told = None
 
     def published(self, chunk_id: int, stamp_ns: int, positions: Array, instruction_id: int, now_ns: int) -> None:
         """Take note of a chunk that was sent to the executor."""
         self._published.append(_Published(chunk_id, stamp_ns, positions, instruction_id, now_ns))
 
-    def following(self, state: Following) -> None:
-        """Take note of what the executor says."""
+    def following(self, state: Following, delay_s: float | None) -> None:
+        """Take note of what the executor says, and how long its chunk took from the observation to the arm."""
         self._following = state
+        if len(state.planned):
+            self._told = state
+        if delay_s is not None and state.chunk_id != self._delay_of:
+            self._delay_of = state.chunk_id
+            self._delay.add(delay_s)
 
-    def at(self, stamp_ns: int, instruction_id: int, executed: int) -> tuple[Array, Array]:
+    def ahead(self, stamp_ns: int, instruction_id: int) -> tuple[Array, Array] | tuple[None, None]:
         """Rows of a chunk whose observation has the stamp ``stamp_ns``.
 
         Parameters
@@ -97,53 +117,56 @@ class RowsToCome:
             Time of row 0.
         instruction_id
             Instruction of the chunk. Of another instruction's chunk only what will be executed anyway is told.
-        executed
-            Rows that will have been executed when the chunk arrives.
 
         Returns
         -------
-        tuple[Array, Array]
-            Positions [d, J] that will have been executed, d at most ``executed``, and [n, J] that are planned after
-            them; both empty while the arm rests, slows down or nothing is known.
+        tuple[Array, Array] | tuple[None, None]
+            Positions [d, J], d >= 1, that will have been executed when the chunk arrives, and [n, J] that are planned
+            after them. None while the arm rests, slows down or nothing is known.
         """
-        followed = self._followed(stamp_ns)
-        if followed is None:
-            return np.zeros((0, 0)), np.zeros((0, 0))
-        chunk, first, scale = followed
-        count = int((len(chunk.positions) - 1 - first) / scale) + 1
-        rows = _between(chunk.positions, first + scale * np.arange(max(count, 0), dtype=np.float64))
-        rows = rows + self._distance(chunk, stamp_ns, len(rows))
-        planned = rows[executed:] if chunk.instruction_id == instruction_id else rows[:0]
-        return rows[:executed], planned
-
-    def _distance(self, chunk: _Published, stamp_ns: int, rows: int) -> Array:
-        """How far the command will be from the chunk's rows [rows, J]."""
         state = self._following
-        if state is None or state.position is None:
-            return np.zeros((rows, chunk.positions.shape[1]))
-        place, _ = self._place(chunk, state, state.stamp_ns)
-        now = state.position - _between(chunk.positions, np.array([place]))[0]
-        later_s = (stamp_ns - state.stamp_ns + self._step_ns * np.arange(rows)) / _NS
-        u = np.clip(later_s / _FADES_OVER_S, 0.0, 1.0)[:, None]
-        return (1 - u**3 * (10 - 15 * u + 6 * u**2)) * now
+        if state is None or not state.moving or not self._heard(state, stamp_ns):
+            return None, None
+        # Rows are steps of the path, of which a slow arm passes fewer while the chunk is computed.
+        executed = min(self._delay.rows(self._step_s / state.speed_scale), self._most)
+        chunk = self._chunk_at_work(state)
+        if chunk is None or not executed:
+            return None, None
+        rows = self._rows(chunk, state, stamp_ns)
+        if not len(rows):
+            return None, None
+        return rows[:executed], rows[executed:] if chunk.instruction_id == instruction_id else rows[:0]
 
-    def _followed(self, stamp_ns: int) -> tuple[_Published, float, float] | None:
-        """The followed chunk, the place in it at ``stamp_ns``, and the speed; None where there is none."""
-        state = self._following
-        if state is None or not state.moving or not self._published or state.speed_scale <= 0:
-            return None
-        if abs(stamp_ns - state.stamp_ns) > _HEARD_WITHIN_S * _NS:
+    def _heard(self, state: Following, stamp_ns: int) -> bool:
+        return abs(stamp_ns - state.stamp_ns) <= _HEARD_WITHIN_S * _NS
+
+    def _chunk_at_work(self, state: Following) -> _Published | None:
+        """The chunk that is followed: the newest from its publication on, unless it turns out that it isn't."""
+        if not self._published:
             return None
         newest = self._published[-1]
         just_sent = newest.chunk_id != state.chunk_id and state.stamp_ns - newest.published_ns < _TAKEN_WITHIN_S * _NS
-        chunk = newest if just_sent else next((c for c in self._published if c.chunk_id == state.chunk_id), None)
-        return None if chunk is None else (chunk, *self._place(chunk, state, stamp_ns))
+        return newest if just_sent else next((c for c in self._published if c.chunk_id == state.chunk_id), None)
 
-    def _place(self, chunk: _Published, state: Following, stamp_ns: int) -> tuple[float, float]:
-        """The place between a chunk's rows at ``stamp_ns``, and how many rows pass in one step's time."""
-        if chunk.chunk_id != state.chunk_id:
-            return (stamp_ns - chunk.stamp_ns) / self._step_ns, 1.0
-        return state.row + state.speed_scale * (stamp_ns - state.stamp_ns) / self._step_ns, state.speed_scale
+    def _rows(self, chunk: _Published, state: Following, stamp_ns: int) -> Array:
+        """All rows from ``stamp_ns`` to the chunk's end."""
+        told = self._told if self._told is not None and self._heard(self._told, stamp_ns) else None
+        if state.chunk_id == chunk.chunk_id:
+            place = self._place(state, stamp_ns)
+        else:
+            place = state.speed_scale * (stamp_ns - chunk.stamp_ns) / (self._step_s * _NS)
+        steps = np.arange(max(math.floor(len(chunk.positions) - place), 0), dtype=np.float64)
+        if told is None:
+            return _between(chunk.positions, place + steps)
+        if told.chunk_id == chunk.chunk_id:
+            return _between(np.concatenate([told.planned, chunk.positions[len(told.planned) :]]), place + steps)
+        u = np.clip(self._step_s * steps / _FADES_OVER_S, 0.0, 1.0)[:, None]
+        older = _between(told.planned, self._place(told, stamp_ns) + steps)
+        return older + u**3 * (10 - 15 * u + 6 * u**2) * (_between(chunk.positions, place + steps) - older)
+
+    def _place(self, state: Following, stamp_ns: int) -> float:
+        """Its place between the rows at ``stamp_ns``."""
+        return state.row + state.speed_scale * (stamp_ns - state.stamp_ns) / (self._step_s * _NS)
 
 
 def _between(positions: Array, places: Array) -> Array:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.motion.chunk import NS, Command, JointChunk, OfferResult
 from swiftvla_ros.motion.executor import ChunkExecutor
-from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
+from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy import Policy
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
-from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
+from swiftvla_ros.policy.continuation.committed_rows import CommittedRows, Following
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.world import SimWorld
@@ -41,6 +41,9 @@ class DrivenExecutor(Protocol):
     @property
     def row(self) -> float:
         """Place between its rows at the last tick."""
+
+    def planned_rows(self) -> NDArray[np.float64]:
+        """What it commands at the times of that chunk's rows [n, J], from row 0 on; empty where it can't tell."""
 
     def measured(self, position: NDArray[np.float64], now_ns: int, /) -> bool:
         """Take note of the measured positions."""
@@ -121,13 +124,13 @@ class PolicyDriver:
             self.executor = follower
         self.command: Command | None = None
         self.chunk: JointChunk | None = None
-        self._guided = policy.guidance != NO_GUIDANCE
-        self._to_come = RowsToCome(policy.step_s)
         # The node has measured the delay long before most episodes begin, so there is no warm-up here.
-        self._delay = MeasuredDelay(warm_up=0)
+        delay = MeasuredDelay(warm_up=0)
         if latency_s is not None:
-            self._delay.add(latency_s)
+            delay.add(latency_s)
+        self._committed = CommittedRows(policy.step_s, policy.max_executed_rows, delay)
         self._ticked_ns = self._now_ns
+        self._delay_s: float | None = None
 
     @property
     def tick_s(self) -> float:
@@ -161,28 +164,20 @@ class PolicyDriver:
     def _hand_over(self, chunk: JointChunk, now_ns: int) -> None:
         if self.executor.offer(chunk, now_ns).accepted:
             self.chunk = chunk
-            self._delay.add((now_ns - chunk.stamp_ns) / NS)
-            self._to_come.published(chunk.chunk_id, chunk.stamp_ns, chunk.positions, chunk.instruction_id, now_ns)
+            self._delay_s = (now_ns - chunk.stamp_ns) / NS
+            self._committed.published(chunk.chunk_id, chunk.stamp_ns, chunk.positions, chunk.instruction_id, now_ns)
 
     def _infer(self, now_ns: int, observation: Observation) -> tuple[int, JointChunk]:
         """The chunk for the world as it is now, and when it will be there."""
+        executor, rows = self.executor, self._committed
+        told = Following(self._ticked_ns, executor.mode, executor.chunk_id, executor.row, executor.planned_rows())
+        rows.following(told, self._delay_s)
+        executed, planned = rows.ahead(now_ns, instruction_id=1)
         begin = time.perf_counter()
-        positions = self._continue(now_ns, observation) if self._guided else self._policy.infer(observation)
+        positions = self._policy.infer(observation, executed=executed, planned=planned)
         took_s = time.perf_counter() - begin
         latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
         chunk = JointChunk(
             now_ns, round(self._policy.step_s * NS), positions, chunk_id=now_ns // self._tick_ns, instruction_id=1
         )
         return now_ns + round(latency_s * NS), chunk
-
-    def _continue(self, now_ns: int, observation: Observation) -> NDArray[np.float64]:
-        """A chunk that goes on from what will have been executed when it is there, as the policy node asks for it."""
-        executor = self.executor
-        moving = executor.mode in (Mode.FRESH, Mode.TAIL) and executor.row >= 0
-        position = None if self.command is None else self.command.position
-        self._to_come.following(Following(self._ticked_ns, executor.chunk_id, executor.row, moving, position=position))
-        count = min(self._delay.rows(self._policy.step_s), self._policy.max_executed_rows)
-        executed, planned = self._to_come.at(now_ns, instruction_id=1, executed=count)
-        if not len(executed):
-            return self._policy.infer(observation)
-        return self._policy.infer(observation, executed=executed, planned=planned)

@@ -195,6 +195,26 @@ def test_plan_rows_are_what_is_commanded(make_bench):
     assert np.abs(told - came).max() < 1e-9
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_planned_rows_come_true(make_bench, scale):
+    """What executor_state tells is what is commanded at the chunk's rows, up to the slow-down, however fast it runs."""
+    bench = make_bench()
+    assert bench.executor.set_speed_scale(scale)
+    bench.stream(ellipse, 1.0)
+    told, places, commands = bench.executor.planned_rows(), [], []
+    while bench.executor.mode in (Mode.FRESH, Mode.TAIL):
+        places.append(bench.executor.row)
+        commands.append(bench.commands[-1].position)
+        bench.run(0.01)
+    # A slow arm runs out of time before it runs out of rows.
+    rows = np.arange(np.ceil(places[0]), min(len(told), np.floor(places[-1]) + 1))
+    assert len(rows) >= 4
+    came = np.stack([np.interp(rows, places, column) for column in np.array(commands).T], axis=1)
+    assert np.abs(told[rows.astype(int)] - came).max() < 1e-4
+    bench.run(2.0)
+    assert len(bench.executor.planned_rows()) == 0
+
+
 def test_plan_rows_of_an_arm_that_stands_is_where_it_stands(make_bench):
     """Before anything was commanded and after a hold, the arm stays."""
     bench = make_bench(at=0.25)

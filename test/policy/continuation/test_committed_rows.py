@@ -1,104 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will be commanded without a newer chunk, from the policy's chunks and the executor's word."""
+"""What will be commanded without a newer chunk: the executor's word, and the policy's own rows until it has spoken."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from swiftvla_ros.policy.continuation.committed_rows import Following, RowsToCome
+from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
+from swiftvla_ros.policy.continuation.committed_rows import CommittedRows, Following
 
 MS = 1_000_000
 T = 5_000 * MS
 # Ten rows of 0.1 s; joint 0 counts rows, joint 1 counts them backwards.
 ROWS = np.stack([np.arange(10.0), -np.arange(10.0)], axis=1)
+# It follows chunk 4, and tells nothing of its plan.
+STATE = Following(T + 200 * MS, Mode.FRESH, chunk_id=4, row=2.0)
+# On its way to the rows it is somewhere else, and it will brake after row 7.
+TOLD = dataclasses.replace(STATE, planned=ROWS[:8] + 0.25)
 
 
-def rows_to_come() -> RowsToCome:
+def committed(delay_s: float = 0.25, state: Following = STATE, most: int = 9) -> CommittedRows:
     """Return what knows chunk 4, published 60 ms after its observation at T, and followed since."""
-    rows = RowsToCome(0.1)
+    rows = CommittedRows(0.1, most, MeasuredDelay(warm_up=0))
     rows.published(4, T, ROWS, instruction_id=1, now_ns=T + 60 * MS)
-    rows.following(Following(T + 200 * MS, chunk_id=4, row=2.0, moving=True))
+    rows.following(state, delay_s)
     return rows
+
+
+def ahead(rows: CommittedRows, ms: int, instruction_id: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what is executed and planned for an observation, where something is."""
+    executed, planned = rows.ahead(T + ms * MS, instruction_id)
+    assert executed is not None
+    assert planned is not None
+    return executed, planned
 
 
 def test_rows_are_those_of_the_followed_chunk() -> None:
     """Protects the alignment: row i of the new chunk is what the followed one has at the same time."""
-    executed, planned = rows_to_come().at(T + 250 * MS, 1, executed=3)
+    executed, planned = ahead(committed(), 250)
     np.testing.assert_allclose(executed[:, 0], [2.5, 3.5, 4.5])
     np.testing.assert_allclose(planned[:, 0], [5.5, 6.5, 7.5, 8.5])
     np.testing.assert_allclose(executed[:, 1], -executed[:, 0])
 
 
+def test_what_the_executor_tells_counts_and_not_the_chunk() -> None:
+    """Protects the truth: rows are as the executor commands them, and the chunk's own only behind what it tells."""
+    rows = committed(state=TOLD)
+    executed, planned = ahead(rows, 250)
+    np.testing.assert_allclose(executed[:, 0], [2.75, 3.75, 4.75])
+    np.testing.assert_allclose(planned[:, 0], [5.75, 6.75, 7.625, 8.5])
+    # It tells now and then; in between its place is enough.
+    rows.following(dataclasses.replace(STATE, stamp_ns=T + 300 * MS, row=2.5), None)
+    np.testing.assert_allclose(ahead(rows, 300)[0][:, 0], [2.75, 3.75, 4.75])
+
+
 def test_the_executors_place_counts_and_not_the_clock() -> None:
-    """Protects a start from rest and a slow path: where the executor is in a chunk is not where the clock would be."""
-    rows = rows_to_come()
-    rows.following(Following(T + 400 * MS, chunk_id=4, row=1.0, moving=True, speed_scale=0.5))
-    executed, planned = rows.at(T + 400 * MS, 1, executed=2)
-    np.testing.assert_allclose(executed[:, 0], [1.0, 1.5])
-    np.testing.assert_allclose(planned[:, 0], np.arange(2.0, 9.1, 0.5))
+    """Protects a start from rest and a slow path: rows stay the path's, of which fewer pass in the meantime."""
+    state = dataclasses.replace(STATE, stamp_ns=T + 400 * MS, row=1.0, speed_scale=0.5)
+    executed, planned = ahead(committed(state=state), 500)
+    np.testing.assert_allclose(executed[:, 0], [1.5, 2.5])
+    np.testing.assert_allclose(planned[:, 0], np.arange(3.5, 8.6))
 
 
-def test_a_chunk_just_sent_is_what_will_be_followed() -> None:
-    """Protects the next inference, which begins before the executor has told that it took the last chunk."""
-    rows = rows_to_come()
+def test_the_fallback_leads_over_to_a_chunk_that_was_just_sent() -> None:
+    """Protects the next inference, which waits for nobody: it begins before the executor tells of the last chunk."""
+    rows = committed()
     rows.published(5, T + 200 * MS, ROWS + 100.0, instruction_id=1, now_ns=T + 210 * MS)
-    executed, _ = rows.at(T + 220 * MS, 1, executed=1)
-    np.testing.assert_allclose(executed[0], [100.2, 99.8])
+    np.testing.assert_allclose(ahead(rows, 220)[0][0], [100.2, 99.8])
+    # Where the plan before is known the arm comes from there, and no jump is planned; also when the state that tells
+    # of the new plan is lost.
+    rows.following(TOLD, None)
+    for state in (TOLD, dataclasses.replace(STATE, stamp_ns=T + 230 * MS, chunk_id=5, row=0.3)):
+        rows.following(state, None)
+        executed, planned = ahead(rows, 220)
+        assert executed[0, 0] == pytest.approx(2.45)
+        assert 3.45 < executed[1, 0] < 0.5 * (3.45 + 101.2) < planned[0, 0] < 103.2
+        np.testing.assert_allclose(planned[1, 0], 104.2)
 
 
 def test_a_chunk_that_was_refused_is_not_followed() -> None:
     """Protects against a plan that never was: what the executor still doesn't follow later, it didn't take."""
-    rows = rows_to_come()
+    rows = committed()
     rows.published(5, T + 200 * MS, ROWS + 100.0, instruction_id=1, now_ns=T + 210 * MS)
-    rows.following(Following(T + 400 * MS, chunk_id=4, row=4.0, moving=True))
-    executed, _ = rows.at(T + 400 * MS, 1, executed=1)
-    np.testing.assert_allclose(executed[0], [4.0, -4.0])
+    rows.following(dataclasses.replace(STATE, stamp_ns=T + 400 * MS, row=4.0), None)
+    np.testing.assert_allclose(ahead(rows, 400)[0][0], [4.0, -4.0])
 
 
 def test_another_instruction_keeps_only_what_is_executed() -> None:
     """Protects listening: a plan made for other words doesn't lead the new chunk."""
-    executed, planned = rows_to_come().at(T + 200 * MS, 2, executed=3)
+    executed, planned = ahead(committed(), 200, instruction_id=2)
     assert len(executed) == 3
     assert len(planned) == 0
 
 
 def test_fewer_rows_than_the_delay_are_all_there_is() -> None:
     """Protects against made-up rows: beyond the followed chunk's end nothing is told."""
-    executed, planned = rows_to_come().at(T + 450 * MS, 1, executed=7)
+    rows = committed(delay_s=0.7)
+    executed, planned = ahead(rows, 450)
     np.testing.assert_allclose(executed[:, 0], [4.5, 5.5, 6.5, 7.5, 8.5])
     assert len(planned) == 0
-    executed, planned = rows_to_come().at(T + 490 * MS + 300 * MS, 1, executed=7)
-    assert len(executed) + len(planned) == 0
+    assert rows.ahead(T + 790 * MS, 1) == (None, None)
 
 
-@pytest.mark.parametrize("change", [{"moving": False}, {"chunk_id": 77}, {"speed_scale": 0.0}])
-def test_an_arm_that_follows_nothing_has_nothing_ahead(change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"mode": Mode.HOLD}, {"row": -1.0}, {"row": math.nan}, {"chunk_id": 77}, {"speed_scale": 0.0}],
+)
+def test_an_arm_that_follows_nothing_has_nothing_ahead(change: dict[str, float]) -> None:
     """Protects a start from rest: while the arm holds, or follows somebody else's chunk, nothing is known."""
-    rows = rows_to_come()
-    rows.following(dataclasses.replace(Following(T + 200 * MS, 4, 2.0, True), **change))  # type: ignore[arg-type]
-    executed, planned = rows.at(T + 200 * MS, 1, executed=2)
-    assert len(executed) + len(planned) == 0
+    state = dataclasses.replace(TOLD, **change)  # type: ignore[arg-type]
+    assert committed(state=state).ahead(T + 200 * MS, 1) == (None, None)
+
+
+def test_without_guidance_or_before_a_delay_was_measured_nothing_is_told() -> None:
+    """Protects plain policies, and the first chunks: nobody knows yet which rows will have been executed."""
+    assert committed(most=0).ahead(T + 200 * MS, 1) == (None, None)
+    assert committed(delay_s=math.nan).ahead(T + 200 * MS, 1) == (None, None)
 
 
 def test_clear_forgets() -> None:
     """Protects clock jumps: rows of another time are nobody's plan."""
-    rows = rows_to_come()
+    rows = committed()
     rows.clear()
-    executed, _ = rows.at(T + 200 * MS, 1, executed=2)
-    assert len(executed) == 0
-
-
-def test_an_arm_that_is_not_on_its_rows_yet_comes_from_where_it_is() -> None:
-    """Protects the seam: after a change of mind the arm is far from the new rows at first, and no jump is planned."""
-    rows = rows_to_come()
-    rows.following(Following(T + 200 * MS, 4, 2.0, moving=True, position=np.array([2.5, -2.0])))
-    executed, planned = rows.at(T + 200 * MS, 1, executed=2)
-    np.testing.assert_allclose(executed[0], [2.5, -2.0])
-    assert 3.0 < executed[1, 0] < 3.5
-    np.testing.assert_allclose(executed[1, 1], -3.0)
-    np.testing.assert_allclose(planned[-1], [9.0, -9.0])
-    # The same holds for a chunk that it was just sent.
-    rows.published(5, T + 200 * MS, ROWS + 1.0, instruction_id=1, now_ns=T + 210 * MS)
-    executed, _ = rows.at(T + 200 * MS, 1, executed=1)
-    np.testing.assert_allclose(executed[0], [2.5, -2.0])
+    assert rows.ahead(T + 200 * MS, 1) == (None, None)
