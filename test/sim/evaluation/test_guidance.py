@@ -60,9 +60,8 @@ def test_a_guided_policy_is_told_what_the_arm_will_do(world: SimWorld) -> None:
     assert all(executed is None or len(executed) == 3 for executed, _ in policy.told)
     for rows, truth in zip(told, policy.truth, strict=True):
         assert len(rows) >= 6
-        # Its chunks pull the arm back to where it was measured, so in between the arm swings by more than a policy's.
-        np.testing.assert_allclose(rows, truth, atol=0.06)
-        np.testing.assert_allclose(rows[0], truth[0], atol=0.01)
+        # Its chunks pull the arm back to where it was measured; between rows so bent a path is not quite straight.
+        np.testing.assert_allclose(rows, truth, atol=0.01)
 
 
 def test_the_first_chunk_of_a_guided_policy_is_its_own(world: SimWorld) -> None:
