@@ -283,10 +283,7 @@ class ChunkExecutor:
         return self._commanded_at(clock.at(stamp_ns).ns + step_ns * np.arange(rows, dtype=np.int64), self._command)
 
     def planned_rows(self) -> Array:
-        """What is commanded at the times of the followed chunk's rows [n, J], from row 0 on, past ones as they were.
-
-        They end with the chunk, or where the slow-down to rest begins; empty while nothing is followed.
-        """
+        """What is, or was, commanded at the times of the followed chunk's rows [n, J], up to the slow-down to rest."""
         rows, reference, command = self._rows, self._follower.reference, self._command
         if rows is None or reference is None or command is None:
             return np.zeros((0, len(self.joint_names)))
@@ -294,13 +291,7 @@ class ChunkExecutor:
         return self._commanded_at(times[times <= reference.plan.slow_ns], command)
 
     def _commanded_at(self, path_ns: NDArray[np.int64], command: Command) -> Array:
-        """Positions [N, J] at path times [N], as things stand."""
-        clock, reference = self._follower.clock, self._follower.reference
-        positions = self._history.at(path_ns, command.position)
-        if reference is not None:
-            for i in np.flatnonzero(path_ns > clock.at(self._ticked_ns).ns).tolist():
-                positions[i] = reference.sample(int(path_ns[i]))[0]
-        return self._follower.limiter.inside(positions)
+        return self._follower.ahead(path_ns, self._ticked_ns, self._history.at(path_ns, command.position))
 
     # -- what it says --------------------------------------------------------------------------------------------------
 

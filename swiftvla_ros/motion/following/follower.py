@@ -126,6 +126,14 @@ class PathFollower:
         self.limiter.brake(dt_s)
         return not given_up
 
+    def ahead(self, path_ns: NDArray[np.int64], last_ns: int, past: Array) -> Array:
+        """Positions [N, J] at path times [N]: ``past`` up to the last tick at ``last_ns``, then the reference's."""
+        positions = past.copy()
+        if self.reference is not None:
+            for i in np.flatnonzero(path_ns > self.clock.at(last_ns).ns).tolist():
+                positions[i] = self.reference.sample(int(path_ns[i]))[0]
+        return self.limiter.inside(positions)
+
     def facts(self, now_ns: int) -> Facts:
         """What the state machine asks for."""
         reference, resting = self.reference, self.limiter.at_rest
