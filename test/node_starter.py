@@ -6,6 +6,7 @@ All but ROS itself, whose libraries have threads that a fork would not carry ove
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -92,6 +93,7 @@ def serve() -> None:
     for name in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):  # an extra: a node that needs it says so itself
             importlib.import_module(name)
+    gc.freeze()  # else each node, when it ends, would copy what is imported to look for garbage in it
     for line in sys.stdin:
         guard = os.fork()
         if guard == 0:
