@@ -102,12 +102,6 @@ def read_chunk(message: Any, received_ns: int = 0) -> ChunkMessage:
     )
 
 
-def _rows(flat: Any, names: tuple[str, ...]) -> Array:
-    """Row-major numbers as rows [n, J]; flat where they are none."""
-    rows = np.array(flat, np.float64)
-    return rows.reshape(-1, len(names)) if names and not rows.size % len(names) else rows
-
-
 def _rows(flat: Any, joints: int) -> Array:
     """Row-major numbers as rows [n, J]; flat where they are none."""
     rows = np.array(flat, np.float64)

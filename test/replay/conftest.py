@@ -67,7 +67,8 @@ class Run:
         stamp, binding = self.messages.stamp, core.speed_limits.binding
         fields = {
             "mode": int(core.mode), "reason": int(core.reason), "reason_text": core.reason_text,
-            "chunk_id": core.chunk_id, "row": core.row, "planned_rows": core.planned_rows().ravel(), "chunk_age_s": core.age_s(self._ticked_ns),
+            "chunk_id": core.chunk_id, "row": core.row, "planned_rows": core.planned_rows().ravel(),
+            "chunk_age_s": core.age_s(self._ticked_ns),
             "chunk_stamp": stamp(core.chunk.stamp_ns if core.chunk is not None else 0),
             "chunk_first_command": stamp(core.first_command_ns or 0), "chunk_taken": stamp(core.taken_ns),
             "measured_stamp": stamp(core.measured_ns),
