@@ -33,39 +33,31 @@ class ChunkAcceptance:
         self._names, self._low, self._high, self._config = joint_names, low, high, config
         self._switched = [joint_names.index(gripper.joint) for gripper in config.switched]
 
-    def ordered(self, chunk: JointChunk, now_ns: int, current: JointChunk | None, path_age_s: float | None) -> Array:
-        """Rows [rows, joints] of a chunk with which nothing is wrong, but for where it begins.
+    def accept(
+        self, chunk: JointChunk, current: JointChunk | None, path_age_s: float | None, start: MotionStart
+    ) -> AcceptedChunk:
+        """Accept a chunk with which nothing is wrong, and to which the motion may begin as it would.
 
         Parameters
         ----------
         chunk
             What came.
-        now_ns
-            Present time.
         current
             The chunk that is followed, or was last.
         path_age_s
             Path time since its observation; None while nothing is followed.
+        start
+            Present time, and where the arm is.
 
         Raises
         ------
         ChunkRefused
-            Something is wrong with it.
+            Something is wrong with it, or it begins far from a standing arm.
         """
         positions = ordered_positions(chunk, self._names)
-        check_times(chunk, len(positions), current, self._config, now_ns, path_age_s)
+        check_times(chunk, len(positions), current, self._config, start.now_ns, path_age_s)
         if path_age_s is not None and current is not None:
             check_source(chunk, current)
-        return positions
-
-    def accept(self, chunk: JointChunk, positions: Array, start: MotionStart) -> AcceptedChunk:
-        """Accept the rows that :meth:`ordered` gave, where the motion to them may begin as it would.
-
-        Raises
-        ------
-        ChunkRefused
-            They begin far from a standing arm.
-        """
         inside = np.clip(positions, self._low, self._high)
         far = start.standing and self._starts_far(chunk, inside[0], start)
         return AcceptedChunk(chunk, positions, inside, start, far)

@@ -200,13 +200,12 @@ class ChunkExecutor:
         else:
             standing = self.mode is Mode.HOLD
             start = MotionStart(now_ns, limiter.state, self._ticked_ns, limiter.state[0], standing)
-        positions = self._acceptance.ordered(chunk, now_ns, self.chunk, path_age_s)
-        self._follower.wind(start.state_ns)
-        return self._acceptance.accept(chunk, positions, start)
+        return self._acceptance.accept(chunk, self.chunk, path_age_s, start)
 
     def plan(self, accepted: AcceptedChunk) -> PlannedChunk:
-        """Plan the motion that an accepted chunk asks for; nothing changes by it."""
+        """Plan the motion that an accepted chunk asks for. Where nothing is followed, path time begins anew by it."""
         start, clock = accepted.start, self._follower.clock
+        self._follower.wind(start.state_ns)
         times = (clock.at(ns).ns for ns in (start.now_ns, start.state_ns, accepted.chunk.stamp_ns))
         return self._planner.plan(accepted, self._rows, PathTimes(*times))
 
