@@ -30,6 +30,8 @@ CONTRACT = load_contract("so101_sim")
 TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"
 MODES = {0: "IDLE", 1: "FRESH", 2: "TAIL", 3: "DECELERATING", 4: "HOLD", 5: "RELEASED", 6: "STOPPED"}
 _MOVING_RAD_PER_S = 0.05
+# An executor that was stopped for these stays so until it is reset.
+_LATCHED = (ExecutorState.REASON_JOINT_FROZEN, ExecutorState.REASON_TRACKING_ERROR)
 
 
 def constant_names(prefix: str) -> dict[int, str]:
@@ -138,6 +140,8 @@ class System:
         """Take away what a test that failed may have left."""
         self.driver.heal()
         self.send(signal.SIGCONT, *(name for name in self.nodes if self.alive(name)))
+        if self.alive("trajectory_executor") and self.states.messages and self.states.last.reason in _LATCHED:
+            assert self.graph.trigger("trajectory_executor/reset").success
 
     def change_state(self, name: str, transition: int) -> None:
         """Take a node to another state of its lifecycle."""
