@@ -29,7 +29,7 @@ def test_rows_become_positions(kind: str, expected: list) -> None:
     np.testing.assert_allclose(ActionCoding(kind, 0.5, (2,)).decode(rows, STATE), expected)
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     kind=st.sampled_from((*ACTION_KINDS, RELATIVE)),
     positions=hnp.arrays(float, (2, 7, 3), elements=st.floats(-3, 3)),

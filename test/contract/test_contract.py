@@ -201,7 +201,7 @@ def test_two_arms_are_shipped() -> None:
 
 
 @given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_units_are_inverted(percent: float, degrees: float) -> None:
     """Protects against commands in the wrong unit: driver → SI → driver is the identity."""
     root = Path(__file__).parents[2] / "config" / "robots"

@@ -185,7 +185,7 @@ def test_policy_slow(system: Any, fault: Any) -> None:
     row = fault("policy slow", "policy_node gets the processor for 75 ms of every 100 ms")
     chunk = system.states.last.chunk_id
     with system.slowed("policy", run_s=0.075, stop_s=0.025):
-        row.goes_on(lambda: system.states.last.chunk_id > chunk + 6, "chunks are followed")
+        row.goes_on(lambda: system.states.last.chunk_id > chunk + 6, "chunks are followed", late_chunks=True)
     latency_s = dict(zip(system.policy_states.last.latency_stages, system.policy_states.last.latency_s, strict=True))
     row.safe += f", chunks take {latency_s['inference']:.1f} s"
     row.recovers()
@@ -289,6 +289,7 @@ def test_bag_replayed_into_the_live_graph(system: Any, fault: Any) -> None:
                     and system.live().chunks_refused > before.chunks_refused
                 ),
                 "chunks are followed, and the bag's are refused",
+                late_chunks=True,
             )
             row.refuses(ExecutorState.REFUSAL_STALE)
         row.recovers()

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftvla_ros.observation.joint_state import JointStateError, JointStateMerger
@@ -14,7 +14,6 @@ NAMES = ("pan", "lift", "elbow", "gripper")
 VALUES = {name: 0.1 * k for k, name in enumerate(NAMES)}
 
 
-@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(order=st.permutations([*NAMES, "caster", "wheel"]))
 def test_any_order_gives_the_same_state(order: list[str]) -> None:
     """Joints are taken by name; joints of others are ignored."""
@@ -25,7 +24,6 @@ def test_any_order_gives_the_same_state(order: list[str]) -> None:
     np.testing.assert_array_equal(state.positions, list(VALUES.values()))
 
 
-@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(st.lists(st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.integers(1, 50)), max_size=30))
 def test_a_merged_state_is_as_old_as_its_oldest_joint(messages: list[tuple[set[str], int]]) -> None:
     """Partial messages in any rhythm: every joint has its newest value, the stamp is the oldest joint's and grows."""

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftvla_ros.observation.pairing import ObservationPairing, PairingStatus
@@ -110,7 +110,6 @@ def test_images_from_the_future_are_refused() -> None:
 stamps = st.lists(st.integers(0, 2000), min_size=0, max_size=30)
 
 
-@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(front=stamps, wrist=stamps, states=stamps, now=st.integers(0, 3000), used=st.none() | st.integers(0, 2000))
 def test_no_observation_breaks_the_rules(
     front: list[int], wrist: list[int], states: list[int], now: int, used: int | None

@@ -30,7 +30,7 @@ def test_frequent_words_keep_their_ids() -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_encodes_in_the_cut(text: str) -> None:
     """Protects the small vocabulary: it keeps of any text what the whole one keeps, down to single bytes."""
     kept = WHOLE.decode(WHOLE.encode(text).ids, skip_special_tokens=False)

@@ -14,7 +14,7 @@ from swiftvla_ros.motion.following.path_clock import PathClock
 
 MS = 1_000_000
 T0 = 5_000 * MS
-SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=25, derandomize=True)
 LIMITS = Limits(*(np.full(2, x) for x in (-1.0, 1.0, 2.5, 12.0, 150.0)))
 SPEED = np.array([1.0, 2.0])
 
