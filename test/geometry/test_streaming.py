@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream equals the whole sequence, forgets what it should, and never grows."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -123,22 +122,18 @@ def test_a_scene_serves_several_windows(tiny: GeometryTransformer, draw: Draw) -
     torch.testing.assert_close(out.features, expected.features[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_memory_and_time_stay_flat_over_500_steps(tiny: GeometryTransformer, draw: Draw) -> None:
-    """Protects endless streams: the buffers are the first step's, and the last steps take no longer than early ones."""
+def test_memory_stays_flat_over_500_steps(tiny: GeometryTransformer, draw: Draw) -> None:
+    """Protects endless streams: the buffers are the first step's (times: benchmarks/geometry_stream.py)."""
     images = draw(1, 1)[:, 0]
     cache = tiny.start(1, 6, anchor=True)
-    times, sizes = [], set()
+    sizes = set()
     for _ in range(500):
-        begin = time.thread_time()
         out, cache = tiny.step(images, cache)
-        times.append(time.thread_time() - begin)
         sizes.add(cache.nbytes)
     config = tiny.config
     frame = 2 * config.num_pairs * (config.grid[0] * config.grid[1] + config.special_tokens) * config.dim * 4
     assert sizes == {frame * (6 + 1) * 2}
     assert bool(out.features.isfinite().all())
-    # Processor time, and the fastest of many: other programs on the machine only ever add to it.
-    assert min(times[400:]) < 1.5 * min(times[10:110])
 
 
 def test_stream_refuses_what_it_cannot_do(tiny: GeometryTransformer, draw: Draw) -> None:
