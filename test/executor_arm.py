@@ -20,6 +20,18 @@ ROWS = 10
 STEP_NS = round(CONTRACT.policy.step_s * 1e9)
 
 
+def check_commands(states: list[ExecutorState]) -> None:
+    """Hold commanded positions, one after the other, to the contract's limits."""
+    report = check_limits(
+        np.array([stamp_ns(s.header.stamp) for s in states]),
+        np.array([s.commanded_position for s in states]),
+        CONTRACT.limits,
+        CONTRACT.joint_names,
+        tick_s=1 / CONTRACT.control.rate_hz,
+    )
+    assert report.ok, report.violations()
+
+
 class Arm:
     """An arm that is where it was commanded to be, and a policy that sweeps one joint while ``sending``."""
 
@@ -99,14 +111,7 @@ class Arm:
     def check_limits(self) -> None:
         """No commanded position since the last rest left a limit or jumped."""
         ticks = [s for s in self.states.messages if len(s.commanded_position)]
-        report = check_limits(
-            np.array([stamp_ns(s.header.stamp) for s in ticks]),
-            np.array([s.commanded_position for s in ticks]),
-            CONTRACT.limits,
-            CONTRACT.joint_names,
-            tick_s=1 / CONTRACT.control.rate_hz,
-        )
-        assert report.ok, report.violations()
+        check_commands(ticks)
 
     def idle(self) -> None:
         """Come to rest and begin anew."""
