@@ -14,16 +14,31 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.cli.output import bag_warnings, refuse
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.extras import missing_extra
 
 
 class _Commands(TyperGroup):
-    """Commands that tell people in a sentence what they can't use, or which extra of the installation is missing."""
+    """Commands that tell people in a sentence what they can't use, or which extra of the installation is missing.
+
+    Where a bag was read of which something is missing, success becomes exit code 1.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        with bag_warnings() as told:
+            try:
+                result = self._run(ctx)
+            except typer.Exit as end:
+                if end.exit_code or not told.incomplete:
+                    raise
+                raise typer.Exit(1) from None
+        if told.incomplete:
+            raise typer.Exit(1)
+        return result
+
+    def _run(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:

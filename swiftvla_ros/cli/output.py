@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 console = Console(highlight=False)
@@ -51,6 +54,36 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+class BagWarnings(logging.Handler):
+    """Shows what readers tell of bags, each line once; ``incomplete``: something that was recorded was not read."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.incomplete = False
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one line."""
+        self.incomplete |= getattr(record, "incomplete", False)
+        line = record.getMessage()
+        if line not in self._shown:
+            self._shown.add(line)
+            console.print(f"[yellow]{escape(line)}[/]")
+
+
+@contextmanager
+def bag_warnings() -> Iterator[BagWarnings]:
+    """Show what readers of bags warn of while a command runs, however deep in it they are."""
+    logger, handler = logging.getLogger("swiftvla_ros.episodes.bags"), BagWarnings()
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
 
 
 def refuse(error: object) -> NoReturn:

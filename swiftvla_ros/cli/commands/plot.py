@@ -64,8 +64,6 @@ def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -
     from swiftvla_ros.viewing.run_summary import summarize
 
     run = summarize(bag)
-    if bag.damage:
-        console.print(f"[yellow]{bag.path}: {bag.damage}[/]")
     if not len(run.ticks.t_ns) and not run.chunks:
         raise BagError(f"{bag.path}: holds neither executor_state nor action_chunk, so there is nothing to draw")
     predictor, note = find_predictor(bag, run, checkpoint) if foresight else (None, "")

@@ -35,7 +35,8 @@ def command(
     ] = "jazzy",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.", show_default="Ctrl-C")] = None,
     repair: Annotated[
-        Path | None, typer.Option(help="Do not record: copy what can be read of this broken bag into OUT.")
+        Path | None,
+        typer.Option(help="Do not record: salvage this damaged bag, that is copy all that is whole in it into OUT."),
     ] = None,
     json_file: JsonOption = None,
     **system: Any,
@@ -126,7 +127,7 @@ def _report(out: Path) -> dict[str, Any]:
     count = sum(bag.counts.values())
     console.print(f"{out}: {count} messages in {seconds:.1f} s, {told}, {size / 1e6:.1f} MB")
     if bag.damage:
-        console.print(f"[yellow]{bag.damage}[/]; for other tools: swiftvla record NEW --repair {out}")
+        console.print(f"for other tools: swiftvla record NEW --repair {out}")
     if stopped:
         console.print(f"[red]stopped early: {stopped}[/]")
     return {"bag": str(out), "messages": count, "lost": lost, "stopped": stopped, "seconds": seconds, "bytes": size}
@@ -145,5 +146,6 @@ def _repair(broken: Path, out: Path, ros: str, compression: str, json_file: Path
             written = repair(bag, out, ros=ros, compression=compression, on_message=lambda: progress.advance(task))
     except OSError as error:
         refuse(error)
-    console.print(f"{out}: {written} messages; missing in {broken}: {bag.damage or 'nothing'}")
+    missing = "told above" if bag.damage else "nothing"
+    console.print(f"{out}: {written} messages; missing in {broken}: {missing}")
     write_json(json_file, {"bag": str(out), "messages": written, "damage": bag.damage})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +26,13 @@ from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.contract.store import contract_digest
+from swiftvla_ros.episodes.bags.bag_files import find_files, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
-from swiftvla_ros.episodes.bags.metadata import parse_metadata
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, PassedOver, message_types
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
 from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
@@ -39,6 +41,8 @@ from swiftvla_ros.observation.message_fields import read_executor_state, stamp_n
 __all__ = ["BagError", "BagWriter", "RecordedEpisode", "film_topic", "message_types", "recorded_topics"]
 
 _JSON_KEYS = ("parameters", "recorder")
+_MOST_NAMED = 5
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Bag:
 
     ``counts``, ``types`` and ``channels`` (the same with the definitions that the bag brings) are by full topic name;
     ``start_ns`` and ``end_ns`` are the times of reception of the first message and just after the last, equal for an
-    empty bag.
+    empty bag. ``passed_over`` are its topics that are not ROS 2's; ``incomplete``: some of what was recorded is known
+    to be missing. Both are told to this module's logger, too, so that every program that reads bags shows them.
 
     Parameters
     ----------
@@ -92,11 +97,11 @@ class Bag:
         self.path = Path(path)
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self._contract = contract
-        self._notes: list[str] = []
-        self._information: dict[str, Any] = {}
-        files = self._find_files(salvage)
-        self._files = [_open_file(file, salvage) for file in files]
-        self._notes += [f"{f.path.name}: {f.damage}" for f in self._files if f.damage]
+        found = find_files(self.path, salvage=salvage)
+        self._information = found.information
+        self._files = [_open_file(file, salvage) for file in found.files]
+        damage = [f"{file.path.name}: {file.damage}" for file in self._files if file.damage]
+        self._notes = found.notes + damage
         self._check_digests()
         self.counts: dict[str, int] = {}
         self.types: dict[str, str] = {}
@@ -112,53 +117,31 @@ class Bag:
         spans = [span for file in self._files if (span := file.span()) is not None]
         self.start_ns = min((first for first, _ in spans), default=0)
         self.end_ns = max((last + 1 for _, last in spans), default=0)
-        expected = self._information.get("message_count")
-        if isinstance(expected, int) and not self.damage and expected != sum(self.counts.values()):
-            self._notes.append(f"metadata.yaml counts {expected} messages, there are {sum(self.counts.values())}")
+        self.passed_over = [topic for file in self._files for topic in file.passed_over]
+        if self.passed_over and not self.channels:
+            raise BagError(f"{self.path}: {_foreign(self.passed_over)}; swiftvla reads bags of ROS 2, in CDR")
+        miscounted = wrong_counts(found.information, self._all_counts())
+        self._notes += miscounted
+        self.incomplete = found.incomplete or bool(damage or miscounted)
+        for line in self.warnings:
+            _log.warning("%s: %s", self.path, line, extra={"incomplete": self.incomplete})
 
     @property
     def damage(self) -> str:
         """What is missing, for people; empty for a whole bag."""
         return "; ".join(self._notes)
 
-    def _find_files(self, salvage: bool) -> list[Path]:
-        if self.path.is_file():
-            return [self.path]
-        if not self.path.is_dir():
-            raise BagError(f"{self.path}: no such folder; write the bag's folder, or its .mcap file")
-        yaml_file = self.path / "metadata.yaml"
-        found = sorted(self.path.glob("*.mcap")) or sorted(self.path.glob("*.db3"))
-        if not yaml_file.is_file():
-            if not found:
-                raise BagError(f"{self.path}: not a bag: neither metadata.yaml nor an .mcap or .db3 file is in it")
-            self._notes.append("metadata.yaml is missing: its recorder was ended, or it was not copied")
-            return found
-        try:
-            self._information = parse_metadata(yaml_file.read_text(encoding="utf-8"))
-            names = self._information["relative_file_paths"]
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError("relative_file_paths is no list of names")
-        except (OSError, KeyError, ValueError) as error:
-            self._information = {}
-            if not found:
-                raise BagError(f"{self.path}: metadata.yaml can't be read: {error}") from error
-            self._notes.append(f"metadata.yaml can't be read: {error}")
-            return found
-        mode = str(self._information.get("compression_mode") or "").lower()
-        if mode not in ("", "none"):
-            raise BagError(
-                f"{self.path}: rosbag2 compressed each {mode} of it; unpack it with `ros2 bag convert` "
-                "(recording with --storage-preset-profile zstd_fast needs no unpacking)"
-            )
-        # Names only: a bag reads no file outside of its folder.
-        files = [self.path / PurePath(name).name for name in names]
-        if missing := [file.name for file in files if not file.is_file()]:
-            if not salvage:
-                raise BagError(
-                    f"{self.path}: {', '.join(missing[:5])} is missing; copy it here, or read the rest with salvage"
-                )
-            self._notes.append(f"{', '.join(missing[:5])} is missing")
-        return [file for file in files if file.is_file()]
+    @property
+    def warnings(self) -> list[str]:
+        """What people have to know of the bag, a line each: its damage, and the topics that are not ROS 2's."""
+        lines = [self.damage] if self._notes else []
+        return [*lines, f"{_foreign(self.passed_over)}: passed over"] if self.passed_over else lines
+
+    def _all_counts(self) -> dict[str, int]:
+        counts = dict(self.counts)
+        for topic in self.passed_over:
+            counts[topic.topic] = counts.get(topic.topic, 0) + topic.messages
+        return counts
 
     def _check_digests(self) -> None:
         """Tell the channels the hashes of their types that metadata.yaml names; the decoder compares."""
@@ -281,7 +264,10 @@ class Bag:
         parts = [read(file, span[0]) for file in self._files if (span := file.span()) is not None]
         for ns, channel, data in heapq.merge(*parts, key=lambda entry: entry[0]):
             if channel is not None:
-                yield ns, channel, data
+                try:
+                    yield ns, channel, plain_message(data)
+                except BagError as error:
+                    raise BagError(f"{self.path}: {channel.topic} at {ns / 1e9:.3f} s: {error}") from None
 
     def image_topic(self, camera: str) -> str | None:
         """Find the full name of a camera's conditioned images, raw or else JPEG; None when there are none."""
@@ -347,7 +333,16 @@ def _piece(times: list[int], positions: list[NDArray[np.float64]]) -> list[Comma
 
 
 def _open_file(path: Path, salvage: bool) -> McapFile | SqliteFile:
-    return SqliteFile(path) if path.suffix == ".db3" else McapFile(path, salvage=salvage)
+    source = unpacked(path)
+    is_database = source.path.suffix == ".db3"
+    return SqliteFile(path, source) if is_database else McapFile(path, salvage=salvage, source=source)
+
+
+def _foreign(topics: Sequence[PassedOver]) -> str:
+    """Name topics with their encodings, for people."""
+    named = [f"{t.topic} ({t.encoding}, {t.messages} messages)" for t in topics[:_MOST_NAMED]]
+    more = f" and {len(topics) - _MOST_NAMED} more" if len(topics) > _MOST_NAMED else ""
+    return f"not of ROS 2: {', '.join(named)}{more}"
 
 
 def _urdf_name(contract_text: str) -> str:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lz4.frame  # type: ignore[import-untyped]
 import numpy as np
@@ -16,12 +17,14 @@ from backports import zstd
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bags import mcap_writer as mcap
-from swiftvla_ros.episodes.bags.message_types import Channel
 
 # A chunk with a 4K image has 25 MB.
 LARGEST_CHUNK = 256 << 20
 _MOST_CHANNELS = 4096
 _CACHE = 64 << 20
+_BLOCK = 1 << 20
+_MOST_GUESSES = 32
+_MOST_FRAMES = 256
 HEAD = struct.Struct("<BQ")
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 # What lists a message: its time of reception (ns), channel, and place in the chunk (or, outside of chunks, the file).
@@ -32,11 +35,16 @@ class DamageError(Exception):
     """What a record says of itself can't be."""
 
 
+class LimitError(Exception):
+    """A file is larger than memory allows to list."""
+
+
 @dataclass
 class Chunk:
     """Where a chunk's data lies, and the messages that the records behind it list; None: nothing.
 
-    ``cut``: the file ends in this chunk.
+    ``cut``: the file ends in this chunk. ``doubtful``: the sizes in its head may be wrong, and up
+    to ``most`` bytes may be its own; its checksum decides.
     """
 
     offset: int
@@ -46,14 +54,67 @@ class Chunk:
     compression: str
     lists: list[NDArray[np.void]] | None = None
     cut: bool = False
+    doubtful: bool = False
+    most: int = 0
+
+
+class TopicRecord(NamedTuple):
+    """What a file's record of a topic says; ``schema`` is the number of its type's definition, 0 for none."""
+
+    topic: str
+    encoding: str
+    schema: int
+    digest: str
+
+    @property
+    def is_ros2(self) -> bool:
+        """Whether it holds messages of a ROS 2 type."""
+        return self.encoding == "cdr" and self.schema != 0
 
 
 @dataclass
 class Tables:
-    """What records tell of topics: (type, language, definition) by a schema's number, and channels by theirs."""
+    """What records tell of topics: (type, language, definition) by a schema's number, and topics by theirs.
+
+    ``conflicts`` names numbers that two records describe differently; the later one, of the two, is kept.
+    """
 
     schemas: dict[int, tuple[str, str, str]] = field(default_factory=dict)
-    channels: dict[int, Channel] = field(default_factory=dict)
+    topics: dict[int, TopicRecord] = field(default_factory=dict)
+    conflicts: set[str] = field(default_factory=set)
+
+    def take(self, opcode: int, content: bytes) -> None:
+        """Take the record of a message definition or of a topic."""
+        try:
+            (number,) = struct.unpack_from("<H", content)
+            if opcode == mcap.SCHEMA:
+                name, at = read_text(content, 2)
+                language, at = read_text(content, at)
+                definition, _ = read_text(content, at)
+                self._put(self.schemas, number, (name, language, definition), f"type {name}")
+            else:
+                (schema,) = struct.unpack_from("<H", content, 2)
+                topic, at = read_text(content, 4)
+                encoding, at = read_text(content, at)
+                digest = read_texts(content, at).get("topic_type_hash", "")
+                self._put(self.topics, number, TopicRecord(topic, encoding, schema, digest), f"topic {topic}")
+        except struct.error:
+            raise DamageError("the record of a topic is too short") from None
+        if len(self.topics) + len(self.schemas) > 2 * _MOST_CHANNELS:
+            raise DamageError(f"more than {_MOST_CHANNELS} topics")
+
+    def merge(self, other: Tables) -> None:
+        """Take what another part of the file tells."""
+        for number, schema in other.schemas.items():
+            self._put(self.schemas, number, schema, f"type {schema[0]}")
+        for number, topic in other.topics.items():
+            self._put(self.topics, number, topic, f"topic {topic.topic}")
+        self.conflicts |= other.conflicts
+
+    def _put(self, table: dict[int, Any], number: int, entry: Any, what: str) -> None:
+        if table.setdefault(number, entry) != entry:
+            self.conflicts.add(f"{what} (number {number})")
+            table[number] = entry
 
 
 class RecordFile:
@@ -64,6 +125,7 @@ class RecordFile:
         self._chunks = chunks
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cached = 0
+        self._guesses = _MOST_GUESSES
 
     def __enter__(self) -> RecordFile:
         self._file = self._path.open("rb")
@@ -83,13 +145,29 @@ class RecordFile:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
-        chunk = self._chunks[number]
-        data = _decompress(self.read(chunk.offset, chunk.stored), chunk)
+        data = self._checked(self._chunks[number])
         while self._cache and self._cached + len(data) > _CACHE:
             self._cached -= len(self._cache.popitem(last=False)[1])
         self._cache[number] = data
         self._cached += len(data)
         return data
+
+    def _checked(self, chunk: Chunk) -> bytes:
+        try:
+            return _decompress(self.read(chunk.offset, chunk.stored), chunk)
+        except DamageError:
+            if not chunk.doubtful or self._guesses == 0:
+                raise
+        # Bombs may not cost much time each.
+        self._guesses -= 1
+        return _decompress(self.read(chunk.offset, chunk.most), chunk, guess=True)
+
+    def checksum(self, start: int, end: int) -> int:
+        """Return the CRC-32 of a part of the file."""
+        checksum = 0
+        for at in range(start, end, _BLOCK):
+            checksum = zlib.crc32(self.read(at, min(_BLOCK, end - at)), checksum)
+        return checksum
 
     def message(self, number: int | None, offset: int, channel: int, ns: int) -> bytes:
         """Return the data of the message that chunk ``number`` (None: the file) is said to have at ``offset``."""
@@ -110,25 +188,44 @@ class RecordFile:
         return content
 
 
-def _decompress(stored: bytes, chunk: Chunk) -> bytes:
-    """Return a chunk's data: never more than it says, all of it unless the file ends in it."""
+def _decompress(stored: bytes, chunk: Chunk, *, guess: bool = False) -> bytes:
+    """Return a chunk's data: never more than it says, all of it unless the file ends in it.
+
+    With ``guess``, its checksum alone decides.
+    """
     name = f"the chunk at byte {chunk.offset}"
+    limit = LARGEST_CHUNK if guess else chunk.plain
     try:
-        if chunk.compression == "zstd":
-            data = zstd.ZstdDecompressor().decompress(stored, chunk.plain + 1)
-        elif chunk.compression == "lz4":
-            data = bytes(lz4.frame.LZ4FrameDecompressor().decompress(stored, chunk.plain + 1))
-        else:
-            data = stored
+        data = _frames(stored, chunk.compression, limit + 1)
     except (zstd.ZstdError, RuntimeError, EOFError, MemoryError) as error:
         raise DamageError(f"{name} can't be decompressed: {error}") from None
     if chunk.cut:
         return data[: chunk.plain]
-    if len(data) != chunk.plain:
+    whole = chunk.checksum and len(data) <= limit and zlib.crc32(data) == chunk.checksum
+    if len(data) != chunk.plain and not (guess and whole):
         raise DamageError(f"{name} holds {len(data)} bytes and says {chunk.plain}")
-    if chunk.checksum and zlib.crc32(data) != chunk.checksum:
+    if chunk.checksum and not whole:
         raise DamageError(f"{name} has another checksum than was recorded")
     return data
+
+
+def _frames(stored: bytes, compression: str, limit: int) -> bytes:
+    """Decompress the frames of a chunk, one behind the other, up to ``limit`` bytes."""
+    if not compression:
+        return stored
+    parts: list[bytes] = []
+    while stored and limit > 0 and len(parts) < _MOST_FRAMES:
+        unpacker = zstd.ZstdDecompressor() if compression == "zstd" else lz4.frame.LZ4FrameDecompressor()
+        try:
+            parts.append(bytes(unpacker.decompress(stored, limit)))
+        except (zstd.ZstdError, RuntimeError):
+            # What some writers leave behind the last frame is none; whether all is there, the length tells.
+            if not parts:
+                raise
+            break
+        limit -= len(parts[-1])
+        stored = unpacker.unused_data or b""
+    return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 def walk(data: bytes, tables: Tables, *, cut: bool) -> NDArray[np.void]:
@@ -151,36 +248,11 @@ def walk(data: bytes, tables: Tables, *, cut: bool) -> NDArray[np.void]:
             channel, _, ns, _ = MESSAGE_HEAD.unpack_from(data, at + 9)
             entries.append((ns, at, channel))
         elif opcode in (mcap.SCHEMA, mcap.CHANNEL):
-            take_table(tables, opcode, data[at + 9 : end])
+            tables.take(opcode, data[at + 9 : end])
         at = end
     if any(not 0 <= ns < 2**63 for ns, _, _ in entries):
         raise DamageError("a message from a time that can't be")
     return np.array(entries, ENTRY) if entries else np.empty(0, ENTRY)
-
-
-def take_table(tables: Tables, opcode: int, content: bytes) -> None:
-    """Take the record of a message definition or of a topic."""
-    try:
-        if opcode == mcap.SCHEMA:
-            (number,) = struct.unpack_from("<H", content)
-            name, at = read_text(content, 2)
-            language, at = read_text(content, at)
-            definition, _ = read_text(content, at)
-            tables.schemas[number] = (name, language, definition)
-        else:
-            number, schema = struct.unpack_from("<HH", content)
-            topic, at = read_text(content, 4)
-            encoding, at = read_text(content, at)
-            if schema not in tables.schemas:
-                raise DamageError(f"topic {topic}: its type is number {schema}, which no record names")
-            if encoding != "cdr":
-                raise DamageError(f"topic {topic}: encoded as '{encoding}', not as ROS 2's cdr: no bag of ROS 2")
-            name, language, definition = tables.schemas[schema]
-            tables.channels[number] = Channel(topic, name, definition, language)
-    except struct.error:
-        raise DamageError("the record of a topic is too short") from None
-    if len(tables.channels) + len(tables.schemas) > 2 * _MOST_CHANNELS:
-        raise DamageError(f"more than {_MOST_CHANNELS} topics")
 
 
 def read_text(content: bytes, at: int) -> tuple[str, int]:
@@ -189,3 +261,13 @@ def read_text(content: bytes, at: int) -> tuple[str, int]:
     if len(content) < at + 4 or len(content) < end:
         raise DamageError("a text is longer than its record")
     return content[at + 4 : end].decode("utf-8", "replace"), end
+
+
+def read_texts(content: bytes, at: int) -> dict[str, str]:
+    """Return the texts by their names at an offset of a record."""
+    values, end = {}, at + 4 + int.from_bytes(content[at : at + 4], "little")
+    at += 4
+    while at < end:
+        key, at = read_text(content, at)
+        values[key], at = read_text(content, at)
+    return values

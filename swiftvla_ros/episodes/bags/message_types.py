@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
@@ -41,6 +41,14 @@ class Channel:
     definition: str = ""
     language: str = "ros2msg"
     digest: str = ""
+
+
+class PassedOver(NamedTuple):
+    """A topic that is not ROS 2's, how it is encoded (json, protobuf, ros1 and so on), and how many messages it has."""
+
+    topic: str
+    encoding: str
+    messages: int
 
 
 def message_types() -> Typestore:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.contract import ContractError
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
 from swiftvla_ros.episodes.bags.metadata import DEFAULT_ROS
 
 
@@ -21,20 +23,24 @@ def repair(
 ) -> int:
     """Write every message of ``broken`` into the new bag ``out``, with its contract and provenance; return how many.
 
+    A bag without a contract, or with one that can't be used, is copied all the same, with the texts that it holds.
     ``broken`` was opened with ``salvage`` where it is damaged before its end; ``ros`` and ``compression`` are as
     :class:`~swiftvla_ros.episodes.bags.writer.BagWriter` takes them; ``on_message`` is called after each message.
 
     Raises
     ------
     BagError
-        ``out`` exists, or the bag holds no contract.
+        ``out`` exists.
     """
-    kept = {
-        key: value for key, value in broken.provenance.items() if key not in ("contract", "urdf", "contract_sha256")
-    }
+    kept = dict(broken.provenance)
+    contract = None
+    with suppress(BagError, ContractError):
+        contract = broken.contract
+        for key in ("contract", "urdf", "contract_sha256"):
+            kept.pop(key, None)
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in kept.items()}
     count = 0
-    with BagWriter(out, broken.contract, ros=ros, compression=compression, provenance=texts) as writer:
+    with BagWriter(out, contract, ros=ros, compression=compression, provenance=texts) as writer:
         writer.tell({"repaired": broken.damage or "nothing was missing"})
         for topic, channel in broken.channels.items():
             writer.add_topic(topic, channel.msgtype, definition=channel)

@@ -45,7 +45,7 @@ class BagWriter:
     folder
         The bag; must not exist yet.
     contract
-        Copied into the bag.
+        Copied into the bag; None for a bag of others, whose ``provenance`` may hold one.
     ros
         Distribution whose rosbag2 is to read it: ``humble``, ``jazzy`` or ``kilted``.
     compression
@@ -64,7 +64,7 @@ class BagWriter:
     def __init__(
         self,
         folder: Path,
-        contract: Contract,
+        contract: Contract | None,
         *,
         ros: str = DEFAULT_ROS,
         compression: str = "",
@@ -92,21 +92,20 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         self.folder.mkdir(parents=True)
-        (self.folder / "contract").mkdir()
-        text, urdf = store_contract(self._contract, self.folder / "contract" / f"{self._contract.robot}.yaml")
-        self._provenance = {
-            "contract": text,
-            "urdf": urdf,
-            "contract_sha256": contract_digest(text, urdf),
-            "package_version": package_version(),
-            **self._provenance,
-        }
+        self._provenance = {**self._store_contract(), "package_version": package_version(), **self._provenance}
         library = f"swiftvla_ros {package_version()}"
         path = self.folder / f"{self.folder.name}.mcap"
         self._file = McapWriter(path, compression=self._compression, library=library)
         self._reserve()
         self._tell()
         return self
+
+    def _store_contract(self) -> dict[str, str]:
+        if self._contract is None:
+            return {}
+        (self.folder / "contract").mkdir()
+        text, urdf = store_contract(self._contract, self.folder / "contract" / f"{self._contract.robot}.yaml")
+        return {"contract": text, "urdf": urdf, "contract_sha256": contract_digest(text, urdf)}
 
     def __exit__(self, *_: object) -> None:
         # Also after an error: what was recorded until then is what explains it.

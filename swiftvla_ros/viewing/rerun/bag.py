@@ -35,8 +35,6 @@ def log_bag(
     nothing to see, CheckpointError where the checkpoint that was named can't be used.
     """
     run = summarize(bag)
-    if bag.damage:
-        console.print(f"[yellow]{bag.path}: {bag.damage}[/]")
     if run.span_ns == (0, 0):
         raise BagError(
             f"{bag.folder}: holds no executor_state, action_chunk or observation, so there is nothing to see"

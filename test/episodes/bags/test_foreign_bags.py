@@ -154,7 +154,7 @@ def giant_chunk(content: bytes) -> bytes:
         (giant_chunk, "at most"),
         (lambda _: b"", "empty file"),
         (lambda _: b"PK\x03\x04 some zip file", "not an MCAP file"),
-        (lambda c: c.replace(b"cdr", b"xml"), "encoded as 'xml'"),
+        (lambda c: c.replace(b"cdr", b"xml"), "checksum"),
     ],
 )
 def test_what_is_wrong_is_named(bag: Path, change: Callable[[bytes], bytes], message: str) -> None:
