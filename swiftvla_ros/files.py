@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _SHOWN = 5
+_DEPTH = 3
+_LONGEST_REASON = 300
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @contextmanager
@@ -20,6 +26,58 @@ def whole_file(path: Path) -> Iterator[Path]:
         # safetensors makes files that only their owner can read: whoever may read the folder may read these.
         partial.chmod(path.parent.stat().st_mode & 0o666)
     partial.replace(path)
+
+
+def unreadable(path: Path, error: BaseException, fix: str) -> str:
+    """Tell why a file can't be read, and what to do: ``fix``, where nothing better is known.
+
+    Libraries say "header too large" of a Git LFS pointer; this says what it is.
+    """
+    if not path.exists():
+        return f"{path}: no such file; {fix}"
+    if path.is_dir():
+        return f"{path}: is a folder, not a file; {fix}"
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as denied:
+        return f"{path}: can't be read ({denied.strerror}); check its permissions"
+    if start == _LFS_POINTER:
+        return f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned"
+    if not start:
+        return f"{path}: is empty; {fix}"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{path}: corrupt ({reason[:_LONGEST_REASON]}); {fix}"
+
+
+def where_else(folder: Path, name: str) -> str:
+    """Tell where a file that ``folder`` lacks may be: deeper down, or on the Hugging Face hub; empty if unknown."""
+    if not folder.is_dir():
+        if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", str(folder)):
+            return f"if that is an id of the Hugging Face hub, get it first: `hf download {folder} --local-dir FOLDER`"
+        return ""
+    levels = ("/".join(["*"] * deep) for deep in range(1, _DEPTH + 1))
+    found = next((path for level in levels for path in sorted(folder.glob(f"{level}/{name}"))[:1]), None)
+    return f"did you mean {found.parent}?" if found else ""
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; OSError or ValueError where there is none, or a key stands in it twice."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(data, dict):
+        raise ValueError("it holds no JSON object")
+    return data
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)}' stands in it twice")
+    return found
 
 
 def tensor_problems(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:

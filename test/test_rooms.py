@@ -283,7 +283,7 @@ VIEWER_MODULES = {name for name in modules() if ".viewing.rerun." in name} | {"s
 SIMULATOR_MODULES = {
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
-DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.{name}" for name in ("lerobot_reader", "lerobot_writer")}
+DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "writer")}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.files import whole_file
+from swiftvla_ros.files import read_json_object, some_of, tensor_problems, unreadable, where_else, whole_file
 from swiftvla_ros.geometry.config import GeometryConfig
 from swiftvla_ros.geometry.transformer import GeometryTransformer
 
@@ -53,25 +53,32 @@ def load_geometry(
     folder = Path(folder)
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
+        hint = (where_else(folder, CONFIG) if CONFIG in missing else "") or "train one with `swiftvla train-geometry`"
+        raise GeometryCheckpointError(f"geometry checkpoint '{folder}': lacks {missing}; {hint}")
+    try:
+        data = read_json_object(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise GeometryCheckpointError(unreadable(folder / CONFIG, error, "copy it again")) from error
+    if data.get("format") != FORMAT:
         raise GeometryCheckpointError(
-            f"geometry checkpoint '{folder}': lacks {missing}; train one with `swiftvla train-geometry`"
+            f"{folder / CONFIG}: format '{data.get('format')}' is not '{FORMAT}'; name a geometry checkpoint, as "
+            "`swiftvla train-geometry` writes it"
         )
     try:
-        data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if data.get("format") != FORMAT:
-            raise GeometryCheckpointError(f"{folder / CONFIG}: format '{data.get('format')}' is not '{FORMAT}'")
-        config = GeometryConfig.from_json(data["model"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise GeometryCheckpointError(f"{folder / CONFIG}: {error!r}") from error
+        config = GeometryConfig.from_json(data.get("model"))
+    except ValueError as error:
+        raise GeometryCheckpointError(f"{folder / CONFIG}: model: {error}; copy it again, or train it again") from error
     try:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise GeometryCheckpointError(f"{folder / WEIGHTS}: corrupt ({error}); copy it again") from error
+        raise GeometryCheckpointError(unreadable(folder / WEIGHTS, error, "copy it again")) from error
     net = build_on_meta(config)
-    try:
-        net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
-    except RuntimeError as error:
-        raise GeometryCheckpointError(f"{folder / WEIGHTS}: not the weights of {folder / CONFIG}: {error}") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    if problems := tensor_problems(expected, {name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        raise GeometryCheckpointError(
+            f"{folder / WEIGHTS}: not the weights of {folder / CONFIG}: {some_of(problems)}; copy both from one folder"
+        )
+    net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).to(device).eval()
 
 

@@ -3,29 +3,45 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from swiftvla_ros.errors import in_a_sentence
+
+# What a file may say, far beyond what anybody builds: a damaged number must not cost hours or all of the memory.
+Width = Annotated[int, Field(gt=0, le=1 << 16)]
+Layers = Annotated[int, Field(gt=0, le=512)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """The DINOv2-style ViT that turns one image into patch tokens; its width is the transformer's ``dim``."""
 
-    num_layers: int
-    num_heads: int
-    mlp_ratio: float
-    registers: int
+    __pydantic_config__ = STRICT
+
+    num_layers: Layers
+    num_heads: Width
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)]
+    registers: Annotated[int, Field(ge=0, le=512)]
     # Side of the stored grid of position embeddings; other image sizes interpolate it (DINOv2: 518 px / 14 = 37).
-    position_grid: int
+    position_grid: Layers
 
 
 @dataclass(frozen=True)
 class CameraHeadConfig:
     """A small transformer over camera tokens that refines the pose ``iterations`` times."""
 
-    num_layers: int
-    num_heads: int
-    iterations: int
+    __pydantic_config__ = STRICT
+
+    num_layers: Layers
+    num_heads: Width
+    iterations: Layers
 
 
 @dataclass(frozen=True)
@@ -36,34 +52,38 @@ class DenseHeadConfig:
     straight to pixels at half resolution and refines them beside the image's own pixels: a thirtieth of the cost.
     """
 
+    __pydantic_config__ = STRICT
+
     kind: Literal["dpt", "patch"]
-    features: int
+    features: Width
     # dpt only: channels and (frame, global) pair of each of its four inputs.
-    channels: tuple[int, ...] = ()
-    layers: tuple[int, ...] = ()
+    channels: tuple[Width, ...] = ()
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
 @dataclass(frozen=True)
 class GeometryConfig:
     """One geometry transformer, as it is built and stored with a checkpoint."""
 
+    __pydantic_config__ = STRICT
+
     # Height and width in pixels, multiples of ``patch_size``.
-    image_size: tuple[int, int]
-    patch_size: int
-    dim: int
-    num_heads: int
+    image_size: tuple[Width, Width]
+    patch_size: Width
+    dim: Width
+    num_heads: Width
     # Pairs of frame attention (inside an image) and global attention (between images).
-    num_pairs: int
-    mlp_ratio: float
+    num_pairs: Layers
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)]
     # Tokens beside the patches of every frame: one camera token and these.
-    registers: int
+    registers: Annotated[int, Field(ge=0, le=512)]
     encoder: EncoderConfig
     camera: CameraHeadConfig
     dense: DenseHeadConfig
     # Start of every residual branch's scale. Small values keep a pretrained encoder's features at first; a network
     # trained from nothing learns faster with 1.
-    layer_scale_init: float
-    rope_base: float = 100.0
+    layer_scale_init: Real
+    rope_base: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     # StreamVGGT sees the past only and can stream; VGGT sees all frames at once and cannot.
     causal: bool = True
 
@@ -79,6 +99,13 @@ class GeometryConfig:
             raise ValueError(f"dense.kind 'patch' works at half resolution: patch_size {self.patch_size} must be even")
         if self.dense.kind == "dpt" and not len(self.dense.channels) == len(self.dense.layers) == 4:
             raise ValueError("dense.kind 'dpt' needs four channels and four layers")
+        if any(layer >= self.num_pairs for layer in self.dense.layers):
+            raise ValueError(f"dense.layers {list(self.dense.layers)}: there are only num_pairs {self.num_pairs}")
+        if self.dim % self.encoder.num_heads or self.feature_dim % self.camera.num_heads:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of encoder.num_heads {self.encoder.num_heads}, and twice dim one "
+                f"of camera.num_heads {self.camera.num_heads}"
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -96,20 +123,17 @@ class GeometryConfig:
         return 2 * self.dim
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> GeometryConfig:
-        """The inverse of ``dataclasses.asdict``; raises TypeError on an unknown or missing field."""
-        data = dict(data)
-        dense = dict(data.pop("dense"))
-        for key in ("channels", "layers"):
-            dense[key] = tuple(dense[key])
-        height, width = data.pop("image_size")
-        return cls(
-            image_size=(height, width),
-            encoder=EncoderConfig(**data.pop("encoder")),
-            camera=CameraHeadConfig(**data.pop("camera")),
-            dense=DenseHeadConfig(**dense),
-            **data,
-        )
+    def from_json(cls, data: Any) -> GeometryConfig:
+        """The inverse of ``dataclasses.asdict``; ValueError on a field that is unknown, missing or of no network."""
+        try:
+            return _reader().validate_json(json.dumps(data))
+        except ValidationError as error:
+            raise ValueError(in_a_sentence(error)) from None
+
+
+@cache
+def _reader() -> TypeAdapter[GeometryConfig]:
+    return TypeAdapter(GeometryConfig)
 
 
 def streamvggt_1b() -> GeometryConfig:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.files import some_of, tensor_problems, whole_file
+from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
 from swiftvla_ros.geometry.checkpoint import WEIGHTS, build_on_meta, write_config_and_card
 from swiftvla_ros.geometry.config import PRESETS, GeometryConfig
 
@@ -75,7 +75,7 @@ def import_weights(
                 )
             tensors = {name: file.get_tensor(name).to(dtype) for name in expected}
     except (OSError, SafetensorError) as error:
-        raise GeometryImportError(f"{weights}: corrupt ({error}); download it again") from error
+        raise GeometryImportError(unreadable(weights, error, "download it again")) from error
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / WEIGHTS) as partial:
         save_file(tensors, partial)

@@ -3,22 +3,45 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from swiftvla_ros.errors import in_a_sentence
+
+# What a file may say, far beyond what anybody builds: a damaged number must not cost hours or all of the memory.
+Width = Annotated[int, Field(gt=0, le=1 << 18)]
+Layers = Annotated[int, Field(gt=0, le=512)]
+Rows = Annotated[int, Field(gt=0, le=4096)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class VisionConfig:
     """The SigLIP tower of SmolVLM; images are square, ``image_size`` px."""
 
-    image_size: int
-    patch_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
+    __pydantic_config__ = STRICT
+
+    image_size: Width
+    patch_size: Width
+    hidden_size: Width
+    intermediate_size: Width
+    num_layers: Layers
+    num_heads: Width
     # SmolVLM's pixel shuffle: scale_factor² neighbouring patches become one token.
-    scale_factor: int
+    scale_factor: Width
+
+    def __post_init__(self) -> None:
+        if self.image_size % (self.patch_size * self.scale_factor) or self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size} × scale_factor "
+                f"{self.scale_factor}, and hidden_size {self.hidden_size} one of num_heads {self.num_heads}"
+            )
 
     @property
     def tokens_per_side(self) -> int:
@@ -35,26 +58,37 @@ class VisionConfig:
 class TextConfig:
     """SmolVLM's text model, cut to its first ``num_layers`` layers."""
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
+    __pydantic_config__ = STRICT
+
+    vocab_size: Width
+    hidden_size: Width
+    intermediate_size: Width
+    num_layers: Layers
+    num_heads: Width
+    num_kv_heads: Width
+    head_dim: Width
     # SmolVLM's own is 1e5; lerobot trained SmolVLA, whose weights the 450M network starts from, with 1e4.
-    rope_theta: float
-    max_tokens: int
+    rope_theta: Real
+    max_tokens: Width
+
+    def __post_init__(self) -> None:
+        if self.num_heads % self.num_kv_heads or self.head_dim % 2 or not self.rope_theta > 0:
+            raise ValueError(
+                f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.num_kv_heads}, head_dim "
+                f"{self.head_dim} even and rope_theta {self.rope_theta} positive"
+            )
 
 
 @dataclass(frozen=True)
 class ExpertConfig:
     """The action expert: as many layers as the text model, ``width_multiplier`` as wide (SmolVLA's 0.75)."""
 
-    hidden_size: int
-    intermediate_size: int
+    __pydantic_config__ = STRICT
+
+    hidden_size: Width
+    intermediate_size: Width
     # Layers 0, n, 2n … attend to prefix and action tokens together, the others to the prefix alone (SmolVLA: 2).
-    self_attention_every: int = 2
+    self_attention_every: Width = 2
 
 
 @dataclass(frozen=True)
@@ -67,15 +101,17 @@ class FusionConfig:
     effector ``keypoint_steps`` ahead.
     """
 
-    keypoint_steps: tuple[int, ...]
+    __pydantic_config__ = STRICT
+
+    keypoint_steps: tuple[Rows, ...]
     # Each front-view token is split into cells_per_token² cells, and a token points at one of all cells. The paper only
     # regresses coordinates (eq. 6), as the head does besides; pointing is what lets a small network bind word to place.
-    cells_per_token: int = 4
-    head_dim: int = 32
+    cells_per_token: Layers = 4
+    head_dim: Width = 32
     # Spread of the pointing's target in cells: neighbours of the right cell are nearly right.
-    target_sigma_cells: float = 0.7
+    target_sigma_cells: Real = 0.7
     # Weight of the regression against the pointing.
-    coordinate_weight: float = 4.0
+    coordinate_weight: Real = 4.0
     # Whether the Fusion Tokens' outputs Z_f are also added to the action tokens. The paper's expert reads Fusion Tokens
     # through their keys and values alone; these come before a layer's attention, so in a network of four layers they
     # know little of what the last one found: without this, chunks ignored the word that keypoints obeyed.
@@ -94,14 +130,16 @@ class GeometryBranchConfig:
     The paper names modality masking and reconstruction but gives no probability, head or normalisation.
     """
 
+    __pydantic_config__ = STRICT
+
     # Width of the frozen transformer's pooled front-view features, and their number (paper: 64).
-    dim: int
-    tokens: int = 64
+    dim: Width
+    tokens: Rows = 64
     # Share of the samples whose 4D modality is masked: half, since it is always absent once deployed.
-    p_mask_4d: float = 0.5
+    p_mask_4d: Share = 0.5
     # Share whose 2D modality is masked, never together with 4D; reached over the first steps, because text, state and
     # the front view's 4D tokens alone are a hard start.
-    p_mask_2d: float = 0.2
+    p_mask_2d: Share = 0.2
     mask_2d_ramp_steps: int = 200
     # Whether the action expert's latent must reconstruct the modality that is masked (paper, eq. 7).
     reconstruct: bool = True
@@ -118,21 +156,23 @@ class GeometryBranchConfig:
 class SwiftVLAConfig:
     """One network, as it is built and stored with a checkpoint."""
 
+    __pydantic_config__ = STRICT
+
     vision: VisionConfig
     text: TextConfig
     expert: ExpertConfig
     fusion: FusionConfig | None  # None builds SmolVLA: no Fusion Tokens
-    num_cameras: int
+    num_cameras: Layers
     # Index of the front camera in the contract's order: Fusion Tokens point into its image.
-    front_camera: int
+    front_camera: Annotated[int, Field(ge=0)]
     # State and action vectors are padded to these widths (SmolVLA pads to 32 so that robots can share weights).
-    state_dim: int
-    action_dim: int
-    horizon: int
+    state_dim: Width
+    action_dim: Width
+    horizon: Rows
     # Flow-matching integration steps from noise to chunk (SmolVLA's 10).
-    denoise_steps: int = 10
+    denoise_steps: Rows = 10
     # Start of the integration: 0 begins at the mean of the noise and is the same for every seed; 1 samples.
-    noise_scale: float = 1.0
+    noise_scale: Real = 1.0
     # "prefix": images, text and state see each other (SwiftVLA, fig. 3). "own": the state lies in a later block that
     # images and text don't see (SmolVLA).
     state_block: Literal["prefix", "own"] = "prefix"
@@ -140,21 +180,27 @@ class SwiftVLAConfig:
     geometry: GeometryBranchConfig | None = None
     # Rows at the start of a chunk that it may have been given clean in training: as many as the network can be told
     # will have been executed before its chunk arrives (arXiv 2512.05964). 0: it was trained without.
-    max_delay_steps: int = 0
+    max_delay_steps: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.front_camera >= self.num_cameras or self.max_delay_steps >= self.horizon:
+            raise ValueError(
+                f"front_camera {self.front_camera} must be one of num_cameras {self.num_cameras}, and max_delay_steps "
+                f"{self.max_delay_steps} less than horizon {self.horizon}"
+            )
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> SwiftVLAConfig:
-        """The inverse of ``dataclasses.asdict``; raises TypeError on an unknown or missing field."""
-        data = dict(data)
-        fusion, geometry = data.pop("fusion"), data.pop("geometry", None)
-        return cls(
-            vision=VisionConfig(**data.pop("vision")),
-            text=TextConfig(**data.pop("text")),
-            expert=ExpertConfig(**data.pop("expert")),
-            fusion=fusion and FusionConfig(**{**fusion, "keypoint_steps": tuple(fusion["keypoint_steps"])}),
-            geometry=geometry and GeometryBranchConfig(**geometry),
-            **data,
-        )
+    def from_json(cls, data: Any) -> SwiftVLAConfig:
+        """The inverse of ``dataclasses.asdict``; ValueError on a field that is unknown, missing or of no network."""
+        try:
+            return _reader().validate_json(json.dumps(data))
+        except ValidationError as error:
+            raise ValueError(in_a_sentence(error)) from None
+
+
+@cache
+def _reader() -> TypeAdapter[SwiftVLAConfig]:
+    return TypeAdapter(SwiftVLAConfig)
 
 
 def swiftvla_450m(num_cameras: int = 3) -> SwiftVLAConfig:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.image.image import ImageError, convert_color, to_cvtype
 
+from swiftvla_ros.errors import UserError
+
 # Encodings that name no colour but are used for one all the same.
 _ALIASES = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 _HALF_HEIGHT_CHROMA = ("nv12", "nv21")
@@ -22,7 +24,7 @@ _HALF_HEIGHT_CHROMA = ("nv12", "nv21")
 _LARGEST_SIDE = 16384
 
 
-class ImageDecodingError(ValueError):
+class ImageDecodingError(UserError, ValueError):
     """An image message that can't be used; the text says what was sent."""
 
 
@@ -43,7 +45,7 @@ def rgb_of(message: Any) -> NDArray[np.uint8]:
     """
     data = np.frombuffer(message.data, np.uint8)
     if hasattr(message, "format"):
-        return _decompressed(data, message.format)
+        return decode_picture(data, f"a compressed image of format '{message.format}'")
     encoding = _ALIASES.get(message.encoding, message.encoding)
     height, width, step = message.height, message.width, message.step
     rows = height * 3 // 2 if encoding in _HALF_HEIGHT_CHROMA else height
@@ -84,12 +86,13 @@ def jpeg_of(rgb: NDArray[np.uint8], quality: int) -> bytes:
     return jpeg.tobytes()
 
 
-def _decompressed(data: NDArray[np.uint8], named: str) -> NDArray[np.uint8]:
+def decode_picture(data: NDArray[np.uint8], named: str = "an image") -> NDArray[np.uint8]:
+    """Return an encoded picture as RGB uint8 [H, W, 3]; raises ImageDecodingError, which calls it ``named``."""
     try:
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:
         # It claims more pixels than OpenCV gives memory for.
         decoded = None
     if decoded is None:
-        raise ImageDecodingError(f"a compressed image of format '{named}' can't be decoded")
+        raise ImageDecodingError(f"{named} can't be decoded")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

@@ -16,17 +16,18 @@ Only safetensors and JSON are read: no pickle, no remote code.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.action_coding import ACTION_KINDS, RELATIVE
 from swiftvla_ros.contract.hashing import files_sha256
-from swiftvla_ros.errors import UserError
+from swiftvla_ros.errors import UserError, in_a_sentence
+from swiftvla_ros.files import read_json_object, unreadable, where_else
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
@@ -41,6 +42,7 @@ CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD, AUXILIARY = (
     "card.md",
     "auxiliary.safetensors",
 )
+_AGAIN = "copy it again, or train it again"
 _REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
 
 # What the network's rows are: a kind of ActionCoding, and what config.json's key "action" calls it. A policy whose
@@ -53,6 +55,16 @@ ACTION_KEYS = {kind: kind for kind in ACTION_KINDS} | {
 
 class CheckpointError(UserError, ValueError):
     """A checkpoint that can't be used; the message names the folder, the file, what is wrong and the fix."""
+
+
+class _Description(BaseModel):
+    """What ``config.json`` says beside the network and its format."""
+
+    model_config = ConfigDict(strict=True)
+
+    joint_names: Annotated[list[str], Field(min_length=1)]
+    camera_names: Annotated[list[str], Field(min_length=1)]
+    step_s: Annotated[float, Field(gt=0, le=60)]
 
 
 @dataclass(frozen=True)
@@ -104,23 +116,25 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
     """
     folder = Path(folder)
     if not folder.is_dir():
+        hint = where_else(folder, CONFIG) or "train one with `swiftvla train`, or see models/README.md"
+        raise CheckpointError(f"checkpoint '{folder}': no such folder; {hint}")
+    if (folder / CONFIG).is_file() and "type" in (theirs := read_json(folder / CONFIG)) and "format" not in theirs:
         raise CheckpointError(
-            f"checkpoint '{folder}': no such folder; train one with `swiftvla train`, or see models/README.md"
+            f"{folder / CONFIG}: is lerobot's, of a policy of type '{theirs['type']}'; SmolVLA's are made ours with "
+            f"`swiftvla import-smolvla {folder} OUT --robot ROBOT`"
         )
     missing = [name for name in _REQUIRED if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(
-            f"checkpoint '{folder}': lacks {missing}; copy the whole folder that `swiftvla train` wrote"
-        )
+        hint = (where_else(folder, CONFIG) if CONFIG in missing else "") or "copy the whole folder that training wrote"
+        raise CheckpointError(f"checkpoint '{folder}': lacks {missing}; {hint}")
     config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / CONFIG}: format '{config.get('format')}' is not '{FORMAT}'")
-    try:
-        joint_names = tuple(config["joint_names"])
-        camera_names = tuple(config["camera_names"])
-        step_s = float(config["step_s"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG}: key {error} is missing or of the wrong type") from error
+        raise CheckpointError(
+            f"{folder / CONFIG}: format '{config.get('format')}' is not '{FORMAT}': a checkpoint of something else, or "
+            "of another version; name a policy's, or train it again"
+        )
+    network = network_config(config, folder / CONFIG)
+    joint_names, camera_names, step_s = _described(config, network, folder / CONFIG)
     action_key, image_fit = config.get("action"), config.get("image_fit", EXACT)
     for key, value, known in (
         ("action", action_key, tuple(ACTION_KEYS.values())),
@@ -138,10 +152,10 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
             file.keys()
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: corrupt ({error}); copy it again or train it again") from error
+        raise CheckpointError(unreadable(folder / WEIGHTS, error, _AGAIN)) from error
     return Checkpoint(
         folder,
-        network_config(config, folder / CONFIG),
+        network,
         joint_names,
         camera_names,
         step_s,
@@ -151,6 +165,26 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         image_fit=image_fit,
         sha256=files_sha256(folder, _REQUIRED),
     )
+
+
+def _described(
+    config: dict[str, Any], network: SwiftVLAConfig, path: Path
+) -> tuple[tuple[str, ...], tuple[str, ...], float]:
+    """Joints, cameras and step; for as many joints and cameras as the network has room."""
+    try:
+        described = _Description.model_validate(config)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {in_a_sentence(error)}; {_AGAIN}") from None
+    joints, cameras = tuple(described.joint_names), tuple(described.camera_names)
+    for key, names in (("joint_names", joints), ("camera_names", cameras)):
+        if len(set(names)) != len(names):
+            raise CheckpointError(f"{path}: {key} {list(names)} names one twice; {_AGAIN}")
+    if len(joints) > min(network.state_dim, network.action_dim) or len(cameras) != network.num_cameras:
+        raise CheckpointError(
+            f"{path}: {len(joints)} joint_names and {len(cameras)} camera_names, but model has room for "
+            f"{min(network.state_dim, network.action_dim)} joints and {network.num_cameras} cameras; {_AGAIN}"
+        )
+    return joints, cameras, described.step_s
 
 
 def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
@@ -188,17 +222,15 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
 def network_config(config: dict[str, Any], path: Path) -> SwiftVLAConfig:
     """The network of a ``config.json`` that was read from ``path``; raises :class:`CheckpointError`."""
     try:
-        return SwiftVLAConfig.from_json(config["model"])
-    except (TypeError, KeyError, ValueError) as error:
+        return SwiftVLAConfig.from_json(config.get("model"))
+    except ValueError as error:
         raise CheckpointError(f"{path}: model: {error}; it was written by another version: train it again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises :class:`CheckpointError` where there is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); copy it again or train it again") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return data
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
+        sentence = unreadable(path, error, _AGAIN)
+        raise CheckpointError(sentence.replace(": corrupt (", ": not JSON (", 1)) from error

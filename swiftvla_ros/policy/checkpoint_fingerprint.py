@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.contract.hashing import file_blocks, sha256
-from swiftvla_ros.files import whole_file
+from swiftvla_ros.files import unreadable, whole_file
 from swiftvla_ros.policy.checkpoint import (
     CONFIG,
     CONTRACT,
@@ -118,7 +118,7 @@ def _tensors(path: Path) -> dict[str, str]:
                 blocks = file_blocks(path, begin + first, begin + end)
                 digests[name] = sha256(itertools.chain([kind], blocks))[:_DIGITS]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
+        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     return dict(sorted(digests.items()))
 
 

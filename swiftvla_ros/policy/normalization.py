@@ -17,7 +17,9 @@ Array = NDArray[np.float64]
 _NEEDED = ("mean", "std")
 
 # A joint that moved less than this in all of the data (rad or m) can't be normalised by its spread.
-_SMALLEST_STD = 1e-6
+SMALLEST_STD = 1e-6
+# Beyond this no arm's positions lie (rad or m), and float32 still computes with it.
+_LARGEST = 1e9
 
 
 class StatisticsError(UserError, ValueError):
@@ -53,9 +55,9 @@ class Normalizer:
             row = table.get(name)
             if not isinstance(row, dict) or any(key not in row for key in _NEEDED):
                 raise StatisticsError(f"'{what}' lacks statistics of joint '{name}' ({', '.join(_NEEDED)})")
-            if not all(np.isfinite(value) for value in row.values()):
-                raise StatisticsError(f"'{what}' statistics of joint '{name}' are not finite: {row}")
-            if row["std"] < _SMALLEST_STD:
+            if not all(isinstance(value, int | float) and abs(value) < _LARGEST for value in row.values()):
+                raise StatisticsError(f"'{what}' statistics of joint '{name}' are not finite numbers: {row}")
+            if row["std"] < SMALLEST_STD:
                 raise StatisticsError(
                     f"'{what}' statistics of joint '{name}' have zero width (std {row['std']}): the joint never moved "
                     "in the data; record demonstrations that move it, or leave it out of the contract"

@@ -9,22 +9,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.files import unreadable
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
+from swiftvla_ros.policy.checkpoint import CheckpointError
 
 
 class InstructionTokenizer:
-    """Instruction → token ids, as SmolVLA prompts: the text and a newline."""
+    """Instruction → token ids, as SmolVLA prompts: the text and a newline; a damaged file is a CheckpointError."""
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no class of its own
+            raise CheckpointError(unreadable(path, error, "copy it again")) from error
         self._max_tokens = max_tokens
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return int(self._tokenizer.get_vocab_size())
+        """Number of ids, special tokens included, up to the last that is used."""
+        return int(max(self._tokenizer.get_vocab().values(), default=-1)) + 1
 
     def __call__(self, instruction: str) -> NDArray[np.int64]:
         """Token ids [n]; raises :class:`InstructionError` for text that is refused or too long."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from swiftvla_ros.files import some_of, tensor_problems
+from swiftvla_ros.files import some_of, tensor_problems, unreadable
 from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
@@ -184,7 +184,7 @@ def _fill(module: Module, path: Path, dtype: torch.dtype) -> Module:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
+        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     problems = tensor_problems(expected, shapes)
     weights: dict[str, torch.Tensor] = {}
     if not problems:

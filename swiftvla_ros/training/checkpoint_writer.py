@@ -20,7 +20,7 @@ from torch import nn
 
 from swiftvla_ros.contract import ActionCoding, Contract
 from swiftvla_ros.contract.store import store_contract
-from swiftvla_ros.files import some_of, tensor_problems, whole_file
+from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import Auxiliary, Objective
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -105,7 +105,7 @@ def _fill(path: Path, module: nn.Module) -> tuple[str, ...]:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: corrupt ({error}); copy it again or train it again") from error
+        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     expected = module.state_dict()
     there, own = set(_parts(weights)), _parts(expected)
     # What this network has no part for (a 4D branch that is left out now) is left behind, and what it has a part for

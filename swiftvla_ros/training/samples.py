@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import ActionCoding, CameraPose, Contract
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
-from swiftvla_ros.episodes.datasets.store import Episode, GroundingScenes, load_scenes
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, GroundingScenes, load_scenes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import SwiftVLAConfig
 
@@ -23,6 +24,7 @@ from swiftvla_ros.model.config import SwiftVLAConfig
 EARLY_FRAMES = 3
 EARLY_SHARE = 0.35
 
+_Result = TypeVar("_Result")
 Tokenize = Callable[[str], NDArray[np.int64]]
 
 
@@ -84,15 +86,19 @@ class EpisodeSamples:
         targets: TeacherTargets | None = None,
         scratch: Path | None = None,
     ) -> None:
-        steps = [handle.steps() for handle in episodes]
-        first = np.concatenate([[0], np.cumsum(steps)])
+        self.left_out: list[str] = []
+        room = sum(self._usable(handle.steps) or 0 for handle in episodes)
         width, height = contract.camera(contract.camera_names[0]).size
         # Filled in place: twice the images would not fit where the images do.
-        self.images = _room((int(first[-1]), len(contract.camera_names), height, width, 3), scratch)
+        self.images = _room((room, len(contract.camera_names), height, width, 3), scratch)
         self.tokens: list[NDArray[np.int64]] = []
         states, stamps, labels, early = [], [], [], []
-        for handle, start in zip(episodes, first[:-1], strict=True):
-            episode = handle.load()
+        start, steps = 0, []
+        self.names: list[str] = []
+        for handle in episodes:
+            episode = self._usable(handle.load)
+            if episode is None:
+                continue
             for index, name in enumerate(contract.camera_names):
                 self.images[start : start + len(episode.state), index] = episode.images[name]
             states.append(episode.state)
@@ -101,14 +107,27 @@ class EpisodeSamples:
             labels.append(episode_labels)
             early.append(episode_early)
             self.tokens.append(tokenize(episode.instruction))
-        self.names = [handle.name for handle in episodes]
-        self.episode = np.repeat(np.arange(len(episodes)), steps)
+            self.names.append(handle.name)
+            steps.append(len(episode.state))
+            start += len(episode.state)
+        if not steps:
+            raise EpisodeError(f"no episode can be used: {'; '.join(self.left_out[:3])}")
+        self.images = self.images[:start]
+        self.episode = np.repeat(np.arange(len(steps)), steps)
         self.state, self.stamps_s = np.concatenate(states), np.concatenate(stamps)
         self._labels = Labels.join(labels)
         self.targets = targets
         usable = self._labels.row_valid[:, 0]
         self.frames = np.flatnonzero(usable)
         self.early_frames = np.flatnonzero(usable & np.concatenate(early))
+
+    def _usable(self, read: Callable[[], _Result]) -> _Result | None:
+        """What one episode gives; one that can't be used is named, and doesn't cost the others."""
+        try:
+            return read()
+        except EpisodeError as error:
+            self.left_out.append(str(error))
+            return None
 
     def valid_actions(self) -> NDArray[np.float32]:
         """All rows of all chunks that count, [N, J]: what the action statistics are taken from."""

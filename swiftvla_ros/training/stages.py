@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
     targets = None if start.targets is None else TeacherTargets.open(start.targets)
     config = _config(run, start, targets)
     tokenizer = writer.read_tokenizer(start.checkpoint)
-    episodes = open_episodes(start.episodes, run.contract)
+    left_out: list[str] = []
+    episodes = open_episodes(start.episodes, run.contract, left_out)
     statistics: dict[str, Any] = {}
     facts: dict[str, Any] = {"episodes": len(episodes), "start": start.checkpoint.name}
     if targets is not None and config.geometry is not None:
@@ -110,6 +112,9 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
         tokenize = _tokenizer(run, tokenizer, config)
         source = (run.contract, config, tokenize, targets, run.folder)
         train, held_out = (EpisodeSamples(part, *source) for part in hold_out(episodes))
+        left_out.extend(dict.fromkeys([*train.left_out, *held_out.left_out]))
+        facts["episodes left out"] = len(left_out)
+        _tell(left_out)
         scenes, held_out_scenes = _scenes(run, config, tokenize)
         names = run.contract.joint_names
         states = [train.state] if scenes is None else [train.state, scenes.state]
@@ -127,6 +132,12 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
         writer.write_policy(run.out, objective.policy, statistics, tokenizer, run.contract, card, objective.auxiliary)
 
     return _run(run, make, finish, report, facts)
+
+
+def _tell(left_out: Sequence[str]) -> None:
+    """Name what is not learnt from, once."""
+    for line in left_out if os.environ.get("RANK", "0") == "0" else ():
+        print(f"left out: {line}", file=sys.stderr)
 
 
 def _run(

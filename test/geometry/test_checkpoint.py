@@ -39,7 +39,7 @@ def test_config_survives_json(name: str) -> None:
     """Protects checkpoints: a configuration read back is the one that was written, and unknown fields are refused."""
     config = PRESETS[name]()
     assert GeometryConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="surprise is unknown"):
         GeometryConfig.from_json({**asdict(config), "surprise": 1})
 
 

@@ -34,7 +34,7 @@ def test_config_survives_json(name: str) -> None:
     """Protects checkpoints: a config read back is the one that was written, and unknown fields are refused."""
     config = dataclasses.replace(PRESETS[name](), geometry=GeometryBranchConfig(dim=256))
     assert SwiftVLAConfig.from_json(dataclasses.asdict(config)) == config
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="surprise is unknown"):
         SwiftVLAConfig.from_json({**dataclasses.asdict(config), "surprise": 1})
 
 

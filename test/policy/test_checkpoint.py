@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from spoiled import edit_json, edit_weights
+from spoiled import edit_json, edit_weights, pointer
 
 from swiftvla_ros.contract import ActionCoding, Contract, contract_from_text, load_contract
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
@@ -110,6 +110,25 @@ BREAKS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "tensor with NaN": (edit_weights(lambda w: w["fusion.tokens"].fill_(float("nan"))), ["fusion.tokens", "NaN"]),
     "other format": (edit_json("config.json", lambda d: d.update(format="v0")), ["config.json", "format"]),
+    # E: each was a traceback, or said something else.
+    "weights behind a pointer": (
+        pointer("model.safetensors"),
+        ["model.safetensors", "LFS pointer", "git lfs pull"],
+    ),
+    "statistics behind a pointer": (pointer("stats.json"), ["stats.json", "Git LFS pointer", "git lfs pull"]),
+    "a size as text": (edit_json("config.json", lambda d: d["model"].update(horizon="10")), ["model: horizon", "'10'"]),
+    "a size beyond all": (edit_json("config.json", lambda d: d["model"].update(horizon=10**9)), ["model: horizon"]),
+    "joints as one text": (edit_json("config.json", lambda d: d.update(joint_names="abc")), ["joint_names", "list"]),
+    "a step of no time": (edit_json("config.json", lambda d: d.update(step_s=0)), ["step_s", "greater than 0"]),
+    "more cameras than the network": (
+        edit_json("config.json", lambda d: d["camera_names"].append("third")),
+        ["3 camera_names", "2 cameras"],
+    ),
+    "statistics as text": (
+        edit_json("stats.json", lambda d: d["state"]["gripper"].update(std="wide")),
+        ["stats.json", "gripper", "not finite"],
+    ),
+    "tokenizer cut": (lambda f: (f / "tokenizer.json").write_text('{"model"'), ["tokenizer.json", "corrupt"]),
     "config not JSON": (lambda f: (f / "config.json").write_text("{"), ["config.json", "not JSON"]),
     "unknown model field": (edit_json("config.json", lambda d: d["model"].update(x=1)), ["config.json", "x"]),
     "statistic missing": (
@@ -162,6 +181,14 @@ def test_no_checkpoint_says_how_to_get_one(tmp_path: Path, contract: Contract) -
     """Protects the first start: a missing folder points at training and models/README.md."""
     with pytest.raises(CheckpointError, match="swiftvla train"):
         load_policy(tmp_path / "nothing", contract=contract)
+
+
+def test_a_folder_above_and_a_hub_id_are_told(written: Path, contract: Contract) -> None:
+    """Protects the user's time (report E): both were "not JSON, train it again"."""
+    with pytest.raises(CheckpointError, match=rf"did you mean {written}"):
+        load_policy(written.parent, contract=contract)
+    with pytest.raises(CheckpointError, match="hf download somebody/policy --local-dir"):
+        load_policy("somebody/policy", contract=contract)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -28,14 +28,20 @@ def command(
     without: Annotated[
         list[str] | None, typer.Option(help="A camera feature of the policy that the robot doesn't have; repeatable.")
     ] = None,
+    for_training: Annotated[
+        bool,
+        typer.Option("--for-training", help="Only a start for `swiftvla train`: the contract's images may be others."),
+    ] = False,
     tokenizer: Annotated[Path, typer.Option(help="SmolVLM2's tokenizer.json.")] = _TOKENIZER,
 ) -> None:
     """Turn a lerobot SmolVLA checkpoint into a SwiftVLA checkpoint that computes the same chunks.
 
-    Every tensor is accounted for. The contract's [bold]lerobot[/bold] key says which features are the robot's cameras
-    and in which units its joints are there. Statistics must be active: a checkpoint that lacks them is refused unless
-    --stats gives them. The result runs wherever a checkpoint does: swiftvla up, swiftvla eval, the policy node; and it
-    can be the start of a training.
+    Every tensor and every setting is accounted for: honoured, refused, or named as without effect. The contract's
+    [bold]lerobot[/bold] key says which features are the robot's cameras and in which units its joints are there; its
+    cameras have the size of the training images, which the policy pads by itself, and its step_s is their 1/fps.
+
+    Statistics must be active: a checkpoint that lacks them is refused unless --stats gives them. The result runs
+    wherever a checkpoint does: swiftvla up, swiftvla eval, the policy node; and it can be the start of a training.
     """
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.training.importers.smolvla import import_smolvla
@@ -50,6 +56,7 @@ def command(
         joint_order=joints.split(",") if joints else None,
         statistics=stats,
         without=without or (),
+        for_training=for_training,
     )
     config = imported.config
     for note in imported.notes:

@@ -71,6 +71,8 @@ def command(
         f"{todo.needed_bytes / 1e9:.2f} GB to write, {todo.free_bytes / 1e9:.0f} GB free"
         + (f"; {todo.finished} episodes are there already" if todo.finished else "")
     )
+    for line in todo.left_out:
+        print(f"left out: {line}")
     begin = time.monotonic()
     processes = workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
     calls = [(run, names) for names in todo.groups]

@@ -16,89 +16,70 @@ The contract says which features are the robot's cameras and joints, and in whic
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.contract.images import condition_image
+from swiftvla_ros.episodes.datasets.lerobot_dataset import ACTION, STATE, Dataset, read_dataset, read_table
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
+from swiftvla_ros.files import unreadable
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, decode_picture
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
-
-_STATE, _ACTION = "observation.state", "action"
-CONDITIONED = "swiftvla.conditioned"
-"""Key of a camera feature's ``info``: its images are as the contract makes them for the policy, not as they came."""
 
 # Timestamps are float32 and sums of many durations; frames lie at least 1/fps apart. A video's frame is the meant one
 # when it is nearer than this share of the time between two.
 _VIDEO_TOLERANCE_FRAMES = 0.25
-_TIME_TOLERANCE_FRAMES = 0.02
+_NUMBERS = ("timestamp", "frame_index", "episode_index", "task_index")
+# Of a video, s: no recording is as long.
+_LONGEST_S = 1e7
+_AGAIN = "copy the dataset again"
 
 
 @dataclass(frozen=True)
-class _Column:
-    """A vector feature: the entries that are the contract's joints, in its order, and SI = scale · value + offset."""
+class _Track:
+    """An episode's numbers, frame by frame."""
 
-    feature: str
-    entries: NDArray[np.int64]
-    scale: NDArray[np.float64]
-    offset: NDArray[np.float64]
-
-    def to_si(self, table: pa.Table) -> Float32[np.ndarray, "frames joints"]:
-        values = np.array(table[self.feature].to_pylist(), np.float64).reshape(table.num_rows, -1)
-        return (values[:, self.entries] * self.scale + self.offset).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _Dataset:
-    """What is read once for all episodes of a folder.
-
-    ``cameras`` are (contract's camera, feature, is a video); those in ``conditioned`` are as the policy sees them.
-    """
-
-    folder: Path
-    contract: Contract
-    fps: float
-    data_path: str
-    video_path: str
-    tasks: dict[int, str]
-    state: _Column
-    action: _Column
-    cameras: tuple[tuple[Camera, str, bool], ...]
-    conditioned: frozenset[str]
-
-    def frames_at_steps(self, length: int) -> NDArray[np.int64]:
-        """For each policy step of an episode of ``length`` frames, the newest frame that is not in its future."""
-        ratio = self.contract.policy.step_s * self.fps
-        steps = int((length - 1) / ratio + _TIME_TOLERANCE_FRAMES) + 1
-        return np.minimum(np.floor(np.arange(steps) * ratio + _TIME_TOLERANCE_FRAMES).astype(np.int64), length - 1)
+    path: Path
+    instruction: str
+    timestamps: NDArray[np.float64]
+    state: Float32[np.ndarray, "frames joints"]
+    action: Float32[np.ndarray, "frames joints"]
 
 
 @dataclass(frozen=True)
 class LeRobotEpisode:
     """An episode of a LeRobot dataset, not loaded yet; ``row`` is its row of ``meta/episodes``."""
 
-    dataset: _Dataset
+    dataset: Dataset
     row: dict[str, Any]
 
     @property
     def name(self) -> str:
         """``episode_<index>``."""
-        return f"episode_{int(self.row['episode_index']):06d}"
+        return f"episode_{self.row['episode_index']:06d}"
 
     def steps(self) -> int:
         """Count the policy steps that it is resampled to."""
-        return len(self.dataset.frames_at_steps(int(self.row["length"])))
+        return len(self.dataset.frames_at_steps(self.row["length"]))
+
+    def check(self) -> None:
+        """Read all but the pictures; EpisodeError where it can't be used."""
+        track = self._track()
+        for camera, feature, is_video in self.dataset.cameras:
+            if is_video:
+                self._place(camera, feature, track.timestamps)
 
     def load(self) -> Episode:
         """Read data and videos, resampled to the contract's step; images conditioned as live ones are.
@@ -108,49 +89,51 @@ class LeRobotEpisode:
         EpisodeError
             A file is missing or damaged, or its numbers can't be the robot's.
         """
-        data = self.dataset
-        path = data.folder / data.data_path.format(
-            chunk_index=self.row["data/chunk_index"], file_index=self.row["data/file_index"]
+        data, track = self.dataset, self._track()
+        used = data.frames_at_steps(len(track.timestamps))
+        images = {
+            camera.name: self._video(camera, feature, track.timestamps, used)
+            if is_video
+            else self._stills(track.path, camera, feature, used)
+            for camera, feature, is_video in data.cameras
+        }
+        return Episode(
+            instruction=track.instruction,
+            images=images,
+            state=track.state[used],
+            action=track.action[used],
+            expert=np.ones(len(used), bool),
+            stamps_s=np.arange(len(used), dtype=np.float64) * data.contract.policy.step_s,
+            metadata={"dataset": data.folder.name, "episode_index": self.row["episode_index"]},
         )
-        table = self._frames(path)
-        timestamps = table["timestamp"].to_numpy().astype(np.float64).reshape(-1)
+
+    def _track(self) -> _Track:
+        data, index, length = self.dataset, self.row["episode_index"], self.row["length"]
+        place = {key: self.row[f"data/{key}"] for key in ("chunk_index", "file_index")}
+        path = data.folder / data.data_path.format(**place)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise EpisodeError(unreadable(path, error, f"it has the frames of {self.name}: {_AGAIN}")) from error
+        table = _vectors(path, (data.state.feature, data.action.feature), (stat.st_mtime_ns, stat.st_size))
+        table = table.filter(pc.equal(table["episode_index"], index)).sort_by("frame_index")
+        if table.num_rows != length:
+            raise EpisodeError(
+                f"{path}: has {table.num_rows} frames of {self.name}, meta/episodes says {length}; {_AGAIN}"
+            )
+        timestamps = table["timestamp"].to_numpy().astype(np.float64)
         drift = np.abs(timestamps - timestamps[0] - np.arange(len(timestamps)) / data.fps).max()
-        if drift * data.fps > _VIDEO_TOLERANCE_FRAMES:
+        if not drift * data.fps <= _VIDEO_TOLERANCE_FRAMES:
             raise EpisodeError(
                 f"{path}: {self.name}'s timestamps leave the {data.fps:g} fps of meta/info.json by {drift:.4f} s; "
                 "correct fps, or record the episode again"
             )
-        used = data.frames_at_steps(len(timestamps))
-        state, action = data.state.to_si(table), data.action.to_si(table)
-        _check_positions(path, self.name, data.contract, {_STATE: state, _ACTION: action})
-        images = {
-            camera.name: self._video(camera, feature, timestamps[used])
-            if is_video
-            else self._stills(path, camera, table[feature].take(pa.array(used)))
-            for camera, feature, is_video in data.cameras
-        }
-        return Episode(
-            instruction=self._instruction(path, table),
-            images=images,
-            state=state[used],
-            action=action[used],
-            expert=np.ones(len(used), bool),
-            stamps_s=np.arange(len(used), dtype=np.float64) * data.contract.policy.step_s,
-            metadata={"dataset": data.folder.name, "episode_index": int(self.row["episode_index"])},
-        )
-
-    def _frames(self, path: Path) -> pa.Table:
-        """The episode's rows of its data file."""
-        data, index, length = self.dataset, int(self.row["episode_index"]), int(self.row["length"])
-        stills = [feature for _, feature, is_video in data.cameras if not is_video]
-        columns = [data.state.feature, data.action.feature, "timestamp", "frame_index", "task_index", *stills]
-        table = _read(path, columns, [("episode_index", "=", index)]).sort_by("frame_index")
-        if table.num_rows != length or length == 0:
-            raise EpisodeError(
-                f"{path}: has {table.num_rows} frames of {self.name}, meta/episodes says {length}; copy the dataset "
-                "again"
-            )
-        return table
+        try:
+            state, action = data.state.to_si(table), data.action.to_si(table)
+        except (TypeError, ValueError) as error:
+            raise EpisodeError(f"{path}: {self.name}: {STATE} or {ACTION} is no table of numbers ({error})") from error
+        _check_positions(path, self.name, data.contract, {STATE: state, ACTION: action})
+        return _Track(path, self._instruction(path, table), timestamps, state, action)
 
     def _instruction(self, path: Path, table: pa.Table) -> str:
         tasks = sorted(set(table["task_index"].to_pylist()))
@@ -166,24 +149,34 @@ class LeRobotEpisode:
         except InstructionError as error:
             raise EpisodeError(f"{self.dataset.folder / 'meta/tasks.parquet'}: task {tasks[0]}: {error}") from error
 
-    def _video(self, camera: Camera, feature: str, timestamps: NDArray[np.float64]) -> UInt8[np.ndarray, "steps h w 3"]:
-        """The frames of a camera's video at ``timestamps`` (s since the episode's start), conditioned."""
+    def _place(self, camera: Camera, feature: str, timestamps: NDArray[np.float64]) -> tuple[Path, float]:
+        """A camera's video, and when the episode begins in it, s."""
         data, prefix = self.dataset, f"videos/{feature}/"
-        try:
-            begin, end = float(self.row[prefix + "from_timestamp"]), float(self.row[prefix + "to_timestamp"])
-            place = {key: self.row[prefix + key] for key in ("chunk_index", "file_index")}
-        except KeyError as error:
+        keys = ("from_timestamp", "to_timestamp", "chunk_index", "file_index")
+        values: list[Any] = [self.row.get(prefix + key) for key in keys]
+        begin, end, *place = values
+        if not all(_is_number(value) for value in (begin, end)) or not all(_is_index(value) for value in place):
             raise EpisodeError(
-                f"{data.folder / 'meta/episodes'}: lacks column {error} of camera {camera.name}"
-            ) from error
-        path = data.folder / data.video_path.format(video_key=feature, **place)
-        tolerance = _VIDEO_TOLERANCE_FRAMES / data.fps
-        wanted = begin + timestamps
-        if wanted[-1] > end - tolerance:
-            raise EpisodeError(
-                f"{path}: {self.name} ends at {end:.3f} s of this video, its data at {wanted[-1]:.3f} s; the dataset "
-                "is damaged"
+                f"{data.folder / 'meta/episodes'}: {self.name}: columns '{prefix}…' of camera {camera.name} lack "
+                f"{' or '.join(keys)}; {_AGAIN}"
             )
+        path = data.folder / data.video_path.format(video_key=feature, chunk_index=place[0], file_index=place[1])
+        if not path.is_file():
+            raise EpisodeError(f"{path}: no such file, with the images of {self.name}; {_AGAIN}")
+        if begin + timestamps[-1] > end - _VIDEO_TOLERANCE_FRAMES / data.fps:
+            raise EpisodeError(
+                f"{path}: {self.name} ends at {end:.3f} s of this video, its data at {begin + timestamps[-1]:.3f} s; "
+                "the dataset is damaged"
+            )
+        return path, float(begin)
+
+    def _video(
+        self, camera: Camera, feature: str, timestamps: NDArray[np.float64], used: NDArray[np.int64]
+    ) -> UInt8[np.ndarray, "steps h w 3"]:
+        """The frames of a camera's video at the ``used`` of the times (s since the episode's start), conditioned."""
+        path, begin = self._place(camera, feature, timestamps)
+        tolerance = _VIDEO_TOLERANCE_FRAMES / self.dataset.fps
+        wanted = begin + timestamps[used]
         pictures = []
         frames = _decode(path, float(wanted[0]) - tolerance)
         at_s, frame = next(frames, (np.inf, None))
@@ -198,18 +191,29 @@ class LeRobotEpisode:
             pictures.append(self._condition(path, feature, frame.to_ndarray(format="rgb24"), camera))
         return np.stack(pictures)
 
-    def _stills(self, path: Path, camera: Camera, cells: pa.ChunkedArray) -> UInt8[np.ndarray, "steps h w 3"]:
+    def _stills(
+        self, path: Path, camera: Camera, feature: str, used: NDArray[np.int64]
+    ) -> UInt8[np.ndarray, "steps h w 3"]:
         """The images that lie in the data file itself, or beside it, as PNG or JPEG, conditioned."""
-        feature = next(f for c, f, _ in self.dataset.cameras if c is camera)
+        rows = read_table(path, ["frame_index", feature], [("episode_index", "=", self.row["episode_index"])])
+        cells = rows.sort_by("frame_index")[feature].take(pa.array(used)).to_pylist()
         pictures = []
-        for cell in cells.to_pylist():
-            encoded = cell["bytes"]
-            if encoded is None:
-                encoded = (self.dataset.folder / cell["path"]).read_bytes()
-            picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-            if picture is None:
-                raise EpisodeError(f"{path}: {feature}: an image of {self.name} is neither PNG nor JPEG")
-            pictures.append(self._condition(path, feature, picture.astype(np.uint8, copy=False), camera))
+        for number, cell in zip(used, cells, strict=True):
+            where = f"{path}: {feature}: frame {number} of {self.name}"
+            content, beside = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
+            if content is None and isinstance(beside, str):
+                file = self.dataset.folder / beside
+                try:
+                    content, where = file.read_bytes(), f"{file} ({where})"
+                except (OSError, ValueError) as error:
+                    raise EpisodeError(f"{where}: {unreadable(file, error, _AGAIN)}") from error
+            if not isinstance(content, bytes):
+                raise EpisodeError(f"{where}: has neither bytes nor a path; {_AGAIN}")
+            try:
+                picture = decode_picture(np.frombuffer(content, np.uint8))
+            except ImageDecodingError as error:
+                raise EpisodeError(f"{where}: {error}; {_AGAIN}") from error
+            pictures.append(self._condition(path, feature, picture, camera))
         return np.stack(pictures)
 
     def _condition(self, path: Path, feature: str, picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
@@ -227,113 +231,98 @@ class LeRobotEpisode:
             raise EpisodeError(f"{path}: {feature}: {error}") from error
 
 
-def open_lerobot(folder: Path, contract: Contract) -> list[LeRobotEpisode]:
-    """List the episodes of a LeRobotDataset v3 folder, in order, and load none.
+def open_lerobot(folder: Path, contract: Contract) -> tuple[list[LeRobotEpisode], list[str]]:
+    """List the episodes of a LeRobotDataset v3 folder, in order; all but their pictures is checked.
+
+    Returns
+    -------
+    The episodes that can be used, and for each one that is left out a line that says why.
 
     Raises
     ------
     EpisodeError
-        It is another version, a file or key is missing, or its features aren't the robot's cameras and joints.
+        It is another version, a file or key is missing, its features aren't the robot's cameras and joints, or more of
+        its episodes are odd than not: then it is the dataset, or the contract.
     """
-    info_path = folder / "meta" / "info.json"
-    try:
-        info = dict(json.loads(info_path.read_text(encoding="utf-8")))
-        version, fps, features = str(info["codebase_version"]), float(info["fps"]), dict(info["features"])
-        data_path = str(info["data_path"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EpisodeError(f"{info_path}: can't be read ({error!r}); copy the dataset again") from error
-    if not version.startswith("v3."):
-        raise EpisodeError(
-            f"{info_path}: codebase_version is '{version}', only v3 is read; convert the dataset with lerobot's "
-            "`python -m lerobot.datasets.v30.convert_dataset_v21_to_v30`"
-        )
-    if 1 / fps > contract.policy.step_s * (1 + 1e-3):
-        raise EpisodeError(
-            f"{info_path}: fps {fps:g} is slower than a policy step of {contract.policy.step_s} s ({contract.path}, "
-            f"policy.step_s); write at least {1 / fps:.4f} there"
-        )
-    dataset = _Dataset(
-        folder=folder,
-        contract=contract,
-        fps=fps,
-        data_path=data_path,
-        video_path=str(info.get("video_path") or ""),
-        tasks=_tasks(folder / "meta" / "tasks.parquet"),
-        state=_joints(info_path, features, _STATE, contract),
-        action=_joints(info_path, features, _ACTION, contract),
-        cameras=tuple((camera, *_camera(info_path, features, camera, contract)) for camera in contract.cameras),
-        conditioned=frozenset(name for name, value in features.items() if (value.get("info") or {}).get(CONDITIONED)),
-    )
+    dataset = read_dataset(folder, contract)
     rows = [row for path in sorted(folder.glob("meta/episodes/chunk-*/file-*.parquet")) for row in _episode_rows(path)]
     if not rows:
-        raise EpisodeError(f"{folder / 'meta/episodes'}: lists no episode; copy the dataset again")
-    return [LeRobotEpisode(dataset, row) for row in sorted(rows, key=lambda row: int(row["episode_index"]))]
+        raise EpisodeError(f"{folder / 'meta/episodes'}: lists no episode; {_AGAIN}")
+    episodes: dict[int, LeRobotEpisode] = {}
+    left_out = []
+    for row in rows:
+        problem = _problem(dataset, row)
+        if not problem and row["episode_index"] in episodes:
+            problem = f"{folder / 'meta/episodes'}: episode {row['episode_index']} is listed twice; {_AGAIN}"
+        if problem:
+            left_out.append(problem)
+        else:
+            episodes[row["episode_index"]] = LeRobotEpisode(dataset, row)
+    if len(left_out) > len(episodes):
+        raise EpisodeError(left_out[0] + (f" (and {len(left_out) - 1} more episodes)" if len(left_out) > 1 else ""))
+    return [episodes[index] for index in sorted(episodes)], left_out
 
 
-def _joints(info: Path, features: dict[str, Any], feature: str, contract: Contract) -> _Column:
-    """Find the contract's joints by name in a vector feature."""
-    if feature not in features:
-        raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {sorted(features)}")
-    names = _names(features[feature].get("names"))
-    entries, lines = [], []
-    for joint, column in contract.lerobot_joints.items():
-        found = [names.index(name) for name in column.names if name in names]
-        if not found:
-            raise EpisodeError(
-                f"{info}: features.{feature}.names: {names} has no '{column.names[0]}'; write what joint {joint} is "
-                f"called there in {contract.path}: `lerobot: {{joints: {{{joint}: {{feature: …, unit: …}}}}}}`"
-            )
-        entries.append(found[0])
-        lines.append((column.scale, column.offset))
-    scale, offset = np.array(lines).T
-    return _Column(feature, np.array(entries), scale, offset)
-
-
-def _names(names: Any) -> list[str]:
-    """Flatten a feature's names: a list, or groups of them such as ``{"motors": [...]}``, or none."""
-    groups = names.values() if isinstance(names, dict) else [names or []]
-    return [str(name) for group in groups for name in group]
-
-
-def _camera(info: Path, features: dict[str, Any], camera: Camera, contract: Contract) -> tuple[str, bool]:
-    """Find a camera's feature, and say whether it is a video."""
-    feature = contract.lerobot_cameras[camera.name]
-    kind = features.get(feature, {}).get("dtype")
-    if kind not in ("video", "image"):
-        cameras = sorted(name for name, value in features.items() if value.get("dtype") in ("video", "image"))
-        raise EpisodeError(
-            f"{info}: features: '{feature}' is no camera; the dataset has {cameras}: write which of them is camera "
-            f"{camera.name} in {contract.path}: `lerobot: {{cameras: {{{camera.name}: …}}}}`"
-        )
-    return feature, kind == "video"
-
-
-def _tasks(path: Path) -> dict[int, str]:
-    table = _read(path)
-    # The text is the table's index, which has had no name and different ones.
-    text = next((f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)), None)
-    if text is None or "task_index" not in table.column_names:
-        raise EpisodeError(f"{path}: lacks the instructions or task_index, it has {table.column_names}")
-    return dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+def _problem(dataset: Dataset, row: dict[str, Any]) -> str:
+    """Why an episode can't be used; empty where it can."""
+    try:
+        _check_row(dataset.folder / "meta/episodes", row)
+        LeRobotEpisode(dataset, row).check()
+    except EpisodeError as error:
+        return str(error)
+    return ""
 
 
 def _episode_rows(path: Path) -> Iterator[dict[str, Any]]:
     # Statistics of every feature lie beside what is needed and are much larger.
-    columns = [name for name in pq.read_schema(path).names if not name.startswith(("stats/", "meta/"))]
+    try:
+        columns = [name for name in pq.read_schema(path).names if not name.startswith(("stats/", "meta/"))]
+    except (OSError, pa.ArrowException) as error:
+        raise EpisodeError(unreadable(path, error, _AGAIN)) from error
     needed = {"episode_index", "length", "data/chunk_index", "data/file_index"}
     if not needed <= set(columns):
-        raise EpisodeError(f"{path}: lacks {sorted(needed - set(columns))}; copy the dataset again")
-    yield from _read(path, columns).to_pylist()
+        raise EpisodeError(f"{path}: lacks {sorted(needed - set(columns))}; {_AGAIN}")
+    yield from read_table(path, columns).to_pylist()
 
 
-def _read(
-    path: Path, columns: Sequence[str] | None = None, filters: list[tuple[str, str, int]] | None = None
-) -> pa.Table:
-    try:
-        # Without partitioning: a folder may be called a=b.
-        return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise EpisodeError(f"{path}: can't be read ({error}); copy the dataset again") from error
+def _check_row(path: Path, row: dict[str, Any]) -> None:
+    for key in ("episode_index", "length", "data/chunk_index", "data/file_index"):
+        if not _is_index(row[key]):
+            raise EpisodeError(
+                f"{path}: episode {row['episode_index']}: {key} is {row[key]!r}, no number of it; {_AGAIN}"
+            )
+    if row["length"] < 1:
+        raise EpisodeError(f"{path}: episode {row['episode_index']}: has no frame; delete it, or record it again")
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 40
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _LONGEST_S
+
+
+# Episodes of one file come after each other; the file is read once for all of them.
+@lru_cache(maxsize=1)
+def _vectors(path: Path, features: tuple[str, str], _version: tuple[int, int]) -> pa.Table:
+    """The numbers of all episodes of a data file; its version tells it from a file that replaces it."""
+    table = read_table(path, [*features, *_NUMBERS])
+    for name in (*features, *_NUMBERS):
+        if name not in table.column_names:
+            raise EpisodeError(f"{path}: lacks column '{name}'; {_AGAIN}")
+    # One number may be stored as a list of one.
+    for name in _NUMBERS:
+        column = table[name]
+        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            column = pc.list_flatten(column)
+        fits = pa.types.is_integer(column.type) or (name == "timestamp" and pa.types.is_floating(column.type))
+        if not fits or column.null_count or len(column) != table.num_rows:
+            raise EpisodeError(
+                f"{path}: column '{name}' is no number a frame (its type is {table[name].type}); {_AGAIN}"
+            )
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _decode(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -345,8 +334,8 @@ def _decode(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
             container.seek(max(int(from_s / stream.time_base), 0), stream=stream, backward=True)
             for frame in container.decode(stream):
                 yield float(frame.pts * stream.time_base), frame
-    except (OSError, IndexError, av.FFmpegError) as error:
-        raise EpisodeError(f"{path}: can't be decoded ({error}); copy the dataset again") from error
+    except (OSError, IndexError, TypeError, OverflowError, av.FFmpegError) as error:
+        raise EpisodeError(f"{path}: can't be decoded ({error}); {_AGAIN}") from error
 
 
 def _check_positions(

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.lerobot_reader import CONDITIONED
+from swiftvla_ros.episodes.datasets.lerobot_dataset import CONDITIONED
 from swiftvla_ros.episodes.datasets.lerobot_statistics import Statistics, image_statistics, merge, vector_statistics
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,7 +48,7 @@ class StoredEpisode:
         return load_episode(self.path, self.contract)
 
 
-def open_episodes(folder: Path, contract: Contract) -> list[EpisodeHandle]:
+def open_episodes(folder: Path, contract: Contract, left_out: list[str] | None = None) -> list[EpisodeHandle]:
     """List the episodes of a folder, in order, and load none.
 
     Parameters
@@ -57,6 +58,8 @@ def open_episodes(folder: Path, contract: Contract) -> list[EpisodeHandle]:
         bags; of bags only the episodes that succeeded.
     contract
         Says how cameras, joints and units of either are to be understood.
+    left_out
+        Gets a line for each episode that is there and not among the returned ones.
 
     Raises
     ------
@@ -67,7 +70,13 @@ def open_episodes(folder: Path, contract: Contract) -> list[EpisodeHandle]:
         # Here, since pyarrow and PyAV take half a second that our own files don't need.
         from swiftvla_ros.episodes.datasets.lerobot_reader import open_lerobot
 
-        return list(open_lerobot(folder, contract))
+        return _told(left_out, *open_lerobot(folder, contract))
     if not any(folder.glob("episode_*.safetensors")) and find_bags(folder):
-        return list(open_bags(folder, contract)[0])
+        return _told(left_out, *open_bags(folder, contract))
     return [StoredEpisode(path, contract) for path in list_files(folder, "episode")]
+
+
+def _told(left_out: list[str] | None, episodes: Sequence[EpisodeHandle], lines: Sequence[str]) -> list[EpisodeHandle]:
+    if left_out is not None:
+        left_out += lines
+    return list(episodes)

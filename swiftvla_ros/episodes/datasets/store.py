@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.files import whole_file
+from swiftvla_ros.files import unreadable, whole_file
 
 Images = dict[str, NDArray[np.uint8]]
 
@@ -86,8 +86,17 @@ def save_episode(path: Path, episode: Episode, contract: Contract) -> None:
 def load_episode(path: Path, contract: Contract) -> Episode:
     """Read one episode; raises :class:`EpisodeError`."""
     tensors, header = _read(path, contract, _EPISODE)
-    own = {key: tensors[key] for key in _EPISODE}
-    return Episode(str(header["instruction"]), _images(tensors), **own, metadata=dict(header["metadata"]))
+    own, steps, joints = {key: tensors[key] for key in _EPISODE}, len(tensors["stamps_s"]), len(contract.joint_names)
+    shapes = {"state": (steps, joints), "action": (steps, joints), "expert": (steps,), "stamps_s": (steps,)}
+    for camera in contract.cameras:
+        shapes[_IMAGES + camera.name] = (steps, camera.size[1], camera.size[0], 3)
+    wrong = [
+        f"{key} {list(tensors[key].shape)} instead of {list(s)}" for key, s in shapes.items() if tensors[key].shape != s
+    ]
+    instruction, metadata = header.get("instruction"), header.get("metadata", {})
+    if wrong or steps == 0 or not isinstance(instruction, str) or not isinstance(metadata, dict):
+        raise EpisodeError(f"{path}: {', '.join(wrong) or 'no instruction or no step'}; delete it and record it again")
+    return Episode(instruction, _images(tensors), **own, metadata=metadata)
 
 
 def count_steps(path: Path) -> int:
@@ -95,8 +104,8 @@ def count_steps(path: Path) -> int:
     try:
         with safe_open(path, framework="numpy") as file:
             return int(file.get_slice("stamps_s").get_shape()[0])
-    except (OSError, SafetensorError) as error:
-        raise EpisodeError(f"{path}: can't be read ({error}); delete it and record it again") from error
+    except (OSError, SafetensorError, IndexError) as error:
+        raise EpisodeError(unreadable(path, error, "delete it and record it again")) from error
 
 
 def list_files(folder: Path, kind: str) -> list[Path]:
@@ -158,8 +167,8 @@ def _read(path: Path, contract: Contract, required: tuple[str, ...]) -> tuple[di
         with safe_open(path, framework="numpy") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise EpisodeError(f"{path}: can't be read ({error}); delete it and record it again") from error
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise EpisodeError(unreadable(path, error, "delete it and record it again")) from error
     missing = [key for key in required if key not in tensors]
     missing += [_IMAGES + name for name in contract.camera_names if _IMAGES + name not in tensors]
     if missing:

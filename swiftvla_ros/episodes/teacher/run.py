@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
-from swiftvla_ros.episodes.datasets.store import Episode
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.episodes.teacher.stream import geometry_sha256, stack_views, view_order
 from swiftvla_ros.episodes.teacher.targets import (
     EpisodeTargets,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 # Stamps further apart than this many steps have a gap between them.
 _GAP_STEPS = 1.5
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Plan:
     needed_bytes: int
     free_bytes: int
     finished: int
+    # A line for each episode that can't be used.
+    left_out: list[str]
 
 
 def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
@@ -74,23 +80,32 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
     """
     contract = load_contract(run.contract)
     _, config = _load(run, contract)
-    handles = open_episodes(run.episodes, contract)[part[0] - 1 :: part[1]]
+    left_out: list[str] = []
+    handles = open_episodes(run.episodes, contract, left_out)[part[0] - 1 :: part[1]]
     finished = prepare(run.out, config)
-    pending = [(handle.steps(), handle.name) for handle in handles if handle.name not in finished]
+    counted = [(_unless_odd(handle.steps, left_out), handle.name) for handle in handles if handle.name not in finished]
+    pending = [(steps, name) for steps, name in counted if steps is not None]
     steps = sum(count for count, _ in pending)
     free = check_room(run.out, steps * config.row_bytes())
     # Episodes of like length side by side: a batch runs until its longest has ended.
     pending.sort()
     names = [name for _, name in pending]
     groups = [tuple(names[i : i + run.batch]) for i in range(0, len(names), run.batch)]
-    return Plan(groups, steps, steps * config.row_bytes(), free, len(handles) - len(pending))
+    done = sum(handle.name in finished for handle in handles)
+    return Plan(groups, steps, steps * config.row_bytes(), free, done, left_out)
 
 
 def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
     handles, contract = _episodes(run.episodes, run.contract)
     stream, config = _load(run, contract)
-    episodes = {name: handles[name].load() for name in names}
+    left_out: list[str] = []
+    loaded = {name: _unless_odd(handles[name].load, left_out) for name in names}
+    episodes = {name: episode for name, episode in loaded.items() if episode is not None}
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)  # seen only now, since its pictures are
+    if not episodes:
+        return 0
     for name, episode in episodes.items():
         if (np.diff(episode.stamps_s) <= 0).any():
             raise TargetsError(f"{run.episodes}: episode '{name}' has stamps that don't grow; record it again")
@@ -98,6 +113,15 @@ def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     targets = [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)]
     write_shard(run.out, config, targets)
     return sum(len(episode.stamps_s) for episode in episodes.values())
+
+
+def _unless_odd(read: Callable[[], _Result], left_out: list[str]) -> _Result | None:
+    """What one episode gives; one that can't be used is named, and doesn't cost the others."""
+    try:
+        return read()
+    except EpisodeError as error:
+        left_out.append(str(error))
+        return None
 
 
 def stream_episodes(

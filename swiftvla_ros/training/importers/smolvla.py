@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """lerobot SmolVLA checkpoints (format of lerobot 0.1 to 0.4) as SwiftVLA checkpoints that compute the same chunks.
 
-A lerobot folder holds ``config.json``, ``model.safetensors`` and statistics (:mod:`.smolvla_statistics`).
+A lerobot folder holds ``config.json`` (:mod:`.smolvla_settings`), ``model.safetensors``, what is done before and behind
+the policy (:mod:`.smolvla_processors`) and statistics (:mod:`.smolvla_statistics`).
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from swiftvla_ros.contract import Contract
-from swiftvla_ros.files import some_of, tensor_problems, whole_file
+from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
 from swiftvla_ros.policy.image_preprocessing import PAD_TOP_LEFT
 from swiftvla_ros.training.checkpoint_writer import write_description
-from swiftvla_ros.training.importers.smolvla_statistics import vector_statistics
+from swiftvla_ros.training.importers.smolvla_processors import ACTION, STATE, Processors, read_processors
+from swiftvla_ros.training.importers.smolvla_settings import Settings, read_settings
+from swiftvla_ros.training.importers.smolvla_statistics import FEATURES, vector_statistics
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -42,36 +45,9 @@ _LM_HEAD = "model.vlm_with_expert.vlm.lm_head."
 _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _POSITIONS = "backbone.vision_model.embeddings.position_embedding.weight"
 
-# lerobot takes the sizes from the hub; of what shapes don't tell, these models have the same.
-_KNOWN_BACKBONES = ("SmolVLM2-500M-Video-Instruct", "SmolVLM2-256M-Video-Instruct", "SmolVLM-500M-Instruct")
 _HEAD_DIM = 64
 # lerobot rotates text and action tokens with this base, whatever the language model's own.
 _ROPE_THETA = 1e4
-
-# Settings that change what is computed, and their values that this network computes.
-_SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "type": ("smolvla",),
-    "n_obs_steps": (1,),
-    "adapt_to_pi_aloha": (False,),
-    "use_delta_joint_actions_aloha": (False,),
-    "add_image_special_tokens": (False,),
-    "attention_mode": ("cross_attn",),
-    "min_period": (4e-3,),
-    "max_period": (4.0,),
-    "use_peft": (False,),
-}
-_NEEDED = (
-    "input_features",
-    "output_features",
-    "chunk_size",
-    "num_steps",
-    "max_state_dim",
-    "max_action_dim",
-    "num_vlm_layers",
-    "self_attn_every_n_layers",
-    "tokenizer_max_length",
-    "resize_imgs_with_padding",
-)
 
 
 @dataclass(frozen=True)
@@ -92,6 +68,7 @@ def import_smolvla(
     joint_order: Sequence[str] | None = None,
     statistics: Path | None = None,
     without: Sequence[str] = (),
+    for_training: bool = False,
 ) -> Imported:
     """Write a SwiftVLA checkpoint that computes what a lerobot SmolVLA checkpoint computes.
 
@@ -110,6 +87,9 @@ def import_smolvla(
         A JSON file (a dataset's ``meta/stats.json``) for where the checkpoint has none.
     without
         Camera features that the robot doesn't have; lerobot leaves out what is missing, and so does the import.
+    for_training
+        Weights alone, as a start for training: no statistics are written, so that nobody runs it, and image sizes,
+        joints and processors may be others than the contract's.
 
     Raises
     ------
@@ -119,32 +99,42 @@ def import_smolvla(
     if out.resolve() == folder.resolve():
         raise CheckpointError(f"{out}: is the lerobot checkpoint itself; name another folder to write")
     path = folder / "config.json"
-    settings = read_json(path)
-    _check_settings(path, settings)
+    settings, notes = read_settings(folder)
+    processors = Processors() if for_training else read_processors(folder, settings)
     weights_path = folder / "model.safetensors"
     try:
         tensors = load_file(weights_path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{weights_path}: can't be read ({error}); copy the whole folder again") from error
+        raise CheckpointError(unreadable(weights_path, error, "copy the whole folder again")) from error
     buffers = {name: value for name, value in tensors.items() if name.startswith(_BUFFERS)}
-    weights, notes = _rename(weights_path, tensors, int(settings["num_vlm_layers"]))
-    cameras, camera_notes = _cameras(path, settings, contract, without)
+    weights, more = _rename(weights_path, tensors, settings.num_vlm_layers)
+    notes += more
+    cameras, camera_notes = _cameras(path, settings, processors, contract, without, check=not for_training)
     config = _network(path, settings, {name: tuple(w.shape) for name, w in weights.items()}, len(cameras))
     _check_tensors(weights_path, weights, config)
-    if not settings.get("load_vlm_weights", False):
+    if not settings.load_vlm_weights:
         weights[_POSITIONS] = _shifted_positions(weights[_POSITIONS])
         notes.append(
             "load_vlm_weights is false, so lerobot runs the image encoder in float32, where transformers 4.57 gives "
             "patch i of a row or column the position of patch i-1; the position table is re-arranged to do the same"
         )
-    order = _joint_order(path, settings, contract, joint_order)
-    if joint_order is None:
-        notes.append(f"state and action are taken to be {', '.join(order)}, in this order (--joints says otherwise)")
-    given = None if statistics is None else read_json(statistics)
-    table = {
-        what: vector_statistics(folder, settings, feature, buffers, given, contract, order)
-        for what, feature in (("state", "observation.state"), ("action", "action"))
-    }
+    order = contract.joint_names
+    table: dict[str, Any] = {}
+    if for_training:
+        notes.append(
+            "a start for `swiftvla train`, not a policy: image sizes, processors and statistics are not its own"
+        )
+    else:
+        order = _joint_order(path, settings, contract, joint_order)
+        if joint_order is None:
+            notes.append(
+                f"state and action are taken to be {', '.join(order)}, in this order (--joints says otherwise)"
+            )
+        notes.append(_step_note(contract, statistics))
+        given = None if statistics is None else read_json(statistics)
+        table = {
+            what: vector_statistics(folder, what, processors, buffers, given, contract, order) for what in FEATURES
+        }
     write_description(
         out,
         config,
@@ -158,7 +148,8 @@ def import_smolvla(
             "image_fit": PAD_TOP_LEFT,
         },
     )
-    (out / files.STATS).write_text(json.dumps(table, indent=1) + "\n")
+    if table:
+        (out / files.STATS).write_text(json.dumps(table, indent=1) + "\n")
     with whole_file(out / files.WEIGHTS) as partial:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
     return Imported(config, cameras, (*notes, *camera_notes))
@@ -169,25 +160,6 @@ def lerobot_name(name: str) -> str:
     # The longest of our prefixes: the expert's projections have their own.
     theirs, ours = max((pair for pair in _RENAMED if name.startswith(pair[1])), key=lambda pair: len(pair[1]))
     return theirs + name[len(ours) :]
-
-
-def _check_settings(path: Path, settings: dict[str, Any]) -> None:
-    for key, supported in _SUPPORTED.items():
-        if settings.get(key, supported[0]) not in supported:
-            raise CheckpointError(f"{path}: {key} is {settings[key]!r}; only {supported[0]!r} can be imported")
-    backbone = str(settings.get("vlm_model_name", _KNOWN_BACKBONES[0]))
-    if backbone.rpartition("/")[2] not in _KNOWN_BACKBONES:
-        raise CheckpointError(f"{path}: vlm_model_name '{backbone}' is unknown; known are {list(_KNOWN_BACKBONES)}")
-    missing = [key for key in _NEEDED if settings.get(key) is None]
-    if missing:
-        raise CheckpointError(f"{path}: lacks {missing}; save the policy again with lerobot 0.4")
-    layers, expert_layers = settings["num_vlm_layers"], settings.get("num_expert_layers", -1)
-    if layers < 1 or (expert_layers > 0 and expert_layers != layers) or settings["self_attn_every_n_layers"] < 1:
-        raise CheckpointError(
-            f"{path}: num_vlm_layers {layers}, num_expert_layers {expert_layers}, self_attn_every_n_layers "
-            f"{settings['self_attn_every_n_layers']}: only as many expert layers as layers of the language model, "
-            "some of them joint ones, can be imported"
-        )
 
 
 def _rename(path: Path, tensors: dict[str, torch.Tensor], layers: int) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -221,7 +193,7 @@ def _text_layer(name: str) -> int:
     return int(found[1]) if found else -1
 
 
-def _network(path: Path, settings: dict[str, Any], shapes: Shapes, num_cameras: int) -> SwiftVLAConfig:
+def _network(path: Path, settings: Settings, shapes: Shapes, num_cameras: int) -> SwiftVLAConfig:
     """The network that weights of these shapes make up."""
     tower, text, expert = "backbone.vision_model.", "backbone.text_model.", "expert.layers.0."
     try:
@@ -243,34 +215,41 @@ def _network(path: Path, settings: dict[str, Any], shapes: Shapes, num_cameras: 
                 vocab_size=vocab,
                 hidden_size=width,
                 intermediate_size=shapes[f"{text}layers.0.mlp.gate_proj.weight"][0],
-                num_layers=settings["num_vlm_layers"],
+                num_layers=settings.num_vlm_layers,
                 num_heads=shapes[f"{text}layers.0.self_attn.q_proj.weight"][0] // _HEAD_DIM,
                 num_kv_heads=shapes[f"{text}layers.0.self_attn.k_proj.weight"][0] // _HEAD_DIM,
                 head_dim=_HEAD_DIM,
                 rope_theta=_ROPE_THETA,
-                max_tokens=settings["tokenizer_max_length"],
+                max_tokens=settings.tokenizer_max_length,
             ),
             expert=ExpertConfig(
                 hidden_size=shapes[f"{expert}mlp.gate_proj.weight"][1],
                 intermediate_size=shapes[f"{expert}mlp.gate_proj.weight"][0],
-                self_attention_every=settings["self_attn_every_n_layers"],
+                self_attention_every=settings.self_attn_every_n_layers,
             ),
             fusion=None,
             num_cameras=num_cameras,
             front_camera=0,
-            state_dim=settings["max_state_dim"],
-            action_dim=settings["max_action_dim"],
-            horizon=settings["chunk_size"],
-            denoise_steps=settings["num_steps"],
+            state_dim=settings.max_state_dim,
+            action_dim=settings.max_action_dim,
+            horizon=settings.chunk_size,
+            denoise_steps=settings.num_steps,
             state_block="own",
         )
     except KeyError as error:
-        raise CheckpointError(f"{path.parent / 'model.safetensors'}: lacks the tensor that becomes {error}") from error
-    side = config.vision.image_size
-    if list(settings["resize_imgs_with_padding"]) != [side, side]:
         raise CheckpointError(
-            f"{path}: resize_imgs_with_padding is {settings['resize_imgs_with_padding']}, but the image encoder reads "
-            f"{side}×{side} px; only [{side}, {side}] can be imported"
+            f"{path.parent / 'model.safetensors'}: lacks the tensor that becomes {error}; copy the whole folder again"
+        ) from error
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{path.parent / 'model.safetensors'}: the shapes of its tensors are no SmolVLA's of {path} ({error}); "
+            "copy the whole folder again"
+        ) from error
+    side = config.vision.image_size
+    if settings.resize_imgs_with_padding != (side, side):
+        raise CheckpointError(
+            f"{path}: resize_imgs_with_padding is {list(settings.resize_imgs_with_padding)}, but the image encoder "
+            f"reads {side}×{side} px; only [{side}, {side}] can be imported"
         )
     return config
 
@@ -285,7 +264,9 @@ def _check_tensors(path: Path, weights: dict[str, torch.Tensor], config: SwiftVL
         expected = {name: tuple(tensor.shape) for name, tensor in SwiftVLA(config).state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if problems := tensor_problems(expected, found):
-        raise CheckpointError(f"{path}: (by our names) {some_of(problems)}")
+        raise CheckpointError(f"{path}: (by our names) {some_of(problems)}; copy the whole folder again")
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{path}: {some_of(broken)} hold NaN or Inf; copy the file again, or train it again")
 
 
 def _shifted_positions(table: torch.Tensor) -> torch.Tensor:
@@ -300,40 +281,89 @@ def _shifted_positions(table: torch.Tensor) -> torch.Tensor:
 
 
 def _cameras(
-    path: Path, settings: dict[str, Any], contract: Contract, without: Sequence[str]
+    path: Path,
+    settings: Settings,
+    processors: Processors,
+    contract: Contract,
+    without: Sequence[str],
+    *,
+    check: bool,
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The contract's cameras in the order of lerobot's features, with notes on what is left out."""
-    features = [name for name, feature in settings["input_features"].items() if feature["type"] == "VISUAL"]
+    """The contract's cameras in the order of lerobot's features, with notes on what is left out or assumed."""
+    sizes = settings.images
     of_feature = {feature: name for name, feature in contract.lerobot_cameras.items()}
-    stray = [name for name in without if name not in features]
+    stray = [name for name in without if name not in sizes]
     if stray:
-        raise CheckpointError(f"{path}: --without {stray}: the policy has the cameras {features}")
+        raise CheckpointError(f"{path}: --without {stray}: the policy has the cameras {list(sizes)}")
     cameras, notes = [], []
-    for feature in features:
+    for feature, size in sizes.items():
+        robots = processors.renamed.get(feature, feature)
         if feature in without or feature.rpartition(".")[2].startswith("empty_camera_"):
             notes.append(f"camera {feature} is left out: lerobot masks an absent camera, which is the same")
-        elif feature in of_feature:
-            cameras.append(of_feature[feature])
+        elif robots in of_feature:
+            cameras.append(of_feature[robots])
+            if check:
+                notes += _size_notes(path, feature, size, contract.camera(of_feature[robots]), contract)
         else:
             raise CheckpointError(
-                f"{path}: input_features: '{feature}' is none of the cameras {sorted(of_feature)} of {contract.path}; "
-                f"write there which camera it is: `lerobot: {{cameras: {{<camera>: {feature}}}}}`, or leave it out "
+                f"{path}: input_features: '{robots}' is none of the cameras {sorted(of_feature)} of {contract.path}; "
+                f"write there which camera it is: `lerobot: {{cameras: {{<camera>: {robots}}}}}`, or leave it out "
                 f"with --without {feature}"
             )
     if not cameras:
-        raise CheckpointError(f"{path}: input_features: none of the cameras {features} is left")
+        raise CheckpointError(f"{path}: input_features: none of the cameras {list(sizes)} is left; keep one")
     return tuple(cameras), notes
 
 
+def _size_notes(path: Path, feature: str, size: tuple[int, int], camera: Camera, contract: Contract) -> list[str]:
+    """The policy pads by itself, so it must be given images of the size that it was trained with."""
+    if camera.size != size:
+        raise CheckpointError(
+            f"{path}: input_features.{feature} has images of {size[0]}×{size[1]} px, but {contract.path} "
+            f"cameras.{camera.name}.size is {list(camera.size)}; write `size: [{size[0]}, {size[1]}]` there, the "
+            "policy pads them as lerobot does (as a start for training alone: --for-training)"
+        )
+    if camera.source_size == size and not camera.rotate_deg and camera.crop is None:
+        return []
+    note = (
+        f"camera {camera.name}: the contract makes {size[0]}×{size[1]} px of {camera.source_size[0]}×"
+        f"{camera.source_size[1]} (rotate_deg {camera.rotate_deg}, crop {camera.crop}, fit {camera.fit}); the training "
+        "images must have been made the same way"
+    )
+    return [note]
+
+
+def _step_note(contract: Contract, statistics: Path | None) -> str:
+    """A policy doesn't tell how fast its dataset was; a dataset beside the statistics does, and is compared."""
+    step_s = contract.policy.step_s
+    info = None if statistics is None else statistics.parent / "info.json"
+    if info is None or not info.is_file():
+        return (
+            f"a row of a chunk is a frame of the training data, and no file here says how many a second those were: "
+            f"{contract.path} policy.step_s {step_s:g} is right for {1 / step_s:.4g} fps; lerobot records 30 "
+            "by default (step_s 0.0333)"
+        )
+    fps = read_json(info).get("fps")
+    if not isinstance(fps, int | float) or not 0 < fps <= 1000:
+        raise CheckpointError(f"{info}: fps is {fps!r}, not a number of frames a second; correct it")
+    if abs(step_s * fps - 1) > 5e-3:
+        raise CheckpointError(
+            f"{info}: fps is {fps:g}, but {contract.path} policy.step_s is {step_s:g}, which is {1 / step_s:.4g} fps: "
+            f"the arm would move {step_s * fps:.3g} times slower than in training; write `step_s: {1 / fps:.4f}`"
+        )
+    return f"policy.step_s {step_s:g} is the dataset's {fps:g} fps"
+
+
 def _joint_order(
-    path: Path, settings: dict[str, Any], contract: Contract, joint_order: Sequence[str] | None
+    path: Path, settings: Settings, contract: Contract, joint_order: Sequence[str] | None
 ) -> tuple[str, ...]:
     order = tuple(joint_order or contract.joint_names)
     if sorted(order) != sorted(contract.joint_names):
         raise CheckpointError(f"--joints {list(order)} are not the joints {list(contract.joint_names)}, each once")
-    for group, feature in (("input_features", "observation.state"), ("output_features", "action")):
-        shape = settings[group].get(feature, {}).get("shape")
-        if shape != [len(order)]:
+    groups = {"input_features": (settings.input_features, STATE), "output_features": (settings.output_features, ACTION)}
+    for group, (features, feature) in groups.items():
+        shape = list(features[feature].shape) if feature in features else None
+        if shape != [len(order)] or set(features) - {feature} - set(settings.images):
             raise CheckpointError(
                 f"{path}: {group}: {feature} has shape {shape}, but {contract.path} has {len(order)} joints; only "
                 "policies whose state and action are the robot's joint positions can be imported"

@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from spoiled import pointer
 
 from swiftvla_ros.contract import Contract, ContractError, contract_from_text, load_contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
@@ -216,6 +218,15 @@ def short_video(root: Path) -> None:
         container.mux(stream.encode())
 
 
+def edit_table(root: Path, path: str, change: Callable[[dict[str, list[Any]]], Any]) -> None:
+    """Change the columns of a parquet file."""
+    table = pq.read_table(root / path)
+    columns = table.to_pydict()
+    change(columns)
+    kinds = {field.name: field.type for field in table.schema}
+    pq.write_table(pa.table({k: pa.array(v, kinds.get(k)) for k, v in columns.items()}), root / path)
+
+
 def edits(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
     """Make a way to break a dataset: change its ``meta/info.json``."""
     return lambda root: edit_info(root, change)
@@ -237,9 +248,23 @@ def spoils(path: str) -> Callable[[Path], Any]:
             edits(lambda i: i["features"].pop(CAMERAS["front"])),
             r"'observation.images.table' is no camera; the dataset has \['observation.images.wrist'\]",
         ),
-        (spoils("meta/tasks.parquet"), "tasks.parquet: can't be read"),
-        (spoils("data/chunk-000/file-000.parquet"), r"file-000.parquet: can't be read"),
+        (spoils("meta/tasks.parquet"), r"tasks\.parquet: corrupt"),
+        (spoils("data/chunk-000/file-000.parquet"), r"file-000.parquet: corrupt"),
         (spoils(f"videos/{CAMERAS['wrist']}/chunk-000/file-000.mp4"), r"wrist.*file-000.mp4: can't be decoded"),
+        # E: each was a traceback.
+        (edits(lambda i: i.update(fps=0)), r"info.json: fps: Input should be greater than 0 \(got 0\)"),
+        (edits(lambda i: i.update(fps="30")), r"info.json: fps: .* number \(got '30'\)"),
+        (
+            edits(lambda i: i.update(data_path="data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet")),
+            r"info.json: data_path 'data/chunk-\{episode_chunk.* is no path of v3.*converted",
+        ),
+        (edits(lambda i: i.pop("video_path")), r"info.json: video_path is missing"),
+        (edits(lambda i: i["features"]["action"].update(names=5)), r"action.names: \[\] has no 'pan'"),
+        (edits(lambda i: i["features"]["action"].pop("dtype")), r"info.json: features.action.dtype is missing"),
+        (pointer("data/chunk-000/file-000.parquet"), r"file-000.parquet: is a Git LFS pointer.*git lfs pull"),
+        (pointer("meta/info.json"), r"info.json: is a Git LFS pointer.*git lfs pull"),
+        (lambda root: (root / f"videos/{CAMERAS['wrist']}/chunk-000/file-000.mp4").unlink(), r"mp4: no such file"),
+        (lambda root: (root / "data/chunk-000/file-000.parquet").unlink(), r"file-000.parquet: no such file"),
         (short_video, r"file-000.mp4: has no frame within 0.0083 s of 1.333\d s \(episode_000001, camera front\)"),
     ],
 )
@@ -272,3 +297,72 @@ def test_contract_names_only_its_own_joints_and_cameras() -> None:
         make_contract(lerobot={"cameras": {"top": "observation.images.top"}})
     with pytest.raises(ContractError, match=r"lerobot.joints.gripper.limits: unknown key; did you mean|known keys"):
         make_contract(lerobot={"joints": {"gripper": {"feature": "g", "unit": "rad", "limits": 1}}})
+
+
+DATA, ROWS, TASKS = "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet", "meta/tasks.parquet"
+
+
+@pytest.mark.parametrize("name", ["__index_level_0__", "task"])
+def test_the_instruction_is_the_standards_column(folder: Path, tmp_path: Path, name: str) -> None:
+    """Protects what is learnt (report F13): another text column, and be it the first, is not what the arm is told."""
+    root = copy(folder, tmp_path)
+    columns = {"category": ["blocks", "blocks"], "task_index": [1, 0], name: list(INSTRUCTIONS)}
+    pq.write_table(pa.table(columns), root / TASKS)
+    assert [e.load().instruction for e in open_episodes(root, make_contract())] == list(INSTRUCTIONS)
+    pq.write_table(pa.table({"category": ["a", "b"], "task_index": [1, 0]}), root / TASKS)
+    with pytest.raises(EpisodeError, match=r"tasks.parquet: lacks the instructions.*'category'"):
+        open_episodes(root, make_contract())
+
+
+ODD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "too short": (
+        lambda r: edit_table(r, ROWS, lambda c: c["length"].__setitem__(1, 25)),
+        "20 frames of .*says 25",
+    ),
+    "no frame": (lambda r: edit_table(r, ROWS, lambda c: c["length"].__setitem__(1, 0)), "episode 1: has no frame"),
+    "NaN": (
+        lambda r: edit_table(r, DATA, lambda c: c["action"].__setitem__(40, [math.nan] * 6)),
+        "episode_000001: action holds NaN",
+    ),
+    "another rate": (
+        lambda r: edit_table(r, DATA, lambda c: c["timestamp"].__setitem__(50, 2.0)),
+        "episode_000001's timestamps leave the 30 fps",
+    ),
+    "another task": (lambda r: edit_table(r, DATA, lambda c: c["task_index"].__setitem__(50, 1)), "changes its task"),
+    "no video": (
+        lambda r: edit_table(r, ROWS, lambda c: c[f"videos/{CAMERAS['wrist']}/file_index"].__setitem__(1, 7)),
+        "file-007.mp4: no such file, with the images of episode_000001",
+    ),
+    "past its video": (
+        lambda r: edit_table(r, ROWS, lambda c: c[f"videos/{CAMERAS['wrist']}/to_timestamp"].__setitem__(1, 1.2)),
+        "episode_000001 ends at 1.200 s of this video",
+    ),
+    "listed twice": (
+        lambda r: edit_table(r, ROWS, lambda c: [v.append(v[1]) for v in c.values()]),
+        "episode 1 is listed twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_one_odd_episode_is_left_out_by_name(folder: Path, tmp_path: Path, case: str) -> None:
+    """Protects the others (report F13): one that can't be used is named, and does not stop a whole dataset."""
+    spoil, says = ODD[case]
+    root = copy(folder, tmp_path)
+    spoil(root)
+    left_out: list[str] = []
+    names = [handle.name for handle in open_episodes(root, make_contract(), left_out)]
+    assert names == ["episode_000000", *(["episode_000001"] if case == "listed twice" else [])]
+    assert len(left_out) == 1
+    assert re.search(says, left_out[0]), left_out
+
+
+def test_a_missing_image_file_is_named(folder: Path, tmp_path: Path) -> None:
+    """Protects the user's time (report E): images that lie beside the data and aren't there were a traceback."""
+    root = copy(folder, tmp_path)
+    table = pq.read_table(root / DATA)
+    cells = pa.array([{"bytes": None, "path": "images/frame-000000.png"}] * table.num_rows)
+    pq.write_table(table.append_column(CAMERAS["wrist"], cells), root / DATA)
+    edit_info(root, lambda info: info["features"][CAMERAS["wrist"]].update(dtype="image"))
+    with pytest.raises(EpisodeError, match=r"images.wrist: frame 0 of episode_000000: .*frame-000000.png: no such"):
+        open_episodes(root, make_contract())[0].load()
