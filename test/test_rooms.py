@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str] | None] = {
     "bringup": {"contract"},
     "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay"},
     "nodes": {"contract", "observation", "model", "geometry", "policy", "motion", "episodes", "replay", "sim"},
+    "doctor": {"contract", "policy", "bringup", "nodes"},
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}

@@ -65,6 +65,7 @@ COMMANDS = {
     "demo": "demo",
     "up": "up",
     "tell": "tell",
+    "doctor": "doctor",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
     "record": "record",

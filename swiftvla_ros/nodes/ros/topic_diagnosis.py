@@ -17,6 +17,8 @@ from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport, read_tran
 _ALIKE = 0.75
 _MOST_SUGGESTED = 3
 _RATHER_ENDLESS_S = 1e9
+# What a contract calls the types of images.
+_TRANSPORTS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
 # Messages below this size fit Fast DDS's smallest segment many times over, and into one UDP datagram.
 _SMALL_BYTES = 60_000
 # Driver, two cameras and the policy: what exchanges images.
@@ -183,6 +185,11 @@ def alike(expected: Expected, others: Mapping[str, Sequence[Publisher]]) -> list
 
 def _no_publisher(expected: Expected, others: Mapping[str, Sequence[Publisher]], transport: Transport) -> Cause:
     text = f"nobody publishes on {expected.topic}"
+    if found := _other_transport(expected, others):
+        where = ", ".join(f"{name} (from {_names(others[name])})" for name in found)
+        kind = others[found[0]][0].type
+        fix = f"{kind} comes on {where}; write that topic and `transport: {_TRANSPORTS[kind]}` in the contract"
+        return Cause("no_publisher", text, fix)
     if found := alike(expected, others):
         where = ", ".join(f"{name} (from {_names(others[name])})" for name in found)
         return Cause("no_publisher", text, f"{expected.type} comes on {where}; write that topic, or start the driver")
@@ -206,10 +213,22 @@ def _other_type(
     return Cause("other_type", text, fix)
 
 
+def _other_transport(expected: Expected, others: Mapping[str, Sequence[Publisher]]) -> list[str]:
+    """Topics of the same camera in the other transport: image_transport hangs its name on that of the raw images."""
+    if expected.type not in _TRANSPORTS:
+        return []
+    return sorted(
+        name
+        for name, publishers in others.items()
+        if publishers
+        and all(p.type in _TRANSPORTS and p.type != expected.type for p in publishers)
+        and (name.startswith(f"{expected.topic}/") or expected.topic.startswith(f"{name}/"))
+    )
+
+
 def _type_fix(expected: str, types: str) -> str:
-    for mine, its, transport in (("CompressedImage", "Image", "raw"), ("Image", "CompressedImage", "compressed")):
-        if expected.endswith(f"/{mine}") and types.endswith(f"/{its}"):
-            return f"write `transport: {transport}` for this camera in the contract"
+    if expected in _TRANSPORTS and types in _TRANSPORTS:
+        return f"write `transport: {_TRANSPORTS[types]}` for this camera in the contract"
     return "correct the topic or the driver; two types on one topic never meet"
 
 

@@ -53,6 +53,18 @@ def test_the_neighbour_of_the_right_type_is_named() -> None:
     assert "comes on /camera/wrist/image_raw/compressed" in other.text
 
 
+def test_a_camera_that_publishes_in_the_other_transport_only_is_not_mistaken_for_its_neighbour() -> None:
+    """Another camera's topic of the right type is like it by name, and wrong; the contract's transport is the fix."""
+    others = {
+        "/camera/front/image_raw": [Publisher("/usb_cam", IMAGE)],
+        "/camera/wrist/image_raw/compressed": [Publisher("/usb_cam", COMPRESSED)],
+    }
+    [cause] = diagnose(replace(WRIST, type=IMAGE), [], others, WELL).causes
+    assert "comes on /camera/wrist/image_raw/compressed (from /usb_cam)" in cause.fix
+    assert "`transport: compressed`" in cause.fix
+    assert "front" not in cause.fix
+
+
 @pytest.mark.parametrize(
     ("expected", "name"),
     [

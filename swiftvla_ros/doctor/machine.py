@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the machine has: shared memory, disk, a place for logs, a GPU, the right to real-time priority."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.doctor.check import MB, Row, size
+from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport
+
+# What recorder_node leaves free on a disk (its min_free_mb): no recording begins below.
+_KEPT_FREE_BYTES = 500 * MB
+_SHORT_RECORDING_S = 600.0
+# What joint states, chunks, commands and executor states add to the images of a recording.
+_OTHER_BYTES_PER_S = 0.5 * MB
+_NVIDIA = ("nvidia0", "nvhost-gpu", "nvgpu")
+_ASK_GPU_S = 10.0
+
+
+@dataclass(frozen=True)
+class SharedMemory:
+    """Where shared memory lies, in bytes; ``total`` is 0 where there is none.
+
+    Of Fast DDS's segments, ``held`` belongs to processes that run, ``left_over`` to ones that were killed.
+    """
+
+    total: int
+    free: int
+    held: int = 0
+    left_over: int = 0
+
+
+def read_shared_memory(folder: Path = SHARED_MEMORY) -> SharedMemory:
+    """Look at the shared memory and whose it is."""
+    if not folder.is_dir():
+        return SharedMemory(0, 0)
+    usage, held, left_over = shutil.disk_usage(folder), 0, 0
+    for lock in folder.glob("fast*_el"):
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        taken = segment.stat().st_blocks * 512 if segment.exists() else 0
+        if is_held(lock):
+            held += taken
+        else:
+            left_over += taken
+    return SharedMemory(usage.total, usage.free, held, left_over)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process runs that has this segment: it locks the file beside it, and its end unlocks it."""
+    try:
+        with lock.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True  # locked, or another user's
+    return False
+
+
+def check_shared_memory(memory: SharedMemory, transport: Transport, contract: Contract) -> Row:
+    """Whether the segments of all processes that exchange this robot's images fit."""
+    name, segment = "/dev/shm", transport.profile.segment_bytes  # noqa: S108
+    if not memory.total or segment is None:
+        why = "not on this system" if not memory.total else "the Fast DDS profile uses no shared memory"
+        return Row(name, "skipped", why)
+    # The driver, a node a camera, and the policy; a recorder comes on top.
+    processes = len(contract.cameras) + 3
+    needed, available = processes * segment, memory.free + memory.held
+    finding = f"{size(memory.total)}, {size(memory.free)} free"
+    if memory.left_over:
+        finding += f", {size(memory.left_over)} left over by processes that were killed"
+    clean = "fastdds shm clean, or remove /dev/shm/fastdds_* while no ROS process runs"
+    if available < needed:
+        finding += (
+            f"; {processes} processes take {size(segment)} each for the images of {contract.robot}: {size(needed)}"
+        )
+        larger = "give it more: docker run --shm-size 1g or --ipc host, mount -o remount,size=1G /dev/shm"
+        fix = clean if memory.total >= needed and memory.left_over else larger
+        return Row(name, "fail", finding, fix)
+    if memory.left_over > memory.total // 2:
+        return Row(name, "warning", finding, clean)
+    return Row(name, "ok", f"{finding}; {size(needed)} needed")
+
+
+def check_disk(contract: Contract, folder: Path, free: int, writable: bool) -> Row:
+    """Whether a recording in this folder would last."""
+    pixels = sum(c.rate_hz * c.size[0] * c.size[1] for c in contract.cameras)
+    seconds = max(0, free - _KEPT_FREE_BYTES) / (3 * pixels + _OTHER_BYTES_PER_S)
+    finding = f"{size(free)} free in {folder}: {_duration(seconds)} of recording"
+    elsewhere = "record elsewhere (swiftvla up --record, swiftvla record)"
+    if not writable:
+        return Row("disk", "warning", f"{folder} can't be written to", f"{elsewhere}, or change into another folder")
+    if free < _KEPT_FREE_BYTES:
+        finding = f"{size(free)} free in {folder}: recordings end below {size(_KEPT_FREE_BYTES)}"
+        return Row("disk", "fail", finding, f"make room, or {elsewhere}")
+    if seconds < _SHORT_RECORDING_S:
+        return Row("disk", "warning", finding, f"make room, or {elsewhere}")
+    return Row("disk", "ok", finding)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.0f} h" if hours >= 2 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+
+
+def log_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return where ROS writes its logs; None where it can't tell, and then no node starts."""
+    if folder := environment.get("ROS_LOG_DIR"):
+        return Path(folder)
+    if folder := environment.get("ROS_HOME"):
+        return Path(folder) / "log"
+    return Path(environment["HOME"]) / ".ros" / "log" if environment.get("HOME") else None
+
+
+def check_logs(folder: Path | None) -> Row:
+    """Whether ROS can write its logs: without, nodes end at their start."""
+    if folder is None:
+        return Row(
+            "logs",
+            "fail",
+            "HOME is not set: ROS finds no place for its logs",
+            "export HOME, or ROS_LOG_DIR=/tmp/ros_log",
+        )
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return Row("logs", "ok", f"{folder} can be written to")
+    return Row(
+        "logs",
+        "fail",
+        f"{folder} can't be written to",
+        f"give {there} to this user, or export ROS_LOG_DIR=/tmp/ros_log",
+    )
+
+
+def check_gpu() -> Row:
+    """Whether torch computes on a GPU, where there is one."""
+    device = _gpu()
+    if importlib.util.find_spec("torch") is None:
+        return Row("GPU", "skipped", f"{device or 'none'}; torch is not installed here")
+    if not device:
+        return Row("GPU", "ok", f"none: the policy computes on {os.cpu_count()} CPU cores")
+    from swiftvla_ros.policy.torch_runtime import capabilities
+
+    problem = capabilities().devices["cuda"]
+    if problem:
+        finding, _, fix = problem.partition("; ")
+        return Row("GPU", "warning", f"{device}, but {finding}", fix)
+    return Row("GPU", "ok", device)
+
+
+def _gpu() -> str:
+    """Name NVIDIA's devices; empty without."""
+    if not any((Path("/dev") / name).exists() for name in _NVIDIA) and shutil.which("nvidia-smi") is None:
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=_ASK_GPU_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "an NVIDIA GPU that nvidia-smi does not answer for"
+    return "; ".join(answer.split("\n")).strip("; ")
+
+
+def check_real_time(refusal: str) -> Row:
+    """Whether the executor's control loop may have a real-time priority; ``refusal`` is of :func:`try_real_time`."""
+    name = "real time"
+    if not refusal:
+        return Row(name, "ok", "SCHED_FIFO is granted: the executor's realtime_priority may be set")
+    fix = "rtprio in /etc/security/limits.d, docker run --cap-add SYS_NICE --ulimit rtprio=99"
+    return Row(name, "skipped", f"not granted ({refusal}); needed only for the executor's realtime_priority", fix)
+
+
+def try_real_time() -> str:
+    """Ask for the lowest real-time priority, in a thread of its own as the control loop does; empty if granted."""
+    refusals: list[str] = []
+
+    def ask() -> None:
+        try:
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
+        except (OSError, AttributeError) as error:
+            refusals.append(getattr(error, "strerror", None) or "not on this system")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return "".join(refusals)
