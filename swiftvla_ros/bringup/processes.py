@@ -19,6 +19,7 @@ from typing import Any
 
 from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, checkpoint_folder, share_folder
 
@@ -56,6 +57,10 @@ class ProcessDescription:
     # What the kernel sends when the supervisor dies without ending the process (Linux).
     signal_when_orphaned: signal.Signals = signal.SIGKILL
 
+    def __post_init__(self) -> None:
+        """Refuse a namespace here, in one sentence, before every process ends in ROS's own words."""
+        plain_namespace(self.namespace)
+
     @property
     def module(self) -> str:
         """The Python module that runs the node."""
@@ -65,7 +70,7 @@ class ProcessDescription:
         """Return the command line that starts the node without ``launch``."""
         arguments = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
         if self.namespace:
-            arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+            arguments += ["-r", f"__ns:=/{plain_namespace(self.namespace)}"]
         for key, value in self.parameters.items():
             # JSON is YAML: quotes keep a text such as "1" or "on" a text.
             arguments += ["-p", f"{key}:={json.dumps(value, ensure_ascii=False)}"]

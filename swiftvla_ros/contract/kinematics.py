@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
+
+from swiftvla_ros.contract.base import did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -32,15 +35,12 @@ class KinematicChain:
     @classmethod
     def from_urdf(cls, path: Path, end_effector: str, joint_names: list[str]) -> KinematicChain:
         """Read the chain that ends at link ``end_effector``; all that moves in it must be among the joints."""
-        try:
-            root = ET.fromstring(path.read_text(encoding="utf-8"))
-        except ET.ParseError as error:
-            raise ValueError(f"{path}: not XML: {error}") from error
+        root = _root(path)
         parents = {_attribute(joint, "child", "link"): joint for joint in root.findall("joint")}
         links: list[_Link] = []
         at = end_effector
         if at not in parents:
-            raise ValueError(f"{path}: link '{at}' is the child of no joint; write one of {sorted(parents)}")
+            raise ValueError(f"{path}: link '{at}' is the child of no joint; {did_you_mean(at, sorted(parents))}")
         while at in parents:
             joint = parents[at]
             kind = joint.get("type")
@@ -49,7 +49,8 @@ class KinematicChain:
             if kind in ("revolute", "continuous", "prismatic"):
                 if name not in joint_names:
                     raise ValueError(
-                        f"{path}: joint '{name}' moves link '{at}' but is not among the joints {joint_names}"
+                        f"{path}: joint '{name}' moves link '{at}' but is not among the joints {joint_names}; "
+                        "call that joint of the contract the same"
                     )
                 column = joint_names.index(name)
             elif kind != "fixed":
@@ -57,7 +58,10 @@ class KinematicChain:
                     f"{path}: joint '{name}' has type '{kind}'; use revolute, continuous, prismatic or fixed"
                 )
             axis = _numbers(joint.find("axis"), "xyz", (1.0, 0.0, 0.0))
-            links.append(_Link(_origin(joint), axis / np.linalg.norm(axis), column, kind == "prismatic"))
+            length = np.linalg.norm(axis)
+            if not length:
+                raise ValueError(f"{path}: joint '{name}': <axis xyz=…> has no direction; write e.g. 0 0 1")
+            links.append(_Link(_origin(joint), axis / length, column, kind == "prismatic"))
             at = _attribute(joint, "parent", "link")
             if len(links) > 256:
                 raise ValueError(f"{path}: the links above '{end_effector}' form a loop")
@@ -72,6 +76,48 @@ class KinematicChain:
             if link.column >= 0:
                 pose = pose @ _motion(link, q[..., link.column])
         return pose
+
+
+@dataclass(frozen=True)
+class UrdfLimit:
+    """What a URDF says of a moving joint, where it says it: rad or m, and per second."""
+
+    slides: bool
+    range: tuple[float, float] | None
+    velocity: float | None
+
+
+def urdf_limits(path: Path) -> dict[str, UrdfLimit]:
+    """Read the limits of a URDF's moving joints by name; a value that is left out, or is no number, is None."""
+    found = {}
+    for joint in _root(path).findall("joint"):
+        kind = joint.get("type")
+        if kind not in ("revolute", "continuous", "prismatic"):
+            continue
+        limit = joint.find("limit")
+        lower, upper, velocity = (_limit(limit, key) for key in ("lower", "upper", "velocity"))
+        ends = (lower, upper) if lower is not None and upper is not None and kind != "continuous" else None
+        found[str(joint.get("name"))] = UrdfLimit(kind == "prismatic", ends, velocity or None)
+    return found
+
+
+def _limit(limit: ET.Element | None, key: str) -> float | None:
+    try:
+        value = float(limit.get(key, "nan")) if limit is not None else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _root(path: Path) -> ET.Element:
+    try:
+        return ET.fromstring(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
+        ) from error
+    except ET.ParseError as error:
+        raise ValueError(f"{path}: not XML: {error}; name a URDF, made of its .xacro where it has one") from error
 
 
 def _motion(link: _Link, value: Array) -> Array:
@@ -106,7 +152,15 @@ def _origin(joint: ET.Element) -> Array:
 
 def _numbers(element: ET.Element | None, key: str, default: tuple[float, ...]) -> Array:
     text = None if element is None else element.get(key)
-    return np.array(default if text is None else [float(v) for v in text.split()], dtype=np.float64)
+    if element is None or text is None:
+        return np.array(default, dtype=np.float64)
+    try:
+        values = np.array([float(v) for v in text.split()], dtype=np.float64)
+    except ValueError:
+        values = np.array([])
+    if values.shape != (len(default),) or not np.isfinite(values).all():
+        raise ValueError(f"<{element.tag} {key}={text[:40]!r}> is not {len(default)} numbers; correct the URDF")
+    return values
 
 
 def _attribute(joint: ET.Element, tag: str, key: str) -> str:

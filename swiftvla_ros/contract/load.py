@@ -6,52 +6,59 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from swiftvla_ros.contract import schema
-from swiftvla_ros.contract.base import leaves_of
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract.explain import at_most, explain_all
 from swiftvla_ros.contract.kinematics import KinematicChain
+from swiftvla_ros.contract.magnitudes import impossible_numbers
+from swiftvla_ros.contract.topics import impossible_topics
+from swiftvla_ros.contract.yaml_text import YamlError, parse_yaml, read_yaml_text
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import shipped_robots
 
-_UNIT_FIXES = {"degrees": "deg", "degree": "deg", "°": "deg", "radians": "rad", "radian": "rad", "%": "percent"}
+_MOST_LINES = 20
+_SUFFIXES = (".yaml", ".yml")
 
 
 class ContractError(UserError, ValueError):
     """A contract that can't be used; the message names file, key, problem and fix."""
 
 
-def load_contract(path_or_name: str | Path) -> Contract:
-    """Read a contract from a file, or a shipped one by name (``so101_sim``); raises :class:`ContractError`."""
-    return contract_from_file(_find(path_or_name))
+def load_contract(path_or_name: str | Path, *, recorded: bool = False) -> Contract:
+    """Read a contract from a file, or a shipped one by name (``so101_sim``); raises :class:`ContractError`.
 
-
-def contract_from_file(path: Path) -> Contract:
-    """Read the contract at ``path``; raises :class:`ContractError`."""
+    One that was ``recorded`` with a bag is history, and read as it ran: what no arm has, such as limits in degrees, is
+    not refused.
+    """
+    path = _find(path_or_name)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ContractError(f"{path}: can't be read ({error.strerror}); check the path and its permissions") from error
-    return contract_from_text(text, path)
+        text = read_yaml_text(path)
+    except YamlError as error:
+        raise ContractError(str(error)) from error
+    return contract_from_text(text, path, recorded=recorded)
 
 
-def contract_from_text(text: str, path: Path) -> Contract:
+def contract_from_text(text: str, path: Path, *, recorded: bool = False) -> Contract:
     """Check a contract's text; ``path`` is named in errors and resolves the URDF's relative path."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ContractError(f"{path}: not YAML: {error}") from error
+        data = parse_yaml(text, path, recorded=recorded)
+    except YamlError as error:
+        raise ContractError(str(error)) from error
     if not isinstance(data, dict):
-        raise ContractError(f"{path}: holds no keys; see config/robots/so101_sim.yaml for a complete contract")
+        what = "is empty" if data is None else "holds a list, not keys" if isinstance(data, list) else "holds no keys"
+        raise ContractError(f"{path}: {what}; see config/robots/so101_sim.yaml for a complete contract")
     try:
         parsed = schema.ContractFile.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(e, data) for e in error.errors()]
+        lines = explain_all(error.errors(include_url=False), data)
         raise ContractError("\n".join(f"{path}: {line}" for line in lines)) from None
+    if not recorded:
+        lines = [*impossible_numbers(parsed), *impossible_topics(parsed)]
+        if lines:
+            raise ContractError("\n".join(f"{path}: {line}" for line in at_most(_MOST_LINES, lines, len(lines))))
     contract = Contract(path=path, text=text, file=parsed, chain=None)
     if parsed.kinematics is None or contract.urdf_path is None:
         return contract
@@ -59,67 +66,29 @@ def contract_from_text(text: str, path: Path) -> Contract:
         chain = KinematicChain.from_urdf(
             contract.urdf_path, parsed.kinematics.end_effector, [j.name for j in parsed.joints]
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ContractError(
+            f"{path}: kinematics.urdf: {contract.urdf_path} can't be read ({error.strerror}); write its path, relative "
+            "to the contract, or remove kinematics"
+        ) from error
+    except ValueError as error:
         raise ContractError(f"{path}: kinematics: {error}") from error
     return replace(contract, chain=chain)
 
 
 def _find(path_or_name: str | Path) -> Path:
-    path = Path(path_or_name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    path, word = Path(path_or_name), str(path_or_name)
+    if path.suffix in _SUFFIXES or path.is_file():
         return path
     known = shipped_robots()
-    if str(path_or_name) in known:
-        return known[str(path_or_name)]
+    if word in known:
+        return known[word]
+    if word and path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix in _SUFFIXES)
+        what = f"name a YAML file in it, such as {path / inside[0]}" if inside else "name a YAML file"
+        raise ContractError(f"robot '{word}': is a folder; {what}")
+    near = difflib.get_close_matches(word, known, n=1)
+    meant = f"did you mean '{near[0]}'? " if near else ""
     raise ContractError(
-        f"robot '{path_or_name}': no such contract; write the path of a YAML file or one of {sorted(known)}"
+        f"robot '{word}': no such contract; {meant}Write the path of a YAML file or one of {sorted(known)}"
     )
-
-
-def _explain(error: Any, data: Any) -> str:
-    """One line for one pydantic error: the key as a person would write it, what is wrong, what to write."""
-    location = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith(("tuple[", "function-", "<"))))
-    key = _key(location, data)
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        model_keys = list(_model_at(location[:-1]).model_fields)
-        near = difflib.get_close_matches(str(location[-1]), model_keys, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {sorted(model_keys)}"
-        return f"{key}: unknown key; {hint}"
-    if kind == "missing":
-        return f"{key}: missing; add it ({_model_at(location[:-1]).model_fields[str(location[-1])].description})"
-    if location and location[-1] == "unit":
-        fix = _UNIT_FIXES.get(str(error["input"]).lower())
-        return f"{key}: unit '{error['input']}' is unknown; write " + (f"'{fix}'" if fix else f"one of {schema.UNITS}")
-    if kind == "literal_error":
-        return f"{key}: '{error['input']}' is not allowed; write {context.get('expected', 'one of the allowed values')}"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
-    return f"{key}: {message}{shown}" if key else message
-
-
-def _key(location: tuple[int | str, ...], data: Any) -> str:
-    """``("joints", 1, "jerk")`` → ``joints.elbow_flex.jerk``, by the entry's own name where it has one."""
-    parts: list[str] = []
-    here = data
-    for step in location:
-        if isinstance(step, int) and isinstance(here, dict):
-            continue  # one entry where a list may be
-        try:
-            here = here[step]
-        except (KeyError, IndexError, TypeError):
-            here = None
-        entry = here if isinstance(here, dict) and isinstance(step, int) else {}
-        name = entry.get("name", entry.get("joint"))
-        parts.append(name if isinstance(name, str) else str(step))
-    return ".".join(parts)
-
-
-def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that a key belongs to; names of joints and numbers of entries on the way are no keys."""
-    model: type[BaseModel] = schema.ContractFile
-    for step in location:
-        if step in model.model_fields:
-            leaves = [leaf for _, leaf in leaves_of(model.model_fields[str(step)].annotation)]
-            model = next((leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, BaseModel)), model)
-    return model

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
+from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic, did_you_mean
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
@@ -217,7 +217,9 @@ class ContractFile(Strict):
     """The whole file."""
 
     robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="the robot's name")
-    base_frame: str = Field(description="the frame of camera poses and end-effector positions")
+    base_frame: Annotated[str, Field(min_length=1)] = Field(
+        description="the frame of camera poses and end-effector positions"
+    )
     kinematics: Kinematics | None = Field(None, description="for labels in training and for viewing, not for running")
     joints: Annotated[tuple[Joint, ...], Field(min_length=1, max_length=64)] = Field(
         description="a list; its order is the order of every array"
@@ -251,7 +253,8 @@ class ContractFile(Strict):
             for name in getattr(self.lerobot, key):
                 if name not in lists[key]:
                     raise ValueError(
-                        f"lerobot.{key}: '{name}' is not among the robot's {lists[key]}; write one of these"
+                        f"lerobot.{key}: '{name}' is not among the robot's {lists[key]}; "
+                        f"{did_you_mean(name, lists[key])}"
                     )
         self._check_rates()
         return self
@@ -272,7 +275,7 @@ class ContractFile(Strict):
         commanded = [name for part in self.outputs for name in part.joints]
         for name in sorted({*names, *commanded}, key=[*names, *commanded].index):
             if name not in names:
-                raise ValueError(f"control.output: '{name}' is not a joint; write some of {names}")
+                raise ValueError(f"control.output: '{name}' is not a joint of {names}; {did_you_mean(name, names)}")
             if name not in commanded:
                 raise ValueError(f"control.output: nothing commands joint '{name}'; add it to the joints of a part")
             if commanded.count(name) > 1:
@@ -288,7 +291,7 @@ class ContractFile(Strict):
         joint = next((j for j in self.joints if j.name == gripper.joint), None)
         if joint is None:
             names = [j.name for j in self.joints]
-            raise ValueError(f"{key}.joint: '{gripper.joint}' is not a joint; write one of {names}")
+            raise ValueError(f"{key}.joint: '{gripper.joint}' is not a joint; {did_you_mean(gripper.joint, names)}")
         for end in ("open", "closed"):
             value = getattr(gripper, end)
             if not joint.position[0] <= value <= joint.position[1]:
@@ -299,12 +302,14 @@ class ContractFile(Strict):
             if 1 / camera.rate_hz > self.policy.max_image_age_s:
                 raise ValueError(
                     f"cameras.{camera.name}.rate_hz: {camera.rate_hz} Hz is an image every {1 / camera.rate_hz:.2f} s, "
-                    f"older than policy.max_image_age_s {self.policy.max_image_age_s}; raise one of the two"
+                    f"older than policy.max_image_age_s {self.policy.max_image_age_s}; raise one of the two "
+                    f"(a period of {camera.rate_hz:g} s would be {1 / camera.rate_hz:.3g} Hz)"
                 )
         if 1 / self.joint_states.rate_hz > self.policy.max_state_age_s:
             raise ValueError(
                 f"joint_states.rate_hz: {self.joint_states.rate_hz} Hz is slower than policy.max_state_age_s "
-                f"{self.policy.max_state_age_s} allows; raise one of the two"
+                f"{self.policy.max_state_age_s} allows; raise one of the two "
+                f"(a period of {self.joint_states.rate_hz:g} s would be {1 / self.joint_states.rate_hz:.3g} Hz)"
             )
         if 1 / self.joint_states.rate_hz > 2 * self.policy.pair_slop_s:
             raise ValueError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.ros_names import plain_namespace
 
 Json = dict[str, Any]
 
@@ -15,7 +16,8 @@ _COLORS = ("#4e98e2", "#f5774d", "#f7df71", "#5cd6a9", "#a395e2", "#c98bbd", "#9
 
 def layout(contract: Contract, namespace: str = "") -> Json:
     """Make a robot's layout, as Foxglove imports it from a file, for a system in a ROS namespace."""
-    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+    inside = plain_namespace(namespace)
+    prefix = f"/{inside}" if inside else ""
 
     def of(path: str) -> str:
         return f"{prefix}/{path}"

@@ -24,13 +24,19 @@ def command(
     _keys: Annotated[
         bool, typer.Option("--keys", callback=_print_keys, is_eager=True, help="Print all keys and what they mean.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 2 where something is odd, too.")] = False,
 ) -> None:
     """Check a robot's contract file and print what it says.
 
     The contract is the one place that tells cameras, joints, units, limits and rates; all nodes, training and
     simulation read it. A mistake is named with its file, its key and what to write instead; the exit code is then 2.
+    What is possible, but odd (limits that look like degrees, crossed topics, cameras too slow to be paired), is asked
+    about in a WARNING.
     """
+    from rich.markup import escape
+
     from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract.questions import questions
 
     checked = load_contract(contract)
     limits = [
@@ -63,4 +69,9 @@ def command(
         f"at {checked.control.rate_hz:g} Hz; grippers: {', '.join(g.joint for g in checked.grippers) or 'none'}; one "
         f"policy step is {checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}"
     )
-    console.print(f"[green]{checked.path}: valid[/green]")
+    odd = questions(checked)
+    for question in odd:
+        console.print(f"[yellow]WARNING[/yellow] {escape(f'{checked.path}: {question}')}", soft_wrap=True)
+    color, asked = ("yellow", f", with {len(odd)} to think about") if odd else ("green", "")
+    console.print(f"[{color}]{escape(str(checked.path))}: valid{asked}[/{color}]", soft_wrap=True)
+    raise typer.Exit(2 if odd and strict else 0)

@@ -60,12 +60,14 @@ def command(
     """
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
     from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.observation.observation import validate_instruction
     from swiftvla_ros.sim.tasks.registry import examples, parse, scene_for
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
     contract = load_contract(system["robot"])
     verbs = []
+    instruction, then = validate_instruction(instruction), None if then is None else validate_instruction(then)
     for text in filter(None, (instruction, then)):
         task = parse(text)
         if task is None:

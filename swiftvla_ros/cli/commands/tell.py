@@ -24,7 +24,14 @@ def command(
     watches the scene the time runs out.
     """
     from swiftvla_ros.cli.live.graph import LiveGraph
+    from swiftvla_ros.observation.observation import validate_instruction
 
+    if not instruction.isascii():
+        # A shell may hand over bytes that are no text, and no message can carry. The policy judges all else.
+        try:
+            instruction.encode()
+        except UnicodeEncodeError:
+            instruction = validate_instruction(instruction)
     with LiveGraph(namespace=namespace) as graph:
         graph.wait_for_instructions(_DISCOVERY_TIMEOUT_S)
         with console.status("sent") as status:

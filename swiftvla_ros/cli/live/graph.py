@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
 
 _SPIN_S = 0.05
@@ -51,7 +52,7 @@ class LiveGraph:
     """
 
     def __init__(self, *, namespace: str = "", check: Callable[[], None] = lambda: None) -> None:
-        self._namespace = namespace
+        self._namespace = plain_namespace(namespace)
         self._check = check
 
     def __enter__(self) -> LiveGraph:

@@ -192,7 +192,7 @@ class Bag:
         files = sorted((self.folder / "contract").glob("*.yaml"))
         text, digest = self.provenance.get("contract"), self.provenance.get("contract_sha256")
         if files:
-            contract = load_contract(files[0])
+            contract = load_contract(files[0], recorded=True)
             urdf_text = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
             if digest and contract_digest(contract.text, urdf_text) != digest:
                 raise BagError(
@@ -209,7 +209,7 @@ class Bag:
             if urdf_name:
                 (place.parent / urdf_name).write_text(str(self.provenance.get("urdf", "")), encoding="utf-8")
             place.write_text(text, encoding="utf-8")
-            return contract_from_text(text, place)
+            return contract_from_text(text, place, recorded=True)
 
     def topic(self, name: str) -> str | None:
         """Find the full name of a topic given without its namespace, such as ``action_chunk``; None when not there."""
