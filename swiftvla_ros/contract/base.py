@@ -20,6 +20,7 @@ def _no_truth(value: object) -> object:
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_truth)]
 Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 Topic = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Strict(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic
+from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic
 
 OutputKind = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
 BlendKind = Literal["smooth", "replace", "linear", "cosine", "ensemble"]
@@ -23,7 +23,7 @@ class GripperBinary(Strict):
 class Gripper(Strict):
     """Which joint is a gripper, its open and closed positions (SI), and where its commands go."""
 
-    joint: str = Field(description="the joint's name")
+    joint: Name = Field(description="the joint's name")
     open: Finite = Field(description="its position when open")
     closed: Finite = Field(description="its position when closed")
     binary: GripperBinary | None = Field(None, description="rows of this joint become open or closed")
@@ -76,7 +76,7 @@ class OutputPart(Strict):
 
     kind: OutputKind = Field(description="the message: docs/system.md compares them")
     topic: Topic = Field(description="where its commands go; the action's name for `follow_joint_trajectory`")
-    joints: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="which joints, in the message's order")
+    joints: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(description="which joints, in the message's order")
 
 
 def _one_or_parts(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from swiftvla_ros.contract.base import Finite, Positive, Strict, Topic, did_you_mean
+from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, did_you_mean
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
@@ -26,9 +26,7 @@ _LARGEST_ANGLE_RAD = 4 * math.pi
 class Joint(Strict):
     """One joint: its name, the unit of the driver's messages, and its limits, which no command leaves."""
 
-    name: Annotated[str, Field(min_length=1)] = Field(
-        description="as in the driver's `JointState`, whose order is free"
-    )
+    name: Name = Field(description="as in the driver's `JointState`, whose order is free")
     unit: Unit = Field(description="what the driver's messages carry")
     position: tuple[Finite, Finite] = Field(description="[lowest, highest] in rad (m for a sliding joint)")
     velocity: Positive = Field(description="largest speed in rad/s (m/s). Begin with a quarter of what the arm can do")
@@ -101,7 +99,9 @@ class CameraPose(Strict):
 class Camera(Strict):
     """One camera: where its images come from and what the policy sees of them."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="as the checkpoint calls it")
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)] = Field(
+        description="as the checkpoint calls it"
+    )
     topic: Topic = Field(description="what the camera's driver publishes")
     transport: Literal["raw", "compressed"] = Field("raw", description="`Image` or `CompressedImage`")
     rate_hz: Positive = Field(description="images a second")
@@ -170,8 +170,8 @@ class PolicyTiming(Strict):
 class Kinematics(Strict):
     """The robot's geometry: for labels in training and for viewing, not for running."""
 
-    urdf: str = Field(description="path, relative to the contract")
-    end_effector: str = Field(description="the link whose origin is the tool centre point")
+    urdf: Annotated[str, Field(min_length=1, max_length=500)] = Field(description="path, relative to the contract")
+    end_effector: Name = Field(description="the link whose origin is the tool centre point")
 
 
 class LeRobotJoint(Strict):
@@ -181,7 +181,7 @@ class LeRobotJoint(Strict):
     stops has the middle between them at 0, and a stop at 100.
     """
 
-    feature: Annotated[str, Field(min_length=1)] = Field(description="the joint's name there")
+    feature: Name = Field(description="the joint's name there")
     unit: Unit = Field(description="its unit there")
     percent_of: tuple[Finite, Finite] | None = Field(
         None, description="of `percent`: [position at 0 %, position at 100 %], rad (m)"
@@ -201,10 +201,10 @@ class LeRobotJoint(Strict):
 class LeRobot(Strict):
     """Where this robot's cameras and joints are in a LeRobot dataset or checkpoint."""
 
-    cameras: dict[str, str] = Field(
+    cameras: dict[Name, str] = Field(
         default={}, description="features by camera; a camera left out is `observation.images.<camera>`"
     )
-    joints: dict[str, LeRobotJoint] = Field(
+    joints: dict[Name, LeRobotJoint] = Field(
         default={}, description="by joint; a joint left out is `<joint>.pos` in the driver's unit"
     )
 
@@ -216,10 +216,8 @@ def _one_or_list(value: object) -> object:
 class ContractFile(Strict):
     """The whole file."""
 
-    robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="the robot's name")
-    base_frame: Annotated[str, Field(min_length=1)] = Field(
-        description="the frame of camera poses and end-effector positions"
-    )
+    robot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)] = Field(description="the robot's name")
+    base_frame: Name = Field(description="the frame of camera poses and end-effector positions")
     kinematics: Kinematics | None = Field(None, description="for labels in training and for viewing, not for running")
     joints: Annotated[tuple[Joint, ...], Field(min_length=1, max_length=64)] = Field(
         description="a list; its order is the order of every array"
