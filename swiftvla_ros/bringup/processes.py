@@ -19,7 +19,7 @@ from typing import Any
 
 from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.contract.ros_names import plain_namespace
+from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, checkpoint_folder, share_folder
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from swiftvla_ros.contract import schema
+from swiftvla_ros.contract.checks.explain import at_most, explain_all
+from swiftvla_ros.contract.checks.magnitudes import impossible_numbers
+from swiftvla_ros.contract.checks.topics import impossible_topics
+from swiftvla_ros.contract.checks.yaml_text import YamlError, parse_yaml, read_yaml_text
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.contract.explain import at_most, explain_all
 from swiftvla_ros.contract.kinematics import KinematicChain
-from swiftvla_ros.contract.magnitudes import impossible_numbers
-from swiftvla_ros.contract.topics import impossible_topics
-from swiftvla_ros.contract.yaml_text import YamlError, parse_yaml, read_yaml_text
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import shipped_robots
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.ros_names import plain_namespace
+from swiftvla_ros.contract.checks.ros_names import plain_namespace
 
 Json = dict[str, Any]
 

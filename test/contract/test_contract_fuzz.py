@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from swiftvla_ros.contract import ContractError, contract_from_text, load_contract
-from swiftvla_ros.contract.questions import questions
+from swiftvla_ros.contract.checks.questions import questions
 
 CONTRACT = load_contract("so101_sim")
 DATA = yaml.safe_load(CONTRACT.text)

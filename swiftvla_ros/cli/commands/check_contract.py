@@ -36,7 +36,7 @@ def command(
     from rich.markup import escape
 
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.contract.questions import questions
+    from swiftvla_ros.contract.checks.questions import questions
 
     checked = load_contract(contract)
     limits = [

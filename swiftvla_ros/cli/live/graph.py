@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.ros_names import plain_namespace
+from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
 
 _SPIN_S = 0.05

@@ -6,11 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from swiftvla_ros.contract.checks.magnitudes import unusual_numbers
+from swiftvla_ros.contract.checks.topics import unusual_topics
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.kinematics import urdf_limits
-from swiftvla_ros.contract.magnitudes import unusual_numbers
 from swiftvla_ros.contract.schema import ContractFile
-from swiftvla_ros.contract.topics import unusual_topics
 
 # A picture that is on its way for a fifth of its period is nothing unusual.
 _LATE = 1.2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swiftvla_ros.contract import ContractError, contract_from_text, load_contract
-from swiftvla_ros.contract.yaml_text import YamlError, parse_yaml
+from swiftvla_ros.contract.checks.yaml_text import YamlError, parse_yaml
 
 CONTRACT = load_contract("so101_sim")
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from swiftvla_ros.contract.ros_names import RosNameError, accepted_name, plain_namespace, topic_fault
+from swiftvla_ros.contract.checks.ros_names import RosNameError, accepted_name, plain_namespace, topic_fault
 
 TOPICS = ["".join(word) for n in range(1, 5) for word in itertools.product("a0_/~ é", repeat=n)]
 TOPICS += ["", "/{node}/x", "/a{b}", "{node", "/" + "a" * 246, "/" + "a" * 247, "a-b", "/a.b"]

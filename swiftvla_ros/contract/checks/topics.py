@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from swiftvla_ros.contract.ros_names import accepted_name, is_node_private, shown, topic_fault
+from swiftvla_ros.contract.checks.ros_names import accepted_name, is_node_private, shown, topic_fault
 from swiftvla_ros.contract.schema import ContractFile
 
 # What the nodes of a system publish or read under fixed names, and what belongs to ROS.

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.checks.magnitudes import MAGNITUDES, impossible_numbers
+from swiftvla_ros.contract.checks.questions import questions
+from swiftvla_ros.contract.checks.topics import impossible_topics
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.key_table import key_table
-from swiftvla_ros.contract.magnitudes import MAGNITUDES, impossible_numbers
-from swiftvla_ros.contract.questions import questions
 from swiftvla_ros.contract.schema import ContractFile
-from swiftvla_ros.contract.topics import impossible_topics
 
 SIMULATED = load_contract("so101_sim")
 DATA = yaml.safe_load(SIMULATED.text)
