@@ -25,7 +25,7 @@ def truth(bags: str, file: str) -> int:
     from swiftvla_ros.episodes.datasets.lerobot_writer import even_part
 
     contract = load_contract("so101_sim")
-    parts = [even_part(handle.load(), contract.policy.step_s)[0] for handle in open_bags(Path(bags), contract)[0]]
+    parts = [even_part(handle.load(), contract.policy.step_s)[0] for handle in open_bags(Path(bags), contract).episodes]
     episodes = [part for part in parts if part is not None]
     arrays = {f"observation.images.{c}": np.concatenate([e.images[c] for e in episodes]) for c in contract.camera_names}
     arrays |= {key: np.concatenate([getattr(e, key.split(".")[-1]) for e in episodes])

@@ -38,13 +38,14 @@ def shipped_robots() -> dict[str, Path]:
     return {p.stem: p for folder in reversed(share_folders()) for p in (folder / "config" / "robots").glob("*.yaml")}
 
 
-def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """Return ``checkpoint`` as an absolute path: as given where it exists, else below the share folder.
+def model_path(name: str | Path) -> Path:
+    """Return a checkpoint's folder, or a file of one, as an absolute path: from every folder the same.
 
-    A folder that exists nowhere is returned as given: whoever opens it names it when refusing.
+    It is taken as given where it exists, else from what is shipped, ``models/NAME`` or only ``NAME``. What exists
+    nowhere is returned as given: whoever opens it names it when refusing.
     """
-    path = Path(checkpoint).expanduser()
+    path = Path(name).expanduser()
     if path.exists() or path.is_absolute():
         return path.resolve()
-    installed = share_folder() / path
-    return installed if installed.exists() else path.resolve()
+    shipped = (place / path for folder in share_folders() for place in (folder, folder / "models"))
+    return next((found for found in shipped if found.exists()), path.resolve())

@@ -21,7 +21,7 @@ from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.resources import DEFAULT_GEOMETRY, checkpoint_folder, share_folder
+from swiftvla_ros.resources import DEFAULT_GEOMETRY, model_path, share_folder
 
 ParameterValue = bool | int | float | str
 
@@ -143,7 +143,7 @@ def describe_policy(options: SystemOptions) -> ProcessDescription:
     if options.policy_from:
         parameters["policy_from"] = str(options.policy_from.resolve())
     else:
-        parameters["checkpoint"] = str(checkpoint_folder(options.checkpoint))
+        parameters["checkpoint"] = str(model_path(options.checkpoint))
     return _describe(
         options, "policy", "policy_node", parameters, respawn=True, environment={"OMP_NUM_THREADS": str(threads)}
     )
@@ -160,7 +160,7 @@ def describe_recorder(options: SystemOptions, **more: ParameterValue) -> Process
     if options.black_box:
         parameters["black_box"] = str(options.black_box.resolve())
     if options.checkpoint and not options.policy_from:
-        parameters["checkpoint"] = str(checkpoint_folder(options.checkpoint))
+        parameters["checkpoint"] = str(model_path(options.checkpoint))
     # A bag is never overwritten, so a recorder that died can't go on; one with nothing but a black box can. The robot
     # goes on without either.
     respawn = options.record is None
@@ -169,7 +169,7 @@ def describe_recorder(options: SystemOptions, **more: ParameterValue) -> Process
 
 def describe_geometry(options: SystemOptions) -> ProcessDescription:
     """Describe the 4D transformer beside the policy; it only watches: the robot goes on without it."""
-    parameters: dict[str, ParameterValue] = {"geometry": str(checkpoint_folder(DEFAULT_GEOMETRY))}
+    parameters: dict[str, ParameterValue] = {"geometry": str(model_path(DEFAULT_GEOMETRY))}
     if options.targets:
         parameters["targets"] = str(options.targets.resolve())
     if options.record:
@@ -197,6 +197,8 @@ def describe_replay(options: ReplayOptions) -> ProcessDescription:
         executable="replay_node",
         parameters={
             "bag": str(options.bag.resolve()),
+            "robot": options.robot,
+            "namespace": options.namespace,
             "rate": options.rate,
             "loop": options.loop,
             "sensors": options.sensors,

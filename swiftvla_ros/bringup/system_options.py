@@ -63,7 +63,8 @@ class ReplayOptions:
     """The choices of a bag that is played into the graph."""
 
     bag: Path = option(MISSING, "Folder of the bag to play.", page="replay.md")
-    namespace: str = option("", "ROS namespace of the node.")
+    robot: str = option("", "The robot's contract, for a bag without one: a YAML file, or the name of a shipped one.")
+    namespace: str = option("", "ROS namespace of the node, and of the robot that is played of a bag with several.")
     rate: float = option(1.0, "How many times as fast as recorded.")
     loop: bool = option(False, "Play again and again.")
     sensors: str = option("auto", "raw (the drivers' topics), conditioned or auto.")

@@ -24,12 +24,6 @@ JsonOption = Annotated[
 ]
 
 
-BagArgument = Annotated[Path, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")]
-BagRobotOption = Annotated[
-    str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
-]
-
-
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
     """Print a table; what its cells hold is written as ``str`` has it."""
     table = Table(*columns, title=title, box=SIMPLE)

@@ -97,7 +97,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
         if bag:
-            return RecordedPolicy(bag, self.contract)
+            return RecordedPolicy(bag, self.contract, self.get_namespace())
         if not checkpoint:
             raise ValueError("parameter checkpoint is empty; write the folder of a checkpoint, or policy_from: a bag")
         return load_policy(

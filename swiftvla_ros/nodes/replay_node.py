@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.folders import the_bag
+from swiftvla_ros.episodes.bags.namespaces import held_namespace
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, to_time
@@ -61,6 +63,7 @@ class ReplayNode(ManagedNode[ReplayParts]):
     def __init__(self) -> None:
         super().__init__("replay")
         self.describe("bag", "", "folder of the bag to play")
+        self.describe("namespace", "", "of a bag with several robots: the namespace of the one to play; / is the root")
         self.describe("rate", 1.0, "how many times as fast as recorded")
         self.describe("loop", False, "play again and again; the clock jumps back each time")
         self.describe("sensors", AUTO, "raw (the drivers' topics), conditioned (observation/*) or auto")
@@ -110,11 +113,13 @@ class ReplayNode(ManagedNode[ReplayParts]):
         folder = str(self.value("bag"))
         if not folder:
             raise ValueError("parameter bag is empty; write the folder of a bag")
-        self._bag = Bag(Path(folder))
-        if not self.value("robot"):
-            # A bag brings its contract.
-            self.set_parameters([Parameter("robot", value=str(self._bag.contract.path))])
-        super()._set_up()
+        robot = str(self.value("robot"))
+        contract = load_contract(robot) if robot else None
+        bag = Bag(the_bag(Path(folder)), contract)
+        self._bag = Bag(bag.path, contract, namespace=held_namespace(bag.namespaces, str(self.value("namespace"))))
+        # A bag brings its contract, and a lone file of one has no file for it.
+        self.contract = contract or self._bag.contract
+        self._parts = self.setup()
 
     def _run(self, parts: ReplayParts) -> None:
         """The thread."""

@@ -12,6 +12,8 @@ from rosbags.typesys.store import Typestore
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, message_types
+from swiftvla_ros.episodes.bags.namespaces import STATE, describe_missing
+from swiftvla_ros.episodes.bags.topics import camera_type
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
 
 _IMAGE, _JPEG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -42,22 +44,28 @@ def played_topics(bag: Bag, contract: Contract, sensors: str) -> dict[str, str]:
     """
     if sensors not in (RAW, CONDITIONED, AUTO):
         raise ValueError(f"sensors '{sensors}' is unknown; write raw, conditioned or auto")
-    raw = [*(camera.topic for camera in contract.cameras), contract.joint_states.topic]
-    conditioned = [*(f"observation/{name}" for name in contract.camera_names), "observation/state"]
+    raw = {**{camera.topic: camera_type(camera) for camera in contract.cameras}, contract.joint_states.topic: STATE}
+    conditioned = {**{f"observation/{name}": _IMAGE for name in contract.camera_names}, "observation/state": STATE}
     if sensors == AUTO:
         sensors = RAW if all(bag.topic(name) for name in raw) else CONDITIONED
-    found, missing = {}, []
-    for name in raw if sensors == RAW else conditioned:
+    found, missing = {}, {}
+    kinds = raw if sensors == RAW else conditioned
+    for name in kinds:
         topic = bag.topic(name)
         if topic is not None:
             found[topic] = bag.types[topic]
         elif sensors == CONDITIONED and (jpeg := bag.topic(compressed_topic(name))) is not None:
             found[jpeg] = _IMAGE
         else:
-            missing.append(name)
+            missing[name] = kinds[name]
     if missing:
-        fix = "record with `swiftvla record --raw`, or play sensors: conditioned" if sensors == RAW else "record again"
-        raise BagError(f"{bag.folder}: {', '.join(missing)} not recorded; {fix}")
+        fix = (
+            "record with `swiftvla record --raw`, or play sensors: conditioned"
+            if sensors == RAW
+            else "record it with `swiftvla record`, or play the drivers' topics: sensors: raw, with a contract that "
+            "names them as this bag does"
+        )
+        raise BagError(f"{bag.path}: {describe_missing(missing, bag.types)} not recorded; {fix}")
     return found
 
 

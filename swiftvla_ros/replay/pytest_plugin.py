@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from swiftvla_ros.contract import ContractError, load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import BagError
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.replay.differences import find_checkpoint
+from swiftvla_ros.replay.recorded import open_recording
 from swiftvla_ros.replay.report import exit_code, judge, replay
-from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, load_thresholds
+from swiftvla_ros.replay.thresholds import ThresholdError, Thresholds, beside, load_thresholds
+from swiftvla_ros.resources import model_path
 
 SUFFIX = ".replay.yaml"
 
@@ -68,13 +70,12 @@ class ReplayItem(pytest.Item):
 
 def _judge(file: Path, wanted: Thresholds) -> tuple[int, list[tuple[str, str]]]:
     """Replay what a file names: the exit code and the checks that fail."""
-    bag = Bag(file.parent / (wanted.bag or file.name.removesuffix(SUFFIX)))
-    beside = file.parent / wanted.checkpoint
-    checkpoint = beside if wanted.checkpoint and beside.is_dir() else Path(wanted.checkpoint)
+    contract = load_contract(beside(file, wanted.robot)) if wanted.robot else None
+    bag = open_recording(file.parent / (wanted.bag or file.name.removesuffix(SUFFIX)), contract, wanted.namespace)
     report = replay(
         bag,
-        checkpoint=checkpoint if wanted.checkpoint else find_checkpoint(bag),
-        contract=load_contract(wanted.robot) if wanted.robot else None,
+        checkpoint=model_path(beside(file, wanted.checkpoint)) if wanted.checkpoint else find_checkpoint(bag),
+        contract=contract,
         override=wanted.runtime,
     )
     return exit_code(report, wanted), [(c.name, c.text) for c in judge(report, wanted) if not c.ok]

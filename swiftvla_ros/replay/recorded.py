@@ -6,11 +6,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError
@@ -64,6 +67,22 @@ class RecordedRun:
         return self.states[i] if i < len(self.state_stamps) and self.state_stamps[i] == stamp else None
 
 
+def open_recording(path: Path, contract: Contract | None = None, namespace: str | None = None) -> Bag:
+    """Open the bag that a path names for a replay.
+
+    ``contract`` is the one that was named for the replay: it is the recording's, too, where the bag has none that can
+    be used. ``namespace`` is the robot's, in a bag of several. Raises BagError.
+    """
+    bag = Bag(the_bag(path), namespace=namespace)
+    if contract is None:
+        return bag
+    try:
+        _ = bag.contract
+    except (BagError, ContractError):
+        return Bag(bag.path, contract, namespace=namespace)
+    return bag
+
+
 def read_run(bag: Bag) -> RecordedRun:
     """Read a bag's chunks, states and ticks.
 
@@ -73,6 +92,7 @@ def read_run(bag: Bag) -> RecordedRun:
         There are no chunks, or they or the joint states are of other joints than the contract's.
     """
     notes: list[str] = []
+    bag.need("action_chunk")
     names = bag.contract.joint_names
     if bag.damage:
         notes.append(f"the bag is damaged: {bag.damage}")

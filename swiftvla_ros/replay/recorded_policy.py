@@ -10,22 +10,26 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.folders import the_bag
+from swiftvla_ros.episodes.bags.namespaces import held_namespace
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 from swiftvla_ros.policy import Observation, Policy
-from swiftvla_ros.replay.recorded import RecordedChunk, read_run
+from swiftvla_ros.replay.recorded import RecordedChunk, open_recording, read_run
 
 
 class RecordedPolicy(Policy):
     """Each inference gives the next chunk that was recorded under the instruction; after the last comes the first.
 
-    Columns are matched to the contract's joints by name. Raises BagError where the bag has no chunks, or they are of
+    Columns are matched to the contract's joints by name. Of a bag with several robots the one of the ``own`` namespace
+    is played. Raises BagError where the bag has no chunks, or they are of
     other joints or cameras than the contract's.
     """
 
     device = "recorded"
 
-    def __init__(self, bag: Path | str, contract: Contract) -> None:
-        opened = Bag(Path(bag))
+    def __init__(self, bag: Path | str, contract: Contract, own: str = "") -> None:
+        path = the_bag(Path(bag))
+        opened = open_recording(path, contract, held_namespace(Bag(path).namespaces, own))
         names, recorded = contract.joint_names, opened.contract.joint_names
         if set(recorded) != set(names):
             raise BagError(f"{bag}: holds chunks for joints {list(recorded)}, but {contract.path} has {list(names)}")

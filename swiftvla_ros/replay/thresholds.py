@@ -63,6 +63,8 @@ class Thresholds(_Strict):
     bag: str = ""
     checkpoint: str = ""
     robot: str = ""
+    # In a bag of several robots: the ROS namespace of the one that is replayed, / for the root.
+    namespace: str | None = None
     runtime: RuntimeChoice = RuntimeChoice()
     chunks: ChunkThresholds = ChunkThresholds()
     commands: CommandThresholds = CommandThresholds()
@@ -90,6 +92,11 @@ def load_thresholds(path: Path) -> Thresholds:
         return Thresholds.model_validate(data or {})
     except ValidationError as error:
         raise ThresholdError("\n".join(f"{path}: {_explain(dict(e))}" for e in error.errors())) from None
+
+
+def beside(file: Path, name: str) -> str:
+    """What a thresholds file names, where it lies beside the file; else the name as it is, such as a shipped one's."""
+    return str(file.parent / name) if name and (file.parent / name).exists() else name
 
 
 def _explain(error: dict[str, object]) -> str:

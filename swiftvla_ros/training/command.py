@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 from swiftvla_ros.training.options import Frozen, LossWeights, Precision, TrainOptions
 
 _WEIGHTS = LossWeights()
@@ -57,6 +57,13 @@ def command(
         typer.Option(help="What is not trained; auto: nothing in stage 1, the vision tower in stage 2."),
     ] = "auto",
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Of bags with several robots: the ROS namespace of the one that is meant; / is the root.",
+            show_default="the only one",
+        ),
+    ] = None,
     scenes: Annotated[int, typer.Option(help="Still scenes mixed into the batches; 0: none.")] = 5_000,
     scenes_dir: Annotated[Path | None, typer.Option(help="Where they lie; default: OUT/training/scenes.")] = None,
     scene_share: Annotated[float, typer.Option(min=0, max=0.9, help="Share of still scenes in a batch.")] = 0.2,
@@ -145,7 +152,7 @@ def command(
     try:
         folder = scenes_folder(out, scenes, scenes_dir)
         run = TrainingRun(out, folder, load_contract(robot), options, processes, device)
-        start = PolicyStart(episodes, init, preset, teacher_targets, geometry, max_delay_steps)
+        start = PolicyStart(episodes, model_path(init), preset, teacher_targets, geometry, max_delay_steps, namespace)
         result = train_policy(run, start, progress.report)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
         _refuse(error)

@@ -56,6 +56,7 @@ class PolicyStart:
     # Most rows of a chunk that are given clean in training, so that the policy can continue what will have been
     # executed when its chunk arrives; None: as the start was trained.
     max_delay_steps: int | None = None
+    namespace: str | None = None  # the robot's, in bags of several
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
     config = _config(run, start, targets)
     tokenizer = writer.read_tokenizer(start.checkpoint)
     left_out: list[str] = []
-    episodes = open_episodes(start.episodes, run.contract, left_out)
+    episodes = open_episodes(start.episodes, run.contract, left_out, namespace=start.namespace)
     statistics: dict[str, Any] = {}
     facts: dict[str, Any] = {"episodes": len(episodes), "start": start.checkpoint.name}
     if targets is not None and config.geometry is not None:

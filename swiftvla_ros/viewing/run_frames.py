@@ -14,7 +14,7 @@ from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
-from swiftvla_ros.resources import DEFAULT_CHECKPOINT, checkpoint_folder
+from swiftvla_ros.resources import DEFAULT_CHECKPOINT, model_path
 from swiftvla_ros.viewing.predicted_paths import PathPredictor, no_progress, predicted_paths
 from swiftvla_ros.viewing.run_summary import Run
 
@@ -51,11 +51,11 @@ def find_predictor(bag: Bag, run: Run, checkpoint: str | None) -> tuple[PathPred
         return None, "no paths are drawn: the bag holds no chunks"
     recorded = {c.checkpoint_sha256 for c in run.chunks}
     if checkpoint is not None:
-        predictor = PathPredictor(checkpoint_folder(checkpoint), run.contract)
+        predictor = PathPredictor(model_path(checkpoint), run.contract)
         same = predictor.checkpoint_sha256 in recorded
         return predictor, "" if same else f"paths are {checkpoint}'s, which is not the checkpoint of the recording"
     # An older recording doesn't name its checkpoint, but its hash may be the shipped one's.
-    shipped = checkpoint_folder(DEFAULT_CHECKPOINT)
+    shipped = model_path(DEFAULT_CHECKPOINT)
     why = "the bag was recorded with another checkpoint than the shipped one"
     for folder in (Path(str(bag.provenance.get("checkpoint") or shipped)), shipped):
         found, problem = _if_recorded(folder, recorded, run.contract)

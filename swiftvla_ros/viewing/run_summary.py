@@ -276,6 +276,8 @@ def summarize(bag: Bag) -> Run:
 
     Raises BagError where its messages have other joints than its contract, or are of an older version.
     """
+    if bag.topic("observation/state") is None:
+        bag.need("executor_state", "action_chunk")
     collector = RunCollector(bag.contract)
     try:
         for topic, received_ns, message in bag.merged(RUN_TOPICS):

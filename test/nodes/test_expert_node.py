@@ -53,8 +53,9 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
     graph.wait_until(lambda: policy.last.instruction_id == 0, "the policy rests", 10)
     assert recorder.end() == 0
 
-    (handle,), left_out = open_bags(tmp_path / "run", contract)
-    assert not left_out
+    listed = open_bags(tmp_path / "run", contract)
+    (handle,) = listed.episodes
+    assert not listed.left_out
     steps = [step.observation for step in handle._timeline(decode=True).steps]
     episode = handle.load()
     assert len(episode.state) > 10

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from swiftvla_ros.cli.output import BagArgument, BagRobotOption, JsonOption, console, print_table, write_json
+from swiftvla_ros.cli.bags import BagArgument, BagRobotOption, NamespaceOption, open_bag
+from swiftvla_ros.cli.output import JsonOption, console, print_table, write_json
 
 if TYPE_CHECKING:
     from swiftvla_ros.episodes.bags.bag import Bag
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def command(
     bag: BagArgument,
     robot: BagRobotOption = None,
+    namespace: NamespaceOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Check a bag: no command leaves a limit or jumps.
@@ -24,10 +26,7 @@ def command(
     Prints the worst ratio to each joint's position, velocity, acceleration and jerk limit; 1.00 is the limit itself.
     The commands are those that executor_state reports for each control tick. The exit code is 1 if a limit was passed.
     """
-    from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag
-
-    report = check_bag(Bag(bag, load_contract(robot) if robot else None))
+    report = check_bag(open_bag(bag, robot, namespace))
     print_report(report)
     write_json(json_file, {"bag": str(bag), **report.as_dict()})
     raise typer.Exit(0 if report.ok else 1)

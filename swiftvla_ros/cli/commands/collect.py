@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -65,6 +65,7 @@ def command(
         _over_ros(contract, out, episodes, seed, verbs, scene, json_file)
         return
     if pilot is not None:
+        pilot = model_path(pilot)
         check_against_contract(open_checkpoint(pilot), contract)
     processes = workers or os.cpu_count() or 1
     report = collect(

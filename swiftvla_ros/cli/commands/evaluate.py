@@ -13,7 +13,7 @@ import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -73,14 +73,14 @@ def command(
         from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
 
         report = evaluate_checkpoint(
-            checkpoint,
+            model_path(checkpoint),
             contract,
             episodes=episodes,
             seed=seed,
             workers=workers or os.cpu_count() or 1,
             device=device,
             conditions=Conditions(timeout_s=timeout, verbs=verbs, scene=scene),
-            geometry=None if with_4d is None else Geometry(with_4d, cache_steps),
+            geometry=None if with_4d is None else Geometry(model_path(with_4d), cache_steps),
         )
         _print_report(report)
         figures = asdict(report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftvla_ros.cli.bags import NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
@@ -19,9 +20,10 @@ _OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")
 
 
 def command(
-    bags: Annotated[Path, typer.Argument(help="A bag, or a folder with bags in it.")],
+    bags: Annotated[Path, typer.Argument(help="A bag, a lone file of one, or a folder with bags in it.")],
     out: Annotated[Path, typer.Argument(help="Folder of the dataset to write; must not exist yet.")],
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
+    namespace: NamespaceOption = None,
     outcomes: Annotated[
         str, typer.Option(help=f"How an episode must have ended; any of {','.join(_OUTCOMES)}.")
     ] = "succeeded",
@@ -35,6 +37,8 @@ def command(
     states of its time, as the policy had them, and the position that the executor commanded then. Names and units are
     those of the contract's `lerobot:` section. Episodes that failed are left out, or told apart by the column
     `outcome` of meta/episodes where --outcomes asks for them.
+
+    A bag that can't be read is named at the end; the others are written, and the exit code is 1.
 
     Training needs no export: swiftvla train BAGS OUT reads the bags themselves.
     """
@@ -54,17 +58,32 @@ def command(
     if out.exists():
         refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
     try:
-        episodes, left_out = open_bags(bags, contract, wanted)
+        listed = open_bags(bags, contract, wanted, namespace=namespace)
+        if not listed.episodes:
+            raise listed.none_left(bags, wanted)
         with Progress() as bar:
-            task = bar.add_task("exporting", total=len(episodes))
-            done = export_lerobot(episodes, out, contract, codec=encoder, crf=crf, progress=lambda: bar.advance(task))
+            task = bar.add_task("exporting", total=len(listed.episodes))
+            done = export_lerobot(
+                listed.episodes, out, contract, codec=encoder, crf=crf, progress=lambda: bar.advance(task)
+            )
     except KeyboardInterrupt:
         print(f"interrupted; {out} was not written")
         raise typer.Exit(130) from None
-    for line in (*left_out, *done.left_out):
+    left_out = [*listed.left_out, *done.left_out]
+    for line in left_out:
         print(f"left out: {line}")
     print(f"{out}: {done.episodes} episodes, {done.frames} frames")
     write_json(
         json_file,
-        {"out": str(out), "episodes": done.episodes, "frames": done.frames, "left_out": [*left_out, *done.left_out]},
+        {
+            "out": str(out),
+            "episodes": done.episodes,
+            "frames": done.frames,
+            "left_out": left_out,
+            "not_read": listed.problems,
+        },
     )
+    if listed.problems:
+        for line in listed.problems:
+            typer.secho(f"not read: {line}", fg="red", err=True)
+        raise typer.Exit(1)

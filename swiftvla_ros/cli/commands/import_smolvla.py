@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from swiftvla_ros.cli.output import refuse
+from swiftvla_ros.resources import model_path
 
 _TOKENIZER = Path("models/smollm2-tokenizer/tokenizer.json")
 
@@ -46,13 +47,14 @@ def command(
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.training.importers.smolvla import import_smolvla
 
-    if not tokenizer.is_file():
-        refuse(f"--tokenizer {tokenizer}: no such file; the repository ships {_TOKENIZER}")
+    found = model_path(tokenizer)
+    if not found.is_file():
+        refuse(f"--tokenizer {tokenizer}: no such file; the package ships {_TOKENIZER}")
     imported = import_smolvla(
         folder,
         out,
         load_contract(robot),
-        tokenizer.read_text(encoding="utf-8"),
+        found.read_text(encoding="utf-8"),
         joint_order=joints.split(",") if joints else None,
         statistics=stats,
         without=without or (),

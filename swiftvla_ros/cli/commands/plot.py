@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.output import BagArgument, BagRobotOption, console, refuse
+from swiftvla_ros.cli.bags import BagArgument, BagRobotOption, NamespaceOption, open_bag
+from swiftvla_ros.cli.output import console, refuse
 
 if TYPE_CHECKING:
     from swiftvla_ros.episodes.bags.bag import Bag
@@ -35,6 +36,7 @@ def command(
     robot: BagRobotOption = None,
     checkpoint: CheckpointOption = None,
     foresight: ForesightOption = True,
+    namespace: NamespaceOption = None,
 ) -> None:
     """Draw a recorded run as one picture.
 
@@ -45,12 +47,9 @@ def command(
 
     For a closer look: swiftvla view BAG
     """
-    from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag
-
     path = out or bag.with_name(f"{bag.name}.png")
     try:
-        draw_bag(Bag(bag, load_contract(robot) if robot else None), path, checkpoint, foresight=foresight)
+        draw_bag(open_bag(bag, robot, namespace), path, checkpoint, foresight=foresight)
     except OSError as error:
         refuse(f"{path}: can't be written: {error}")
     console.print(str(path))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 _FULL_TOKENIZER = Path("models/smollm2-tokenizer/tokenizer.json")
 
@@ -56,8 +56,9 @@ def command(
     from swiftvla_ros.training.stages import pretrain_grounding
 
     contract = load_contract(robot)
-    if not tokenizer.is_file():
-        refuse(f"--tokenizer {tokenizer}: no such file; the repository ships {_FULL_TOKENIZER}")
+    found = model_path(tokenizer)
+    if not found.is_file():
+        refuse(f"--tokenizer {tokenizer}: no such file; the package ships {_FULL_TOKENIZER}")
     folder = scenes_dir or out / "training" / "scenes"
     workers = processes or os.cpu_count() or 1
     render_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
@@ -67,7 +68,7 @@ def command(
     )  # fmt: skip
     progress = TrainingProgress("grounding")
     run = TrainingRun(out, folder, contract, options, workers, device)
-    result = pretrain_grounding(run, tokenizer.read_text(encoding="utf-8"), progress.report)
+    result = pretrain_grounding(run, found.read_text(encoding="utf-8"), progress.report)
     print(validation_line(result.last))
     print(f"{result.out}: {result.last.step} steps in {result.last.seconds:.0f} s")
     write_json(json_file, {"out": str(result.out), **result.facts, **asdict(result.last)})

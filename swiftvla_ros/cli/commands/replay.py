@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.output import BagArgument, BagRobotOption, JsonOption, console, print_table, write_json
+from swiftvla_ros.cli.bags import BagArgument, BagRobotOption, NamespaceOption
+from swiftvla_ros.cli.output import JsonOption, console, print_table, write_json
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def command(
         Path | None, typer.Option(help="The policy's checkpoint folder.", show_default="the recorded one")
     ] = None,
     robot: BagRobotOption = None,
+    namespace: NamespaceOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", show_default="as recorded")] = "",
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.", show_default="as recorded")] = "",
     threads: Annotated[int, typer.Option(help="Threads on a CPU.", show_default="as recorded")] = 0,
@@ -78,18 +80,23 @@ def command(
     if live:
         from swiftvla_ros.cli.live.replay import play
 
-        play(bag, rate=rate, loop=loop, sensors=sensors)
+        play(bag, robot=robot, namespace=namespace, rate=rate, loop=loop, sensors=sensors)
         return
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.replay.differences import find_checkpoint
+    from swiftvla_ros.replay.recorded import open_recording
     from swiftvla_ros.replay.report import exit_code, judge
-    from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, load_thresholds
+    from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, beside, load_thresholds
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
+    from swiftvla_ros.resources import model_path
 
     need("torch", *(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
     wanted = load_thresholds(thresholds) if thresholds else Thresholds()
-    recording = Bag(bag)
+    if thresholds is not None:
+        robot = robot or beside(thresholds, wanted.robot)
+        checkpoint = checkpoint or (Path(beside(thresholds, wanted.checkpoint)) if wanted.checkpoint else None)
+    contract = load_contract(robot) if robot else None
+    recording = open_recording(bag, contract, namespace if namespace is not None else wanted.namespace)
     if excerpt is not None:
         from swiftvla_ros.replay.excerpt import write_excerpt
 
@@ -98,8 +105,8 @@ def command(
     try:
         report = _with_progress(
             recording,
-            checkpoint or (Path(wanted.checkpoint) if wanted.checkpoint else find_checkpoint(recording)),
-            load_contract(robot or wanted.robot) if robot or wanted.robot else None,
+            model_path(checkpoint) if checkpoint else find_checkpoint(recording),
+            contract,
             RuntimeChoice(
                 device=device or choice.device,
                 precision=precision or choice.precision,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftvla_ros.cli.bags import NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_GEOMETRY, DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import Precision
@@ -28,9 +29,10 @@ def command(
     out: Annotated[
         Path | None, typer.Argument(help="Folder of the targets.", show_default="EPISODES/teacher_targets")
     ] = None,
-    geometry: Annotated[Path, typer.Option(help="The geometry checkpoint's folder.")] = Path("models/geometry-nano"),
+    geometry: Annotated[Path, typer.Option(help="The geometry checkpoint's folder.")] = Path(DEFAULT_GEOMETRY),
     cache_steps: Annotated[str, typer.Option(help="Window lengths K, steps.")] = "3,4,5,6",
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
+    namespace: NamespaceOption = None,
     front: Annotated[str, typer.Option(help="The camera whose features are stored; it is read last.")] = "front",
     shard: Annotated[str, typer.Option(help="i/n: do the i-th of n parts only (1/4 … 4/4 on four machines).")] = "1/1",
     batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,
@@ -61,10 +63,12 @@ def command(
         # Before torch is imported, here and in the workers: side by side they are faster than one with many threads.
         os.environ["OMP_NUM_THREADS"] = "1"
     contract = load_contract(robot)
-    folder = out or episodes / "teacher_targets"
+    folder = out or (episodes if episodes.is_dir() else episodes.parent) / "teacher_targets"
     windows = _steps(cache_steps)
     precision: Precision = "bfloat16" if bf16 else "float32"
-    run = TeacherRun(episodes, folder, geometry, contract.path, front, windows, batch, device, precision)
+    run = TeacherRun(
+        episodes, folder, model_path(geometry), contract.path, front, windows, batch, device, precision, namespace
+    )
     todo = plan(run, _part(shard))
     print(
         f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "

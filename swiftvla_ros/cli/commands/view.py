@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftvla_ros.cli.bags import BAG_HELP, NAMESPACE_HELP, open_bag
 from swiftvla_ros.cli.commands.plot import CheckpointOption, ForesightOption
 from swiftvla_ros.cli.output import console, refuse
 from swiftvla_ros.extras import need
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    bag: Annotated[
-        Path | None, typer.Argument(help="A bag: the folder with metadata.yaml, such as runs/demo-…/bag.")
-    ] = None,
+    bag: Annotated[Path | None, typer.Argument(help=BAG_HELP)] = None,
     live: Annotated[bool, typer.Option("--live", help="Show the running system instead, until Ctrl-C.")] = False,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a recording (.rrd) instead of opening a window.")
@@ -38,7 +37,13 @@ def command(
     budget: Annotated[
         float, typer.Option(min=0.0, help="Seconds for computing paths; a long run then has them at fewer moments.")
     ] = 60.0,
-    namespace: Annotated[str, typer.Option(help="ROS namespace of the system, for --live and --foxglove.")] = "",
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{NAMESPACE_HELP} With --live and --foxglove the system's.",
+            show_default="the only one; live the root",
+        ),
+    ] = None,
     foxglove: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Only write a Foxglove layout for the robot: its joints and cameras."),
@@ -63,7 +68,6 @@ def command(
     port is opened. Without a display a recording is written beside the bag.
     """
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.resources import DEFAULT_ROBOT
 
     if foxglove is not None:
@@ -75,16 +79,15 @@ def command(
         refuse("--save writes a file and --connect sends to a viewer: choose one")
     try:
         if foxglove is not None:
-            contract = load_contract(robot) if robot else Bag(_given(bag)).contract
-            _write_layout(contract, namespace, foxglove)
+            contract = load_contract(robot) if robot else open_bag(_given(bag), None, None).contract
+            _write_layout(contract, namespace or "", foxglove)
             return
         need("rerun")
         if live:
             contract = load_contract(robot or DEFAULT_ROBOT)
-            _view_live(contract, save, connect, checkpoint, namespace)
+            _view_live(contract, save, connect, checkpoint, namespace or "")
         else:
-            recording = Bag(_given(bag), load_contract(robot) if robot else None)
-            _view_bag(recording, save, connect, checkpoint, budget if foresight else None)
+            _view_bag(open_bag(_given(bag), robot, namespace), save, connect, checkpoint, budget if foresight else None)
     except KeyboardInterrupt:
         console.print("interrupted; an unfinished recording was removed")
         raise typer.Exit(130) from None

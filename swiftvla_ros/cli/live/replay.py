@@ -12,14 +12,15 @@ import typer
 from swiftvla_ros.cli.output import refuse
 
 
-def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
+def play(bag: Path, *, robot: str | None, namespace: str | None, rate: float, loop: bool, sensors: str) -> None:
     """Play a bag until its end or Ctrl-C; raises typer.Exit with the node's exit status."""
     from swiftvla_ros.bringup.processes import transport_environment
-    from swiftvla_ros.episodes.bags.bag import Bag
+    from swiftvla_ros.cli.bags import open_bag
+    from swiftvla_ros.episodes.bags.namespaces import shown
     from swiftvla_ros.replay.player import played_topics
 
     try:
-        recording = Bag(bag)
+        recording = open_bag(bag, robot, namespace)
         topics = played_topics(recording, recording.contract, sensors)
     except ValueError as error:
         refuse(error)
@@ -29,6 +30,11 @@ def play(bag: Path, *, rate: float, loop: bool, sensors: str) -> None:
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     typer.echo(f"playing {', '.join(topics)} and /clock in ROS domain {domain}; Ctrl-C ends it")
     arguments = ["--ros-args"]
-    for key, value in {"bag": str(bag.resolve()), "rate": rate, "loop": loop, "sensors": sensors}.items():
+    parameters = {"bag": str(recording.path.resolve()), "rate": rate, "loop": loop, "sensors": sensors}
+    if robot is not None:
+        parameters["robot"] = str(recording.contract.path.resolve())
+    if namespace is not None:
+        parameters["namespace"] = shown(recording.namespace)
+    for key, value in parameters.items():
         arguments += ["-p", f"{key}:={json.dumps(value)}"]
     replay_node.main(arguments)

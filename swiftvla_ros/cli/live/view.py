@@ -40,9 +40,9 @@ def log_live(contract: Contract, stream: rr.RecordingStream, checkpoint: str | N
 
     The Fusion Tokens of ``checkpoint`` are computed beside the policy, for the newest chunk only; None: nobody's.
     """
-    from swiftvla_ros.resources import checkpoint_folder
+    from swiftvla_ros.resources import model_path
 
-    predictor = None if checkpoint is None else PathPredictor(checkpoint_folder(checkpoint), contract, threads=1)
+    predictor = None if checkpoint is None else PathPredictor(model_path(checkpoint), contract, threads=1)
     with LiveGraph(namespace=namespace) as graph:
         _await_system(graph)
         view = _LiveView(contract, stream, graph.now_ns, predictor)

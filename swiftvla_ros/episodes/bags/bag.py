@@ -12,7 +12,7 @@ import heapq
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.contract.store import contract_digest
@@ -30,6 +30,14 @@ from swiftvla_ros.episodes.bags.bag_files import find_files, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, PassedOver, message_types
+from swiftvla_ros.episodes.bags.namespaces import (
+    IMAGES,
+    OWN,
+    RECORD,
+    choose_namespace,
+    describe_missing,
+    find_namespaces,
+)
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
@@ -86,6 +94,8 @@ class Bag:
         The robot's, where the bag was recorded without one.
     salvage
         Read what can be read of a bag that is damaged before its end; ``damage`` says what is missing.
+    namespace
+        Of a bag with several robots: the ROS namespace of the one whose topics are read, ``/`` for the root.
 
     Raises
     ------
@@ -93,10 +103,18 @@ class Bag:
         Not a bag, or a damaged one.
     """
 
-    def __init__(self, path: str | Path, contract: Contract | None = None, *, salvage: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        contract: Contract | None = None,
+        *,
+        salvage: bool = False,
+        namespace: str | None = None,
+    ) -> None:
         self.path = Path(path)
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self._contract = contract
+        self._wanted_namespace = namespace
         found = find_files(self.path, salvage=salvage)
         self._information = found.information
         self._files = [_open_file(file, salvage) for file in found.files]
@@ -211,11 +229,45 @@ class Bag:
             place.write_text(text, encoding="utf-8")
             return contract_from_text(text, place, recorded=True)
 
+    @cached_property
+    def namespaces(self) -> list[str]:
+        """The namespaces of the robots in it, in order; the root is ``""``."""
+        if found := find_namespaces(self.types, None):
+            return found
+        try:
+            return find_namespaces(self.types, self.contract)
+        except (BagError, ContractError):
+            return []
+
+    @cached_property
+    def namespace(self) -> str:
+        """The namespace that is read; BagError where there are several and none was named, or not the one named."""
+        return choose_namespace(self._wanted_namespace, self.namespaces, self.counts, self.path)
+
     def topic(self, name: str) -> str | None:
-        """Find the full name of a topic given without its namespace, such as ``action_chunk``; None when not there."""
-        suffix = "/" + name.strip("/")
-        found = [t for t in self.counts if t.endswith(suffix)]
-        return min(found, key=len) if found else None
+        """Find the full name of a topic given without its namespace, such as ``action_chunk``; None when not there.
+
+        A full name, as contracts have them, is the same for all robots; in a bag without it, it is the robot's own.
+        """
+        if name.startswith("/") and name in self.counts:
+            return name
+        full = f"{self.namespace}/{name.strip('/')}"
+        return full if full in self.counts else None
+
+    def lacks(self, wanted: Mapping[str, str]) -> str:
+        """Name the topics (name without its namespace → type) that are missing, and what may be meant; empty: none."""
+
+        def there(name: str, kind: str) -> bool:
+            kinds = IMAGES if kind in IMAGES else (kind,)
+            return any(self.types.get(t) in kinds for n in (name, compressed_topic(name)) if (t := self.topic(n)))
+
+        return describe_missing({n: kind for n, kind in wanted.items() if not there(n, kind)}, self.types)
+
+    def need(self, *names: str) -> None:
+        """Raise BagError unless one of these topics of this package is there."""
+        if not any(self.types.get(self.topic(name) or "") == OWN[name] for name in names):
+            lacking = describe_missing({name: OWN[name] for name in names}, self.types)
+            raise BagError(f"{self.path}: holds no {lacking}. {RECORD}")
 
     def messages(self, name: str) -> Iterator[tuple[int, Any]]:
         """Yield (time of reception in ns, message) of one topic, in the order of reception."""
@@ -307,6 +359,7 @@ class Bag:
         BagError
             None was recorded, or with other joints than the contract's.
         """
+        self.need("executor_state")
         names = self.contract.joint_names
         pieces: list[Commands] = []
         times: list[int] = []

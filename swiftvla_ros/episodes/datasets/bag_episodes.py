@@ -11,7 +11,7 @@ step before a gap, as what comes next in the bag is not what came next.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
+from swiftvla_ros.episodes.bags.folders import bag_labels, find_bags
+from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
@@ -33,13 +35,19 @@ from swiftvla_ros.observation.step_grid import GridStep, StepGrid
 ONLY_SUCCESSES: tuple[Outcome, ...] = ("succeeded",)
 """Which episodes are demonstrations where nothing else is asked for."""
 
+DEMONSTRATIONS = (
+    "Episodes are read from what `swiftvla record` writes beside a running system (docs/recording.md); of other "
+    "recordings, such as teleoperation, make a LeRobotDataset v3 with lerobot and name its folder"
+)
+"""The way on from a bag that lacks topics."""
+
+_NAMED = 5
 _NS = 1_000_000_000
 # Step 0 sees what was stamped before the instruction came.
 _PAST_NS = 1_500_000_000
 # A message is received after its stamp, by more than this only where the machine stood still; and it is a steady clock
 # that receives, simulated time may run faster or slower.
 _EARLIER_NS, _LATER_NS = 5_000_000_000, 5_000_000_000
-_DEPTH = 3
 
 
 @dataclass(frozen=True)
@@ -131,17 +139,7 @@ class BagEpisode:
     def _read(self, decode: bool) -> tuple[list[GridStep], _Commands]:
         """Sort the messages of the episode's time into its steps; without ``decode`` images are empty."""
         contract, recorded = self.contract, self.recorded
-        topics = {f"observation/{c}": c for c in contract.camera_names}
-        for name, camera in list(topics.items()):
-            full = self.bag.image_topic(camera)
-            if full is None:
-                raise BagError(
-                    f"{self.bag.path}: no images of camera '{camera}' ({name}); it has {sorted(self.bag.counts)}"
-                )
-            topics[full] = topics.pop(name)
-        for name in ("observation/state", "executor_state"):
-            if self.bag.topic(name) is None:
-                raise BagError(f"{self.bag.path}: lacks topic {name}; record it with `swiftvla record`")
+        topics = {full: name for name in contract.camera_names if (full := self.bag.image_topic(name)) is not None}
         first_ns, last_ns = self._received()
         grid, commands, steps = StepGrid(contract, recorded.begin_ns), _Commands(contract, recorded.instruction_id), []
         names = [*topics, "observation/state", "executor_state", "action_chunk"]
@@ -220,62 +218,80 @@ class _Commands:
         return action, expert
 
 
-def open_bags(
-    folder: Path, contract: Contract, outcomes: Collection[Outcome] = ONLY_SUCCESSES
-) -> tuple[list[BagEpisode], list[str]]:
-    """List the episodes of a bag, or of a folder of bags, in the order of names and of time, and load none.
+@dataclass
+class BagEpisodes:
+    """The episodes of bags, none loaded, in the order of the bags' names and of time.
 
-    Returns
-    -------
-    The episodes that ended with one of ``outcomes``, and for each one that was left out a line that says why.
-
-    Raises
-    ------
-    EpisodeError
-        A bag can't be read, or holds another robot's data; or no episode is left.
+    ``left_out`` says of each episode, and of each bag, that isn't among them why; ``problems`` names, a line each, the
+    bags that can't be read.
     """
-    episodes, left_out = [], []
-    for label, path in _labels(folder, find_bags(folder)).items():
-        try:
-            bag = Bag(path, contract)
-            recorded = bag.episodes()
-        except (BagError, ContractError) as error:
-            raise EpisodeError(f"{error} (or move this bag out of {folder})") from error
-        if not recorded:
-            left_out.append(f"{label}: no instruction was followed in it")
-        for entry in recorded:
-            if entry.outcome in outcomes:
-                episodes.append(BagEpisode(bag, label, entry, contract))
-            else:
-                left_out.append(f"{label}_{entry.name}: {entry.outcome} ({entry.text})")
-    if not episodes:
-        reasons = "; ".join(left_out[:5]) + ("; …" if len(left_out) > 5 else "")
-        raise EpisodeError(f"{folder}: no episode {' or '.join(outcomes)}: {reasons or 'there is no bag'}")
-    return episodes, left_out
+
+    episodes: list[BagEpisode] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def none_left(self, path: Path, outcomes: Collection[Outcome] = ONLY_SUCCESSES) -> EpisodeError:
+        """Say why no episode of ``path`` is left."""
+        reasons = [*self.problems, *self.left_out] or ["there is no bag"]
+        more = "; …" if len(reasons) > _NAMED else ""
+        return EpisodeError(f"{path}: no episode {' or '.join(outcomes)}: {'; '.join(reasons[:_NAMED])}{more}")
 
 
-def find_bags(folder: Path) -> list[Path]:
-    """Return the bags in a folder, at most some levels down, or the folder itself where it is one, in order."""
-    return sorted(_bags(folder, _DEPTH)) if folder.is_dir() else []
+def open_bags(
+    path: Path, contract: Contract, outcomes: Collection[Outcome] = ONLY_SUCCESSES, *, namespace: str | None = None
+) -> BagEpisodes:
+    """List the episodes that ended with one of ``outcomes``, of a bag, a lone file or the bags of a folder.
+
+    ``namespace`` is the robot's in bags of several. There may be none.
+    """
+    found = find_bags(path)
+    listed = BagEpisodes(left_out=found.notes, problems=found.problems)
+    for label, bag in zip(bag_labels(path, found.bags), found.bags, strict=True):
+        if problem := _list(bag, label, contract, outcomes, namespace, listed):
+            listed.problems.append(problem)
+    return listed
 
 
-def _bags(folder: Path, depth: int) -> Iterator[Path]:
-    if any(folder.glob("*.mcap")) or any(folder.glob("*.db3")):
-        yield folder
-    elif depth:
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                yield from _bags(path, depth - 1)
+def _list(
+    path: Path,
+    label: str,
+    contract: Contract,
+    outcomes: Collection[Outcome],
+    namespace: str | None,
+    listed: BagEpisodes,
+) -> str:
+    """Add the episodes of one bag; return what keeps it from being read, else nothing."""
+    try:
+        bag = Bag(path, contract, namespace=namespace)
+        recorded = bag.episodes()
+        lacking = bag.lacks(needed_topics(contract))
+    except OSError as error:
+        return f"{path}: can't be read ({error.strerror})"
+    except (BagError, ContractError) as error:
+        return str(error)
+    if not any(bag.counts.values()):
+        listed.left_out.append(f"{label}: holds no message")
+        return ""
+    if lacking:
+        return f"{path}: holds no {lacking}. {DEMONSTRATIONS}"
+    if len(bag.namespaces) > 1:
+        # So that what is computed of one robot is not taken for another's.
+        label = f"{label}_{bag.namespace.strip('/').replace('/', '_') or 'root'}"
+    if not recorded:
+        listed.left_out.append(f"{label}: no instruction was followed in it")
+    for entry in recorded:
+        if entry.outcome in outcomes:
+            listed.episodes.append(BagEpisode(bag, label, entry, contract))
+        else:
+            listed.left_out.append(f"{label}_{entry.name}: {entry.outcome} ({entry.text})")
+    return ""
 
 
-def _labels(folder: Path, bags: Sequence[Path]) -> dict[str, Path]:
-    """Names that tell the bags apart: the folders' own, or with the folders above where two are called the same."""
-    names = [path.resolve().name for path in bags]
-    if len(set(names)) != len(names):
-        names = ["_".join(path.relative_to(folder).parts) for path in bags]
-    if len(set(names)) != len(names):
-        raise EpisodeError(f"{folder}: two bags are called the same ({', '.join(names)}); rename one")
-    return dict(zip(names, bags, strict=True))
+def needed_topics(contract: Contract) -> dict[str, str]:
+    """The topics, and their types, without which a bag holds no episode."""
+    seen = {f"observation/{name}": IMAGES[0] for name in contract.camera_names}
+    own = {name: OWN[name] for name in ("policy_state", "executor_state")}
+    return {**own, **seen, "observation/state": STATE}
 
 
 def _state(step: GridStep) -> NDArray[np.float64]:

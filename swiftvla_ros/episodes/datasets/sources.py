@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.bag_episodes import find_bags, open_bags
-from swiftvla_ros.episodes.datasets.store import Episode, count_steps, list_files, load_episode
+from swiftvla_ros.episodes.bags.folders import find_bags
+from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, count_steps, list_files, load_episode
 
 
 class EpisodeHandle(Protocol):
@@ -48,32 +49,51 @@ class StoredEpisode:
         return load_episode(self.path, self.contract)
 
 
-def open_episodes(folder: Path, contract: Contract, left_out: list[str] | None = None) -> list[EpisodeHandle]:
+def open_episodes(
+    folder: Path, contract: Contract, left_out: list[str] | None = None, *, namespace: str | None = None
+) -> list[EpisodeHandle]:
     """List the episodes of a folder, in order, and load none.
 
     Parameters
     ----------
     folder
-        ``episode_*.safetensors`` as ``swiftvla collect`` writes them, a LeRobotDataset v3 folder, a bag, or a folder of
-        bags; of bags only the episodes that succeeded.
+        ``episode_*.safetensors`` as ``swiftvla collect`` writes them, a LeRobotDataset v3 folder, a bag, a lone file of
+        one, or a folder of bags; of bags only the episodes that succeeded. Bags beside episode files are read, too.
     contract
         Says how cameras, joints and units of either are to be understood.
     left_out
         Gets a line for each episode that is there and not among the returned ones.
+    namespace
+        The robot's, in bags of several.
 
     Raises
     ------
     EpisodeError
-        There are none, or the data don't fit the contract.
+        There are none, they don't fit the contract, or a bag among them can't be read: each is named.
     """
     if (folder / "meta" / "info.json").is_file():
         # Here, since pyarrow and PyAV take half a second that our own files don't need.
         from swiftvla_ros.episodes.datasets.lerobot_reader import open_lerobot
 
-        return _told(left_out, *open_lerobot(folder, contract))
-    if not any(folder.glob("episode_*.safetensors")) and find_bags(folder):
-        return _told(left_out, *open_bags(folder, contract))
-    return [StoredEpisode(path, contract) for path in list_files(folder, "episode")]
+        told = _beside(find_bags(folder).bags)
+        episodes, odd = open_lerobot(folder, contract)
+        return _told(left_out, episodes, [*odd, *told])
+    stored = sorted(folder.glob("episode_*.safetensors"))
+    found = find_bags(folder)
+    if not found.bags and not found.problems:
+        return [StoredEpisode(path, contract) for path in stored or list_files(folder, "episode")]
+    bags = open_bags(folder, contract, namespace=namespace)
+    if bags.problems:
+        or_else = [] if found.bags == [folder] else [f"(or move what can't be read out of {folder})"]
+        raise EpisodeError("\n".join([*bags.problems, *or_else]))
+    if not stored and not bags.episodes:
+        raise bags.none_left(folder)
+    return _told(left_out, [*(StoredEpisode(path, contract) for path in stored), *bags.episodes], bags.left_out)
+
+
+def _beside(bags: Sequence[Path]) -> list[str]:
+    """Tell of bags in a folder that is read as something else."""
+    return [f"{bag}: a bag in the folder of a LeRobotDataset; name it by itself to read it" for bag in bags]
 
 
 def _told(left_out: list[str] | None, episodes: Sequence[EpisodeHandle], lines: Sequence[str]) -> list[EpisodeHandle]:

@@ -50,13 +50,14 @@ class TeacherRun:
     batch: int  # episodes that run side by side, and make up one shard
     device: str  # cpu or cuda
     precision: Precision  # what the transformer computes in
+    namespace: str | None = None  # the robot's, in bags of several
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run will do: ``groups`` of episode names, ``steps`` in them, and the bytes needed and free.
 
-    ``finished`` episodes have their targets already.
+    ``finished`` episodes have their targets already; ``left_out`` says what of the folder is no episode, and why.
     """
 
     groups: list[tuple[str, ...]]
@@ -81,7 +82,7 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
     contract = load_contract(run.contract)
     _, config = _load(run, contract)
     left_out: list[str] = []
-    handles = open_episodes(run.episodes, contract, left_out)[part[0] - 1 :: part[1]]
+    handles = open_episodes(run.episodes, contract, left_out, namespace=run.namespace)[part[0] - 1 :: part[1]]
     finished = prepare(run.out, config)
     counted = [(_unless_odd(handle.steps, left_out), handle.name) for handle in handles if handle.name not in finished]
     pending = [(steps, name) for steps, name in counted if steps is not None]
@@ -97,7 +98,7 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
 
 def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
-    handles, contract = _episodes(run.episodes, run.contract)
+    handles, contract = _episodes(run.episodes, run.contract, run.namespace)
     stream, config = _load(run, contract)
     left_out: list[str] = []
     loaded = {name: _unless_odd(handles[name].load, left_out) for name in names}
@@ -163,10 +164,10 @@ def even_runs(stamps_s: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=1)
-def _episodes(folder: Path, contract_path: Path) -> tuple[dict[str, EpisodeHandle], Contract]:
+def _episodes(folder: Path, contract_path: Path, namespace: str | None) -> tuple[dict[str, EpisodeHandle], Contract]:
     """A process lists the folder once."""
     contract = load_contract(contract_path)
-    return {handle.name: handle for handle in open_episodes(folder, contract)}, contract
+    return {handle.name: handle for handle in open_episodes(folder, contract, namespace=namespace)}, contract
 
 
 def _load(run: TeacherRun, contract: Contract) -> tuple[FeatureStream, TargetsConfig]:

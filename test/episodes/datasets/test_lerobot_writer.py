@@ -41,7 +41,7 @@ class Handle:
 @pytest.fixture(scope="module")
 def recorded(contract: Contract) -> Episode:
     """Load the episode of a bag that the simulated arm recorded."""
-    return open_bags(RECORDED, contract)[0][0].load()
+    return open_bags(RECORDED, contract).episodes[0].load()
 
 
 def test_the_dataset_is_the_bag(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
