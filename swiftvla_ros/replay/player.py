@@ -33,7 +33,7 @@ def played_topics(bag: Bag, contract: Contract, sensors: str) -> dict[str, str]:
     """Choose what to play: full name of the stored topic → type as which it is published.
 
     ``sensors`` is "raw": what the drivers sent, for camera and joint state nodes; "conditioned": ``observation/*``, for
-    a policy and an executor; or "auto": raw where the bag has it of every camera.
+    a policy and an executor; or "auto": raw where the bag has it of every camera, or nothing else.
 
     Raises
     ------
@@ -47,7 +47,8 @@ def played_topics(bag: Bag, contract: Contract, sensors: str) -> dict[str, str]:
     raw = {**{camera.topic: camera_type(camera) for camera in contract.cameras}, contract.joint_states.topic: STATE}
     conditioned = {**{f"observation/{name}": _IMAGE for name in contract.camera_names}, "observation/state": STATE}
     if sensors == AUTO:
-        sensors = RAW if all(bag.topic(name) for name in raw) else CONDITIONED
+        seen = any(bag.topic(name) or bag.topic(compressed_topic(name)) for name in conditioned)
+        sensors = RAW if all(bag.topic(name) for name in raw) or not seen else CONDITIONED
     found, missing = {}, {}
     kinds = raw if sensors == RAW else conditioned
     for name in kinds:
@@ -60,7 +61,8 @@ def played_topics(bag: Bag, contract: Contract, sensors: str) -> dict[str, str]:
             missing[name] = kinds[name]
     if missing:
         fix = (
-            "record with `swiftvla record --raw`, or play sensors: conditioned"
+            "record with `swiftvla record --raw`, play sensors: conditioned, or name the contract of this bag's topics "
+            "with --robot"
             if sensors == RAW
             else "record it with `swiftvla record`, or play the drivers' topics: sensors: raw, with a contract that "
             "names them as this bag does"

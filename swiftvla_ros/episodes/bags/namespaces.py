@@ -26,7 +26,7 @@ RECORD = "Record it beside a running system with `swiftvla record` (docs/recordi
 """The way on from a bag that lacks this package's topics."""
 
 # More names than these tell nobody anything.
-_NEAR = 3
+_NEAR, _TOPICS = 3, 8
 
 
 def shown(namespace: str) -> str:
@@ -111,7 +111,10 @@ def describe_missing(missing: Mapping[str, str], types: Mapping[str, str]) -> st
 
     Only topics of the same kind may be, the likest names first; a picture is one, raw or compressed.
     """
-    return "; ".join(f"{name} ({kind}){_similar(name, kind, types)}" for name, kind in missing.items())
+    named = "; ".join(f"{name} ({kind}){_similar(name, kind, types)}" for name, kind in missing.items())
+    if named and "did you mean" not in named:
+        named += f"; it has {', '.join(sorted(types)[:_TOPICS]) or 'no topic'}{', …' if len(types) > _TOPICS else ''}"
+    return named
 
 
 def _similar(name: str, kind: str, types: Mapping[str, str]) -> str:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command that reads bags takes the same bags, asks for the same namespace, and says what is missing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from swiftvla_ros.cli.main import app
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+
+READERS = ("check-motion", "plot", "view", "replay", "export-lerobot", "teacher-targets", "train")
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run ``swiftvla``; give its exit code and what it printed, in one line."""
+    result = CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "250", "TERM": "dumb"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture
+def two_arms(contract: Contract, messages: Any, tmp_path: Path) -> Path:
+    """Give a bag of two arms, of which the second is told to be elsewhere, in a folder of its own."""
+    with BagWriter(tmp_path / "runs" / "two", contract) as writer:
+        for tick in range(50):
+            ns = 10**9 + tick * 10_000_000
+            for offset, arm in ((0.0, "arm1"), (3.0, "arm2")):
+                position = contract.rest + offset
+                writer.write_message(f"/{arm}/executor_state", messages.executor_state(ns, position), ns)
+                writer.write_message(f"/{arm}/observation/state", messages.measured(ns, position), ns)
+    return tmp_path / "runs" / "two"
+
+
+@pytest.fixture
+def teleoperation(messages: Any, tmp_path: Path) -> Path:
+    """Give a bag of others: a driver's topics, and no contract."""
+    with BagWriter(tmp_path / "teleop", None) as writer:
+        pixels = np.zeros((4, 4, 3), np.uint8)
+        for ns in (10**9, 2 * 10**9):
+            writer.write_message("/camera/front/image_raw", messages.image(ns, pixels), ns)
+            writer.write_message("/camera/wrist/image_raw/compressed", messages.frame(ns, b"x"), ns)
+            writer.write_message("/joint_states", messages.measured(ns, np.zeros(6)), ns)
+    return tmp_path / "teleop"
+
+
+def test_the_namespace_is_asked_for_in_the_same_words() -> None:
+    """Protects: what one command calls a bag's robot, every other calls so, too (report A1)."""
+    commands: Any = typer.main.get_command(app)
+    helps = set()
+    for name in READERS:
+        (option,) = (p for p in commands.commands[name].params if p.name == "namespace")
+        assert option.default is None
+        helps.add(option.help.removesuffix(" With --live and --foxglove the system's."))
+    assert len(helps) == 1
+
+
+@pytest.mark.parametrize("reader", ["check-motion", "plot", "replay", "export-lerobot"])
+def test_two_arms_are_never_mixed(reader: str, two_arms: Path, tmp_path: Path) -> None:
+    """Protects from exported, drawn or judged motion of no arm: without a namespace both are named (report A1)."""
+    more = {"export-lerobot": [tmp_path / "out"], "replay": ["--live"]}
+    code, text = run(reader, two_arms, *more.get(reader, []))
+    assert code == 2
+    assert "several namespaces: /arm1, /arm2; name one with --namespace" in text
+
+
+def test_one_of_two_arms_is_judged_alone(two_arms: Path) -> None:
+    """Protects the figures: the arm that is named is checked, in whatever folder its bag lies."""
+    assert run("check-motion", two_arms, "--namespace", "arm1")[0] == 0
+    assert run("check-motion", two_arms.parent, "--namespace", "/arm2")[0] == 1
+    lone = next(two_arms.glob("*.mcap"))
+    assert run("check-motion", lone, "--namespace", "arm1")[0] == 0
+
+
+def test_a_bag_without_a_contract_takes_the_one_that_is_named(
+    two_arms: Path, contract: Contract, tmp_path: Path
+) -> None:
+    """Protects others' bags: --robot is heard by every replay, and a repair needs none (report A2)."""
+    source = Bag(two_arms)
+    with BagWriter(tmp_path / "foreign", None) as writer:
+        for raw in source.raw():
+            writer.write(raw.topic.removeprefix("/arm1"), raw.msgtype, raw.received_ns, raw.data)
+    foreign = tmp_path / "foreign"
+    robot = ("--robot", contract.path)
+    for reader in (["replay"], ["replay", "--live"], ["replay", "--excerpt", tmp_path / "small"]):
+        code, text = run(*reader, foreign, *robot, "--namespace", "/", "--checkpoint", tmp_path)
+        assert code == 2
+        assert "--robot" not in text.replace("contract of this bag's topics with --robot", "")
+        assert "holds no action_chunk" in text or "observation/front" in text
+    assert run("record", tmp_path / "whole", "--repair", foreign)[0] == 0
+    assert sum(Bag(tmp_path / "whole").counts.values()) == sum(source.counts.values())
+    assert not (tmp_path / "whole" / "contract").exists()
+
+
+def test_a_teleoperation_bag_is_told_what_it_lacks(teleoperation: Path, tmp_path: Path) -> None:
+    """Protects from a dead end: what is missing, what may be meant, and the way on (report A3)."""
+    code, text = run("export-lerobot", teleoperation, tmp_path / "out")
+    assert code == 2
+    assert "observation/front (sensor_msgs/msg/Image), did you mean /camera/front/image_raw" in text
+    assert "LeRobotDataset v3 with lerobot" in text
+    code, text = run("replay", "--live", teleoperation, "--robot", "so101_sim")
+    assert code == 2
+    assert "/camera/wrist/image_raw (sensor_msgs/msg/Image), did you mean /camera/wrist/image_raw/compressed" in text
+    for reader in ("check-motion", "plot"):
+        code, text = run(reader, teleoperation)
+        assert code == 2
+        assert "holds no executor_state (swiftvla_ros/msg/ExecutorState)" in text
+        assert "swiftvla record" in text
