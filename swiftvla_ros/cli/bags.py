@@ -25,6 +25,6 @@ def open_bag(path: Path, robot: str | None, namespace: str | None) -> Bag:
     """Open the bag that a path names, with a contract where one is named; raises BagError, ContractError."""
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.bags.bag import Bag
-    from swiftvla_ros.episodes.bags.folders import the_bag
+    from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 
     return Bag(the_bag(path), load_contract(robot) if robot else None, namespace=namespace)

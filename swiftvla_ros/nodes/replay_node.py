@@ -15,8 +15,8 @@ from sensor_msgs.msg import JointState
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
-from swiftvla_ros.episodes.bags.folders import the_bag
 from swiftvla_ros.episodes.bags.namespaces import held_namespace
+from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, to_time

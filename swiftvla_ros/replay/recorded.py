@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
-from swiftvla_ros.episodes.bags.folders import the_bag
+from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
-from swiftvla_ros.episodes.bags.folders import the_bag
 from swiftvla_ros.episodes.bags.namespaces import held_namespace
+from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.replay.recorded import RecordedChunk, open_recording, read_run

@@ -26,18 +26,11 @@ from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.contract.store import contract_digest
+from swiftvla_ros.episodes.bags import namespaces
 from swiftvla_ros.episodes.bags.bag_files import find_files, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, PassedOver, message_types
-from swiftvla_ros.episodes.bags.namespaces import (
-    IMAGES,
-    OWN,
-    RECORD,
-    choose_namespace,
-    describe_missing,
-    find_namespaces,
-)
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
@@ -232,17 +225,17 @@ class Bag:
     @cached_property
     def namespaces(self) -> list[str]:
         """The namespaces of the robots in it, in order; the root is ``""``."""
-        if found := find_namespaces(self.types, None):
+        if found := namespaces.find_namespaces(self.types, None):
             return found
         try:
-            return find_namespaces(self.types, self.contract)
+            return namespaces.find_namespaces(self.types, self.contract)
         except (BagError, ContractError):
             return []
 
     @cached_property
     def namespace(self) -> str:
         """The namespace that is read; BagError where there are several and none was named, or not the one named."""
-        return choose_namespace(self._wanted_namespace, self.namespaces, self.counts, self.path)
+        return namespaces.choose_namespace(self._wanted_namespace, self.namespaces, self.counts, self.path)
 
     def topic(self, name: str) -> str | None:
         """Find the full name of a topic given without its namespace, such as ``action_chunk``; None when not there.
@@ -251,23 +244,23 @@ class Bag:
         """
         if name.startswith("/") and name in self.counts:
             return name
-        full = f"{self.namespace}/{name.strip('/')}"
-        return full if full in self.counts else None
+        return full if (full := f"{self.namespace}/{name.strip('/')}") in self.counts else None
 
     def lacks(self, wanted: Mapping[str, str]) -> str:
         """Name the topics (name without its namespace → type) that are missing, and what may be meant; empty: none."""
 
         def there(name: str, kind: str) -> bool:
-            kinds = IMAGES if kind in IMAGES else (kind,)
-            return any(self.types.get(t) in kinds for n in (name, compressed_topic(name)) if (t := self.topic(n)))
+            found = (self.topic(name), self.topic(compressed_topic(name)))
+            return any(self.types[t] in namespaces.same_kind(kind) for t in found if t is not None)
 
-        return describe_missing({n: kind for n, kind in wanted.items() if not there(n, kind)}, self.types)
+        missing = {name: kind for name, kind in wanted.items() if not there(name, kind)}
+        return namespaces.describe_missing(missing, self.types)
 
     def need(self, *names: str) -> None:
         """Raise BagError unless one of these topics of this package is there."""
-        if not any(self.types.get(self.topic(name) or "") == OWN[name] for name in names):
-            lacking = describe_missing({name: OWN[name] for name in names}, self.types)
-            raise BagError(f"{self.path}: holds no {lacking}. {RECORD}")
+        own = {name: namespaces.OWN[name] for name in names}
+        if all(self.lacks({name: kind}) for name, kind in own.items()):
+            raise BagError(f"{self.path}: holds no {self.lacks(own)}. {namespaces.RECORD}")
 
     def messages(self, name: str) -> Iterator[tuple[int, Any]]:
         """Yield (time of reception in ns, message) of one topic, in the order of reception."""

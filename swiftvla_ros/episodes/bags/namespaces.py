@@ -106,10 +106,15 @@ def choose_namespace(wanted: str | None, found: Collection[str], topics: Iterabl
     raise BagError(f"{where}: holds no namespace {shown(namespace)}; {has}: name one of these with --namespace")
 
 
+def same_kind(msgtype: str) -> tuple[str, ...]:
+    """Return the types that hold the same: a picture is one, raw or compressed."""
+    return IMAGES if msgtype in IMAGES else (msgtype,)
+
+
 def describe_missing(missing: Mapping[str, str], types: Mapping[str, str]) -> str:
     """Name topics that are missing (name → type), and which of those that are there (full name → type) may be meant.
 
-    Only topics of the same kind may be, the likest names first; a picture is one, raw or compressed.
+    Only topics of the same kind may be, the likest names first.
     """
     named = "; ".join(f"{name} ({kind}){_similar(name, kind, types)}" for name, kind in missing.items())
     if named and "did you mean" not in named:
@@ -118,14 +123,15 @@ def describe_missing(missing: Mapping[str, str], types: Mapping[str, str]) -> st
 
 
 def _similar(name: str, kind: str, types: Mapping[str, str]) -> str:
-    kinds = IMAGES if kind in IMAGES else (kind,)
     words = {word for word in name.replace("_", "/").split("/") if word} - {"observation"}
 
     def likeness(topic: str) -> tuple[int, float]:
         own = set(topic.replace("_", "/").split("/"))
         return len(words & own), difflib.SequenceMatcher(None, name, topic).ratio()
 
-    near = sorted((topic for topic, its in types.items() if its in kinds and topic != name), key=likeness, reverse=True)
+    near = sorted(
+        (topic for topic, its in types.items() if its in same_kind(kind) and topic != name), key=likeness, reverse=True
+    )
     if not near:
         return ""
     more = f" or {len(near) - _NEAR} more" if len(near) > _NEAR else ""

@@ -23,8 +23,8 @@ from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
-from swiftvla_ros.episodes.bags.folders import bag_labels, find_bags
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
+from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swiftvla_ros.episodes.bags.bag import BagError
-from swiftvla_ros.episodes.bags.folders import bag_labels, find_bags, the_bag
+from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags, the_bag
 
 METADATA = "rosbag2_bagfile_information: {}\n"
 

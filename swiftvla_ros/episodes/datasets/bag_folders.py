@@ -134,7 +134,11 @@ def _take(folder: Path, entries: list[Path], found: FoundBags) -> None:
             found.problems.append(
                 f"{entry}: is a bag of ROS 1; make one of ROS 2 with `rosbags-convert`, or move it out"
             )
-    files = [entry for entry in entries if _STORAGE.search(entry.name) and entry.is_file()]
+    names = {entry.name for entry in entries}
+    # A packed copy beside the file itself holds nothing more.
+    files = [
+        e for e in entries if (m := _STORAGE.search(e.name)) and e.is_file() and (not m[2] or _plain(e) not in names)
+    ]
     if _has_metadata(folder, files) or len({_recording(file) for file in files}) == 1:
         found.bags.append(folder)
     else:
@@ -161,4 +165,8 @@ def _recording(file: Path) -> tuple[str, str]:
     """What the parts of one recording have in common: ``run_0.mcap`` and ``run_1.mcap``."""
     match = _STORAGE.search(file.name)
     assert match is not None
-    return _PART.sub("", file.name[: match.start()]), match.group()
+    return _PART.sub("", file.name[: match.start()]), match[1]
+
+
+def _plain(file: Path) -> str:
+    return file.name.removesuffix(file.suffix)
