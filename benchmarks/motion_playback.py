@@ -3,7 +3,14 @@
 
 The promise: inside the position, velocity, acceleration and jerk limits, and each command the continuation of the one
 before in position, velocity and acceleration. Only where commanding begins anew from a measured pose a new segment
-begins, and that has to begin at that pose, at rest.
+begins. There the pose that was measured last, at rest, is what the first command is compared with, wherever it lies:
+outside the position limits a command may be no farther out than the one before.
+
+(Until November 2026 the measured pose was drawn inside the limits before it was compared, as the executor drew it: a
+first command a radian from the arm was right by definition. No story began outside, either, but for one kind of joint
+state. What this check can't see even now: an arm that is not where its driver says, which is the node's to doubt; what
+becomes of a command on its way to the motors; an arm that was moved by hand while it was held, since the held pose is
+what it is commanded still.)
 """
 
 from collections import Counter
@@ -26,7 +33,7 @@ TOLERANCE = 1e-5
 """How far, as a share of it, a published derivative may pass its limit and still be rounding."""
 _ROUNDING = 1e-9  # of a pose and of an acceleration
 _ARRIVES = 1e-8  # rad and rad/s: how well ruckig meets a target (its p_precision and v_precision)
-_MARGIN = 1e-6  # rad: how far inside the position limits a measured pose beyond them is drawn
+_MARGIN = 1e-6  # rad: how far inside the position limits a pose at them is drawn
 _LAG_TICKS = 5
 
 
@@ -38,6 +45,15 @@ class Violation:
     text: str
 
 
+@dataclass(frozen=True)
+class Begin:
+    """Where the arm was measured to be [J] when a chunk was taken from there, or at the first tick if it ``moved``."""
+
+    stamp_ns: int
+    pose: Array
+    moved: bool
+
+
 @dataclass
 class Record:
     """What an executor commanded and answered.
@@ -47,7 +63,7 @@ class Record:
     commands, segments
         Every command, and the number of the segment it belongs to; a new one begins where commanding began anew.
     begins
-        The measured pose [J] that each segment began from, by its number.
+        Where each segment began, by its number.
     modes, refusals
         How many ticks ended in each mode, and how many chunks were refused for each reason.
     accepted, ticks
@@ -61,7 +77,7 @@ class Record:
 
     commands: list[Command] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
-    begins: dict[int, Array] = field(default_factory=dict)
+    begins: dict[int, Begin] = field(default_factory=dict)
     modes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
@@ -99,6 +115,8 @@ class _Player:
         self._known: Array | None = None
         self._commanding = False
         self._chunk: JointChunk | None = None
+        self._begun: tuple[int, Array] | None = None  # a chunk was taken, then and from this pose; no command yet
+        self._told = 0
         self._rng = np.random.default_rng(len(story.events))
 
     def play(self) -> Record:
@@ -133,10 +151,10 @@ class _Player:
                 self._wrong("speed scale", f"{event.scale} was {'taken' if taken else 'refused'}")
         elif event.kind == "reset":
             if executor.reset():
-                self._commanding, self._known = False, None
+                self._commanding, self._known, self._begun = False, None, None
         elif event.kind == "seed":
             executor.seed(self._arm, self._now_ns)
-            self._commanding, self._known = False, self._arm
+            self._commanding, self._known, self._begun = False, self._arm, None
 
     def _offer(self, number: int, event: Event) -> None:
         chunk = self._made(number, event)
@@ -152,10 +170,15 @@ class _Player:
             return
         self._chunk = chunk
         self._record.accepted += 1
-        if not self._commanding:
-            self._commanding = True
-            self._record.begins[len(self._record.begins)] = self._pose if self._known is None else self._known
-            self._note(executor.tick(self._now_ns))
+        if not self._commanding and self._begun is None:
+            assert self._known is not None
+            self._begun = self._now_ns, self._known
+            if event.startled is not None:
+                elsewhere = self._known + event.startled
+                if executor.measured(elsewhere, self._now_ns, self._now_ns):
+                    self._known = self._arm = self._pose = elsewhere
+            if self._rng.random() < 0.5:
+                self._note(executor.tick(self._now_ns))
 
     def _ask(self, chunk: JointChunk) -> None:
         """What a policy asks before it infers has to be a pose each, inside the limits."""
@@ -165,9 +188,11 @@ class _Player:
             rows = self._executor.plan_rows(chunk.stamp_ns, chunk.step_ns, 5)
         except ValueError:  # nothing known since the clock jumped
             return
-        limits = self._story.limits
-        if not ((rows >= limits.min_position) & (rows <= limits.max_position)).all():
-            self._wrong("plan_rows", f"outside the limits at {self._now_ns} ns")
+        limits, places = self._story.limits, np.stack([self._known, self._pose])
+        low = np.minimum(limits.min_position, places.min(axis=0) - _ROUNDING)
+        high = np.maximum(limits.max_position, places.max(axis=0) + _ROUNDING)
+        if not ((rows >= low) & (rows <= high)).all():
+            self._wrong("plan_rows", f"farther outside the limits than the arm at {self._now_ns} ns")
 
     def _wrong(self, kind: str, text: str) -> None:
         if all(violation.kind != kind for violation in self._record.wrong):
@@ -184,6 +209,10 @@ class _Player:
         if event.fault == "permuted":
             order = self._rng.permutation(len(joints))
             rows, names = rows[:, order], tuple(joints[j] for j in order)
+        elif event.fault == "unnamed order":
+            rows = rows[:, ::-1]
+        elif event.fault == "wrapped":
+            rows = np.where(self._story.limits.continuous, wrapped(rows), rows)
         elif event.fault == "repeated joint":
             names = (joints[-1],) * len(joints)
         elif event.fault == "unknown joint":
@@ -216,7 +245,20 @@ class _Player:
         elif kind == "offset":
             seen = seen + 0.2
         elif kind == "outside":
-            seen = self._story.limits.max_position + 0.1
+            seen = np.minimum(self._story.limits.max_position, 4.0) + 0.1
+        elif kind == "below":
+            seen = np.maximum(self._story.limits.min_position, -4.0) - 0.5
+        elif kind == "moved":
+            seen = self._arm = seen + 0.03 * self._rng.uniform(-1.0, 1.0, len(seen))
+        elif kind in ("zero once", "nan once"):
+            self._told += 1
+            if self._told % 5 == 0:
+                seen = np.full(len(seen), 0.0 if kind == "zero once" else np.nan)
+        elif kind == "rival":
+            self._told += 1
+            seen = seen if self._told % 2 else np.zeros(len(seen))
+        elif kind == "order":
+            seen = seen[::-1]
         elif kind == "nan":
             seen = np.full(len(seen), np.nan)
         elif kind == "short":
@@ -225,6 +267,8 @@ class _Player:
             stamp_ns -= 10 * NS
         elif kind == "future":
             stamp_ns += 3600 * NS
+        if np.shape(seen) == np.shape(self._story.start):
+            seen = np.where(self._story.limits.continuous, wrapped(seen), seen)
         if self._executor.measured(seen, stamp_ns, self._now_ns):
             self._known = seen
             if not self._commanding:
@@ -239,8 +283,13 @@ class _Player:
     def _note(self, command: Command | None) -> None:
         record = self._record
         if command is None:
-            self._commanding = False
+            self._commanding, self._begun = False, None
         elif not record.commands or command is not record.commands[-1]:
+            if self._begun is not None:
+                assert self._known is not None
+                moved = not np.array_equal(self._begun[1], self._known)
+                record.begins[len(record.begins)] = Begin(self._begun[0], self._known, moved)
+                self._begun, self._commanding = None, True
             record.commands.append(command)
             record.segments.append(len(record.begins) - 1)
             self._pose = command.position
@@ -280,14 +329,13 @@ def violations(record: Record, story: Story, worst: dict[str, float] | None = No
     if not record.commands:
         return found
     limits = story.limits
-    p, v, a = (np.array([getattr(c, n) for c in record.commands]) for n in ("position", "velocity", "acceleration"))
+    told, segments = _with_begins(record, limits)
+    p, v, a = (np.array([getattr(c, n) for c in told]) for n in ("position", "velocity", "acceleration"))
     if not (np.isfinite(p).all() and np.isfinite(v).all() and np.isfinite(a).all()):
         return [*found, Violation("not finite", "a command holds a number that is not finite")]
-    stamps = np.array([c.stamp_ns for c in record.commands])
-    segments = np.array(record.segments)
-    half = (limits.max_position - limits.min_position) / 2
+    stamps = np.array([c.stamp_ns for c in told])
     ratios = {
-        "position": np.abs(p - limits.min_position - half) / half,
+        "position": _range_used(p, segments, limits),
         "velocity": np.abs(v) / limits.max_velocity,
         "acceleration": np.abs(a) / limits.max_acceleration,
         **_steps(p, v, a, stamps, segments, limits, 1.0 / story.config.rate_hz),
@@ -295,7 +343,7 @@ def violations(record: Record, story: Story, worst: dict[str, float] | None = No
     for kind, ratio in ratios.items():
         worst[kind] = max(worst.get(kind, 0.0), float(ratio.max(initial=0.0)))
         found += _excess(kind, ratio, stamps[len(stamps) - len(ratio) :])
-    found += _begins(record, p, v, a, segments, limits)
+    found += _begins(record, story)
     steps = np.diff(stamps)
     report = check_limits(stamps, p, limits, story.joint_names, tick_s=1.0 / story.config.rate_hz, segments=segments)
     if (report.ratios <= 1.0 + DIFFERENCE_TOLERANCE + _rounding_of_differences(steps, limits)).all():
@@ -315,7 +363,9 @@ def stops_outside(record: Record, limits: Limits, every: int = 50) -> list[Viola
     """Whether from each ``every``-th command the fastest stop leaves the position limits or does not end at rest."""
     for command in record.commands[::every]:
         stop = brake_trajectory(command, limits)
-        inside = (stop.positions >= limits.min_position).all() and (stop.positions <= limits.max_position).all()
+        low = np.minimum(limits.min_position, command.position - _ROUNDING)
+        high = np.maximum(limits.max_position, command.position + _ROUNDING)
+        inside = (stop.positions >= low).all() and (stop.positions <= high).all()
         if not inside or stop.velocities[-1].any() or not (np.diff(stop.times_s, prepend=0.0) > 0).all():
             return [
                 Violation("no stop", f"the fastest stop from the command at {command.stamp_ns} ns leaves the limits")
@@ -343,18 +393,64 @@ def _steps(
     }
 
 
-def _begins(
-    record: Record, p: Array, v: Array, a: Array, segments: NDArray[np.int64], limits: Limits
-) -> list[Violation]:
-    """Each segment has to begin at the measured pose, drawn inside the limits, at rest."""
-    for number, pose in record.begins.items():
-        k = int(np.searchsorted(segments, number))
-        inside = np.clip(pose, limits.min_position + _MARGIN, limits.max_position - _MARGIN)
-        if np.abs(p[k] - inside).max() > _ROUNDING or v[k].any() or a[k].any():
-            return [
-                Violation("begin", f"segment {number} begins {np.abs(p[k] - inside).max():.3g} from the arm's pose")
-            ]
+def _with_begins(record: Record, limits: Limits) -> tuple[list[Command], NDArray[np.int64]]:
+    """All commands, and before the first of each segment the arm at rest where it was measured; and their segments."""
+    told, segments = [], []
+    for command, segment in zip(record.commands, record.segments, strict=True):
+        if (not segments or segments[-1] != segment) and segment in record.begins:
+            begin = record.begins[segment]
+            if not begin.moved and begin.stamp_ns < command.stamp_ns:
+                still = np.zeros(len(begin.pose))
+                told.append(Command(begin.stamp_ns, _at_limits(begin.pose, limits), still, still))
+                segments.append(segment)
+        told.append(command)
+        segments.append(segment)
+    return told, np.array(segments)
+
+
+def _begins(record: Record, story: Story) -> list[Violation]:
+    """Each segment has to begin where the arm was measured, at rest; so near to it as a tick leads if it was moved."""
+    limits = story.limits
+    reach = limits.max_velocity * (1.0 + TOLERANCE) / story.config.rate_hz
+    for number, begin in record.begins.items():
+        command = record.commands[record.segments.index(number)]
+        apart = np.abs(command.position - _at_limits(begin.pose, limits))
+        if begin.moved:  # a little, and the arm may begin where it was
+            turned = np.abs(apart - 2 * np.pi * np.round(apart / (2 * np.pi)))
+            wrong = (np.where(limits.continuous, turned, apart) > reach).any()
+        elif begin.stamp_ns == command.stamp_ns:
+            wrong = apart.max() > _ROUNDING or command.velocity.any() or command.acceleration.any()
+        else:
+            continue  # the steps are looked at
+        if wrong:
+            return [Violation("begin", f"segment {number} begins {apart.max():.3g} from the arm's pose")]
     return []
+
+
+def _at_limits(pose: Array, limits: Limits) -> Array:
+    """A measured pose, a little inside where it is at the limits; outside it stays."""
+    low, high = limits.min_position + _MARGIN, limits.max_position - _MARGIN
+    inside = (pose >= low - _MARGIN) & (pose <= high + _MARGIN)
+    return np.where(inside, np.clip(pose, low, high), pose)
+
+
+def _range_used(p: Array, segments: NDArray[np.int64], limits: Limits) -> Array:
+    """How much of the way to its limit each position uses; beyond, over how far the one before was: never farther."""
+    beyond = np.maximum(np.maximum(limits.min_position - p, p - limits.max_position), 0.0)
+    before = np.zeros_like(beyond)
+    same = (segments[1:] == segments[:-1])[:, None]
+    before[1:] = np.where(same, beyond[:-1], 0.0)
+    first = np.concatenate([[True], segments[1:] != segments[:-1]])
+    before[first] = beyond[first]
+    half = np.where(limits.continuous, 1.0, limits.max_position - limits.min_position) / 2
+    middle = np.where(limits.continuous, 0.0, limits.min_position) + half
+    inside = np.where(limits.continuous, 0.0, np.minimum(np.abs(p - middle) / half, 1.0))
+    return np.where(beyond > 0.0, (half + beyond) / (half + before), inside)
+
+
+def wrapped(angles: Array) -> Array:
+    """Angles as many drivers have them: from -π to π."""
+    return (angles + np.pi) % (2 * np.pi) - np.pi
 
 
 def _excess(kind: str, ratio: Array, stamps: NDArray[np.int64], tolerance: float = TOLERANCE) -> list[Violation]:

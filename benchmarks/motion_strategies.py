@@ -99,6 +99,8 @@ class Event:
         What the joint states say during the ticks: one of ``MEASURED``.
     scale
         Of ``speed``.
+    startled
+        How far [J] the arm is moved by hand after a chunk that it begins with was taken, and before the first tick.
     """
 
     kind: str
@@ -114,17 +116,25 @@ class Event:
     fault: str = ""
     measured: str = "follows"
     scale: float = 1.0
+    startled: Array | None = None
 
 
-FAULTS = ("again", "permuted", "repeated joint", "unknown joint", "too few columns", "flat", "no rows", "ids backwards")
-"""Of chunks: the last one once more; columns in another order (no fault); then names and shapes that do not fit."""
+FAULTS = (
+    *("again", "permuted", "wrapped", "repeated joint", "unknown joint", "too few columns", "flat", "no rows"),
+    *("ids backwards", "unnamed order"),
+)
+"""Of chunks: the last one once more; columns in another order, angles wrapped at half a turn (no faults); then names
+and shapes that do not fit; columns in another order that are not named."""
 
 MEASURED = (
     *("follows", "noisy", "lags", "deaf", "frozen", "offset"),
-    *("outside", "silent", "nan", "short", "old", "future"),
+    *("outside", "below", "moved", "zero once", "nan once", "rival", "order"),
+    *("silent", "nan", "short", "old", "future"),
 )
 """Of joint states: those of a good driver, a noisy one, a slow one, one that ignores commands, one joint's same number
-for ever, a constant error, positions beyond the limits, none, NaN, too few numbers, stamps long past or yet to come."""
+for ever, a constant error; positions beyond the limits on both sides, the arm moved by hand, one message of zeros or
+NaN, a second publisher's zeros between the states, joints in another order; none, NaN, too few numbers, stamps long
+past or yet to come."""
 
 
 _SCALES = (0.0, 0.03, 0.3, 0.5, 0.9, 1.0, 1.0, 1.0, np.nan, -0.1, 1.1)
@@ -156,7 +166,6 @@ def draw_story(draws: Draws, *, most_joints: int, most_events: int, most_ticks: 
     """Draw a story; its events are chapters of chaos and streams of a policy, as many as fit into ``most_events``."""
     limits = draw_limits(draws, draws.integer(1, most_joints))
     config = draw_config(draws, limits)
-    joints = len(limits.max_velocity)
     events: list[Event] = []
     wanted = draws.integer(1, most_events)
     while len(events) < wanted:
@@ -168,14 +177,26 @@ def draw_story(draws: Draws, *, most_joints: int, most_events: int, most_ticks: 
                 events += _chaos(draws, limits, most_ticks)
     even = [1.0]
     spacing = draws.one_of((even, even, draws.numbers((draws.integer(1, 7),), 0.05, 3.0).tolist(), [1.0, 0.0, 1.0]))
-    start = limits.min_position + draws.numbers((joints,), 0.0, 1.0) * (limits.max_position - limits.min_position)
+    start = _start(draws, limits)
     # nanoseconds since 1970 do not fit a float's mantissa: times must not be made floats before they are differences
     begin_ns = draws.one_of((10_000_000_000, 1_700_000_000_123_456_789))
     return Story(limits, config, start, events, spacing, begin_ns)
 
 
+def _start(draws: Draws, limits: Limits) -> Array:
+    """Where the arm stands: inside its limits, at them, or outside, by rounding or by a radian."""
+    joints = len(limits.max_velocity)
+    low, high = np.maximum(limits.min_position, -np.pi), np.minimum(limits.max_position, np.pi)
+    start = low + draws.numbers((joints,), 0.0, 1.0) * (high - low)
+    beyond = draws.one_of((None, None, 0.0, 1e-9, 1e-3, 0.1, 1.0))
+    if beyond is None:
+        return start
+    side = draws.numbers((joints,), 0.0, 1.0)
+    return np.where(side < 0.2, low - beyond, np.where(side > 0.8, high + beyond, start))
+
+
 def draw_limits(draws: Draws, joints: int) -> Limits:
-    """Joints from sluggish to nervous, some with hardly any room to move."""
+    """Joints from sluggish to nervous, some with hardly any room to move, and some that turn without end."""
     shape = (joints,)
     wild = draws.one_of((False, False, True))
     speed = draws.numbers(shape, 0.02, 20.0) if wild else draws.numbers(shape, 0.2, 6.0)
@@ -183,6 +204,10 @@ def draw_limits(draws: Draws, joints: int) -> Limits:
     jerk = acceleration * (draws.numbers(shape, 1.0, 200.0) if wild else draws.numbers(shape, 3.0, 40.0))
     room = draws.one_of((0.001, 0.05, 0.05, 0.05))
     low, high = -draws.numbers(shape, room, 3.0), draws.numbers(shape, room, 3.0)
+    if draws.one_of((False, False, True)):
+        endless = draws.numbers(shape, 0.0, 1.0) < 0.5
+        endless[-1] = False  # the gripper
+        low, high = np.where(endless, -np.inf, low), np.where(endless, np.inf, high)
     return Limits(low, high, speed, acceleration, jerk)
 
 
@@ -194,7 +219,7 @@ def draw_config(draws: Draws, limits: Limits) -> ExecutorConfig:
     gripper = Gripper(joint=f"joint_{len(limits.max_velocity) - 1}", open=float(open_), closed=float(closed))
     values = {
         "rate_hz": draws.one_of((100.0, 100.0, 50.0, 200.0, 500.0)),
-        "start_tolerance_rad": draws.one_of((0.35, 10.0)),
+        "start_tolerance_rad": draws.one_of((0.35, 0.35, 0.05, 10.0)),
         "soft_start_s": draws.one_of((0.05, 0.4)),
         "tail_timeout_s": draws.one_of((0.2, 1.0, 3.0)),
         "hold_timeout_s": draws.one_of((None, 0.1)),
@@ -251,6 +276,7 @@ def _chaos(draws: Draws, limits: Limits, most_ticks: int) -> list[Event]:
         instruction=draws.integer(0, 1),
         checkpoint=draws.one_of(("", "", "", "another")),
         fault=draws.one_of(("",) * 24 + FAULTS),
+        startled=draws.one_of((None, None, None, draws.number(-1.0, 1.0) * draws.numbers((joints,), 0.0, 1.0))),
     )
     return [chunk]
 
@@ -261,7 +287,8 @@ def _rows(draws: Draws, limits: Limits, shape: tuple[int, int]) -> Array:
     if kind == "scattered":
         return draws.numbers(shape, -3.5, 3.5)
     if kind == "corners":
-        return np.where(draws.numbers(shape, 0.0, 1.0) < 0.5, limits.min_position, limits.max_position)
+        low, high = np.maximum(limits.min_position, -np.pi), np.minimum(limits.max_position, np.pi)
+        return np.where(draws.numbers(shape, 0.0, 1.0) < 0.5, low, high)
     if kind == "tiny":
         return draws.numbers(shape, -1e-9, 1e-9)
     rows = np.repeat(draws.numbers((1, shape[1]), -3.5, 3.5), shape[0], axis=0)

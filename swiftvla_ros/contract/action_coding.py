@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.schema import ActionKind
+from swiftvla_ros.contract.turns import unwrapped
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract.contract import Contract
@@ -31,12 +32,14 @@ class ActionCoding:
     """Turns a policy's rows, ``step_s`` apart, into positions and back; training and inference do it alike.
 
     ``kind`` is one of :data:`ACTION_KINDS`, or :data:`RELATIVE`; but for that, ``grippers`` are columns that hold
-    positions whatever the kind.
+    positions whatever the kind. ``continuous`` columns are angles that may be given wrapped: relative to the state they
+    are the shorter way round, from row to row.
     """
 
     kind: str
     step_s: float
     grippers: tuple[int, ...] = ()
+    continuous: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in (*ACTION_KINDS, RELATIVE):
@@ -47,7 +50,8 @@ class ActionCoding:
         """The coding of rows in contract order; without ``kind`` what a network of ours learns for this contract."""
         learned = RELATIVE if contract.policy.actions == "absolute" else contract.policy.actions
         grippers = np.flatnonzero(contract.gripper_mask)
-        return cls(kind or learned, contract.policy.step_s, tuple(grippers.tolist()))
+        continuous = np.flatnonzero(contract.limits.continuous)
+        return cls(kind or learned, contract.policy.step_s, tuple(grippers.tolist()), tuple(continuous.tolist()))
 
     def decode(self, rows: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Array:
         """Rows [..., R, J] (rad or m, or per s) and the observation's state [..., J] → positions [..., R, J]."""
@@ -65,6 +69,9 @@ class ActionCoding:
         wanted, start = np.asarray(positions, dtype=np.float64), np.asarray(state, dtype=np.float64)[..., None, :]
         if self.kind == "absolute":
             return wanted.copy()
+        if self.continuous:
+            turns = np.isin(np.arange(wanted.shape[-1]), self.continuous)
+            wanted = unwrapped(np.concatenate([start, wanted], axis=-2), turns)[..., 1:, :]
         if self.kind in (RELATIVE, "delta_to_state"):
             rows = wanted - start
         else:

@@ -26,13 +26,21 @@ _MESSAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of all joints in contract order: float64 [J], rad (or m), per s, s², s³."""
+    """Limits of all joints in contract order: float64 [J], rad (or m), per s, s², s³.
+
+    A continuous joint has no position limits: they are -inf and inf.
+    """
 
     min_position: Array
     max_position: Array
     max_velocity: Array
     max_acceleration: Array
     max_jerk: Array
+
+    @cached_property
+    def continuous(self) -> NDArray[np.bool_]:
+        """Which joints [J] turn without end: angles that differ by whole turns are the same place."""
+        return np.isinf(self.max_position)
 
 
 @dataclass(frozen=True)
@@ -190,8 +198,8 @@ class Contract:
         """All limits as arrays [J]."""
         joints = self.file.joints
         return Limits(
-            min_position=np.array([j.position[0] for j in joints]),
-            max_position=np.array([j.position[1] for j in joints]),
+            min_position=np.array([j.lowest for j in joints]),
+            max_position=np.array([j.highest for j in joints]),
             max_velocity=np.array([j.velocity for j in joints]),
             max_acceleration=np.array([j.acceleration for j in joints]),
             max_jerk=np.array([j.jerk for j in joints]),

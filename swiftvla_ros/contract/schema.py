@@ -28,7 +28,14 @@ class Joint(Strict):
 
     name: Name = Field(description="as in the driver's `JointState`, whose order is free")
     unit: Unit = Field(description="what the driver's messages carry")
-    position: tuple[Finite, Finite] = Field(description="[lowest, highest] in rad (m for a sliding joint)")
+    position: tuple[Finite, Finite] | None = Field(
+        None, description="[lowest, highest] in rad (m for a sliding joint); of every joint that is not `continuous`"
+    )
+    continuous: bool = Field(
+        False,
+        description="it turns without end, as the URDF's type says: it has no `position` limits, and angles that "
+        "differ by whole turns are the same place, wherever the driver wraps them",
+    )
     velocity: Positive = Field(description="largest speed in rad/s (m/s). Begin with a quarter of what the arm can do")
     acceleration: Positive = Field(description="largest acceleration in rad/s² (m/s²)")
     jerk: Positive = Field(description="largest jerk in rad/s³ (m/s³)")
@@ -39,6 +46,14 @@ class Joint(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Joint:
+        if self.continuous:
+            self._check_continuous()
+            return self
+        if self.position is None:
+            raise ValueError(
+                "position: missing; write [lowest, highest] in rad (m), or `continuous: true` for a joint that turns "
+                "without end"
+            )
         low, high = self.position
         if low >= high:
             raise ValueError(f"position: [{low}, {high}] is empty; write [lowest, highest]")
@@ -51,6 +66,28 @@ class Joint(Strict):
             raise ValueError(f"rest: {self.rest} lies outside position [{low}, {high}]; write a value inside")
         _check_percent(self.unit, self.percent_of)
         return self
+
+    def _check_continuous(self) -> None:
+        if self.position is not None:
+            raise ValueError(
+                f"continuous: a joint with limits, position {list(self.position)}, does not turn without end; remove "
+                "one of the two keys"
+            )
+        if self.unit not in ("rad", "deg"):
+            raise ValueError(f"continuous: unit '{self.unit}' has no turns; write 'rad' or 'deg', or leave it out")
+        if abs(self.rest) > math.pi:
+            raise ValueError(f"rest: {self.rest} is more than half a turn; write an angle from -π to π")
+        _check_percent(self.unit, self.percent_of)
+
+    @property
+    def lowest(self) -> float:
+        """Lowest position, rad or m; -inf for a continuous joint."""
+        return -math.inf if self.position is None else self.position[0]
+
+    @property
+    def highest(self) -> float:
+        """Highest position, rad or m; inf for a continuous joint."""
+        return math.inf if self.position is None else self.position[1]
 
     @property
     def scale_and_offset(self) -> tuple[float, float]:
@@ -290,10 +327,14 @@ class ContractFile(Strict):
         if joint is None:
             names = [j.name for j in self.joints]
             raise ValueError(f"{key}.joint: '{gripper.joint}' is not a joint; {did_you_mean(gripper.joint, names)}")
+        if joint.continuous:
+            raise ValueError(f"{key}.joint: '{joint.name}' is continuous; a gripper has ends: write its 'position'")
         for end in ("open", "closed"):
             value = getattr(gripper, end)
-            if not joint.position[0] <= value <= joint.position[1]:
-                raise ValueError(f"{key}.{end}: {value} lies outside {joint.name}'s position {list(joint.position)}")
+            if not joint.lowest <= value <= joint.highest:
+                raise ValueError(
+                    f"{key}.{end}: {value} lies outside {joint.name}'s position [{joint.lowest}, {joint.highest}]"
+                )
 
     def _check_rates(self) -> None:
         for camera in self.cameras:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.executor_codes import Refusal
+from swiftvla_ros.contract.turns import nearest, unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, JointChunk, MotionStart
 from swiftvla_ros.motion.config import ExecutorConfig
 
@@ -24,13 +25,14 @@ class ChunkAcceptance:
     joint_names
         The columns' order.
     low, high
-        Where rows are drawn to [J] that lie outside.
+        Where rows are drawn to [J] that lie outside; infinite for continuous joints.
     config
         Times and distances that are accepted.
     """
 
     def __init__(self, joint_names: tuple[str, ...], low: Array, high: Array, config: ExecutorConfig) -> None:
         self._names, self._low, self._high, self._config = joint_names, low, high, config
+        self._continuous = np.isinf(high)
         self._switched = [joint_names.index(gripper.joint) for gripper in config.switched]
 
     def accept(
@@ -58,12 +60,26 @@ class ChunkAcceptance:
         check_times(chunk, len(positions), current, self._config, start.now_ns, path_age_s)
         if path_age_s is not None and current is not None:
             check_source(chunk, current)
+        positions = self._at_turn(positions, chunk.step_ns, path_age_s, start)
         inside = np.clip(positions, self._low, self._high)
         far = start.standing and self._starts_far(chunk, inside[0], start)
         return AcceptedChunk(chunk, positions, inside, start, far)
 
+    def _at_turn(self, positions: Array, step_ns: int, path_age_s: float | None, start: MotionStart) -> Array:
+        """Rows [rows, J] whose continuous joints turn from each row to the next the shorter way, as from the command.
+
+        The row that is due now lies within half a turn of the last command, or of where a standing arm is.
+        """
+        if not self._continuous.any():
+            return positions
+        due = 0 if start.standing or path_age_s is None else round(path_age_s * NS / step_ns)
+        positions = unwrapped(positions, self._continuous)
+        row = positions[min(max(due, 0), len(positions) - 1)]
+        return positions + (nearest(row, start.state[0], self._continuous) - row)
+
     def _starts_far(self, chunk: JointChunk, first: Array, start: MotionStart) -> bool:
         """Whether the first target [J] is far from a standing arm, where the arm may go there."""
+        self._refuse_outside(chunk, start.pose)
         first = first.copy()
         first[self._switched] = start.state[0, self._switched]  # a gripper begins where it is, whatever the row says
         gap, tolerance = np.abs(first - start.pose), self._config.start_tolerance_rad
@@ -74,6 +90,20 @@ class ChunkAcceptance:
             Refusal.FAR_FROM_MEASURED,
             f"chunk {chunk.chunk_id}: its first target for joint '{self._names[j]}', {first[j]:.3f}, is {gap[j]:.3f} "
             f"from where the joint is, {start.pose[j]:.3f}; start_tolerance is {tolerance:g}",
+        )
+
+    def _refuse_outside(self, chunk: JointChunk, pose: Array) -> None:
+        """Refuse to begin from a pose [J] outside the limits, where the arm may not go far."""
+        outside, tolerance = np.abs(np.clip(pose, self._low, self._high) - pose), self._config.start_tolerance_rad
+        j = int(outside.argmax())
+        if outside[j] <= tolerance or self._config.far_start == "approach":
+            return
+        raise ChunkRefused(
+            Refusal.FAR_FROM_MEASURED,
+            f"chunk {chunk.chunk_id}: joint '{self._names[j]}' stands at {pose[j]:.3f}, {outside[j]:.3f} outside its "
+            f"limits [{self._low[j]:.3f}, {self._high[j]:.3f}], more than start_tolerance_rad, {tolerance:g}: move the "
+            "arm inside, correct the contract's `position` where the arm may stand there, or write `far_start: "
+            "approach`",
         )
 
 

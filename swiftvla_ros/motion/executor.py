@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
 from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
+from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult
-from swiftvla_ros.motion.chunk_acceptance import FUTURE_TOLERANCE_S, ChunkAcceptance
+from swiftvla_ros.motion.chunk_acceptance import ChunkAcceptance
 from swiftvla_ros.motion.config import ExecutorConfig
+from swiftvla_ros.motion.executor_status import ExecutorStatus
 from swiftvla_ros.motion.following.follower import PathFollower
+from swiftvla_ros.motion.measured_state import MeasuredState
 from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
 from swiftvla_ros.motion.planning.command_history import CommandHistory
-from swiftvla_ros.motion.planning.rows import PlannedRows
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit, SpeedLimits
 from swiftvla_ros.motion.state_machine import StateMachine
 from swiftvla_ros.motion.tracking_watch import TrackingWatch
@@ -31,7 +33,7 @@ CLOCK_JUMP_S = 1.0
 """A tick that comes later than this follows a jump of the clock; the plan is of another time."""
 
 
-class ChunkExecutor:
+class ChunkExecutor(ExecutorStatus):
     """Follows action chunks inside the limits, smoothly across their seams, and comes to rest when they stop.
 
     Attributes
@@ -42,8 +44,6 @@ class ChunkExecutor:
         How fast it may run along the path; a new scale is gone to smoothly, and 0 stands on the path.
     tracking_error
         Commanded minus measured position [J] at the last measured state; NaN before there was one.
-    measured_ns
-        Stamp of the newest joint state taken in; 0 before there was one.
     taken_ns
         When the current chunk was taken over; 0 when there was none.
     first_command_ns
@@ -65,6 +65,8 @@ class ChunkExecutor:
         self.refused = 0
         self.last_refusal = OfferResult()
         self._machine = StateMachine(self.config.fresh_s, self.config.tail_timeout_s, self.config.hold_timeout_s)
+        self._measured = MeasuredState(len(self.joint_names), self.config.state_timeout_s)
+        self._continuous = limits.continuous
         self._watch = TrackingWatch(self.joint_names, self.config)
         self._history = CommandHistory(len(self.joint_names), self.config.rate_hz)
         limiter = self._follower.limiter
@@ -74,9 +76,8 @@ class ChunkExecutor:
         self._planner = ChunkPlanner(limits, self.joint_names, self.config)
         self.tracking_error: Array
         self.first_command_ns: int | None
-        self._rows: PlannedRows | None
-        self._measured: Array | None
         self._command: Command | None
+        self._untold: AcceptedChunk | None  # taken from the measured pose, and nothing was commanded yet
         self.reset()
 
     @classmethod
@@ -115,9 +116,9 @@ class ChunkExecutor:
         if not self._follower.limiter.at_rest:
             return False
         self._follower.drop()
-        self.measured_ns = self._ticked_ns = self._approach_until_ns = 0
-        self._measured_invalid = False
-        self._command = None
+        self._measured.reset()
+        self._ticked_ns = self._approach_until_ns = 0
+        self._command = self._untold = None
         self.taken_ns = 0
         self.first_command_ns = None
         self.tracking_error = np.full(len(self.joint_names), np.nan)
@@ -145,18 +146,15 @@ class ChunkExecutor:
             False where they are not finite numbers, one a joint: the last good ones stay, and grow old. Also where
             they are older than the last, or of the future: a state of another time changes nothing.
         """
-        q = np.asarray(position, dtype=np.float64)
-        self._measured_invalid = q.shape != (len(self.joint_names),) or not bool(np.isfinite(q).all())
-        if self._measured_invalid:
+        if not self._measured.take(position, stamp_ns, now_ns):
             return False
-        overtaken = self._measured is not None and stamp_ns < self.measured_ns
-        if overtaken or (now_ns is not None and stamp_ns > now_ns + FUTURE_TOLERANCE_S * NS):
-            return False
-        self._measured, self.measured_ns = q, stamp_ns
+        q = self._measured.position
+        assert q is not None
         self._machine.measured()
         if self._command is None:
             self.tracking_error = np.zeros_like(q)
             return True
+        q = nearest(q, self._command.position, self._continuous)
         self.tracking_error = self._command.position - q
         if self.mode is not Mode.STOPPED and not self._machine.latched:
             wrong = self._watch.look(q, self._command.position, stamp_ns)
@@ -174,6 +172,7 @@ class ChunkExecutor:
             self.last_refusal = refused.result
             return refused.result
         self.follow(self.plan(accepted))
+        self.accepted += 1
         return OfferResult()
 
     def accept(self, chunk: JointChunk, now_ns: int) -> AcceptedChunk:
@@ -186,8 +185,8 @@ class ChunkExecutor:
         """
         if self._machine.closed:
             raise ChunkRefused(Refusal.NOT_READY, self._machine.closed)
-        if self._measured is None or self._state_is_stale(now_ns):
-            raise ChunkRefused(Refusal.NOT_READY, self._state_problem()[1])
+        if self._measured.position is None or self._measured.stale(now_ns):
+            raise ChunkRefused(Refusal.NOT_READY, self._measured.problem[1])
         limiter, clock, path_age_s = self._follower.limiter, self._follower.clock, None
         if self._follower.reference is not None:
             path_ns = clock.at(now_ns).ns
@@ -196,7 +195,7 @@ class ChunkExecutor:
                 raise ChunkRefused(Refusal.NOT_READY, text)
             path_age_s = (path_ns - clock.at(chunk.stamp_ns).ns) / NS
         if self._command is None:
-            start = MotionStart(now_ns, limiter.at_rest_at(self._measured), now_ns, self._measured, standing=True)
+            start = self._start_at(self._measured.position, now_ns)
         else:
             standing = self.mode is Mode.HOLD
             start = MotionStart(now_ns, limiter.state, self._ticked_ns, limiter.state[0], standing)
@@ -217,12 +216,12 @@ class ChunkExecutor:
         if self._command is None:
             follower.limiter.rest_at(start.pose)
             self._command, self._ticked_ns = Command(start.now_ns, *start.state), start.now_ns
+            self._untold = accepted
             self._watch.forget()
         self._planner.take(planned)
         follower.limiter.note_outside(accepted.positions)
         self._rows, self._approach_until_ns = planned.plan.rows, planned.approach_until_ns
         self.taken_ns, self.first_command_ns = start.now_ns, None
-        self.accepted += 1
         at_the_end = planned.at_the_end or (Reason.CHUNK_LATE, self._late_text())
         approach_s = planned.approach_s / max(self.speed_limits.scale, 0.01)
         self._machine.follow(start.now_ns, chunk.chunk_id, at_the_end, approach_s)
@@ -238,8 +237,10 @@ class ChunkExecutor:
         if self._command is None:
             if now_ns < last_ns:
                 self._forget_time()
-            self._machine.wait(self._state_problem()[1] if self._state_is_stale(now_ns) else "")
+            self._machine.wait(self._measured.problem[1] if self._measured.stale(now_ns) else "")
             return None
+        if self._untold is not None and self._begins_anew(self._untold, now_ns, (now_ns - last_ns) / NS):
+            return self._command
         if now_ns == last_ns:
             return self._command
         dt = (now_ns - last_ns) / NS
@@ -249,8 +250,8 @@ class ChunkExecutor:
             last_ns = now_ns - round(dt * NS)
         follower = self._follower
         follower.run_clock(last_ns, slowing=self.mode is Mode.DECELERATING)
-        if follower.reference is not None and self._state_is_stale(now_ns):
-            self._slow_down(now_ns, *self._state_problem())
+        if follower.reference is not None and self._measured.stale(now_ns):
+            self._slow_down(now_ns, *self._measured.problem)
         if not follower.advance(now_ns, dt):
             self._machine.off_the_path()
         elif follower.reference is not None and self.first_command_ns is None:
@@ -276,9 +277,9 @@ class ChunkExecutor:
         """
         clock = self._follower.clock
         if self._command is None or not clock.running:
-            if self._measured is None:
+            if self._measured.position is None:
                 raise ValueError("plan_rows: no command was given and no joint state received yet")
-            return np.tile(self._follower.limiter.inside(self._measured), (rows, 1))
+            return np.tile(self._follower.limiter.at_rest_at(self._measured.position)[0], (rows, 1))
         return self._commanded_at(clock.at(stamp_ns).ns + step_ns * np.arange(rows, dtype=np.int64), self._command)
 
     def planned_rows(self) -> Array:
@@ -292,58 +293,43 @@ class ChunkExecutor:
     def _commanded_at(self, path_ns: NDArray[np.int64], command: Command) -> Array:
         return self._follower.ahead(path_ns, self._ticked_ns, self._history.at(path_ns, command.position))
 
-    # -- what it says --------------------------------------------------------------------------------------------------
-
-    @property
-    def mode(self) -> Mode:
-        """What it does."""
-        return self._machine.mode
-
-    @property
-    def reason(self) -> Reason:
-        """Why it is there."""
-        return self._machine.reason
-
-    @property
-    def reason_text(self) -> str:
-        """The same for people, with names and numbers."""
-        return self._machine.text
-
-    @property
-    def speed_scale(self) -> float:
-        """Rate of path time at the last tick, 0 … 1: on its way to what ``speed_limits`` allow."""
-        return self.speed_scale_at(self._ticked_ns)
-
-    def speed_scale_at(self, now_ns: int) -> float:
-        """The same for another time, as things stand."""
-        follower = self._follower
-        return self.speed_limits.scale if follower.reference is None else follower.clock.at(now_ns).rate
-
-    @property
-    def chunk(self) -> JointChunk | None:
-        """The chunk being followed, or the last one that was."""
-        return self._rows.chunk if self._rows is not None else None
-
-    @property
-    def chunk_id(self) -> int:
-        """Its id; 0 when there was none."""
-        return self._rows.chunk.chunk_id if self._rows is not None else 0
-
-    @property
-    def row(self) -> float:
-        """Place between its rows at the last tick; -1 when there is none."""
-        reference = self._follower.reference
-        if reference is None or self._rows is None:
-            return -1.0
-        plan, path_ns = reference.plan, self._follower.clock.at(self._ticked_ns).ns
-        along_ns = plan.path.origin_ns + float(plan.path_time_s(np.array([path_ns]))[0]) * NS
-        return (along_ns - self._rows.first_ns) / self._rows.chunk.step_ns
-
-    def age_s(self, now_ns: int) -> float:
-        """Age of its observation; -1 when there is none."""
-        return (now_ns - self._rows.chunk.stamp_ns) / NS if self._rows is not None else -1.0
-
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _start_at(self, measured: Array, now_ns: int) -> MotionStart:
+        state = self._follower.limiter.at_rest_at(measured)
+        return MotionStart(now_ns, state, now_ns, measured, standing=True)
+
+    def _begins_anew(self, untold: AcceptedChunk, now_ns: int, dt_s: float) -> bool:
+        """Whether the arm, or the clock, was moved after a chunk was taken and before the first command.
+
+        Then the motion begins where the arm is now; a chunk that is refused from there moves nothing.
+        """
+        self._untold, measured, limiter = None, self._measured.position, self._follower.limiter
+        jumped = not 0.0 <= dt_s <= CLOCK_JUMP_S
+        if not jumped and (measured is None or limiter.in_reach(measured)):
+            return False
+        follows = self._follower.reference is not None and not self._machine.closed
+        self._follower.drop()
+        if measured is not None and not jumped and not follows:  # stopped meanwhile
+            limiter.rest_at(measured)
+            self._command = Command(now_ns, *limiter.state.copy())
+            return True
+        self._command, self._rows, self.taken_ns = None, None, 0
+        self._planner.forget()
+        if measured is None or jumped:
+            self._forget_time()
+            self._machine.not_begun()
+            return True
+        try:
+            accepted = self._acceptance.accept(untold.chunk, None, None, self._start_at(measured, now_ns))
+        except ChunkRefused as refused:
+            self.accepted, self.refused, self.last_refusal = self.accepted - 1, self.refused + 1, refused.result
+            self._machine.not_begun()
+            self._machine.measured()
+            return True
+        self.follow(self.plan(accepted))
+        self._untold = None
+        return True
 
     def _slow_down(self, now_ns: int, reason: Reason, text: str) -> None:
         self._machine.slow_down(reason, text, following=self._follower.reference is not None)
@@ -363,7 +349,8 @@ class ChunkExecutor:
 
     def _forget_time(self) -> None:
         """What was noted by a clock that jumped, or before a reset, says nothing any more."""
-        self._rows = self._measured = None
+        self._rows = None
+        self._measured.forget()
         self._follower.forget_time()
         self._watch.forget()
         self._history.forget()
@@ -384,16 +371,3 @@ class ChunkExecutor:
 
     def _late_text(self) -> str:
         return f"no chunk came for {self.config.tail_timeout_s:g} s"
-
-    def _state_is_stale(self, now_ns: int) -> bool:
-        timeout = self.config.state_timeout_s
-        if self._measured is None:
-            return timeout is not None
-        return timeout is not None and now_ns - self.measured_ns > timeout * NS
-
-    def _state_problem(self) -> tuple[Reason, str]:
-        if self._measured_invalid:
-            return Reason.STATE_INVALID, "the joint state holds a number that is not finite, or not one number a joint"
-        if self._measured is None:
-            return Reason.NO_MEASURED_STATE, "no joint state was received yet"
-        return Reason.STATE_STALE, f"no joint state for more than {self.config.state_timeout_s:g} s"

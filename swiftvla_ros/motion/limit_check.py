@@ -36,7 +36,8 @@ class LimitReport:
     ----------
     ratios
         [4, J] worst share of each of ``LIMITS`` that was used; 1 is the limit. Of the position limits the distance from
-        the middle of the range is taken, over half the range.
+        the middle of the range is taken, over half the range; where an arm that began outside comes inside, over that
+        of the command before.
     worst_ns
         [4, J] stamp of the sample at which that was.
     gaps
@@ -105,8 +106,7 @@ def check_limits(
     times = np.concatenate([[0.0], np.cumsum(steps)])
     together = np.zeros(len(stamps_ns), dtype=np.int64) if segments is None else np.asarray(segments)
 
-    middle, half = (limits.max_position + limits.min_position) / 2, (limits.max_position - limits.min_position) / 2
-    used = [np.abs(positions - middle) / half]
+    used = [_range_used(positions, together, limits)]
     difference = positions
     for order, limit in enumerate((limits.max_velocity, limits.max_acceleration, limits.max_jerk), start=1):
         if len(stamps_ns) <= order:
@@ -119,3 +119,21 @@ def check_limits(
     ratios = np.stack([u.max(axis=0) for u in used])
     same = together[1:] == together[:-1]
     return LimitReport(tuple(joint_names), ratios, stamps_ns[worst], len(stamps_ns), int((~even & same).sum()))
+
+
+def _range_used(positions: Array, together: NDArray[np.int64], limits: Limits) -> Array:
+    """Distance [N, J] from the middle of each joint's range, over half of it; 0 where there are no position limits.
+
+    An arm that began outside comes inside: what leads no farther out from one command to the next is no more than was.
+    """
+    low = np.where(limits.continuous, -1.0, limits.min_position)
+    high = np.where(limits.continuous, 1.0, limits.max_position)
+    half = (high - low) / 2
+    distance = np.abs(positions - (high + low) / 2)
+    same = (together[1:] == together[:-1])[:, None]
+    begins = np.concatenate([[0], 1 + np.flatnonzero(~same)])
+    before = np.concatenate([distance[:1], np.where(same, distance[:-1], 0.0)])
+    comes_nearer = np.minimum.reduceat(distance, begins) < distance[begins]
+    before[begins] = np.where(comes_nearer, distance[begins], 0.0)
+    allowed = np.where(distance <= before, np.maximum(half, before), half)
+    return np.where(limits.continuous, 0.0, distance / allowed)

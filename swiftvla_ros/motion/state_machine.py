@@ -127,6 +127,11 @@ class StateMachine:
         """Whether only :meth:`reset` lets chunks in again."""
         return bool(self._latched)
 
+    def not_begun(self) -> None:
+        """A chunk that was taken is not followed after all, before any command: every mode but STOPPED → IDLE."""
+        if self.mode is not Mode.STOPPED:
+            self._enter(Mode.IDLE, Reason.NO_MEASURED_STATE, "no joint state was received yet")
+
     def off_the_path(self) -> None:
         """The path ends before the arm would rest on it: FRESH, TAIL → DECELERATING."""
         self._enter(Mode.DECELERATING, *self._at_the_end)

@@ -206,6 +206,8 @@ def _draw_joint(position: Any, velocity: Any, run: Run, j: int, seams: Array) ->
     unit = "m" if joint.unit in ("m", "mm") else "rad"
     position.set_ylabel(f"{joint.name}\n{unit}", fontsize=8)
     between = f"limits {limits.min_position[j]:.2f} … {limits.max_position[j]:.2f}"
+    if limits.continuous[j]:
+        between = "continuous"
     position.text(
         0.99, 0.88, between, transform=position.transAxes, fontsize=7, ha="right", va="center", color=LIMIT,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.7},

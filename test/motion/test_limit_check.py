@@ -52,6 +52,17 @@ def test_leaving_the_position_limits_shows():
     assert not report.ok
 
 
+def test_an_arm_that_comes_inside_is_inside():
+    """Of an arm that was found outside only what leads farther out is too much; where it stays outside it is told."""
+    inwards = np.stack(
+        [np.zeros(60), np.concatenate([-2.1 + 0.2 * np.linspace(0.0, 1.0, 50) ** 3, np.full(10, -1.9)])], axis=1
+    )
+    assert _check(inwards).ratios[0, 1] <= 1.0
+    assert _check(inwards[:20]).ratios[0, 1] <= 1.0
+    back = np.concatenate([inwards[:20], inwards[:10]])
+    assert _check(back).ratios[0, 1] > 1.04
+
+
 @pytest.mark.parametrize("gap_ns", [-500_000_000, 0, 3_000_000_000])
 def test_a_jump_cannot_hide_behind_a_jump_of_the_clock(gap_ns):
     """Three seconds without a stamp do not make a step of a radian slow: nothing was commanded in between."""

@@ -43,7 +43,7 @@ def command(
         (
             joint.name,
             joint.unit,
-            f"{joint.position[0]:.3f} … {joint.position[1]:.3f}",
+            "continuous" if joint.continuous else f"{joint.lowest:.3f} … {joint.highest:.3f}",
             f"{joint.velocity:g}",
             f"{joint.acceleration:g}",
             f"{joint.jerk:g}",

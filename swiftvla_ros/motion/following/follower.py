@@ -132,7 +132,7 @@ class PathFollower:
         if self.reference is not None:
             for i in np.flatnonzero(path_ns > self.clock.at(last_ns).ns).tolist():
                 positions[i] = self.reference.sample(int(path_ns[i]))[0]
-        return self.limiter.inside(positions)
+        return self.limiter.reachable(positions)
 
     def facts(self, now_ns: int) -> Facts:
         """What the state machine asks for."""

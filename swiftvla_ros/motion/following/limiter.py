@@ -8,6 +8,9 @@ command to where the reference will be a little later. *Braking*: a ruckig traje
 Ruckig's community edition does not hold position limits on the way, so they are held by an invariant: from each
 commanded state, the fastest stop stays inside the limits. A next state that breaks it is not commanded; the stop is
 begun instead, and all states along a stop keep the invariant.
+
+An arm that stands outside begins where it stands. There its own place takes the limit's, and follows it inwards: no
+command leads farther out again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import ruckig
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS
 
 Array = NDArray[np.float64]
@@ -92,6 +96,8 @@ class Limiter:
         self._tick_s = tick_s
         self.low = limits.min_position + MARGIN
         self.high = limits.max_position - MARGIN
+        self._lowest, self._highest = self.low.copy(), self.high.copy()
+        self._outside = False
         joints = len(self.low)
         v, a, j = limits.max_velocity, limits.max_acceleration, limits.max_jerk
         self._bounds = np.stack([(v, a, j)[order - 1] for order in _ORDER]) * (1 + _TOLERANCE)
@@ -120,14 +126,24 @@ class Limiter:
         return not any(self._motions)
 
     def at_rest_at(self, position: Array) -> Array:
-        """The state [3, J] of resting at a position [J], drawn inside the limits where it lies outside."""
+        """The state [3, J] of resting at a position [J], inside the limits or not; at a limit, ``MARGIN`` inside."""
         state = np.zeros_like(self.state)
-        state[0] = self.inside(position)
+        at_limit = (position >= self.low - MARGIN) & (position <= self.high + MARGIN)
+        state[0] = np.where(at_limit, self.inside(position), position)
         return state
+
+    def in_reach(self, position: Array) -> bool:
+        """Whether a position [J] is as near to the state as a tick leads at most."""
+        apart = nearest(position, self.state[0], self._limits.continuous) - self.state[0]
+        return bool((np.abs(apart) <= self._speed * self._tick_s).all())
 
     def inside(self, positions: Array) -> Array:
         """Positions [..., J] drawn inside the position limits."""
         return np.clip(positions, self.low, self.high)
+
+    def reachable(self, positions: Array) -> Array:
+        """Positions [..., J] drawn to where a command may still be: inside the limits, or on the way in."""
+        return np.clip(positions, self._lowest, self._highest)
 
     def note_outside(self, positions: Array) -> None:
         """Count rows [K, J] that lie outside the position limits, and how far."""
@@ -137,8 +153,10 @@ class Limiter:
         np.maximum(self.limit_excess, outside.max(axis=0), out=self.limit_excess)
 
     def rest_at(self, position: Array) -> None:
-        """Start from rest at a position [J], drawn inside the limits where it lies outside."""
+        """Start from rest at a position [J], as :meth:`at_rest_at` has it."""
         self.state = self.at_rest_at(position)
+        self._lowest, self._highest = np.minimum(self.low, self.state[0]), np.maximum(self.high, self.state[0])
+        self._outside = bool((self._lowest < self.low).any() or (self._highest > self.high).any())
         self.rejoin()
 
     def rejoin(self) -> None:
@@ -155,6 +173,7 @@ class Limiter:
         fast, leaves = self._too_fast(target), self._leaves(target)
         if self.on_reference and not (over.any() or fast.any() or leaves.any()):
             self.state = target
+            self._come_inside()
             return
         on = ~(over.any(axis=0) | fast | leaves)
         fast |= over[6:].any(axis=0)
@@ -168,6 +187,7 @@ class Limiter:
             new[:, j] = self._off_reference(j, reference, now_ns, dt_s, target, catch_up)
         np.maximum(self.limit_excess, np.abs(target[0] - new[0]), out=self.limit_excess)
         self.state = new
+        self._come_inside()
 
     def brake(self, dt_s: float) -> None:
         """Advance the state by ``dt_s`` on the fastest way to rest."""
@@ -175,6 +195,15 @@ class Limiter:
             return
         for j in range(len(self._motions)):
             self.state[:, j] = self._brake(j, dt_s)
+        self._come_inside()
+
+    def _come_inside(self) -> None:
+        """Let the bounds of joints that began outside follow them inwards."""
+        if not self._outside:
+            return
+        np.clip(self.state[0], self._lowest, self.low, out=self._lowest)
+        np.clip(self.state[0], self.high, self._highest, out=self._highest)
+        self._outside = bool((self._lowest < self.low).any() or (self._highest > self.high).any())
 
     def _off_reference(
         self, j: int, reference: Motion, now_ns: int, dt_s: float, target: Array, catch_up: bool
@@ -261,7 +290,7 @@ class Limiter:
 
     def _inside(self, j: int, motion: _Motion) -> bool:
         extremes = motion.trajectory.position_extrema[0]
-        return bool(extremes.min >= self.low[j] - 1e-9 and extremes.max <= self.high[j] + 1e-9)
+        return bool(extremes.min >= self._lowest[j] - 1e-9 and extremes.max <= self._highest[j] + 1e-9)
 
     def _over(self, start: Array, end: Array, h: float) -> Flags:
         """Which control points [10, J] of the quintic from ``start`` to ``end`` leave the limits."""
@@ -285,18 +314,24 @@ class Limiter:
         return leaves
 
     def _stop_leaves(self, j: int, p: float, v: float, a: float) -> bool:
-        """Whether the fastest stop from a state of one joint leaves the position or velocity limits."""
+        """Whether the fastest stop from a state of one joint leaves the position or velocity limits.
+
+        A joint that is still outside the position limits may go no farther out on it than it is.
+        """
         if abs(v + a * abs(a) / (2 * self._jerk[j])) > self._speed[j]:
             return True
         if self._safe_low[j] <= p <= self._safe_high[j]:
             return False
+        if p < self._lowest[j] - 1e-9 or p > self._highest[j] + 1e-9:
+            return True
         if v == 0.0 and a == 0.0:
-            return bool(p < self.low[j] - 1e-9 or p > self.high[j] + 1e-9)
+            return False
         brake = self._brakes[j]
         brake.current_position, brake.current_velocity, brake.current_acceleration = [p], [v], [a]
         self._solver.calculate(brake, self._probe)
         extremes = self._probe.position_extrema[0]
-        return bool(extremes.min < self.low[j] - 1e-9 or extremes.max > self.high[j] + 1e-9)
+        low, high = max(min(p, self.low[j]), self._lowest[j]), min(max(p, self.high[j]), self._highest[j])
+        return bool(extremes.min < low - 1e-9 or extremes.max > high + 1e-9)
 
     def _input(self, j: int, interface: ruckig.ControlInterface) -> ruckig.InputParameter:
         parameters = ruckig.InputParameter(1)

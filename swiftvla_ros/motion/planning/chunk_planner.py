@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.contract.executor_codes import Reason
+from swiftvla_ros.contract.turns import unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, JointChunk
 from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.planning.blend import ChunkBlend
@@ -98,6 +99,8 @@ class ChunkPlanner:
             rows = PlannedRows(times, positions, chunk, first_ns)
         else:
             rows = join_rows(chunk, positions, older, at.now_ns, first_ns=first_ns, blend=self._blend)
+            # an older tail may have gone the other way round
+            rows = replace(rows, positions=unwrapped(rows.positions, self._limits.continuous))
         until_ns = at.now_ns + round((config.tail_timeout_s + approach_s) * NS)
         plan = MotionPlan.through(rows, self._limits, now_ns=at.state_ns, until_ns=until_ns)
         return PlannedChunk(

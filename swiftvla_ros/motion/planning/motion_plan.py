@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.turns import TURN
 from swiftvla_ros.motion.chunk import NS
 from swiftvla_ros.motion.planning.rows import PlannedRows
 from swiftvla_ros.motion.planning.spline import SplinePath, smoothed
@@ -103,7 +104,7 @@ def _drawable(origin_ns: int, times: Array, rows: Array, limits: Limits) -> Spli
     path = SplinePath(origin_ns, times, rows)
     if len(times) <= 3:
         return path
-    most = SMOOTH_AT_MOST * (limits.max_position - limits.min_position)
+    most = SMOOTH_AT_MOST * np.where(limits.continuous, TURN, limits.max_position - limits.min_position)
     for strength in _STRENGTHS:
         acceleration, jerk = path.peaks()
         sharp = (acceleration > _DRAWN_SHARE * limits.max_acceleration) | (jerk > _DRAWN_SHARE * limits.max_jerk)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion import Command
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -46,6 +47,7 @@ class ShadowOutput:
     def __init__(self, node: ManagedNode[Any], plan: Callable[[int, int, int], Array]) -> None:
         contract = node.contract
         self._names = list(contract.joint_names)
+        self._continuous = contract.limits.continuous
         self._plan = plan
         self._step_ns = round(contract.policy.step_s * 1e9)
         self._rows = max(1, round(AHEAD_S / contract.policy.step_s))
@@ -83,7 +85,7 @@ class ShadowOutput:
     def _compare(self, stamp_ns: int, position: Array) -> None:
         predicted = self._at(stamp_ns)
         if predicted is not None:
-            error = doubles(predicted - position)
+            error = doubles(predicted - nearest(position, predicted, self._continuous))
             self._error.publish(JointState(header=header(stamp_ns), name=self._names, position=error))
 
     def _at(self, ns: int) -> Array | None:

@@ -58,7 +58,7 @@ class RunLog:
             self._columns(f"joints/{name}/commanded", ticks.t_ns[moving], ticks.commanded[moving, j])
             self._columns(f"joints/{name}/measured", measured.t_ns, measured.position[:, j])
             ends = np.array(run.span_ns, np.int64)
-            if ends.any():
+            if ends.any() and not limits.continuous[j]:
                 self._columns(f"joints/{name}/limits/low", ends, np.full(2, limits.min_position[j]))
                 self._columns(f"joints/{name}/limits/high", ends, np.full(2, limits.max_position[j]))
             self._columns(f"tracking_error/{name}", ticks.t_ns, ticks.tracking_error[:, j])
