@@ -83,6 +83,7 @@ class UrdfLimit:
     """What a URDF says of a moving joint, where it says it: rad or m, and per second."""
 
     slides: bool
+    continuous: bool
     range: tuple[float, float] | None
     velocity: float | None
 
@@ -97,7 +98,7 @@ def urdf_limits(path: Path) -> dict[str, UrdfLimit]:
         limit = joint.find("limit")
         lower, upper, velocity = (_limit(limit, key) for key in ("lower", "upper", "velocity"))
         ends = (lower, upper) if lower is not None and upper is not None and kind != "continuous" else None
-        found[str(joint.get("name"))] = UrdfLimit(kind == "prismatic", ends, velocity or None)
+        found[str(joint.get("name"))] = UrdfLimit(kind == "prismatic", kind == "continuous", ends, velocity or None)
     return found
 
 

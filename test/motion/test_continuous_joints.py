@@ -130,7 +130,7 @@ def test_the_contract_says_which_joints_are_continuous():
     for line, named in (
         ("position: [-1, 1], continuous: true", "wrist_roll.*remove"),
         ("percent_of: null", "wrist_roll.*position"),
-        ("continuous: true, rest: 4.0", "wrist_roll.*half a turn"),
+        ("continuous: true, percent_of: [0, 1]", "wrist_roll.*percent_of"),
     ):
         with pytest.raises(ContractError, match=named):
             _contract(line)

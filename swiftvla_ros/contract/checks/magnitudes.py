@@ -109,7 +109,8 @@ def unusual_numbers(file: ContractFile) -> Iterator[str]:
 
 def _limits(joint: Joint) -> Iterator[tuple[str, float, Magnitude]]:
     table = _SLIDING if joint.unit in ("m", "mm") else _TURNING
-    yield "position", max(map(abs, joint.position)), table["position"]
+    if joint.position is not None:
+        yield "position", max(map(abs, joint.position)), table["position"]
     for key in ("velocity", "acceleration", "jerk"):
         yield key, getattr(joint, key), table[key]
 

@@ -68,7 +68,7 @@ def _hands(file: ContractFile) -> Iterator[str]:
         if gripper.open == gripper.closed:
             yield f"gripper: '{gripper.joint}' is open and closed at {gripper.open:g}; are two positions meant?"
     for joint in file.joints:
-        if joint.percent_of is not None:
+        if joint.percent_of is not None and joint.position is not None:
             (low, high), (first, last) = joint.position, sorted(joint.percent_of)
             if low > last or high < first:
                 yield (
@@ -107,8 +107,19 @@ def _against_urdf(contract: Contract) -> Iterator[str]:
             does = "slides" if urdf.slides else "turns"
             yield f"{key}.unit: '{joint.unit}', but the joint {does} in {name}; is it meant?"
             continue
-        low, high = joint.position
-        if urdf.range is not None and (low < urdf.range[0] - _SLACK or high > urdf.range[1] + _SLACK):
+        if joint.continuous and not urdf.continuous:
+            yield f"{key}.continuous: the joint has ends in {name}; is it meant? Else write its 'position'"
+        elif urdf.continuous and not joint.continuous:
+            yield (
+                f"{key}.position: the joint is continuous in {name}; are limits meant? If its driver wraps angles, "
+                "write 'continuous: true' instead"
+            )
+        low, high = joint.lowest, joint.highest
+        if (
+            urdf.range is not None
+            and not joint.continuous
+            and (low < urdf.range[0] - _SLACK or high > urdf.range[1] + _SLACK)
+        ):
             yield (
                 f"{key}.position: [{low:g}, {high:g}] goes beyond [{urdf.range[0]:g}, {urdf.range[1]:g}] of {name}; "
                 "is it meant?"

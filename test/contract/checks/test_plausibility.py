@@ -158,6 +158,10 @@ ODD: dict[str, tuple[Change, list[str]]] = {
         joint(1, position=[-2.5, 2.5]),
         ["joints.shoulder_lift.position: [-2.5, 2.5] goes beyond [-1.74533, 1.74533] of so101.urdf"],
     ),
+    "endless, not so in the URDF": (
+        joint(4, position=None, continuous=True),
+        ["joints.wrist_roll.continuous: the joint has ends in so101.urdf"],
+    ),
     "faster than the URDF": (joint(1, velocity=9.0), ["velocity: 9 is far above 2.5 of so101.urdf"]),
     "slides or turns": (joint(1, unit="m", velocity=1.0), ["unit: 'm', but the joint turns in so101.urdf"]),
     "percent of nothing": (joint(0, unit="percent", percent_of=[5, 6]), ["percent_of", "the same unit"]),
