@@ -6,15 +6,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, SYNCHRONISE
 from swiftvla_ros.contract.executor_codes import Refusal
 from swiftvla_ros.contract.turns import nearest, unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, JointChunk, MotionStart
 from swiftvla_ros.motion.config import ExecutorConfig
 
 Array = NDArray[np.float64]
-
-FUTURE_TOLERANCE_S = 0.05
-"""How far in the future an observation may lie, for clocks that are nearly, not quite, the same."""
 
 
 class ChunkAcceptance:
@@ -179,7 +177,8 @@ def check_times(
         )
     age_s = (now_ns - chunk.stamp_ns) / NS
     if age_s < -FUTURE_TOLERANCE_S:
-        raise ChunkRefused(Refusal.FUTURE_STAMP, f"{name}: its observation lies {-age_s:.3f} s in the future")
+        text = f"{name}: its observation lies {-age_s:.3f} s in the future of this clock; {SYNCHRONISE}"
+        raise ChunkRefused(Refusal.FUTURE_STAMP, text)
     # at a lower speed scale rows last longer, but not an old look at the world
     path_age_s = age_s if path_age_s is None else path_age_s
     rows_s = (rows - 1) * step_s

@@ -96,7 +96,9 @@ class StateMachine:
 
     def wait(self, problem: str) -> None:
         """Nothing is commanded: IDLE says whether a chunk could begin, or that the joint state is not fresh."""
-        if self.mode is Mode.IDLE and self.reason in (Reason.NO_CHUNK, Reason.NOT_ARMED):
+        if self.mode is Mode.IDLE and self.reason is Reason.NO_MEASURED_STATE and problem:
+            self._enter(Mode.IDLE, Reason.NO_MEASURED_STATE, problem)
+        elif self.mode is Mode.IDLE and self.reason in (Reason.NO_CHUNK, Reason.NOT_ARMED):
             if problem:
                 self._enter(Mode.IDLE, Reason.NOT_ARMED, problem)
             elif self.reason is Reason.NOT_ARMED:

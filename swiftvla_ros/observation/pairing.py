@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.clock_offset import SYNCHRONISE, lag_text, off_this_clock
+
 _NS = 1_000_000_000
 # Frames kept per camera: enough that a slow camera's newest frame still finds its partner of a camera ten times faster.
 _IMAGE_HISTORY = 16
 # States kept: one second of joint states at 200 Hz.
 _STATE_HISTORY = 200
+# After so many anchors without an observation it is not one late image that is missing.
+_NO_ACCIDENT = 10
 
 
 class PairingStatus(Enum):
@@ -82,6 +86,9 @@ class ObservationPairing:
         self._max_state_age_ns = round(max_state_age_s * _NS)
         self._images: dict[str, deque[_Part]] = {name: deque(maxlen=_IMAGE_HISTORY) for name in camera_names}
         self._states: deque[_Part] = deque(maxlen=_STATE_HISTORY)
+        # Of the anchors since the last observation: how many there were, the last one, and the smallest gap.
+        self._tries = self._closest_ns = 0
+        self._tried_ns: int | None = None
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8], received_ns: int) -> bool:
         """Remember a frame; False when it is not newer than the camera's last one (a frozen or reordering driver)."""
@@ -101,6 +108,20 @@ class ObservationPairing:
         parts.append(part)
         return True
 
+    def _apart(self, what: str, gap_ns: int, anchor_ns: int) -> str:
+        """Tell of a gap, and once it is no accident how near the parts ever came, and what to write."""
+        if anchor_ns != self._tried_ns:
+            self._tried_ns, self._tries = anchor_ns, self._tries + 1
+        self._closest_ns = min(self._closest_ns or gap_ns, gap_ns)
+        slop = f"the contract's policy.pair_slop_s of {self._slop_ns / _NS:.3f} s"
+        text = f"{what} is {gap_ns / _NS:.3f} s away from the images it belongs to, more than {slop}"
+        if self._tries < _NO_ACCIDENT:
+            return text
+        return (
+            f"{text}; of the last {self._tries} observations none came nearer than {self._closest_ns / _NS:.3f} s: trigger "
+            "the cameras together, let them run faster, or write a pair_slop_s above that"
+        )
+
     def clear(self) -> None:
         """Forget everything, as after a clock jump."""
         for frames in self._images.values():
@@ -116,32 +137,23 @@ class ObservationPairing:
             return Pairing(PairingStatus.MISSING, "waiting for the first joint state")
         anchor_ns = min(frames[-1].stamp_ns for frames in self._images.values())
         for name, frames in self._images.items():
-            age_ns = now_ns - frames[-1].stamp_ns
-            if age_ns > self._max_image_age_ns:
-                return Pairing(
-                    PairingStatus.STALE, _too_old(f"camera '{name}'", age_ns, self._max_image_age_ns), None, anchor_ns
-                )
-        age_ns = now_ns - self._states[-1].stamp_ns
-        if age_ns > self._max_state_age_ns:
-            return Pairing(
-                PairingStatus.STALE, _too_old("the joint state", age_ns, self._max_state_age_ns), None, anchor_ns
-            )
+            if problem := _too_old(f"camera '{name}'", frames, now_ns, self._max_image_age_ns):
+                return Pairing(PairingStatus.STALE, problem, None, anchor_ns)
+        if problem := _too_old("the joint state", self._states, now_ns, self._max_state_age_ns):
+            return Pairing(PairingStatus.STALE, problem, None, anchor_ns)
         if anchor_ns - now_ns > self._slop_ns:
-            ahead_s = (anchor_ns - now_ns) / _NS
-            text = f"the newest images are stamped {ahead_s:.3f} s in the future; check the camera driver's clock"
+            text = f"the newest images are {off_this_clock((anchor_ns - now_ns) / _NS)}; {SYNCHRONISE}"
             return Pairing(PairingStatus.UNPAIRED, text, None, anchor_ns)
         if newer_than_ns is not None and anchor_ns <= newer_than_ns:
             return Pairing(PairingStatus.NOTHING_NEW, "", None, anchor_ns)
         images = {name: _nearest(frames, anchor_ns) for name, frames in self._images.items()}
         state = _nearest(self._states, anchor_ns)
-        for what, part in [*((f"camera '{n}'", p) for n, p in images.items()), ("the joint state", state)]:
-            gap_ns = abs(part.stamp_ns - anchor_ns)
-            if gap_ns > self._slop_ns:
-                text = (
-                    f"{what} is {gap_ns / _NS:.3f} s away from the images it belongs to, "
-                    f"more than the contract's policy.pair_slop_s of {self._slop_ns / _NS:.3f} s"
-                )
-                return Pairing(PairingStatus.UNPAIRED, text, None, anchor_ns)
+        gaps_ns = {f"camera '{name}'": abs(part.stamp_ns - anchor_ns) for name, part in images.items()}
+        gaps_ns["the joint state"] = abs(state.stamp_ns - anchor_ns)
+        what, gap_ns = max(gaps_ns.items(), key=lambda each: each[1])
+        if gap_ns > self._slop_ns:
+            return Pairing(PairingStatus.UNPAIRED, self._apart(what, gap_ns, anchor_ns), None, anchor_ns)
+        self._closest_ns = self._tries = 0
         observation = PairedObservation(
             stamp_ns=anchor_ns,
             images={name: part.value for name, part in images.items()},
@@ -157,5 +169,13 @@ def _nearest(parts: deque[_Part], stamp_ns: int) -> _Part:
     return min(parts, key=lambda part: abs(part.stamp_ns - stamp_ns))
 
 
-def _too_old(what: str, age_ns: int, limit_ns: int) -> str:
+def _too_old(what: str, parts: deque[_Part], now_ns: int, limit_ns: int) -> str:
+    """Why the newest part is no longer fresh; empty where it is."""
+    newest = parts[-1]
+    age_ns, lag_ns = now_ns - newest.stamp_ns, newest.received_ns - newest.stamp_ns
+    if age_ns <= limit_ns:
+        return ""
+    if lag_ns > limit_ns >= now_ns - newest.received_ns:
+        lags_s = [lag / _NS for part in parts if (lag := part.received_ns - part.stamp_ns) > limit_ns]
+        return f"{what} is {lag_text(min(lags_s), max(lags_s))} (limit {limit_ns / _NS:.2f} s)"
     return f"{what} stopped: its newest stamp is {age_ns / _NS:.2f} s old (limit {limit_ns / _NS:.2f} s)"

@@ -104,7 +104,45 @@ def test_images_from_the_future_are_refused() -> None:
     """A camera clock that runs ahead is told, not followed."""
     result = filled(5000, 5000, 4000).pair(4010 * MS)
     assert result.status is PairingStatus.UNPAIRED
-    assert "future" in result.reason
+    assert "stamped 0.99 s ahead of this clock; synchronise the clocks (chrony)" in result.reason
+
+
+def test_stamps_behind_are_not_called_stopped() -> None:
+    """A camera that sends, 3 s behind, has not stopped: the offset and the fix are told (report F9)."""
+    pairing = new_pairing()
+    for k in range(30):
+        for camera in CAMERAS:
+            pairing.add_image(camera, k * 66 * MS, IMAGE, (k * 66 + 3000) * MS)
+        pairing.add_state(k * 66 * MS, STATE, (k * 66 + 1) * MS)
+    now_ms = 29 * 66 + 3010
+    result = pairing.pair(now_ms * MS)
+    assert result.status is PairingStatus.STALE
+    assert "camera 'front' is stamped 3.00 s behind this clock" in result.reason
+    assert "synchronise the clocks (chrony)" in result.reason
+    assert "stopped" in pairing.pair((now_ms + 5000) * MS).reason
+
+
+def test_late_pictures_are_told_from_a_clock_that_is_behind() -> None:
+    """A clock that is behind delays each picture by as much; what comes 0.6 s late, then 1.4 s, is late (report F9)."""
+    pairing = filled(0, 0, 0)
+    for k in range(1, 30):
+        pairing.add_image("front", k * 66 * MS, IMAGE, (k * 66 + 600 + 800 * (k % 2)) * MS)
+        pairing.add_image("wrist", k * 66 * MS, IMAGE, k * 66 * MS)
+    assert "camera 'front' is 0.60 to 1.40 s late" in pairing.pair((29 * 66 + 1410) * MS).reason
+
+
+def test_a_pair_that_never_comes_is_named_with_its_gap() -> None:
+    """Two 5 Hz cameras 100 ms apart: after some tries it is told that none ever fitted, and by how much (report C)."""
+    pairing = new_pairing()
+    reasons = []
+    for k in range(20):
+        pairing.add_state(200 * k * MS, STATE, 200 * k * MS)
+        pairing.add_image("front", 200 * k * MS, IMAGE, 200 * k * MS)
+        pairing.add_image("wrist", (200 * k + 100) * MS, IMAGE, (200 * k + 100) * MS)
+        reasons.append(pairing.pair((200 * k + 110) * MS).reason)
+    assert "none came nearer" not in reasons[0]
+    assert "of the last 20 observations none came nearer than 0.100 s" in reasons[-1]
+    assert "pair_slop_s" in reasons[-1]
 
 
 stamps = st.lists(st.integers(0, 2000), min_size=0, max_size=30)
