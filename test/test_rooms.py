@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str] | None] = {
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}
-BESIDE_THE_ROOMS = {"errors", "extras", "files", "resources"}  # modules that every room may import
+BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training"}
 TORCH_MODULES = {"swiftvla_ros.policy.torch_runtime"}
 NEEDS_TORCH = {"torch", "transformers"}

@@ -17,7 +17,8 @@ from typing import Literal
 
 from swiftvla_ros.bringup import child as child_program
 from swiftvla_ros.bringup.processes import ProcessDescription
-from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION, EXIT_STOOD_STILL
+from swiftvla_ros.log_folder import provide_log_folder
 
 # Long enough for a node to close a bag or a renderer; an arm's operator should not wait longer for Ctrl-C.
 _INTERRUPT_PATIENCE_S = 5.0
@@ -100,6 +101,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Run the system until a stop is requested, and return 0, or a process dies that can't be respawned, and 1."""
+        # Said once, here, and not by each process that inherits the choice.
+        notice, _ = provide_log_folder()
+        if notice:
+            print(notice, file=sys.stderr, flush=True)
         try:
             for child in self._children.values():
                 if self._stop_requested:
@@ -215,6 +220,8 @@ class Supervisor:
 
 def describe_returncode(returncode: int) -> str:
     """Tell a process's end in words: ``ended with exit code 1``, ``was killed by SIGKILL``."""
+    if returncode == EXIT_STOOD_STILL:
+        return f"ended with exit code {returncode}, since it had stood still"
     if returncode >= 0:
         return f"ended with exit code {returncode}"
     try:

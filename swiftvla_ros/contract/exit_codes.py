@@ -3,3 +3,5 @@
 
 # Its parameters, contract or checkpoint can't be used: starting it again would not help.
 EXIT_CONFIGURATION = 2
+# It stood still for so long that the others have dropped it: started again, it is found.
+EXIT_STOOD_STILL = 3

@@ -161,6 +161,11 @@ class Camera(Strict):
     size: tuple[Annotated[int, Field(ge=16, le=2048)], Annotated[int, Field(ge=16, le=2048)]] = Field(
         description="[width, height] in px of what the policy sees: the checkpoint's"
     )
+    may_repeat: bool = Field(
+        False,
+        description="one picture may come again and again with new stamps while the arm moves, as from a simulator "
+        "that does not show it; otherwise it is taken for a frozen camera's, and refused",
+    )
     pose: CameraPose | None = Field(
         None, description="of the front camera only: for labels in training, not for running"
     )

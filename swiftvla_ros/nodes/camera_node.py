@@ -3,43 +3,58 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
 
 from swiftvla_ros.contract import Camera
 from swiftvla_ros.contract.images import condition_image
+from swiftvla_ros.nodes.parts.observation_topics import driver_images
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import rgb_message
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.joint_state import JointStateError
+from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
+from swiftvla_ros.observation.repeated_picture import RepeatedPicture
 from swiftvla_ros.observation.stamp_clock import StampClock
 
 _REPEAT_S = 5.0
+# Problems that begin alike are one, whose numbers grow.
+_KIND = 90
 
 
 @dataclass
 class CameraParts:
-    """The camera, and what is known of its messages; ``picture`` is the last one's digest and when it first came."""
+    """The camera, where its pictures go, and what is known of the driver's.
+
+    ``problem`` is why the last one was refused, or why none comes; it was ``told`` on ``problems``.
+    """
 
     camera: Camera
     stamps: StampClock
     output: Any
-    repeated_for_ns: int
-    last_received_ns: int = 0
-    picture: tuple[int, int] | None = None
+    problems: Any
+    repeated: RepeatedPicture | None
+    received: int = 0
+    problem: str = ""
+    told: str = ""
 
 
 class CameraNode(ManagedNode[CameraParts]):
-    """Publishes ``observation/<camera>``; everything runs in the executor's thread."""
+    """Publishes ``observation/<camera>``, and beside it what is wrong; everything runs in the executor's thread."""
 
     def __init__(self) -> None:
         super().__init__("camera")
         self.describe("camera", "", "name of the camera in the contract")
-        self.describe("repeated_for_s", 0.0, "refuse a picture that comes byte for byte for longer, s; 0: never")
+        self.describe(
+            "repeated_for_s",
+            0.0,
+            "refuse a picture that comes byte for byte for longer while the arm moves, s; 0: never",
+        )
 
     def setup(self) -> CameraParts:
         """Find the camera in the contract."""
@@ -51,71 +66,101 @@ class CameraNode(ManagedNode[CameraParts]):
         if repeated_for_s < 0:
             raise ValueError("parameter repeated_for_s is negative; write 0 (never) or more")
         camera = self.contract.camera(name)
-        kind = Image if camera.transport == "raw" else CompressedImage
-        self.subscribe(kind, camera.topic, self._condition, qos.CAMERA_INPUT)
-        self.timer(1.0, self._watch)
+        driver = driver_images(camera)
+        self.subscribe(driver.kind, camera.topic, self._condition, qos.CAMERA_INPUT)
+        self.awaits(driver.what, driver.kind, camera.topic, qos.CAMERA_INPUT, message_bytes=driver.message_bytes)
+        repeated = None
+        if repeated_for_s and not camera.may_repeat:
+            repeated = RepeatedPicture(self.contract, repeated_for_s)
+            self.subscribe(JointState, "observation/state", self._see_arm, qos.STATE_INPUT)
+        self.steady_timer(1.0, self._watch)
+        publish_diagnostics(self, self._health)
         output = self.publisher(Image, f"observation/{name}", qos.IMAGE)
-        return CameraParts(camera, StampClock(camera.topic), output, round(repeated_for_s * 1e9))
+        problems = self.publisher(String, f"observation/{name}_problem", qos.LATCHED)
+        return CameraParts(camera, StampClock(camera.topic), output, problems, repeated)
 
     def start(self) -> None:
-        """Count silence from now on."""
-        self.parts.last_received_ns = self.now_ns()
-        self.parts.picture = None
+        """Judge pictures from now on."""
+        if self.parts.repeated is not None:
+            self.parts.repeated.clear()
 
     def _condition(self, message: Image | CompressedImage) -> None:
         parts, now_ns = self.parts, self.now_ns()
         if self.clock_jumped_back(now_ns):
             parts.stamps.clear()
-            parts.picture = None
-        parts.last_received_ns = now_ns
+            if parts.repeated is not None:
+                parts.repeated.clear()
+        parts.received += 1
         ns = parts.stamps.resolve(stamp_ns(message.header.stamp), now_ns)
         if warning := parts.stamps.take_warning():
             self.get_logger().warning(warning)
-        repeated_ns = self._repeated_ns(message, now_ns)
-        if 0 < parts.repeated_for_ns < repeated_ns:
+        frozen_s = parts.repeated.frozen_s(message.data, now_ns) if parts.repeated is not None else 0.0
+        if frozen_s:
             # A log line of its own: rclpy throttles each place in the code by itself.
             self.get_logger().error(
-                f"{self._refused}the same picture has come for {repeated_ns / 1e9:.1f} s: the driver repeats it",
+                self._refuse(
+                    f"the same picture has come for {frozen_s:.1f} s while the arm moved: the driver repeats it; start "
+                    "it again, or write `may_repeat: true` for this camera in the contract if it doesn't see the arm"
+                ),
                 throttle_duration_sec=_REPEAT_S,
             )
             return
         try:
             image = rgb_of(message)
         except ImageDecodingError as error:
-            self.get_logger().error(f"{self._refused}{error}", throttle_duration_sec=_REPEAT_S)
+            self.get_logger().error(self._refuse(str(error)), throttle_duration_sec=_REPEAT_S)
             return
         expected = parts.camera.source_size
         if (image.shape[1], image.shape[0]) != expected:
             self.get_logger().error(
-                f"{self._refused}got {image.shape[1]}×{image.shape[0]} px, expected {expected[0]}×{expected[1]}; "
-                "correct source_size in the contract or the driver's resolution",
+                self._refuse(
+                    f"got {image.shape[1]}×{image.shape[0]} px, expected {expected[0]}×{expected[1]}; "
+                    "correct source_size in the contract or the driver's resolution"
+                ),
                 throttle_duration_sec=_REPEAT_S,
             )
             return
+        self._tell("")
         parts.output.publish(rgb_message(condition_image(image, parts.camera), ns, message.header.frame_id))
 
-    def _repeated_ns(self, message: Image | CompressedImage, now_ns: int) -> int:
-        """For how long this very picture has come; no sensor's noise gives the same bytes twice."""
-        parts = self.parts
-        if not parts.repeated_for_ns:
-            return 0
-        digest = zlib.crc32(message.data)
-        if parts.picture is None or parts.picture[0] != digest:
-            parts.picture = digest, now_ns
-        return now_ns - parts.picture[1]
+    def _see_arm(self, message: JointState) -> None:
+        try:
+            position = measured_positions(message, self.contract.joint_names)
+        except JointStateError:
+            return  # others say so
+        if self.parts.repeated is not None:
+            self.parts.repeated.measured(position)
 
-    @property
-    def _refused(self) -> str:
-        return f"camera '{self.parts.camera.name}': images on {self.parts.camera.topic} are refused: "
+    def _refuse(self, why: str) -> str:
+        text = f"camera '{self.parts.camera.name}': images on {self.parts.camera.topic} are refused: {why}"
+        self._tell(text)
+        return text
+
+    def _tell(self, problem: str) -> None:
+        """Publish what is wrong, where that changed; numbers in it change with each picture, its kind does not."""
+        parts, parts.problem = self.parts, problem
+        if problem[:_KIND] != parts.told[:_KIND]:
+            parts.told = problem
+            parts.problems.publish(String(data=problem))
 
     def _watch(self) -> None:
-        camera = self.parts.camera
-        silence_s = (self.now_ns() - self.parts.last_received_ns) / 1e9 if self.active else 0.0
-        if silence_s > self.contract.policy.max_image_age_s:
-            self.get_logger().warning(
-                f"camera '{camera.name}': no image on {camera.topic} for {silence_s:.1f} s",
-                throttle_duration_sec=_REPEAT_S,
+        if self.silence.text:
+            self._tell(self.silence.text)
+
+    def _health(self) -> Health:
+        """What came in the last second, and what is wrong with it."""
+        parts, count = self.parts, self.parts.received
+        parts.received = 0
+        values = {"images in the last second": count, "expected": f"{parts.camera.rate_hz:g}"}
+        if parts.problem:
+            return Health(Level.ERROR, parts.problem, values)
+        if self.active and 0 < count < parts.camera.rate_hz / 2:
+            text = (
+                f"{count} images a second instead of {parts.camera.rate_hz:g}: the driver is slow, or they get lost; "
+                "give it the Fast DDS profile config/fastdds_shm.xml, too"
             )
+            return Health(Level.WARN, text, values)
+        return Health(Level.OK, "images are conditioned" if count else "no image in the last second", values)
 
 
 main = script_of(CameraNode)

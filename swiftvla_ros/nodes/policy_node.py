@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -177,7 +177,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
 
     def _status(self) -> InferenceStatus:
         inference = self.parts.inference
-        return InferenceStatus(reason="not active") if inference is None else inference.status()
+        status = InferenceStatus(reason="not active") if inference is None else inference.status()
+        return replace(status, reason=self.silence.explain(status.reason))
 
     def _health(self) -> Health:
         status, instruction = self._status(), self.parts.instructions.current

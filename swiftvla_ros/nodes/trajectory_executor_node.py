@@ -18,6 +18,7 @@ from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
 from swiftvla_ros.nodes.commands.outputs import ContractOutputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
 from swiftvla_ros.nodes.parts.executor_report import ExecutorReport
+from swiftvla_ros.nodes.parts.observation_topics import await_state
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
@@ -80,6 +81,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             self.get_logger().warning("shadow mode: nothing is commanded")
         self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
         self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
+        await_state(self)
         # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
         self.subscribe(SpeedLimitMessage, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)

@@ -118,8 +118,8 @@ class ObservationPairing:
         if self._tries < _NO_ACCIDENT:
             return text
         return (
-            f"{text}; of the last {self._tries} observations none came nearer than {self._closest_ns / _NS:.3f} s: trigger "
-            "the cameras together, let them run faster, or write a pair_slop_s above that"
+            f"{text}; of the last {self._tries} observations none came nearer than {self._closest_ns / _NS:.3f} s: "
+            "trigger the cameras together, let them run faster, or write a pair_slop_s above that"
         )
 
     def clear(self) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
+from swiftvla_ros.log_folder import provide_log_folder
 
 _SPIN_S = 0.05
 _SERVICE_TIMEOUT_S = 10.0
@@ -63,6 +65,9 @@ class LiveGraph:
 
         from swiftvla_ros.action import RunInstruction
 
+        notice, _ = provide_log_folder()
+        if notice:
+            print(notice, file=sys.stderr)
         # Ctrl-C belongs to the command, which ends the whole system in order.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("swiftvla_cli", namespace=self._namespace)

@@ -90,7 +90,8 @@ class InstructionServer:
             cancel_callback=self._cancel,
         )
         node.own(action, ActionServer.destroy)
-        node.timer(_TICK_S, self._tick)
+        # steady, so that it is told when simulated time stands still
+        node.steady_timer(_TICK_S, self._tick)
 
     def accept(self) -> None:
         """Take instructions from now on."""

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
+from swiftvla_ros.nodes.ros.silence import Awaited
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
@@ -40,6 +42,7 @@ def subscribe_to_state(
             take(stamp_ns(message.header.stamp), positions)
 
     node.subscribe(JointState, "observation/state", take_state, qos.STATE_INPUT)
+    await_state(node)
 
 
 def subscribe_to_images(
@@ -61,6 +64,34 @@ def subscribe_to_images(
 
     for camera in cameras:
         node.subscribe(Image, f"observation/{camera}", partial(take_image, camera), profile)
+        width, height = node.contract.camera(camera).size
+        driver = driver_images(node.contract.camera(camera))
+        node.awaits(
+            driver.what, Image, f"observation/{camera}", profile, message_bytes=3 * width * height, source=driver
+        )
+
+
+def await_state(node: ManagedNode[Any]) -> None:
+    """Have the silence of ``observation/state`` explained, back to the driver."""
+    node.awaits("joint states", JointState, "observation/state", qos.STATE_INPUT, source=driver_states(node.contract))
+
+
+def driver_states(contract: Contract) -> Awaited:
+    """What the joint state node waits for."""
+    return Awaited("joint states", contract.joint_states.topic, JointState, qos.STATE_INPUT)
+
+
+def driver_images(camera: Camera) -> Awaited:
+    """What a camera's node waits for; compressed pictures take a tenth of the space."""
+    width, height = camera.source_size
+    raw = camera.transport == "raw"
+    return Awaited(
+        f"images of camera '{camera.name}'",
+        camera.topic,
+        Image if raw else CompressedImage,
+        qos.CAMERA_INPUT,
+        message_bytes=3 * width * height // (1 if raw else 10),
+    )
 
 
 def _refuse(node: ManagedNode[Any], problem: str, refused: Callable[[], object]) -> None:

@@ -37,12 +37,15 @@ def publish_diagnostics(node: ManagedNode[Any], report: Callable[[], Health]) ->
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
     except ImportError:
         node.get_logger().info("diagnostic_msgs is not installed: nothing on /diagnostics")
-        node.timer(PERIOD_S, report)
+        node.steady_timer(PERIOD_S, report)
         return
     publisher = node.publisher(DiagnosticArray, "/diagnostics", 10)
 
     def publish() -> None:
         health = report()
+        if silent := node.silence.clock_text or node.silence.text:
+            text = health.text if silent in health.text else f"{health.text}; {silent}"
+            health = Health(max(health.level, Level.WARN), text, health.values)
         status = DiagnosticStatus(
             level=bytes([health.level]),
             name=node.get_fully_qualified_name(),
@@ -52,4 +55,4 @@ def publish_diagnostics(node: ManagedNode[Any], report: Callable[[], Health]) ->
         )
         publisher.publish(DiagnosticArray(header=header(node.now_ns()), status=[status]))
 
-    node.timer(PERIOD_S, publish)
+    node.steady_timer(PERIOD_S, publish)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 import time
@@ -14,15 +15,22 @@ from typing import Any, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION, EXIT_STOOD_STILL
 from swiftvla_ros.extras import missing_extra
+from swiftvla_ros.log_folder import NO_LOG_FILES, provide_log_folder
+from swiftvla_ros.nodes.ros.qos import LATCHED
+from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
+from swiftvla_ros.nodes.ros.standstill import StandstillWatch
+from swiftvla_ros.nodes.ros.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
@@ -56,6 +64,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         self._parts: Parts | None = None
         self._last_now_ns: int | None = None
         self._owned: list[tuple[Any, Callable[[Any], object]]] = []
+        self.silence = SilenceWatch(self)
         self.describe("autostart", True, "configure and activate at start, without a lifecycle manager")
         self.describe("robot", "", "contract: a name of config/robots, or the path of a file")
 
@@ -100,6 +109,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         """Create a subscription that cleanup destroys; it calls back while the node is active, or ``always``."""
 
         def deliver(message: Any) -> None:
+            self.silence.heard(topic)
             if self.active or always:
                 callback(message)
 
@@ -121,6 +131,21 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
     def timer(self, period_s: float, callback: Callable[[], object]) -> Any:
         """Create a timer on the ROS clock that cleanup destroys."""
         return self.own(self.create_timer(period_s, callback), self.destroy_timer)
+
+    def steady_timer(self, period_s: float, callback: Callable[[], object]) -> Any:
+        """The same on a clock that goes on whatever the ROS clock does."""
+        timer = self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return self.own(timer, self.destroy_timer)
+
+    def awaits(self, what: str, kind: type, topic: str, qos: Any, **more: Any) -> None:
+        """Explain the silence of a topic that the node needs; :class:`~swiftvla_ros.nodes.ros.silence.Awaited`."""
+        self.silence.awaited.append(awaited := Awaited(what, topic, kind, qos, **more))
+        if awaited.source is not None:
+            # Whoever publishes it says there why it does not.
+            problem = f"{topic}_problem"
+            self.subscribe(
+                String, problem, lambda message: self.silence.told(topic, message.data), LATCHED, always=True
+            )
 
     def now_ns(self) -> int:
         """Present time of the node's ROS clock, ns."""
@@ -169,6 +194,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         if not robot:
             raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
         self.contract = load_contract(robot)
+        self.steady_timer(PERIOD_S, self.silence.look)
         self._parts = self.setup()
 
     def _shut_down(self) -> None:
@@ -183,6 +209,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
 
     def _tear_down(self) -> None:
         self.discard()
+        self.silence.clear()
         while self._owned:
             entity, destroy = self._owned.pop()
             destroy(entity)
@@ -215,8 +242,16 @@ class _Ending:
     def __init__(self) -> None:
         self.asked = False
         self.at_once = True
+        self.status = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
+
+    def forgotten(self, text: str) -> None:
+        """What the standstill watch calls, from its thread: end in order, and at once where that takes too long."""
+        print(text, file=sys.stderr, flush=True)
+        self.status, self.asked = EXIT_STOOD_STILL, True
+        time.sleep(_WIND_DOWN_S + _LEAVE_GRAPH_S)
+        os._exit(EXIT_STOOD_STILL)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         # Ctrl-C in a terminal reaches every process of the group, and then again through launch: once is enough, and
@@ -244,11 +279,18 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
     -------
     int
         0 when it was asked to end; 2 when it could not be configured, 1 when it could not be activated (only with
-        ``autostart``). An exception in a callback ends the process with a traceback and status 1.
+        ``autostart``), 3 after a standstill for longer than its lease. An exception in a callback ends the process with
+        a traceback and status 1.
     """
+    notice, log_files = provide_log_folder()
+    if notice:
+        print(notice, file=sys.stderr, flush=True)
+    if not log_files:
+        args = [*(sys.argv if args is None else args), "--ros-args", NO_LOG_FILES]
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
+    StandstillWatch(read_transport(), ending.forgotten)
     node: ManagedNode[Any] | None = None
     # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
     # executor is cheaper, but serves all messages of a flood first.
@@ -273,7 +315,7 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         deadline = time.monotonic() + _WIND_DOWN_S
         while not node.at_rest() and time.monotonic() < deadline:
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
-        return 0
+        return ending.status
     finally:
         if node is not None:
             node.stop()
