@@ -182,14 +182,19 @@ def test_a_managed_node_follows_its_manager(graph: Any) -> None:
 
 
 def test_a_driver_that_repeats_its_last_picture_is_refused(graph: Any) -> None:
-    """A hung camera with fresh stamps does not keep the policy going blind; the next true picture goes on."""
+    """A hung camera with fresh stamps does not keep a moving arm going blind; the next true picture goes on."""
     driver = graph.node.create_publisher(Image, FRONT.topic, qos.IMAGE)
     output = graph.listen(Image, "/hung/observation/front", qos.STATE_INPUT)
     process = graph.start(
         "camera_node", "camera_hung", namespace="hung", robot="so101_sim", camera="front", repeated_for_s=0.3
     )
 
+    arm = graph.node.create_publisher(JointState, "/hung/observation/state", qos.STATE)
+    pose = CONTRACT.rest.copy()
+
     def show(picture: Any) -> None:
+        pose[0] += 0.01
+        arm.publish(JointState(name=list(CONTRACT.joint_names), position=pose.tolist()))
         driver.publish(rgb_message(picture, graph.node.get_clock().now().nanoseconds, "front_optical_frame"))
 
     def refused() -> bool:

@@ -108,6 +108,8 @@ class SilenceWatch:
         if problem := self._problems.get(awaited.topic):
             return f"{text}: {problem}"
         found = _diagnose(self._node, awaited)
+        if awaited.source is not None and not found.publishers:
+            return f"{text}: {found.expected.topic} has no publisher; its node of this package is not there, start it"
         if awaited.source is None or any(cause.code != "sender" for cause in found.causes):
             return f"{text}: {found.text}"
         # Who publishes it is there, and waits itself.
