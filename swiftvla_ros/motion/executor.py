@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S
 from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, off_clock_text
 from swiftvla_ros.contract.executor_codes import Reason
 from swiftvla_ros.motion.chunk import NS
-from swiftvla_ros.motion.chunk_acceptance import FUTURE_TOLERANCE_S
 
 Array = NDArray[np.float64]
 
@@ -25,10 +25,11 @@ class MeasuredState:
         self.position: Array | None = None
         self.stamp_ns = 0
         self._invalid = False
+        self._offset_s = 0.0  # of the last stamp to the time of receipt
 
     def forget(self) -> None:
         """The clock jumped: what was measured belongs to another time."""
-        self.position = None
+        self.position, self._offset_s = None, 0.0
 
     def take(self, position: Array, stamp_ns: int, now_ns: int | None) -> bool:
         """Take note of a state; False, and the last good one stays, where it is none, or of another time."""
@@ -36,6 +37,7 @@ class MeasuredState:
         self._invalid = q.shape != (self._joints,) or not bool(np.isfinite(q).all())
         if self._invalid:
             return False
+        self._offset_s = 0.0 if now_ns is None else (stamp_ns - now_ns) / NS
         overtaken = self.position is not None and stamp_ns < self.stamp_ns
         if overtaken or (now_ns is not None and stamp_ns > now_ns + FUTURE_TOLERANCE_S * NS):
             return False
@@ -53,6 +55,10 @@ class MeasuredState:
         """Why it is not usable, where it is not."""
         if self._invalid:
             return Reason.STATE_INVALID, "the joint state holds a number that is not finite, or not one number a joint"
+        code = Reason.NO_MEASURED_STATE if self.position is None else Reason.STATE_STALE
+        # What comes, and is of another time, is no silence.
+        if problem := off_clock_text(self._offset_s, self._timeout_s):
+            return code, f"joint states are {problem}"
         if self.position is None:
-            return Reason.NO_MEASURED_STATE, "no joint state was received yet"
-        return Reason.STATE_STALE, f"no joint state for more than {self._timeout_s:g} s"
+            return code, "no joint state was received yet"
+        return code, f"no joint state for more than {self._timeout_s:g} s"
