@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from swiftvla_ros.contract.checks.yaml_text import YamlError, parse_yaml, read_yaml_text
 from swiftvla_ros.errors import UserError
 
 Bound = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -81,11 +81,9 @@ class Thresholds(_Strict):
 def load_thresholds(path: Path) -> Thresholds:
     """Read a thresholds file; raises :class:`ThresholdError`."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ThresholdError(f"{path}: can't be read ({error}); check the path") from error
-    except yaml.YAMLError as error:
-        raise ThresholdError(f"{path}: not YAML: {error}") from error
+        data = parse_yaml(read_yaml_text(path), path)
+    except YamlError as error:
+        raise ThresholdError(str(error)) from error
     if not isinstance(data, dict | None):
         raise ThresholdError(f"{path}: holds no keys; write e.g. `chunks: {{max_difference: 0.001}}`")
     try:

@@ -19,10 +19,10 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError, load_contract
+from swiftvla_ros.contract.checks.yaml_text import YamlError, parse_yaml
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.contract.store import contract_digest
@@ -394,7 +394,7 @@ def _foreign(topics: Sequence[PassedOver]) -> str:
 def _urdf_name(contract_text: str) -> str:
     """Return the name of the URDF that a recorded contract lies beside; empty where it names none."""
     try:
-        kinematics = yaml.safe_load(contract_text).get("kinematics")
+        kinematics = parse_yaml(contract_text, "contract", recorded=True).get("kinematics")
         return PurePath(kinematics["urdf"]).name if kinematics else ""
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (YamlError, AttributeError, KeyError, TypeError) as error:
         raise BagError(f"the contract in the bag's metadata can't be read: {error}") from error
