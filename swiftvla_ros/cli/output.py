@@ -28,7 +28,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title:
     """Print a table; what its cells hold is written as ``str`` has it."""
     table = Table(*columns, title=title, box=SIMPLE)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
 
 

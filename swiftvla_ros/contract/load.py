@@ -88,7 +88,5 @@ def _find(path_or_name: str | Path) -> Path:
         what = f"name a YAML file in it, such as {path / inside[0]}" if inside else "name a YAML file"
         raise ContractError(f"robot '{word}': is a folder; {what}")
     near = difflib.get_close_matches(word, known, n=1)
-    meant = f"did you mean '{near[0]}'? " if near else ""
-    raise ContractError(
-        f"robot '{word}': no such contract; {meant}Write the path of a YAML file or one of {sorted(known)}"
-    )
+    meant = f"did you mean '{near[0]}'? Write" if near else "write"
+    raise ContractError(f"robot '{word}': no such contract; {meant} the path of a YAML file or one of {sorted(known)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from swiftvla_ros.cli.output import console, print_table
 
@@ -33,8 +34,6 @@ def command(
     What is possible, but odd (limits that look like degrees, crossed topics, cameras too slow to be paired), is asked
     about in a WARNING.
     """
-    from rich.markup import escape
-
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.contract.checks.questions import questions
 
@@ -64,10 +63,11 @@ def command(
     ]
     print_table(("camera", "source", "policy", "Hz", "pose, m", "topic"), cameras, "cameras")
     for part in checked.command_parts:
-        console.print(f"commands: {part.kind} on {part.topic}: {', '.join(part.names)}")
+        console.print(f"commands: {part.kind} on {part.topic}: {', '.join(part.names)}", markup=False)
     console.print(
         f"at {checked.control.rate_hz:g} Hz; grippers: {', '.join(g.joint for g in checked.grippers) or 'none'}; one "
-        f"policy step is {checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}"
+        f"policy step is {checked.policy.step_s:g} s; joint states on {checked.joint_states.topic}",
+        markup=False,
     )
     odd = questions(checked)
     for question in odd:

@@ -56,6 +56,6 @@ def print_report(report: LimitReport) -> None:
     rows = zip(report.joint_names, report.ratios.T, strict=True)
     print_table(("worst ratio to limit", *LIMITS), ((name, *(f"{r:.2f}" for r in ratios)) for name, ratios in rows))
     for line in report.violations():
-        console.print(f"[red]{line}[/]")
+        console.print(line, style="red", markup=False)
     verdict = "[green]inside all limits[/]" if report.ok else "[red]a limit was passed[/]"
     console.print(f"{report.samples} commands, {report.gaps} gaps: {verdict}")

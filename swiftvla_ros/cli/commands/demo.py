@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, console, print_table, refuse, write_json
@@ -100,7 +101,8 @@ def command(
     color = "green" if outcome.success else "red"
     verdict = "DONE" if outcome.success else outcome.name
     console.print(
-        f"[bold {color}]{verdict}[/]: {outcome.message} ({outcome.elapsed_s:.1f} s; whole run {figures['run_s']:.0f} s)"
+        f"[bold {color}]{verdict}[/]: {escape(outcome.message)} ({outcome.elapsed_s:.1f} s; whole run "
+        f"{figures['run_s']:.0f} s)"
     )
     raise typer.Exit(0 if outcome.success else 1)
 
@@ -125,17 +127,17 @@ def _converse(
         start_s = time.monotonic() - started
         names = ", ".join(e.process for e in system.events if e.kind == "started")
         console.print(f"ready after {start_s:.1f} s: {names}")
-        console.print(f'instruction: [bold]"{instruction}"[/]')
+        console.print(f'instruction: [bold]"{escape(instruction)}"[/]')
         with console.status("waiting for the first chunk …") as status:
             show = progress(status.update)
             if then is not None:
                 graph.start_instruction(instruction, timeout_s, show)
                 graph.spin(after_s)
-                console.print(f'then:        [bold]"{then}"[/]')
+                console.print(f'then:        [bold]"{escape(then)}"[/]')
             outcome = graph.run_instruction(then or instruction, timeout_s, show)
             graph.spin(_AFTERMATH_S)
     for death in system.deaths():
-        console.print(f"[yellow]{death}[/]")
+        console.print(death, style="yellow", markup=False)
     return outcome, start_s
 
 
@@ -159,7 +161,7 @@ def _report(folder: Path, recorded: Path) -> dict[str, Any]:
             film.write_strip(movie, folder / "film.png")
         plot.draw_bag(bag, folder / "run.png", None, foresight=False)
     except BagError as error:
-        console.print(f"[red]{error}[/]")
+        console.print(error, style="red", markup=False)
         return {}
     console.print(f"{folder}/: bag, film.mp4, film.gif, film.png, run.png, figures.json, log")
     console.print(f"what the policy foresaw: swiftvla plot {recorded}; every moment of it: swiftvla view {recorded}")

@@ -67,7 +67,7 @@ def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -
         raise BagError(f"{bag.path}: holds neither executor_state nor action_chunk, so there is nothing to draw")
     predictor, note = find_predictor(bag, run, checkpoint) if foresight else (None, "")
     if note:
-        console.print(f"[yellow]{note}[/]")
+        console.print(note, style="yellow", markup=False)
     found = frames(bag, run, predictor, moments(run, _MOMENTS), budget_s=_BUDGET_S) if run.chunks else []
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_run(run, path, found, title=_title(bag))

@@ -103,7 +103,7 @@ def _record(options: SystemOptions, parameters: dict[str, Any], seconds: float |
     console.print(f"{', '.join(what)}; {end}")
     supervisor.run()
     for text in died:
-        console.print(f"[red]{text}[/]")
+        console.print(text, style="red", markup=False)
     return bool(died)
 
 
@@ -121,7 +121,9 @@ def _report(out: Path) -> dict[str, Any]:
     print_table(("topic", "messages", *kinds.values()), counts)
     for episode in bag.episodes():
         span = f"{(episode.end_ns - episode.begin_ns) / 1e9:.1f} s"
-        console.print(f"{episode.name}: '{episode.instruction}', {span}, {episode.outcome}: {episode.text}")
+        console.print(
+            f"{episode.name}: '{episode.instruction}', {span}, {episode.outcome}: {episode.text}", markup=False
+        )
     lost, stopped = recorder.get("lost"), recorder.get("stopped", "")
     told = "how many were lost is not told: the recorder was killed" if lost is None else f"{lost} lost"
     count = sum(bag.counts.values())
@@ -129,7 +131,7 @@ def _report(out: Path) -> dict[str, Any]:
     if bag.damage:
         console.print(f"for other tools: swiftvla record NEW --repair {out}")
     if stopped:
-        console.print(f"[red]stopped early: {stopped}[/]")
+        console.print(f"stopped early: {stopped}", style="red", markup=False)
     return {"bag": str(out), "messages": count, "lost": lost, "stopped": stopped, "seconds": seconds, "bytes": size}
 
 

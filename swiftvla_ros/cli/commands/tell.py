@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from swiftvla_ros.cli.output import console
 
@@ -37,7 +38,7 @@ def command(
         with console.status("sent") as status:
             outcome = graph.run_instruction(instruction, timeout, progress(status.update), cancel_on_interrupt=True)
     color = "green" if outcome.success else "red"
-    console.print(f"[bold {color}]{outcome.name}[/]: {outcome.message} ({outcome.elapsed_s:.1f} s)")
+    console.print(f"[bold {color}]{outcome.name}[/]: {escape(outcome.message)} ({outcome.elapsed_s:.1f} s)")
     raise typer.Exit(0 if outcome.success else 1)
 
 

@@ -28,6 +28,7 @@ def questions(contract: Contract) -> list[str]:
         *_pairing(file),
         *_ages(file),
         *_hands(file),
+        *_names(file),
         *_poses(file),
         *_against_urdf(contract),
     ]
@@ -75,6 +76,16 @@ def _hands(file: ContractFile) -> Iterator[str]:
                     f"joints.{joint.name}.percent_of: {list(joint.percent_of)} has nothing in common with position "
                     f"{list(joint.position)}; are both in the same unit?"
                 )
+
+
+def _names(file: ContractFile) -> Iterator[str]:
+    """A name that was copied with a space that nobody sees is another name than the driver's."""
+    named = {f"joints.{k}.name": joint.name for k, joint in enumerate(file.joints)}
+    for key, name in {"base_frame": file.base_frame, **named}.items():
+        if name != name.strip() or not name.isprintable():
+            yield f"{key}: {name!a} holds what can't be seen; is it meant? The driver's name is compared as it is"
+    if file.base_frame.startswith("/"):
+        yield f"base_frame: tf2 accepts no '/' at the start; did you mean '{file.base_frame.lstrip('/')}'?"
 
 
 def _poses(file: ContractFile) -> Iterator[str]:

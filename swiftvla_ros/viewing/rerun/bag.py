@@ -41,7 +41,7 @@ def log_bag(
         )
     predictor, note = (None, "") if budget_s is None else find_predictor(bag, run, checkpoint)
     if note:
-        console.print(f"[yellow]{note}[/]")
+        console.print(note, style="yellow", markup=False)
     log = RunLog(stream, run.contract, run.zero_ns, _about(bag, run, note), whole=run)
     log.add(run)
     front = front_camera(run.contract, predictor)

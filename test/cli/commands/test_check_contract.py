@@ -44,3 +44,13 @@ def test_limits_in_degrees_are_refused(tmp_path: Path) -> None:
     assert code == 2
     assert "mine.yaml: joints.shoulder_pan.velocity: 143 rad/s is more than any arm has" in text
     assert "143 °/s are 2.496" in text
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
+    """Protects: a name is never taken for markup of the terminal, which ended in a traceback or in nothing printed."""
+    without_urdf = "\n".join(line for line in CONTRACT.text.splitlines() if not line.startswith("kinematics"))
+    named = without_urdf.replace("name: gripper,", "name: '[/red]',").replace("joint: gripper,", "joint: '[/red]',")
+    code, text = check(tmp_path / "[bold].yaml", named)
+    assert code == 0
+    assert text.count("[/red]") == 3
+    assert "[bold].yaml: valid" in text
