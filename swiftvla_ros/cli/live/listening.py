@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.doctor.graph import (
     ClockFacts,
     Endpoint,
@@ -79,7 +80,7 @@ class GraphListener:
     """A node that subscribes and asks; a context manager, used from one thread."""
 
     def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+        self._namespace = plain_namespace(namespace)
         self._heard: dict[str, dict[bytes, _Heard]] = defaultdict(lambda: defaultdict(_Heard))
         self._newest: dict[str, Any] = {}
         self._clock_times: list[int] = []
@@ -92,7 +93,7 @@ class GraphListener:
 
         # Ctrl-C is the command's.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node(_NAME, namespace=self._namespace.strip("/") or None, enable_rosout=False)
+        self._node = rclpy.create_node(_NAME, namespace=self._namespace or None, enable_rosout=False)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         return self

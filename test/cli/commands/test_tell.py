@@ -25,6 +25,7 @@ def test_what_is_no_text_is_refused_in_a_sentence() -> None:
     [
         ["tell", "go", "--namespace", "left arm"],
         ["up", "--loopback", "--namespace", "left arm"],
+        ["doctor", "--namespace", "left arm"],
         ["record", "bag", "--namespace", "left arm"],
         ["view", "--foxglove", "layout.json", "--robot", "so101", "--namespace", "left arm"],
     ],
