@@ -64,6 +64,8 @@ def refused_or_read(text: str) -> None:
 @example(("cameras",), [DATA["cameras"][0]] * 30, "replace")
 @example(("kinematics", "urdf"), "so101_sim.yaml", "replace")
 @example(("kinematics", "urdf"), "..", "replace")
+@example(("joints", 4), {**DATA["joints"][4], "continuous": True}, "replace")
+@example(("joints", 4), {key: value for key, value in DATA["joints"][4].items() if key != "position"}, "replace")
 @example(("kinematics", "urdf"), "a\0b", "replace")
 def test_a_spoiled_contract_is_read_or_refused_in_sentences(place: tuple, value: Any, how: str) -> None:
     """No contract ends in a traceback (report E): other types, missing, huge, nested and additional values."""
