@@ -4,13 +4,16 @@
     python benchmarks/bag_fuzz.py                     # 100 000 damaged bags, some 10 minutes
     python benchmarks/bag_fuzz.py --mutations 2000    # a minute
 
-Beside the random damage, three rules are held: a file that was cut gives every message that lies whole before the cut,
-a file whose chunks were shuffled gives every message in order, and an undamaged one everything unchanged.
+Beside the random damage, rules are held: a file that was cut gives every message that lies whole before the cut, one
+whose chunks were shuffled gives every message in order, an undamaged one everything unchanged, and one with a wrong
+size in the head of a chunk gives, with salvage, every message. And no damaged file with checksums is read as whole and
+gives other messages or definitions than were recorded. ``--seed`` gives other damage; long runs are made in parts.
 Exit code 1 if anything else than a ``BagError`` or ``ContractError`` came out of the reader, a rule was broken, memory
 grew beyond ``--memory-mb``, or a bag kept it busy for more than ``--seconds`` s.
 """
 
 import argparse
+import logging
 import random
 import resource
 import shutil
@@ -27,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from backports import zstd
+from mcap.writer import Writer
 from rich.progress import Progress
 
 from swiftvla_ros.cli.output import write_json
@@ -48,6 +53,9 @@ class Seed:
     content: bytes
     metadata: bytes
     messages: list[tuple[int, str, bytes]]
+    definitions: dict[str, str]
+    # Checksums cover all that is in it.
+    checked: bool
 
 
 def main() -> int:
@@ -60,6 +68,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rng = random.Random(options.seed)
+    # What readers warn of is not to be read 100 000 times.
+    logging.disable()
     ends: Counter[str] = Counter()
     failures: list[str] = []
     slowest = 0.0
@@ -76,10 +86,10 @@ def main() -> int:
             seed = rng.choice(seeds)
             label = damage(seed, folder / "bag", rng)
             began = time.monotonic()
-            end = read(folder / "bag" / (seed.file.name if rng.random() < 0.2 else ""), rng)
+            end = read(folder / "bag" / (seed.file.name if rng.random() < 0.2 else ""), seed, rng)
             slowest = max(slowest, time.monotonic() - began)
             ends[f"{label}: {end.split(':')[0]}"] += 1
-            if end.startswith("LEAK"):
+            if end.startswith(("LEAK", "SILENT")):
                 failures.append(f"mutation {number} of {seed.folder.name}, {label}: {end}")
             progress.advance(task)
     largest = memory_mb()
@@ -112,14 +122,14 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def read(path: Path, rng: random.Random) -> str:
-    """Read everything of a bag; say how it ended."""
+def read(path: Path, seed: Seed, rng: random.Random) -> str:
+    """Read everything of a damaged copy of ``seed``; say how it ended."""
     try:
         bag = Bag(path, salvage=rng.random() < 0.5)
         for topic in list(bag.counts):
             for _ in bag.messages(topic):
                 pass
-        sum(1 for _ in bag.raw())
+        found = [(m.received_ns, m.topic, m.data) for m in bag.raw()]
         bag.episodes()
         _ = bag.provenance
         # Its text is parsed slowly, and by the contract's own reader, which has tests of its own.
@@ -129,7 +139,12 @@ def read(path: Path, rng: random.Random) -> str:
         return "refused" if str(error) else "LEAK: an error without a text"
     except Exception:  # noqa: BLE001 - exactly what must not happen
         return f"LEAK: {traceback.format_exc(limit=-4)}"
-    return "read with a note" if bag.damage else "read"
+    if bag.damage:
+        return "read with a note"
+    definitions = {topic: channel.definition for topic, channel in bag.channels.items()}
+    if seed.checked and (found, definitions) != (seed.messages, seed.definitions):
+        return f"SILENT: {len(found)} messages, other than were recorded, and no word of it"
+    return "read"
 
 
 def make_seeds(folder: Path, contract: Contract) -> list[Seed]:
@@ -143,17 +158,26 @@ def make_seeds(folder: Path, contract: Contract) -> list[Seed]:
                     writer.write_message(topic, message, 10**18 + i * 10**7)
                     if i % 12 == 11:
                         writer.flush()
-            seeds.append(_seed(path, path / f"{path.name}.mcap"))
-    seeds.append(_seed(*loose(seeds[0], folder / "loose")))
-    seeds.append(_seed(*database(seeds[0], folder / "database")))
+            seeds.append(_seed(path, path / f"{path.name}.mcap", checked=True))
+    plain = seeds[0]
+    seeds.append(_seed(*loose(plain, folder / "loose")))
+    seeds.append(_seed(*database(plain, folder / "database")))
+    seeds.append(_seed(*logged(seeds[-1], folder / "logged")))
+    seeds.append(_seed(*packed_file(plain, folder / "packed_file")))
+    seeds.append(_seed(*packed_file(seeds[7], folder / "packed_database")))
+    seeds.append(_seed(*packed_messages(plain, contract, folder / "packed_messages"), checked=True))
+    seeds.append(_seed(*mixed(plain, folder / "mixed")))
     return seeds
 
 
-def _seed(folder: Path, file: Path) -> Seed:
+def _seed(folder: Path, file: Path, *, checked: bool = False) -> Seed:
     metadata = folder / "metadata.yaml"
-    messages = [(m.received_ns, m.topic, m.data) for m in Bag(folder).raw()]
+    bag = Bag(folder)
+    messages = [(m.received_ns, m.topic, m.data) for m in bag.raw()]
     assert len(messages) == 60, "a seed is whole"
-    return Seed(folder, file, file.read_bytes(), metadata.read_bytes() if metadata.is_file() else b"", messages)
+    definitions = {topic: channel.definition for topic, channel in bag.channels.items()}
+    text = metadata.read_bytes() if metadata.is_file() else b""
+    return Seed(folder, file, file.read_bytes(), text, messages, definitions, checked)
 
 
 def make_messages(contract: Contract) -> list[tuple[str, Any]]:
@@ -224,10 +248,75 @@ def database(seed: Seed, folder: Path) -> tuple[Path, Path]:
     return folder, file
 
 
-def check_rules(seed: Seed, folder: Path, rng: random.Random) -> list[str]:
-    """Hold the three rules with one seed; return what broke them."""
+def logged(seed: Seed, folder: Path) -> tuple[Path, Path]:
+    """Write the same database as one whose changes go into a log first."""
+    folder.mkdir()
+    file = folder / "logged_0.db3"
+    file.write_bytes(seed.content[:18] + b"\x02\x02" + seed.content[20:])
+    return folder, file
+
+
+def packed_file(seed: Seed, folder: Path) -> tuple[Path, Path]:
+    """Write the same file as rosbag2 compresses it as a whole."""
+    folder.mkdir()
+    file = folder / f"{seed.file.name}.zstd"
+    file.write_bytes(zstd.compress(seed.content))
+    return folder, file
+
+
+def packed_messages(seed: Seed, contract: Contract, folder: Path) -> tuple[Path, Path]:
+    """Write the same messages as rosbag2 compresses each of them."""
+    with BagWriter(folder, contract) as writer:
+        for i, message in enumerate(Bag(seed.folder).raw()):
+            writer.write(message.topic, message.msgtype, message.received_ns, zstd.compress(message.data))
+            if i % 12 == 11:
+                writer.flush()
+    return folder, folder / f"{folder.name}.mcap"
+
+
+def mixed(seed: Seed, folder: Path) -> tuple[Path, Path]:
+    """Write the same messages with the official writer, with topics of others, an attachment and all checksums."""
+    folder.mkdir()
+    file = folder / "mixed.mcap"
+    bag = Bag(seed.folder)
+    with file.open("wb") as stream:
+        writer = Writer(stream, chunk_size=2000, repeat_schemas=False, enable_data_crcs=True)
+        writer.start("ros2", "")
+        note = writer.register_channel("/note", "json", writer.register_schema("note", "jsonschema", b"{}"))
+        writer.add_attachment(0, 0, "notes", "text/plain", b"x" * 100)
+        numbers = {}
+        for topic, channel in bag.channels.items():
+            schema = writer.register_schema(channel.msgtype, channel.language, channel.definition.encode())
+            numbers[topic] = writer.register_channel(topic, "cdr", schema)
+        for message in bag.raw():
+            writer.add_message(numbers[message.topic], message.received_ns, message.data, message.received_ns)
+            writer.add_message(note, message.received_ns, b"{}", message.received_ns)
+        writer.finish()
+    return folder, file
+
+
+def wrong_sizes(seed: Seed, file: Path) -> list[str]:
+    """Put wrong sizes into the heads of chunks and salvage each file; return where messages were lost."""
     failures = []
-    if seed.file.suffix != ".mcap":
+    for _, begin, _ in (mark for mark in records(seed.content) if mark[0] == 0x06):
+        (name,) = struct.unpack_from("<I", seed.content, begin + 37)
+        for field, at in (("record", begin + 1), ("data", begin + 25), ("stored", begin + 41 + name)):
+            (size,) = struct.unpack_from("<Q", seed.content, at)
+            for wrong in (0, size - 1, size + 1, size + 1000, 2 * size, 1 << 40, (1 << 64) - 1):
+                content = bytearray(seed.content)
+                struct.pack_into("<Q", content, at, wrong)
+                file.write_bytes(content)
+                found = [(m.received_ns, m.topic, m.data) for m in Bag(file, salvage=True).raw()]
+                if found != seed.messages:
+                    place = f"{seed.folder.name}: {field} size {wrong} for {size} of the chunk at byte {begin}"
+                    failures.append(f"{place}: {len(found)} of {len(seed.messages)} messages")
+    return failures
+
+
+def check_rules(seed: Seed, folder: Path, rng: random.Random) -> list[str]:
+    """Hold the rules with one seed; return what broke them."""
+    failures = []
+    if not seed.checked:
         return failures
     folder.mkdir(exist_ok=True)
     file = folder / seed.file.name
@@ -244,6 +333,7 @@ def check_rules(seed: Seed, folder: Path, rng: random.Random) -> list[str]:
         head, tail = groups[0], groups[1:]
         rng.shuffle(tail)
         rest = seed.content[: chunks[0][0]] + head + b"".join(tail) + seed.content[ends[-1] :]
+    failures += wrong_sizes(seed, file)
     file.write_bytes(rest)
     found = [(m.received_ns, m.topic, m.data) for m in Bag(file).raw()]
     if found != seed.messages:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections import OrderedDict
@@ -129,6 +130,7 @@ class RecordFile:
 
     def __enter__(self) -> RecordFile:
         self._file = self._path.open("rb")
+        self._size = os.fstat(self._file.fileno()).st_size
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +139,9 @@ class RecordFile:
 
     def read(self, at: int, length: int) -> bytes:
         """Return bytes of the file; fewer where it ends."""
+        # What a damaged length leads to may be further than any file can be long.
+        if at >= self._size:
+            return b""
         self._file.seek(at)
         return self._file.read(length)
 

@@ -45,14 +45,17 @@ def record_end(file: RecordFile, size: int, at: int) -> int | None:
     return int(end) if length >= _SHORTEST.get(opcode, size) and end <= size else None
 
 
-def goes_on(file: RecordFile, size: int, at: int) -> bool:
-    """Say whether the file goes on sensibly at ``at``: with a record, an extension's, or its end."""
+def goes_on(file: RecordFile, size: int, at: int, records: int = 2) -> bool:
+    """Say whether the file goes on sensibly at ``at``: with so many records, or its end."""
     if at >= size - len(mcap.MAGIC):
         return at == size or file.read(at, len(mcap.MAGIC)) == mcap.MAGIC
     head = file.read(at, 9)
-    if len(head) == 9 and head[0] >= 0x80:
-        return record_end(file, size, at + 9 + HEAD.unpack(head)[1]) is not None
-    return record_end(file, size, at) is not None
+    # The format leaves the other opcodes to extensions.
+    end = record_end(file, size, at) if head[0] < 0x80 else at + 9 + HEAD.unpack(head)[1]
+    if end is not None and (records == 1 or goes_on(file, size, end, records - 1)):
+        return True
+    # The size of the record may be wrong where all else fits.
+    return head[0] == mcap.CHUNK and _holds_what_it_says(file, at, size)
 
 
 def find_record(file: RecordFile, size: int, at: int, *, chunked: bool) -> int | None:

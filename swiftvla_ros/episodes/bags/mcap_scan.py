@@ -123,18 +123,25 @@ class Scan:
             chunked = opcode == mcap.CHUNK or bool(self._found.chunks)
             place = find_record(self._file, self._size, body, chunked=chunked)
             if place is None and not self._closed:
-                self._cut_record(opcode, body)
-                return None
+                # The file was cut soon after this record, or in it.
+                place = next((e for e in reversed(ends) if opcode and e <= self._size), None)
+                if place is None:
+                    self._cut_record(opcode, body)
+                    return None
+                return self._take_or_note(opcode, body, place)
             self._found.notes.append(f"bytes {at} to {place or self._size} are no whole record")
             if opcode != mcap.CHUNK:
                 return place
         elif place != end:
             self._found.notes.append(f"the record at byte {at} is said to have {end - body} bytes")
+        return self._take_or_note(opcode, body, place)
+
+    def _take_or_note(self, opcode: int, body: int, end: int | None) -> int | None:
         try:
-            self._take(opcode, body, (self._size if place is None else place) - body)
+            self._take(opcode, body, (self._size if end is None else end) - body)
         except DamageError as error:
             self._found.notes.append(str(error))
-        return place
+        return end
 
     def _take(self, opcode: int, at: int, length: int) -> None:
         found, file = self._found, self._file
