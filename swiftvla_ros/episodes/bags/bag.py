@@ -214,11 +214,14 @@ class Bag:
         if not isinstance(text, str):
             raise BagError(f"{self.path}: holds no contract (not recorded by swiftvla); name one with --robot")
         # A file without its folder: the contract's text names its URDF, so both need a place for a moment.
+        urdf_text = str(self.provenance.get("urdf", ""))
+        if digest and contract_digest(text, urdf_text) != digest:
+            raise BagError(f"{self.path}: the contract in its metadata was changed; name a contract with --robot")
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "contract.yaml"
             urdf_name = _urdf_name(text)
             if urdf_name:
-                (place.parent / urdf_name).write_text(str(self.provenance.get("urdf", "")), encoding="utf-8")
+                (place.parent / urdf_name).write_text(urdf_text, encoding="utf-8")
             place.write_text(text, encoding="utf-8")
             return contract_from_text(text, place, recorded=True)
 

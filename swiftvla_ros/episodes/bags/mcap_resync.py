@@ -45,7 +45,7 @@ def record_end(file: RecordFile, size: int, at: int) -> int | None:
     return int(end) if length >= _SHORTEST.get(opcode, size) and end <= size else None
 
 
-def goes_on(file: RecordFile, size: int, at: int, records: int = 2) -> bool:
+def goes_on(file: RecordFile, size: int, at: int, records: int = 1) -> bool:
     """Say whether the file goes on sensibly at ``at``: with so many records, or its end."""
     if at >= size - len(mcap.MAGIC):
         return at == size or file.read(at, len(mcap.MAGIC)) == mcap.MAGIC

@@ -27,6 +27,7 @@ from swiftvla_ros.episodes.bags.mcap_resync import chunk_sizes, find_record, goe
 # 30 hours of an arm with two cameras.
 MOST_MESSAGES = 32_000_000
 _LARGEST_RECORD = 16 << 20
+_DATA = (mcap.CHUNK, mcap.MESSAGE, mcap.ATTACHMENT, mcap.DATA_END)
 
 
 @dataclass
@@ -118,7 +119,10 @@ class Scan:
         if opcode == mcap.CHUNK:
             _, offset, stored = chunk_sizes(self._file.read(body, 80), self._size - body)
             ends.append(body + offset + stored)
-        place = next((e for e in ends if opcode and e <= self._size and goes_on(self._file, self._size, e)), None)
+        # Of two ends that a chunk tells, only one is right.
+        depth = len(ends)
+        right = (e for e in ends if opcode and e <= self._size and goes_on(self._file, self._size, e, depth))
+        place = next(right, None)
         if place is None:
             chunked = opcode == mcap.CHUNK or bool(self._found.chunks)
             place = find_record(self._file, self._size, body, chunked=chunked)
@@ -145,6 +149,8 @@ class Scan:
 
     def _take(self, opcode: int, at: int, length: int) -> None:
         found, file = self._found, self._file
+        if self._data_end is not None and opcode in _DATA and not self._salvage:
+            raise DamageError(f"data behind their end, at byte {at}")
         if opcode == mcap.CHUNK:
             found.chunks.append(self._salvaged_chunk(at, length) if self._salvage else self._chunk(at, length))
         elif opcode == mcap.MESSAGE_INDEX and found.chunks:

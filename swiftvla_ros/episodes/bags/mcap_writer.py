@@ -24,6 +24,8 @@ ATTACHMENT, ATTACHMENT_INDEX, STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFS
 COMPRESSIONS = ("", "zstd", "lz4")
 
 _CHUNK_BYTES = 4 << 20
+# The window spans a chunk, so that a camera's picture is found again behind those of the others.
+_ZSTD: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.window_log: 22}
 _MESSAGE_HEADER = struct.Struct("<BQHIQQ")
 _NO_TIME = 2**63 - 1
 
@@ -204,7 +206,7 @@ class McapWriter:
 
 def _compress(data: bytes, compression: str) -> bytes:
     if compression == "zstd":
-        return zstd.compress(data, level=1)
+        return zstd.compress(data, options=_ZSTD)
     return bytes(lz4.frame.compress(data)) if compression == "lz4" else data
 
 

@@ -3,6 +3,7 @@
 
 import shutil
 import sqlite3
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from rosbags.typesys import Stores, get_typestore
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
 
 _TEXT = "std_msgs/msg/String"
 _COUNT = 40
@@ -163,6 +165,93 @@ def test_what_a_summary_may_leave_out_is_found(
     bag = Bag(path)
     assert (content(bag), bag.damage) == (WRITTEN, "")
     assert bag.types == {"/a": _TEXT}
+
+
+def records(content: bytes) -> list[tuple[int, int, int]]:
+    """Return (opcode, begin, end) of a file's records."""
+    found, at = [], 8
+    while at < len(content) - 8:
+        opcode, length = struct.unpack_from("<BQ", content, at)
+        found.append((opcode, at, at + 9 + length))
+        at += 9 + length
+    return found
+
+
+@pytest.mark.parametrize("field", ["record", "plain", "name", "stored"])
+@pytest.mark.parametrize("compression", [CompressionType.NONE, CompressionType.ZSTD])
+def test_a_wrong_size_in_a_chunks_head_loses_nothing(tmp_path: Path, field: str, compression: CompressionType) -> None:
+    """Protects: one wrong number in one head is refused with the way out, and salvage reads all (report A7)."""
+    path = write_mcap(tmp_path / "a.mcap", compression=compression, chunk_size=300)
+    whole = path.read_bytes()
+    begin = [begin for opcode, begin, _ in records(whole) if opcode == 0x06][1]
+    (name,) = struct.unpack_from("<I", whole, begin + 37)
+    place, width = {"record": (1, 8), "plain": (25, 8), "name": (37, 4), "stored": (41 + name, 8)}[field]
+    size = int.from_bytes(whole[begin + place :][:width], "little")
+    for wrong in (size + 1, size + 1000, 256**width - 1):
+        path.write_bytes(whole[: begin + place] + wrong.to_bytes(width, "little") + whole[begin + place + width :])
+        with pytest.raises(BagError, match="swiftvla record NEW --repair"):
+            content(Bag(path))
+        assert content(Bag(path, salvage=True)) == WRITTEN
+
+
+def test_messages_outside_of_chunks_are_found_behind_a_wrong_size(tmp_path: Path) -> None:
+    """Protects: also a file without chunks gives what is whole in it (report A7)."""
+    path = write_mcap(tmp_path / "a.mcap", use_chunking=False)
+    whole = path.read_bytes()
+    begin = [begin for opcode, begin, _ in records(whole) if opcode == 0x05][20]
+    path.write_bytes(whole[: begin + 1] + (1 << 50).to_bytes(8, "little") + whole[begin + 9 :])
+    with pytest.raises(BagError, match="more than the file"):
+        Bag(path)
+    bag = Bag(path, salvage=True)
+    assert len(set(WRITTEN) - set(content(bag))) <= 2
+    assert set(content(bag)) <= set(WRITTEN)
+    assert bag.incomplete
+
+
+@pytest.mark.parametrize("options", [{}, {"use_chunking": False}])
+def test_a_changed_bit_is_told_and_changes_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Protects: no bit of the summary, and of what has checksums, changes a definition or a message (report A8)."""
+    path = write_mcap(tmp_path / "a.mcap", enable_data_crcs=True, **options)
+    whole, expected = path.read_bytes(), Bag(path)
+    definitions = {topic: channel.definition for topic, channel in expected.channels.items()}
+    summary = next(end for opcode, _, end in records(whole) if opcode == 0x0F)
+    for at in [*range(60, summary - 40, 97), *range(summary, len(whole) - 8, 13)]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            bag = Bag(path)
+            assert content(bag) == WRITTEN
+            assert {topic: channel.definition for topic, channel in bag.channels.items()} == definitions
+            assert bag.damage or at < summary
+        except BagError:
+            assert at < summary
+
+
+def test_a_changed_attachment_is_refused(tmp_path: Path) -> None:
+    """Protects: an attachment's checksum is compared, too (report A8)."""
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start("ros2", "x")
+        writer.add_attachment(0, 0, "notes", "text/plain", b"x" * 100)
+        writer.finish()
+    assert Bag(path).damage == ""
+    path.write_bytes(path.read_bytes().replace(b"xxxx", b"xxyx", 1))
+    with pytest.raises(BagError, match="the attachment at byte"):
+        Bag(path)
+    assert "the attachment" in Bag(path, salvage=True).damage
+
+
+def test_a_contract_that_was_changed_in_a_lone_file_is_refused(contract: Contract, tmp_path: Path) -> None:
+    """Protects: the contract in a file's metadata is held to its hash, as the one in the folder is (report A8)."""
+    with BagWriter(tmp_path / "bag", contract):
+        pass
+    content = (tmp_path / "bag" / "bag.mcap").read_bytes()
+    lone = tmp_path / "lone.mcap"
+    lone.write_bytes(content)
+    assert Bag(lone).contract.robot == contract.robot
+    lone.write_bytes(content.replace(b"velocity: 2.5", b"velocity: 9.5", 1))
+    with pytest.raises(BagError, match="was changed"):
+        _ = Bag(lone).contract
 
 
 @pytest.fixture
