@@ -19,6 +19,9 @@ from swiftvla_ros.episodes.bags.mcap_scan import Contents, Scan, refuse_too_many
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, PassedOver
 from swiftvla_ros.episodes.bags.unpacking import Source
 
+# So many messages are looked up at once: fast, and in little memory.
+_ENTRIES = 1 << 14
+
 
 class McapFile:
     """One MCAP file: its ``channels`` by number, its ``metadata`` records by name (the last of each), and its messages.
@@ -99,13 +102,14 @@ class McapFile:
         places = places[np.argsort(index["ns"][places], kind="stable")]
         chunks = self._found.chunks
         with RecordFile(self._source.path, chunks) as file:
-            for place in places.tolist():
-                ns, offset, channel = index[place].item()
-                number = int(np.searchsorted(self._firsts, place, side="right")) - 1
-                try:
-                    yield ns, channel, file.message(number if number < len(chunks) else None, offset, channel, ns)
-                except DamageError as error:
-                    raise self._damaged(error) from None
+            for begin in range(0, len(places), _ENTRIES):
+                part = places[begin : begin + _ENTRIES]
+                numbers = np.searchsorted(self._firsts, part, side="right") - 1
+                for (ns, offset, channel), number in zip(index[part].tolist(), numbers.tolist(), strict=True):
+                    try:
+                        yield ns, channel, file.message(number if number < len(chunks) else None, offset, channel, ns)
+                    except DamageError as error:
+                        raise self._damaged(error) from None
 
     # --- the list of all messages --------------------------------------------------------------------------------
 
