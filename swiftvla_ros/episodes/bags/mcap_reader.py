@@ -101,15 +101,16 @@ class McapFile:
         # Stable: what came at one time keeps the order of the file.
         places = places[np.argsort(index["ns"][places], kind="stable")]
         chunks = self._found.chunks
-        with RecordFile(self._source.path, chunks) as file:
-            for begin in range(0, len(places), _ENTRIES):
-                part = places[begin : begin + _ENTRIES]
-                numbers = np.searchsorted(self._firsts, part, side="right") - 1
-                for (ns, offset, channel), number in zip(index[part].tolist(), numbers.tolist(), strict=True):
-                    try:
-                        yield ns, channel, file.message(number if number < len(chunks) else None, offset, channel, ns)
-                    except DamageError as error:
-                        raise self._damaged(error) from None
+        try:
+            with RecordFile(self._source.path, chunks) as file:
+                for begin in range(0, len(places), _ENTRIES):
+                    part = places[begin : begin + _ENTRIES]
+                    numbers = np.searchsorted(self._firsts, part, side="right") - 1
+                    for (ns, offset, channel), number in zip(index[part].tolist(), numbers.tolist(), strict=True):
+                        where = number if number < len(chunks) else None
+                        yield ns, channel, file.message(where, offset, channel, ns)
+        except DamageError as error:
+            raise self._damaged(error) from None
 
     # --- the list of all messages --------------------------------------------------------------------------------
 
