@@ -87,7 +87,7 @@ def chunk_sizes(head: bytes, length: int) -> tuple[str, int, int]:
     compression = "zstd" if text == b"zstd" else "lz4" if text[:3] == b"lz4" else ""
     offset = 40 + len(compression)
     (stored,) = struct.unpack_from("<Q", head.ljust(80, b"\0"), offset - 8)
-    return compression, offset, stored if offset + stored <= length else length - offset
+    return compression, offset, stored if offset + stored <= length else max(length - offset, 0)
 
 
 def _holds_what_it_says(file: RecordFile, at: int, end: int) -> bool:

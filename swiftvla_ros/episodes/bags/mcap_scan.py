@@ -27,6 +27,8 @@ from swiftvla_ros.episodes.bags.mcap_resync import chunk_sizes, find_record, goe
 # 30 hours of an arm with two cameras.
 MOST_MESSAGES = 32_000_000
 _LARGEST_RECORD = 16 << 20
+# With the longest name of a compression.
+_CHUNK_HEAD = 44
 _DATA = (mcap.CHUNK, mcap.MESSAGE, mcap.ATTACHMENT, mcap.DATA_END)
 
 
@@ -209,7 +211,7 @@ class Scan:
             raise DamageError(f"a chunk of {length} bytes at byte {at}")
         plain, checksum = struct.unpack_from("<QI", head, 16)
         compression, offset, stored = chunk_sizes(head, length)
-        most = min(length - offset, LARGEST_CHUNK)
+        most = min(max(length - offset, 0), LARGEST_CHUNK)
         return Chunk(
             at + offset, min(stored, most), min(plain, LARGEST_CHUNK), checksum, compression, doubtful=True, most=most
         )
@@ -240,8 +242,8 @@ class Scan:
     def _cut_record(self, opcode: int, at: int) -> None:
         """Take what there is of the record in which the file ends."""
         self._cut(f"the file ends inside a record, at byte {self._size}: its recorder was ended, or a copy was cut")
-        if opcode == mcap.CHUNK and self._size - at >= 40:
-            chunk = self._chunk(at, 2**62)
+        if opcode == mcap.CHUNK and self._size - at >= _CHUNK_HEAD:
+            chunk = self._salvaged_chunk(at, self._size - at) if self._salvage else self._chunk(at, 2**62)
             chunk.stored, chunk.cut = min(self._size - chunk.offset, LARGEST_CHUNK), True
             self._found.chunks.append(chunk)
 
