@@ -27,10 +27,10 @@ from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
 from swiftvla_ros.contract.store import contract_digest
 from swiftvla_ros.episodes.bags import namespaces
-from swiftvla_ros.episodes.bags.bag_files import find_files, wrong_counts
+from swiftvla_ros.episodes.bags.bag_files import find_files, foreign_topics, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, PassedOver, message_types
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
@@ -42,7 +42,6 @@ from swiftvla_ros.observation.message_fields import read_executor_state, stamp_n
 __all__ = ["BagError", "BagWriter", "RecordedEpisode", "film_topic", "message_types", "recorded_topics"]
 
 _JSON_KEYS = ("parameters", "recorder")
-_MOST_NAMED = 5
 _log = logging.getLogger(__name__)
 
 
@@ -130,7 +129,7 @@ class Bag:
         self.end_ns = max((last + 1 for _, last in spans), default=0)
         self.passed_over = [topic for file in self._files for topic in file.passed_over]
         if self.passed_over and not self.channels:
-            raise BagError(f"{self.path}: {_foreign(self.passed_over)}; swiftvla reads bags of ROS 2, in CDR")
+            raise BagError(f"{self.path}: {foreign_topics(self.passed_over)}; swiftvla reads bags of ROS 2, in CDR")
         miscounted = wrong_counts(found.information, self._all_counts())
         self._notes += miscounted
         self.incomplete = found.incomplete or bool(damage or miscounted)
@@ -146,7 +145,7 @@ class Bag:
     def warnings(self) -> list[str]:
         """What people have to know of the bag, a line each: its damage, and the topics that are not ROS 2's."""
         lines = [self.damage] if self._notes else []
-        return [*lines, f"{_foreign(self.passed_over)}: passed over"] if self.passed_over else lines
+        return [*lines, f"{foreign_topics(self.passed_over)}: passed over"] if self.passed_over else lines
 
     def _all_counts(self) -> dict[str, int]:
         counts = dict(self.counts)
@@ -385,13 +384,6 @@ def _open_file(path: Path, salvage: bool) -> McapFile | SqliteFile:
     source = unpacked(path)
     is_database = source.path.suffix == ".db3"
     return SqliteFile(path, source) if is_database else McapFile(path, salvage=salvage, source=source)
-
-
-def _foreign(topics: Sequence[PassedOver]) -> str:
-    """Name topics with their encodings, for people."""
-    named = [f"{t.topic} ({t.encoding}, {t.messages} messages)" for t in topics[:_MOST_NAMED]]
-    more = f" and {len(topics) - _MOST_NAMED} more" if len(topics) > _MOST_NAMED else ""
-    return f"not of ROS 2: {', '.join(named)}{more}"
 
 
 def _urdf_name(contract_text: str) -> str:

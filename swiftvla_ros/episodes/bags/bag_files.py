@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.message_types import BagError, PassedOver
 from swiftvla_ros.episodes.bags.metadata import parse_metadata
 
 _STORAGES = (".mcap", ".db3")
@@ -131,6 +132,11 @@ def wrong_counts(information: dict[str, Any], counts: dict[str, int]) -> list[st
     if differing:
         notes.append(f"metadata.yaml counts by topic {_some(differing)}")
     return notes
+
+
+def foreign_topics(topics: Sequence[PassedOver]) -> str:
+    """Name topics that are not ROS 2's, with their encodings, for people."""
+    return f"not of ROS 2: {_some([f'{t.topic} ({t.encoding}, {t.messages} messages)' for t in topics])}"
 
 
 def _unpacked(name: str) -> str:
