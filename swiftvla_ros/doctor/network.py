@@ -49,14 +49,13 @@ def try_ros(environment: Mapping[str, str], folder: Path) -> tuple[str, str]:
 
     ``folder`` takes its log, for where it would otherwise go may be what is wrong.
     """
-    process = subprocess.run(
-        [sys.executable, "-c", _JOIN],
-        env={**environment, "ROS_LOG_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=_JOIN_S,
-        check=False,
-    )
+    command, variables = [sys.executable, "-c", _JOIN], {**environment, "ROS_LOG_DIR": str(folder)}
+    try:
+        process = subprocess.run(
+            command, env=variables, capture_output=True, text=True, timeout=_JOIN_S, check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"a node did not start within {_JOIN_S:.0f} s"
     lines = process.stdout.split()
     if process.returncode == 0 and lines:
         return lines[-1], ""

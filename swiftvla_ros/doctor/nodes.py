@@ -24,7 +24,7 @@ def check_graph(facts: GraphFacts, contract: Contract) -> list[Row]:
         return [Row("graph", "skipped", finding, fix)]
     return [
         *_nodes(facts, own),
-        *_simulated_time(facts),
+        *_simulated_time(facts, own),
         *check_topics(facts, contract),
         *_actions(facts, contract),
         *_states(facts),
@@ -44,7 +44,8 @@ def _nodes(facts: GraphFacts, own: tuple[str, ...]) -> Iterator[Row]:
             del fine[node]
             yield problem
     for node, other in facts.nodes.items():
-        if node not in own and other.state not in ("", "active"):
+        # Those of other arms in the same graph are not looked at.
+        if node not in own and node.startswith(full_name("", facts.namespace)) and other.state not in ("", "active"):
             yield Row(node, "warning", f"is {other.state}", f"ros2 lifecycle set {node} activate, or {_LOG}")
     if len(fine) == len(own):
         yield Row("nodes", "ok", f"{names(n.rpartition('/')[2] for n in own)} are active")
@@ -62,11 +63,12 @@ def _node_problem(node: str, facts: NodeFacts) -> Row | None:
     return None
 
 
-def _simulated_time(facts: GraphFacts) -> Iterator[Row]:
+def _simulated_time(facts: GraphFacts, own: tuple[str, ...]) -> Iterator[Row]:
+    concerned = {*own, *(publisher.node for topic in facts.topics for publisher in topic.publishers)}
     told = {
         name: bool(node.parameters["use_sim_time"])
         for name, node in facts.nodes.items()
-        if "use_sim_time" in node.parameters
+        if name in concerned and "use_sim_time" in node.parameters
     }
     simulated = {node for node, value in told.items() if value}
     real = set(told) - simulated

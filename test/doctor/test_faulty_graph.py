@@ -104,7 +104,7 @@ FAULTS = [
     (FRONT, ("/driver stamps 3.", "this clock", "chrony")),
     (WRIST, ("nobody publishes", f"{WRIST}/compressed (from /driver)", "`transport: compressed`")),
     (COMMANDS, ("/joint_state_publisher commands the arm, too", "only one may command")),
-    (COMMANDS, ("/controller hears nothing", "transient local", "ask for less")),
+    (COMMANDS, ("/controller hears nothing", "transient local", "let the subscriber ask for volatile")),
     ("clock", ("use_sim_time is true for /trajectory_executor", "nobody publishes /clock")),
     ("/policy", ("does not run", "swiftvla up")),
 ]

@@ -251,6 +251,17 @@ def test_nodes_on_different_clocks_are_told():
     assert spoiled(forgotten)["clock"].status == "warning"
 
 
+def test_other_arms_of_the_graph_are_not_judged():
+    """Protects: what sleeps, or has another clock, in another namespace is somebody else's."""
+    other = NodeFacts(1, "inactive", {"use_sim_time": True})
+    facts = replace(healthy(), namespace="left")
+    facts = replace(
+        facts, nodes={f"/left{name}": node for name, node in facts.nodes.items()} | {"/right/policy": other}
+    )
+    rows = check_graph(replace(facts, topics=()), CONTRACT)
+    assert [row.name for row in rows if row.status != "ok"] == []
+
+
 def test_a_stopped_executor_is_red():
     """Protects: the reason of the stop stands in the table."""
     found = spoiled(replace(healthy(), executor=(Mode.STOPPED, "emergency stop")))["executor"]

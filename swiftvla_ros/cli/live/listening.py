@@ -41,6 +41,8 @@ _SETTLED_S, _LONGEST_DISCOVERY_S = 1.0, 6.0
 _ANSWER_S = 3.0
 _MOST_NODES = 64
 _QUEUE = 100
+# What a subscriber may ask for, and what it could do with.
+_LESS = {"reliable": "best effort", "transient local": "volatile"}
 _NOT_OURS = ("/rosout", "/parameter_events", "/clock")
 
 
@@ -242,14 +244,13 @@ class GraphListener:
             self._node.create_subscription(kind, topic.topic, take, profile, raw=True)
         elif topic.role == "state":
 
-            def keep(message: Any) -> None:
-                self._newest[topic.topic] = message
+            def keep(data: bytes) -> None:
+                if (message := _decode(data, kind)) is not None:
+                    self._newest[topic.topic] = message
 
-            self._node.create_subscription(kind, topic.topic, keep, qos.LATCHED)
+            self._node.create_subscription(kind, topic.topic, keep, qos.LATCHED, raw=True)
 
     def _take(self, topic: ExpectedTopic, kind: Any, data: bytes, info: Mapping[str, Any]) -> None:
-        from rclpy.serialization import deserialize_message
-
         # Not every distribution tells the publisher, or numbers its messages.
         heard = self._heard[topic.topic][bytes((info.get("publisher_gid") or {}).get("data", b""))]
         arrival, sent = info["received_timestamp"] or time.time_ns(), info["source_timestamp"]
@@ -260,10 +261,9 @@ class GraphListener:
         if stamp := header_stamp_ns(data):
             now = self._node.get_clock().now().nanoseconds if self._on_simulated_time else arrival
             heard.offsets.append(stamp - now)
-        if topic.type.endswith("/JointState"):
-            heard.joints.update(deserialize_message(data, kind).name)
-        elif topic.type.endswith("/Image") and heard.image_size is None:
-            image = deserialize_message(data, kind)
+        if topic.type.endswith("/JointState") and (state := _decode(data, kind)) is not None:
+            heard.joints.update(state.name)
+        elif topic.type.endswith("/Image") and not heard.image_size and (image := _decode(data, kind)) is not None:
             heard.image_size = int(image.width), int(image.height)
 
     def _topic_facts(self, topic: ExpectedTopic, contract: Contract, pace: float, end_ns: int) -> TopicFacts:
@@ -321,6 +321,16 @@ def _endpoint(info: Any) -> Endpoint:
     )
 
 
+def _decode(data: bytes, kind: Any) -> Any:
+    """Decode a message; None for what was made by another definition of its type."""
+    from rclpy.serialization import deserialize_message
+
+    try:
+        return deserialize_message(data, kind)
+    except (RuntimeError, ValueError):
+        return None
+
+
 def _message_class(name: str) -> Any:
     package, _, kind = name.split("/")
     return getattr(importlib.import_module(f"{package}.msg"), kind)
@@ -335,5 +345,6 @@ def _problem(publisher: Any, subscriber: Any) -> tuple[str, str] | None:
     compatibility, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
     if compatibility != QoSCompatibility.ERROR:
         return None
-    reasons = [part.strip().removeprefix("ERROR: ") for part in reason.split(";") if "ERROR" in part]
-    return "; ".join(reasons), "let the publisher offer what the subscriber asks for, or the subscriber ask for less"
+    reasons = "; ".join(part.strip().removeprefix("ERROR: ") for part in reason.split(";") if "ERROR" in part)
+    less = [f"{few}, or the publisher offer {much}" for much, few in _LESS.items() if f"{much} subscription" in reasons]
+    return reasons, f"let the subscriber ask for {' and '.join(less) or 'what the publisher offers'}"
