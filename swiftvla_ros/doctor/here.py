@@ -26,7 +26,7 @@ def check_here(contract: Contract, environment: Mapping[str, str], folder: Path)
         "machine": [
             machine.check_shared_memory(machine.read_shared_memory(), transport, contract),
             machine.check_disk(contract, here, shutil.disk_usage(here).free, os.access(here, os.W_OK)),
-            machine.check_logs(machine.log_folder(environment)),
+            machine.check_logs(environment),
             machine.check_gpu(),
             machine.check_real_time(machine.try_real_time()),
         ],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.doctor.check import MB, Row, size
+from swiftvla_ros.log_folder import provide_log_folder, ros_log_folder
 from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport
 
 # What recorder_node leaves free on a disk (its min_free_mb): no recording begins below.
@@ -110,33 +111,14 @@ def _duration(seconds: float) -> str:
     return f"{hours:.0f} h" if hours >= 2 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
-def log_folder(environment: Mapping[str, str]) -> Path | None:
-    """Return where ROS writes its logs; None where it can't tell, and then no node starts."""
-    if folder := environment.get("ROS_LOG_DIR"):
-        return Path(folder)
-    if folder := environment.get("ROS_HOME"):
-        return Path(folder) / "log"
-    return Path(environment["HOME"]) / ".ros" / "log" if environment.get("HOME") else None
-
-
-def check_logs(folder: Path | None) -> Row:
-    """Whether ROS can write its logs: without, nodes end at their start."""
-    if folder is None:
-        return Row(
-            "logs",
-            "fail",
-            "HOME is not set: ROS finds no place for its logs",
-            "export HOME, or ROS_LOG_DIR=/tmp/ros_log",
-        )
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return Row("logs", "ok", f"{folder} can be written to")
-    return Row(
-        "logs",
-        "fail",
-        f"{folder} can't be written to",
-        f"give {there} to this user, or export ROS_LOG_DIR=/tmp/ros_log",
-    )
+def check_logs(environment: Mapping[str, str]) -> Row:
+    """Whether ROS can write its logs: without, its programs end at their start."""
+    notice, _ = provide_log_folder(dict(environment))
+    if not notice:
+        return Row("logs", "ok", f"{ros_log_folder(dict(environment))} can be written to")
+    problem = notice.rpartition("; ")[0]
+    fix = "export HOME, or ROS_LOG_DIR with a folder of this user's"
+    return Row("logs", "fail", f"{problem}; drivers and other programs of ROS do not start", fix)
 
 
 def check_gpu() -> Row:

@@ -6,20 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, SYNCHRONISE, off_this_clock
 from swiftvla_ros.doctor.check import Row, names
 from swiftvla_ros.doctor.graph import GraphFacts, Mismatch, TopicFacts, TopicStream
 
 # Of what the contract promises. A loaded machine gives a little less; below the half, observations seldom pair.
 _SLOW, _FAR_TOO_SLOW, _FAST = 0.8, 0.5, 1.5
 _SOME_LOST, _MANY_LOST = 0.05, 0.3
-_AHEAD_S = 0.05
 # Further behind, the nodes take the time of arrival instead (observation/stamp_clock.py).
 _OTHER_CLOCK_S = 10.0
 # Beyond this a difference of two clocks is no delay on the way any more.
 _CLOCKS_DIFFER_S = 0.2
 # An offset that keeps to this part of itself is a clock's; what varies more is late.
 _CONSTANT = 0.25
-_SYNCHRONISE = "synchronise the clocks of both machines (chrony)"
 _PROFILE = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_shm.xml where it is started"
 
 
@@ -164,24 +163,24 @@ def _stamps(stream: TopicStream, topic: TopicFacts, contract: Contract) -> Itera
         return
     lowest, median, highest = stream.stamp_offsets_s
     oldest = policy.max_image_age_s if topic.expected.type.endswith("Image") else policy.max_state_age_s
-    if -oldest <= median <= _AHEAD_S:
+    if -oldest <= median <= FUTURE_TOLERANCE_S:
         return
-    offset = f"{abs(median):.2f} s {'ahead of' if median > 0 else 'behind'} this clock"
+    offset = f"{who}'s messages are {off_this_clock(median)}"
     sending = stream.sending_offset_s
     if abs(median) > _OTHER_CLOCK_S:
-        finding = f"{who} stamps {abs(median):.0f} s {'ahead' if median > 0 else 'behind'}; the time of arrival is used"
+        finding = f"{offset}; the time of arrival is used"
         fix = "let the driver stamp with this system's clock (use_sim_time alike everywhere?)"
         yield Row(name, "warning", finding, fix)
     elif sending is not None and abs(sending) > _CLOCKS_DIFFER_S and sending * median > 0:
         other = f"{abs(sending):.2f} s {'ahead of' if sending > 0 else 'behind'} this one"
-        finding = f"{who} stamps {offset}: the clock of its machine is {other}"
-        yield Row(name, "warning" if median > 0 else "fail", finding, _SYNCHRONISE)
+        finding = f"{offset}: the clock of its machine is {other}"
+        yield Row(name, "warning" if median > 0 else "fail", finding, SYNCHRONISE)
     elif highest - lowest > max(0.1, _CONSTANT * abs(median)):
         finding = f"{who}'s messages come {-highest:.2f} to {-lowest:.2f} s after their stamp: they are late"
         yield Row(name, "fail", finding, "find what delays them: the driver's queue, the network, the machine's load")
     else:
-        finding = f"{who} stamps {offset}, always alike, and sends at once: its stamps are of another clock, or late"
-        fix = f"let the driver stamp when it measures, with this system's clock; else {_SYNCHRONISE}"
+        finding = f"{offset}, always alike, and sent at once: the stamps are of another clock, or late"
+        fix = f"let the driver stamp when it measures, with this system's clock; else {SYNCHRONISE}"
         yield Row(name, "warning" if median > 0 else "fail", finding, fix)
 
 

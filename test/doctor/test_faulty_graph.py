@@ -101,7 +101,7 @@ def red(rows: list[Row], name: str) -> str:
 
 FAULTS = [
     (STATES, ("2 publishers", "/joint_state_publisher", "end all but the driver")),
-    (FRONT, ("/driver stamps 3.", "this clock", "chrony")),
+    (FRONT, ("/driver's messages are stamped 3.", "behind this clock", "chrony")),
     (WRIST, ("nobody publishes", f"{WRIST}/compressed (from /driver)", "`transport: compressed`")),
     (COMMANDS, ("/joint_state_publisher commands the arm, too", "only one may command")),
     (COMMANDS, ("/controller hears nothing", "transient local", "let the subscriber ask for volatile")),

@@ -151,11 +151,11 @@ def test_silence_is_explained():
     ("offset_s", "sending_s", "spread_s", "status", "says"),
     [
         (-3.0, -3.0, 0.01, "fail", "clock of its machine is 3.00 s behind"),
-        (-3.0, -0.001, 0.01, "fail", "stamps 3.00 s behind this clock, always alike"),
+        (-3.0, -0.001, 0.01, "fail", "stamped 3.00 s behind this clock, always alike"),
         (-3.0, -0.001, 2.0, "fail", "late"),
         (-3.0, -3.0, 2.0, "fail", "clock of its machine"),
         (0.3, 0.3, 0.01, "warning", "0.30 s ahead of this clock: the clock of its machine"),
-        (0.3, -0.001, 0.01, "warning", "stamps 0.30 s ahead"),
+        (0.3, -0.001, 0.01, "warning", "stamped 0.30 s ahead"),
         (-5000.0, -0.001, 0.01, "warning", "the time of arrival is used"),
     ],
 )

@@ -12,7 +12,6 @@ from swiftvla_ros.doctor.machine import (
     check_logs,
     check_real_time,
     check_shared_memory,
-    log_folder,
     read_shared_memory,
 )
 from swiftvla_ros.nodes.ros.transport import Profile, Transport
@@ -50,19 +49,19 @@ def test_segments_are_held_by_locks(tmp_path: Path):
 
 
 def test_no_home_is_a_fault():
-    """Without HOME no node starts, and none says so in words (report F10)."""
-    found = check_logs(log_folder({}))
+    """Without HOME no program of ROS starts but ours, which take another folder (report F10)."""
+    found = check_logs({})
     assert found.status == "fail"
-    assert "ROS_LOG_DIR" in found.fix
-    assert log_folder({"HOME": "/home/me"}) == Path("/home/me/.ros/log")
-    assert log_folder({"HOME": "/home/me", "ROS_LOG_DIR": "/logs"}) == Path("/logs")
+    assert "neither HOME nor ROS_LOG_DIR is set" in found.finding
+    assert "export HOME" in found.fix
 
 
 def test_a_place_for_logs_that_is_none_is_a_fault(tmp_path: Path):
     """Protects: a HOME that is a file, as a wrong mount makes it, is told from one that will do."""
     (tmp_path / "file").touch()
-    assert check_logs(tmp_path / "file" / ".ros" / "log").status == "fail"
-    assert check_logs(tmp_path / "new" / ".ros" / "log").status == "ok"
+    assert check_logs({"HOME": str(tmp_path / "file")}).status == "fail"
+    assert check_logs({"HOME": str(tmp_path / "new")}).status == "ok"
+    assert check_logs({"HOME": "/nowhere", "ROS_LOG_DIR": str(tmp_path / "logs")}).status == "ok"
 
 
 def test_a_disk_is_judged_by_the_recording_that_fits():
