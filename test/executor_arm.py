@@ -3,9 +3,12 @@
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 
 from swiftvla_ros.contract import load_contract
@@ -30,6 +33,28 @@ def check_commands(states: list[ExecutorState]) -> None:
         tick_s=1 / CONTRACT.control.rate_hz,
     )
     assert report.ok, report.violations()
+
+
+@contextmanager
+def spinning(node: Any) -> Iterator[Any]:
+    """Another node of the test's, spun by a thread of its own; destroyed afterwards."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    over = threading.Event()
+
+    def spin() -> None:
+        while not over.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield node
+    finally:
+        over.set()
+        thread.join()
+        executor.shutdown()
+        node.destroy_node()
 
 
 class Arm:

@@ -45,12 +45,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class CommandPart:
-    """Joints that are commanded together: their names and indices, and the topic, or the action, that takes them."""
+    """Joints that are commanded together: their names and indices, and the topic, or the action, that takes them.
+
+    ``order_stated``: the contract says in which order its controller takes them.
+    """
 
     topic: str
     kind: OutputKind
     joints: NDArray[np.intp]
     names: tuple[str, ...]
+    order_stated: bool = False
+
+    @property
+    def is_array(self) -> bool:
+        """Whether its messages are numbers without names."""
+        return self.kind in ("forward_position", "forward_velocity")
 
     @property
     def message_type(self) -> str | None:
@@ -169,9 +178,11 @@ class Contract:
     @cached_property
     def command_parts(self) -> tuple[CommandPart, ...]:
         """Which joints are commanded together: what ``control.output`` names, and each gripper with its own topic."""
-        index = self.joint_names.index
+        index, stated = self.joint_names.index, not isinstance(self.control.output, str) or bool(self.control.joints)
         return tuple(
-            CommandPart(part.topic, part.kind, np.array([index(n) for n in part.joints], dtype=np.intp), part.joints)
+            CommandPart(
+                part.topic, part.kind, np.array([index(n) for n in part.joints], dtype=np.intp), part.joints, stated
+            )
             for part in self.file.outputs
         )
 

@@ -95,6 +95,11 @@ class CommandPlace(Strict):
         None,
         description="where commands go, the action's name for `follow_joint_trajectory`; not with a list of parts",
     )
+    joints: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="the order in which the controller of `control.output` takes its joints, if that is not the "
+        "contract's: `forward_*` messages have no names; not with a list of parts",
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> CommandPlace:
@@ -103,6 +108,8 @@ class CommandPlace(Strict):
                 "missing; add where commands go" if self.topic is None else "each part of 'output' has its own; remove"
             )
             raise ValueError(f"topic: {fix}")
+        if self.joints is not None and not isinstance(self.output, str):
+            raise ValueError("joints: each part of 'output' has its own; remove")
         return self
 
 

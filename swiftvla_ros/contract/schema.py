@@ -307,20 +307,21 @@ class ContractFile(Strict):
         output, topic = self.control.output, self.control.topic
         if not isinstance(output, str):
             return (*output, *parts)
-        arm = tuple(joint.name for joint in self.joints if joint.name not in hands)
+        arm = self.control.joints or tuple(joint.name for joint in self.joints if joint.name not in hands)
         return (OutputPart(kind=output, topic=topic, joints=arm), *parts) if arm and topic is not None else tuple(parts)
 
     def _check_outputs(self) -> None:
         names, topics = [joint.name for joint in self.joints], [part.topic for part in self.outputs]
+        key = "control.output" if self.control.joints is None else "control.joints"
         commanded = [name for part in self.outputs for name in part.joints]
         for name in sorted({*names, *commanded}, key=[*names, *commanded].index):
             if name not in names:
-                raise ValueError(f"control.output: '{name}' is not a joint of {names}; {did_you_mean(name, names)}")
+                raise ValueError(f"{key}: '{name}' is not a joint of {names}; {did_you_mean(name, names)}")
             if name not in commanded:
-                raise ValueError(f"control.output: nothing commands joint '{name}'; add it to the joints of a part")
+                raise ValueError(f"{key}: nothing commands joint '{name}'; add it to the joints of a part")
             if commanded.count(name) > 1:
                 raise ValueError(
-                    f"control.output: '{name}' is in two parts (a gripper's topic is one); remove it from one"
+                    f"{key}: '{name}' is in two parts (a gripper's topic is one), or twice in one; remove it from one"
                 )
         for topic in topics:
             if topics.count(topic) > 1:

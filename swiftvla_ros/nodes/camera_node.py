@@ -16,6 +16,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import rgb_message
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
@@ -54,6 +55,7 @@ class CameraNode(ManagedNode[CameraParts]):
             "repeated_for_s",
             0.0,
             "refuse a picture that comes byte for byte for longer while the arm moves, s; 0: never",
+            Allowed(least=0),
         )
 
     def setup(self) -> CameraParts:
@@ -63,8 +65,6 @@ class CameraNode(ManagedNode[CameraParts]):
             raise ValueError(
                 f"parameter camera is '{name}', but {self.contract.path} has {', '.join(self.contract.camera_names)}"
             )
-        if repeated_for_s < 0:
-            raise ValueError("parameter repeated_for_s is negative; write 0 (never) or more")
         camera = self.contract.camera(name)
         driver = driver_images(camera)
         self.subscribe(driver.kind, camera.topic, self._condition, qos.CAMERA_INPUT)

@@ -23,6 +23,7 @@ from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
@@ -70,7 +71,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
 
     def __init__(self) -> None:
         super().__init__("policy")
-        self.describe("chunk_rate_hz", 5.0, "chunks a second")
+        self.describe("chunk_rate_hz", 5.0, "chunks a second", Allowed(above=0))
         self.describe("scene", "table", "which variant of the scene the simulated robot shows")
 
     def setup(self) -> ExpertParts:
@@ -79,8 +80,6 @@ class ExpertNode(ManagedNode[ExpertParts]):
         from swiftvla_ros.sim.tasks.registry import scene_for
 
         rate_hz = float(self.value("chunk_rate_hz"))
-        if not rate_hz > 0:
-            raise ValueError(f"parameter chunk_rate_hz is {rate_hz}; write a rate above 0")
         planner = DemonstrationPlanner(self.contract, scene_for((), str(self.value("scene"))))
         instructions = InstructionServer(self, self._known, self._follow, self._status, device="cpu")
         subscribe_to_state(self, self._take_state)

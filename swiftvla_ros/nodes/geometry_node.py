@@ -29,6 +29,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_time
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.nodes.ros.tf_frames import CameraFrames
 from swiftvla_ros.observation.message_fields import read_chunk, read_policy_state
 
@@ -65,24 +66,29 @@ class GeometryNode(ManagedNode[GeometryParts]):
         self.describe("geometry", "", "folder of the geometry transformer's checkpoint")
         self.describe("device", "cpu", "cpu or cuda")
         self.describe("front", "front", "the fixed camera whose features are published")
-        self.describe("cache_steps", 4, "K: how many steps, the newest included, the published features look at")
+        self.describe(
+            "cache_steps", 4, "K: how many steps, the newest included, the published features look at", Allowed(least=1)
+        )
         self.describe("targets", "", "folder for teacher targets of whole episodes; empty: none are written")
-        self.describe("target_cache_steps", [3, 4, 5, 6], "window lengths K of the teacher targets")
+        self.describe("target_cache_steps", [3, 4, 5, 6], "window lengths K of the teacher targets", Allowed(least=1))
         self.describe("bag", "", "name of the bag that is recorded meanwhile: its episodes' targets are called so")
         self.describe("depth", False, "publish depth images, geometry/depth/<camera>")
         self.describe("points", False, "publish the cameras' points as one cloud, geometry/points")
         self.describe("back_off", True, "stand still while the policy computes; false: only at a low priority")
-        self.describe("backlog_s", 60.0, "steps of so many seconds may wait for the policy; beyond it they are skipped")
+        self.describe(
+            "backlog_s",
+            60.0,
+            "steps of so many seconds may wait for the policy; beyond it they are skipped",
+            Allowed(above=0),
+        )
 
     def setup(self) -> GeometryParts:
         """Load the checkpoint, warm it up and open the topics."""
         folder, targets = Path(str(self.value("geometry"))), str(self.value("targets"))
         if not str(self.value("geometry")):
             raise ValueError("parameter geometry is empty; write the folder of a geometry checkpoint")
-        if not float(self.value("backlog_s")) > 0:
-            raise ValueError(f"parameter backlog_s is {float(self.value('backlog_s'))}; write a number above 0")
-        shown_steps = self._window("cache_steps", self.value("cache_steps"))
-        wanted = [self._window("target_cache_steps", k) for k in self.value("target_cache_steps")]
+        shown_steps = int(self.value("cache_steps"))
+        wanted = [int(k) for k in self.value("target_cache_steps")]
         depth, points = bool(self.value("depth")), bool(self.value("points"))
         stream = GeometryStream(
             folder,
@@ -144,11 +150,6 @@ class GeometryNode(ManagedNode[GeometryParts]):
     def _between_blocks(self) -> None:
         if self._parts is not None and self._parts.thread is not None:
             self._parts.thread.between_blocks()
-
-    def _window(self, name: str, value: int) -> int:
-        if int(value) < 1:
-            raise ValueError(f"parameter {name} holds {value}; a step sees itself at least, so write 1 or more")
-        return int(value)
 
     def _episode_name(self, episode: LiveEpisode) -> str:
         bag = str(self.value("bag"))

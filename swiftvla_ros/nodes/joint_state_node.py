@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 
+from swiftvla_ros.nodes.parts.joint_state_gate import JointStateGate
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header
@@ -24,12 +26,15 @@ class JointStateParts:
 
     merger: JointStateMerger
     stamps: StampClock
+    gate: JointStateGate
     output: Any
+    problems: Any
+    problem: str = ""
     last_published_ns: int = 0
 
 
 class JointStateNode(ManagedNode[JointStateParts]):
-    """Publishes ``observation/state``; everything runs in the executor's thread."""
+    """Publishes ``observation/state``, or ``observation/state_problem``; everything runs in the executor's thread."""
 
     def __init__(self) -> None:
         super().__init__("joint_state")
@@ -37,23 +42,33 @@ class JointStateNode(ManagedNode[JointStateParts]):
     def setup(self) -> JointStateParts:
         """Subscribe to the contract's topic."""
         topic = self.contract.joint_states.topic
-        self.subscribe(JointState, topic, self._merge, qos.STATE_INPUT)
+        self.subscribe_with_info(JointState, topic, self._merge, qos.STATE_INPUT)
         self.timer(1.0, self._watch)
         output = self.publisher(JointState, "observation/state", qos.STATE)
-        return JointStateParts(JointStateMerger(self.contract.joint_names), StampClock(topic), output)
+        return JointStateParts(
+            JointStateMerger(self.contract.joint_names),
+            StampClock(topic),
+            JointStateGate(self, topic),
+            output,
+            self.publisher(String, "observation/state_problem", qos.LATCHED),
+        )
 
     def start(self) -> None:
         """Count silence from now on."""
         self.parts.last_published_ns = self.now_ns()
 
-    def _merge(self, message: JointState) -> None:
+    def _merge(self, message: JointState, info: Any) -> None:
         parts, now_ns = self.parts, self.now_ns()
+        if not (wanted := parts.merger.wanted(message.name)):
+            return
         if self.clock_jumped_back(now_ns):
             parts.merger.clear()
             parts.stamps.clear()
+            parts.gate.clear()
         ns = parts.stamps.resolve(stamp_ns(message.header.stamp), now_ns)
         if warning := parts.stamps.take_warning():
             self.get_logger().warning(warning)
+        parts.gate.heard(wanted, ns, info)
         try:
             state = parts.merger.update(message.name, message.position, ns, now_ns)
         except JointStateError as error:
@@ -64,12 +79,19 @@ class JointStateNode(ManagedNode[JointStateParts]):
             return
         if state is None:
             return
+        positions = self.contract.to_si(state.positions)
+        passes = parts.gate.passes(positions, state.stamp_ns)
+        if parts.gate.problem != parts.problem:
+            parts.problem = parts.gate.problem
+            parts.problems.publish(String(data=parts.problem))
+        if not passes:
+            return
         parts.last_published_ns = now_ns
         parts.output.publish(
             JointState(
                 header=header(state.stamp_ns, self.contract.base_frame),
                 name=list(self.contract.joint_names),
-                position=self.contract.to_si(state.positions).tolist(),
+                position=positions.tolist(),
             )
         )
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import cv2
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
@@ -18,6 +18,7 @@ from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import driver_state, header, rgb_message
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm, MovingPicture
 
 _FAULTS = {
@@ -44,10 +45,10 @@ class LoopbackRobotNode(ManagedNode[LoopbackParts]):
 
     def __init__(self) -> None:
         super().__init__("loopback_robot")
-        self.describe("seed", 0, "seed of noise and losses")
+        self.describe("seed", 0, "seed of noise and losses", Allowed(least=0))
         self.describe("cameras", True, "publish moving grey pictures for the contract's cameras")
         for fault in fields(Faults):
-            self.declare_parameter(fault.name, fault.default, ParameterDescriptor(description=_FAULTS[fault.name]))
+            self.describe_live(fault.name, fault.default, _FAULTS[fault.name])
         self.add_on_set_parameters_callback(self._set)
 
     def setup(self) -> LoopbackParts:
@@ -89,13 +90,14 @@ class LoopbackRobotNode(ManagedNode[LoopbackParts]):
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name in _FAULTS}
-        if self._parts is None or not changes:
+        if not changes or not all(self.has_parameter(name) for name in _FAULTS):
             return SetParametersResult(successful=True)
-        arm = self._parts.arm
         try:
-            arm.faults = Faults(**{**vars(arm.faults), **changes})
+            faults = Faults(**{**{name: self.value(name) for name in _FAULTS}, **changes})
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if self._parts is not None:
+            self._parts.arm.faults = faults
         return SetParametersResult(successful=True)
 
     def _reset(self) -> tuple[bool, str]:

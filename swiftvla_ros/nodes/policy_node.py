@@ -19,6 +19,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import read_executor_state
 from swiftvla_ros.observation.observation import NO_GUIDANCE
 from swiftvla_ros.observation.pairing import ObservationPairing
@@ -57,21 +58,18 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.describe("runtime", "auto", "what computes the network: auto, or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
         self.describe("precision", "float32", "float32, or bfloat16: half the memory, faster on GPUs and recent CPUs")
-        self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses")
-        self.describe("max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped")
-        self.describe("noise_seed", 0, "seed of the noise that every chunk starts from")
+        self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses", Allowed(least=0))
+        self.describe(
+            "max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped", Allowed(above=0)
+        )
+        self.describe("noise_seed", 0, "seed of the noise that every chunk starts from", Allowed(least=0))
         self.describe(
             "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
         )
 
     def setup(self) -> PolicyParts:
         """Load the checkpoint, warm it up and open the topics."""
-        rate_hz = float(self.value("max_rate_hz"))
-        if not rate_hz > 0:
-            raise ValueError(f"parameter max_rate_hz is {rate_hz}; write a rate above 0")
-        seed = int(self.value("noise_seed"))
-        if seed < 0:
-            raise ValueError(f"parameter noise_seed is {seed}; write 0 or more")
+        rate_hz, seed = float(self.value("max_rate_hz")), int(self.value("noise_seed"))
         policy = self._load()
         policy.warm_up()
         instructions = InstructionServer(

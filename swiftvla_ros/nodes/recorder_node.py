@@ -36,6 +36,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, sequence_of
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
 
@@ -57,32 +58,41 @@ class RecorderNode(ManagedNode[RecorderParts]):
         self.describe("bag", "", "folder of the new bag; must not exist. Empty: only a black box")
         self.describe("film", True, "store small JPEGs of the raw cameras as film/<camera>, for people")
         self.describe("raw", False, "record the cameras' own topics, too")
-        self.describe("images", "raw", "raw: what the policy saw, bit for bit; jpeg: a tenth of the space")
-        self.describe("jpeg_quality", 92, "1 to 100, with images: jpeg")
-        self.describe("compression", "", "of the file's chunks: zstd, lz4, or nothing")
+        self.describe(
+            "images",
+            "raw",
+            "raw: what the policy saw, bit for bit; jpeg: a tenth of the space",
+            Allowed(one_of=("raw", "jpeg")),
+        )
+        self.describe("jpeg_quality", 92, "1 to 100, with images: jpeg", Allowed(least=1, most=100))
+        self.describe(
+            "compression", "", "of the file's chunks: zstd, lz4, or nothing", Allowed(one_of=("", "zstd", "lz4"))
+        )
         self.describe("ros", "jazzy", "distribution whose rosbag2 is to read the bag: humble, jazzy or kilted")
-        self.describe("queue_mb", 256, "what may wait to be written, MB; what comes beyond it is counted as lost")
-        self.describe("min_free_mb", 500, "space that stays free on the disk, MB; the recording ends before it is used")
+        self.describe(
+            "queue_mb",
+            256,
+            "what may wait to be written, MB; what comes beyond it is counted as lost",
+            Allowed(least=1),
+        )
+        self.describe(
+            "min_free_mb",
+            500,
+            "space that stays free on the disk, MB; the recording ends before it is used",
+            Allowed(least=0),
+        )
         self.describe("checkpoint", "", "the policy's folder, to be named and fingerprinted in the bag")
         self.describe("black_box", "", "folder in which the last seconds are written on fault, stop or ~/save")
-        self.describe("black_box_s", 30.0, "seconds that the black box remembers")
-        self.describe("black_box_after_s", 2.0, "seconds after a fault that it still waits for")
-        self.describe("black_box_mb", 256, "memory that it may use, MB")
-        self.describe("black_box_most", 50, "boxes that may lie in the folder; none is ever deleted")
+        self.describe("black_box_s", 30.0, "seconds that the black box remembers", Allowed(least=0.1))
+        self.describe("black_box_after_s", 2.0, "seconds after a fault that it still waits for", Allowed(least=0))
+        self.describe("black_box_mb", 256, "memory that it may use, MB", Allowed(least=1))
+        self.describe("black_box_most", 50, "boxes that may lie in the folder; none is ever deleted", Allowed(least=0))
 
     def setup(self) -> RecorderParts:
         """Open the bag, and look for what there is to record."""
         folder, box = str(self.value("bag")), str(self.value("black_box"))
         if not folder and not box:
             raise ValueError("parameters bag and black_box are both empty; write a folder for one of them")
-        for name, allowed in (("images", ("raw", "jpeg")), ("compression", ("", "zstd", "lz4"))):
-            if self.value(name) not in allowed:
-                raise ValueError(f"parameter {name} is '{self.value(name)}'; write one of {allowed}")
-        for name, least in {"queue_mb": 1, "min_free_mb": 0, "black_box_s": 0.1, "black_box_mb": 1}.items():
-            if not float(self.value(name)) >= least:
-                raise ValueError(f"parameter {name} is {self.value(name)}; write {least} or more")
-        if not 1 <= self.value("jpeg_quality") <= 100:
-            raise ValueError(f"parameter jpeg_quality is {self.value('jpeg_quality')}; write 1 to 100")
         parts = self._parts = RecorderParts(
             ParameterCollector(self, lambda parameters: self._take_parameters(parts, parameters)),
             recorded_topics(self.contract, raw=bool(self.value("raw"))),

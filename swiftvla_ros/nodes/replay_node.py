@@ -20,6 +20,7 @@ from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import message_class, to_time
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.replay.player import AUTO, Played, played_topics, published_name, schedule
 
 _CLOCK_TOPIC = "/clock"
@@ -64,20 +65,21 @@ class ReplayNode(ManagedNode[ReplayParts]):
         super().__init__("replay")
         self.describe("bag", "", "folder of the bag to play")
         self.describe("namespace", "", "of a bag with several robots: the namespace of the one to play; / is the root")
-        self.describe("rate", 1.0, "how many times as fast as recorded")
+        self.describe("rate", 1.0, "how many times as fast as recorded", Allowed(above=0))
         self.describe("loop", False, "play again and again; the clock jumps back each time")
         self.describe("sensors", AUTO, "raw (the drivers' topics), conditioned (observation/*) or auto")
-        self.describe("clock_hz", 200.0, "least rate of /clock, in messages per second of the recording")
-        self.describe("wait_s", 10.0, "how long to wait for a subscriber of every topic before playing")
+        self.describe(
+            "clock_hz", 200.0, "least rate of /clock, in messages per second of the recording", Allowed(above=0)
+        )
+        self.describe(
+            "wait_s", 10.0, "how long to wait for a subscriber of every topic before playing", Allowed(least=0)
+        )
         self._bag: Bag
         self._ending = threading.Event()
 
     def setup(self) -> ReplayParts:
         """Open the bag, and look whether anybody publishes already."""
         rate, clock_hz = float(self.value("rate")), float(self.value("clock_hz"))
-        for name, value in (("rate", rate), ("clock_hz", clock_hz)):
-            if not 0.0 < value < float("inf"):
-                raise ValueError(f"parameter {name} is {value}; write a number above 0")
         stored = played_topics(self._bag, self.contract, str(self.value("sensors")))
         topics = {published_name(topic, msgtype): message_class(msgtype) for topic, msgtype in stored.items()}
         deadline = time.monotonic() + _LOOK_FOR_DRIVERS_S

@@ -19,6 +19,7 @@ from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import driver_state, header, rgb_message, to_time
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, SceneLayout
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class SimRobotNode(ManagedNode[SimRobotParts]):
 
     def __init__(self) -> None:
         super().__init__("sim_robot")
-        self.describe("seed", 0, "scene to begin with")
+        self.describe("seed", 0, "scene to begin with", Allowed(least=0))
         self.describe("scene", "table", "which variant of the scene: a name of sim/tasks")
         self.describe("publish_clock", False, "publish /clock, and stamp with simulated time")
 
@@ -81,6 +82,7 @@ class SimRobotNode(ManagedNode[SimRobotParts]):
             )
         if self.value("publish_clock") and self.value("use_sim_time"):
             raise ValueError("publish_clock and use_sim_time are both true; set one of them")
+        self.fix("use_sim_time")
         self.subscribe(PolicyState, "policy_state", self._instruct, qos.LATCHED)
         self.button("~/reset", self._reset)
         self.timer(0.2, self._check)

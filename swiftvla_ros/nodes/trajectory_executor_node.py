@@ -7,28 +7,35 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, String
 
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.msg import ActionChunk
 from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
+from swiftvla_ros.nodes.commands.controller_order import ControllerOrders
 from swiftvla_ros.nodes.commands.outputs import ContractOutputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
 from swiftvla_ros.nodes.parts.executor_report import ExecutorReport
+from swiftvla_ros.nodes.parts.joint_state_gate import JointStateGate
 from swiftvla_ros.nodes.parts.observation_topics import await_state
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
+from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, stamp_ns
 
 _REPEAT_S = 2.0
 # The control thread takes one chunk a tick: of a flood, the newest.
 _MOST_WAITING = 2
+# Modes in which the arm is told to move.
+_COMMANDING = (Mode.FRESH, Mode.TAIL, Mode.DECELERATING)
 # Python passes its lock on after so long when the control thread waits for it; its default is 5 ms.
 _LOCK_S = 0.0005
 
@@ -44,6 +51,8 @@ class ExecutorParts:
     core: ChunkExecutor
     output: ContractOutputs | ShadowOutput
     report: ExecutorReport
+    gate: JointStateGate
+    orders: ControllerOrders | None
     loop: ControlLoop | None = None
     waiting: deque[JointChunk] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     resting: bool = True
@@ -65,9 +74,17 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
     def __init__(self) -> None:
         super().__init__("trajectory_executor")
         self.describe("shadow", False, "command nothing: publish what would be, beside what the arm does")
-        self.describe("state_rate_hz", 0.0, "most executor_state messages a second in motion; 0: one a tick")
-        self.describe("realtime_priority", 0, "SCHED_FIFO priority of the control thread, 1 to 99; 0: none")
+        self.describe(
+            "state_rate_hz", 0.0, "most executor_state messages a second in motion; 0: one a tick", Allowed(least=0)
+        )
+        self.describe(
+            "realtime_priority",
+            0,
+            "SCHED_FIFO priority of the control thread, 1 to 99; 0: none",
+            Allowed(least=0, most=99),
+        )
         self._lock = threading.Lock()
+        self._upstream_problem = ""
 
     def setup(self) -> ExecutorParts:
         """Open the topics; nothing is commanded yet."""
@@ -75,12 +92,17 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         core = ChunkExecutor.from_contract(self.contract, shadow=shadow)
         report = ExecutorReport(self, core, float(self.value("state_rate_hz")), shadow=shadow)
         parts = self._parts = ExecutorParts(
-            core, ShadowOutput(self, core.plan_rows) if shadow else ContractOutputs(self), report
+            core,
+            ShadowOutput(self, core.plan_rows) if shadow else ContractOutputs(self),
+            report,
+            JointStateGate(self, "observation/state"),
+            None if shadow else ControllerOrders(self, self._refuse_order),
         )
         if shadow:
             self.get_logger().warning("shadow mode: nothing is commanded")
         self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
-        self.subscribe(JointState, "observation/state", self._measure, qos.STATE_INPUT)
+        self.subscribe_with_info(JointState, "observation/state", self._measure, qos.STATE_INPUT)
+        self.subscribe(String, "observation/state_problem", self._hear_problem, qos.LATCHED, always=True)
         await_state(self)
         # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
@@ -102,6 +124,8 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
 
     def start(self) -> None:
         """Wait for a chunk, wherever the arm was moved meanwhile."""
+        if self.parts.orders is not None and self.parts.orders.problem:
+            raise ValueError(self.parts.orders.problem)
         with self._lock:
             core = self.parts.core
             if core.mode is not Mode.STOPPED and not core.reset():
@@ -156,24 +180,45 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
                 self._offer(parts, parts.waiting.popleft())
 
     def _offer(self, parts: ExecutorParts, chunk: JointChunk) -> None:
+        if parts.orders is not None and parts.core.mode not in _COMMANDING and (doubt := parts.orders.doubt):
+            self.get_logger().warning(f"chunk refused: {doubt}", throttle_duration_sec=_REPEAT_S)
+            return
         # A chunk is joined to the last tick's command, so a replay has to know of that tick.
         parts.report.catch_up(parts.ticked_ns)
         answer = parts.core.offer(chunk, self.now_ns())
         if not answer.accepted:
             self.get_logger().warning(f"chunk refused: {answer.text}", throttle_duration_sec=_REPEAT_S)
 
-    def _measure(self, message: JointState) -> None:
+    def _refuse_order(self) -> None:
+        """A controller takes the joints in another order: slow down and command nothing more."""
+        assert self.parts.orders is not None
+        self.get_logger().fatal(f"{self.parts.orders.problem}. Nothing is commanded until it is activated again")
+        if self.active:
+            self.trigger_deactivate()
+
+    def _measure(self, message: JointState, info: Any) -> None:
         try:
             # The executor itself says what it does about a number that is not finite.
             position = measured_positions(message, self.contract.joint_names, finite=False)
         except JointStateError as error:
             self.get_logger().error(str(error), throttle_duration_sec=_REPEAT_S)
             return
-        ns = stamp_ns(message.header.stamp)
+        ns, gate, core = stamp_ns(message.header.stamp), self.parts.gate, self.parts.core
+        if position.shape == core.tracking_error.shape and np.isfinite(position).all():
+            gate.heard(message.name, ns, info)
+            commanded = core.mode in _COMMANDING and not isinstance(self.parts.output, ShadowOutput)
+            passes = gate.passes(position, ns, commanding=commanded)
+            self.parts.report.state_problem = gate.problem or self._upstream_problem
+            if not passes:
+                return
         with self._lock:
             self.parts.core.measured(position, ns, self.now_ns())
             if isinstance(self.parts.output, ShadowOutput):
                 self.parts.output.measured(position, ns)
+
+    def _hear_problem(self, message: String) -> None:
+        """What keeps the joint states back before they come here; it is told with their silence."""
+        self._upstream_problem = self.parts.report.state_problem = message.data
 
     def _scale(self, message: Float64) -> None:
         self._take(SpeedLimit(OPERATOR, message.data / 100.0, "the operator's speed_scale"))

@@ -43,6 +43,10 @@ class JointStateMerger:
         """Joints that never arrived."""
         return tuple(name for name in self._names if name not in self._known)
 
+    def wanted(self, names: Sequence[str]) -> list[str]:
+        """Which of a message's joints were asked for."""
+        return [name for name in names if name in self._names]
+
     def clear(self) -> None:
         """Forget everything, as after a clock jump."""
         self._known.clear()
@@ -56,10 +60,13 @@ class JointStateMerger:
         With ``now_ns``, a joint known from a time that has yet to come (its message was on its way while the clock went
         back) is replaced by any newer message. Of one that raises JointStateError nothing is kept.
         """
+        wanted = self.wanted(names)
+        if not wanted:
+            return None  # another robot's: whatever it says is no concern of ours
         if len(names) != len(positions):
             raise JointStateError(f"{len(names)} names but {len(positions)} positions; there must be one for each")
-        if len(set(names)) != len(names):
-            twice = sorted({name for name in names if list(names).count(name) > 1})
+        if len(set(wanted)) != len(wanted):
+            twice = sorted({name for name in wanted if wanted.count(name) > 1})
             raise JointStateError(f"joint {twice[0]} is named twice")
         ours = {name: float(value) for name, value in zip(names, positions, strict=True) if name in self._names}
         bad = [f"{name} = {value}" for name, value in ours.items() if not math.isfinite(value)]

@@ -26,6 +26,7 @@ _CLOCK_HZ = 125.0
 # The pictures scroll by so many pixels a frame: the policy sees something else each time and keeps the arm moving.
 _SCROLL_PX = 16
 _BLOCK_PX = 40
+_GLITCH_EVERY = 60
 
 
 class Driver:
@@ -37,7 +38,8 @@ class Driver:
         Cameras that publish nothing; that repeat picture and stamp; that repeat the picture alone; delay of all images;
         [w, h] of a wrong size.
     joints
-        Joint states: ``fine``, ``dead``, ``nan``, ``permuted`` or ``disorder`` (each second one after the next).
+        Joint states: ``fine``, ``dead``, ``nan``, ``permuted``, ``disorder`` (each second one after the next) or
+        ``glitch`` (zeros, as after a failed read, every ``_GLITCH_EVERY``).
     deaf
         Commands are ignored.
     jumped_ns
@@ -50,7 +52,7 @@ class Driver:
         self._world = np.kron(
             np.random.default_rng(0).integers(0, 255, (12, 80, 3), dtype=np.uint8), np.ones((_BLOCK_PX, _BLOCK_PX, 1))
         ).astype(np.uint8)
-        self._frame = 0
+        self._frame = self._sent = 0
         self._scrolled: dict[str, int] = {}
         self._on_the_way: deque[tuple[int, str, Image]] = deque()
         self._last_image: dict[str, Image] = {}
@@ -122,6 +124,9 @@ class Driver:
         values = self._contract.from_si(position).tolist()
         if self.joints == "nan":
             values[1] = math.nan
+        self._sent += 1
+        if self.joints == "glitch" and self._sent % _GLITCH_EVERY == 0:
+            values = [0.0] * len(values)
         if self.joints == "permuted":
             names, values = names[::-1], values[::-1]
         message = JointState(header=header(self.now_ns()), name=names, position=values)

@@ -144,6 +144,42 @@ def test_joint_states_in_another_order(system: Any, fault: Any, kind: str, name:
     row.recovers()
 
 
+def test_a_second_joint_state_publisher(system: Any, fault: Any) -> None:
+    """Zeros from a joint_state_publisher beside the driver (report F3): nothing moves, and both nodes are named."""
+    system.ready()
+    topic = CONTRACT.joint_states.topic
+    with beside("rival_publisher.py", topic) as printed:
+        row = fault("second joint-state publisher", "a joint_state_publisher of zeros beside the driver")
+        system.wait(lambda: "publishing" in printed(), "the rival is there", 60)
+        system.wait(lambda: system.graph.node.count_publishers(topic) > 1, "it is discovered")
+        row.begins()
+        row.ends_in(HOLD, 0.5 + STATE_END_S, ExecutorState.REASON_STATE_STALE, policy="the joint state stopped")
+        text = system.states.last.reason_text
+        assert "/joint_state_publisher" in text, text
+        assert "/test" in text, text
+        errors = np.array([state.tracking_error for _, state in row.states()])
+        assert np.abs(errors).max() < 0.3
+    row.recovers("it is ended", within_s=6.0)
+
+
+def test_joint_states_glitch_to_zero(system: Any, fault: Any) -> None:
+    """One message of zeros now and then, as after a failed read (report F3): it reaches nobody, and is named."""
+    row = fault("joint states glitch to zero", "one joint state in 60 is all zeros")
+    system.driver.joints = "glitch"
+    chunk = system.states.last.chunk_id
+    row.goes_on(
+        lambda: (
+            system.states.last.chunk_id > chunk + 8 and "a state was refused" in system.nodes["joint_state"].output()
+        ),
+        "chunks are followed, and a state is refused",
+        "the log names joint, from and to",
+    )
+    errors = np.array([state.tracking_error for _, state in row.states()])
+    assert np.abs(errors).max() < 0.3
+    system.driver.heal()
+    row.recovers()
+
+
 def test_camera_repeats_a_picture(system: Any, fault: Any) -> None:
     """A driver that gives its last picture new stamps: camera_node, told how long that may be, refuses it."""
     row = fault("camera repeats a picture", "one front picture with fresh stamps (camera_node: repeated_for_s 0.5)")
@@ -252,6 +288,34 @@ def test_driver_deaf(system: Any, fault: Any) -> None:
     system.driver.heal()
     assert system.graph.trigger("trajectory_executor/reset").success
     row.recovers("~/reset")
+
+
+def test_controller_takes_another_order(system: Any, fault: Any) -> None:
+    """An array's joints in another order (report F4): the arm is let go of, activation refused until it is right."""
+    system.ready()
+    with beside("wrong_controller.py", CONTRACT.control.topic) as printed:
+        row = fault("controller order", "a controller whose `joints` begin with the elbow takes the arrays")
+        system.wait(lambda: "listening" in printed(), "the controller is there", 60)
+        system.wait(lambda: system.graph.node.count_subscribers(CONTRACT.control.topic) > 1, "it is discovered")
+        row.begins()
+        row.ends_in(ExecutorState.RELEASED, 0.5 + 0.5 + TRANSPORT_S, ExecutorState.REASON_DEACTIVATED)
+        output = system.nodes["trajectory_executor"].output()
+        assert "in the order ['elbow_flex', 'shoulder_pan'," in output
+        assert "write control.joints: [elbow_flex, shoulder_pan," in output
+        with pytest.raises(AssertionError):
+            system.change_state("trajectory_executor", Transition.TRANSITION_ACTIVATE)
+    system.wait(lambda: system.graph.node.count_subscribers(CONTRACT.control.topic) == 1, "the controller has left")
+
+    def activated() -> bool:
+        try:
+            system.change_state("trajectory_executor", Transition.TRANSITION_ACTIVATE)
+        except AssertionError:
+            return False
+        return True
+
+    system.wait(activated, "the executor is active")
+    assert system.instruct("pick up the red block").success
+    row.recovers("it is ended, the executor activated")
 
 
 # -- connections -------------------------------------------------------------------------------------------------------

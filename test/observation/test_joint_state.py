@@ -75,6 +75,16 @@ def test_malformed_messages_are_refused() -> None:
         merger.update(["pan", "pan"], [0.0, 0.0], 1)
 
 
+def test_other_robots_joints_are_no_concern() -> None:
+    """A foreign joint named twice, or without a position, drops no state; messages without our joints are no error."""
+    merger = JointStateMerger(NAMES)
+    state = merger.update(["wheel", *NAMES, "wheel"], [9.0, *VALUES.values(), math.nan], 1)
+    assert state is not None
+    np.testing.assert_array_equal(state.positions, list(VALUES.values()))
+    assert merger.update(["wheel", "wheel", "caster"], [], 2) is None
+    assert merger.update([], [], 3) is None
+
+
 def test_a_state_of_a_time_before_the_clock_went_back_blocks_nothing() -> None:
     """One late message of the old time, after everything was forgotten: the next ones of the new time are taken."""
     merger, second = JointStateMerger(NAMES), 1_000_000_000

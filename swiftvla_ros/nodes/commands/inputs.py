@@ -13,6 +13,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from swiftvla_ros.contract.contract import CommandPart
+from swiftvla_ros.nodes.commands.controller_order import ORDERS, orders_of
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowServer
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -40,6 +41,8 @@ class CommandInputs:
         self._take = take
         self._epoch_ns = epoch_ns
         self._parts = node.contract.command_parts
+        node.declare_parameter(ORDERS, orders_of(self._parts))
+        node.own(ORDERS, node.undeclare_parameter)
         for k, part in enumerate(self._parts):
             self._open(k, part)
 

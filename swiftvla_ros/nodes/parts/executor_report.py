@@ -26,18 +26,24 @@ _UNWELL = {
 }
 _FAULTS = (Reason.STATE_STALE, Reason.STATE_INVALID, Reason.TRACKING_ERROR, Reason.JOINT_FROZEN)
 
+_NO_STATE = (Reason.NO_MEASURED_STATE, Reason.NOT_ARMED, Reason.STATE_STALE)
+
 
 class ExecutorReport:
     """Publishes what changed at once, and the rest ``rate_hz`` times a second at most; 0: at each tick in motion.
 
     Whoever calls it holds the core's lock.
+
+    Attributes
+    ----------
+    state_problem
+        Why no joint states come, where somebody knows; told with their absence.
     """
 
     def __init__(self, node: ManagedNode[Any], core: ChunkExecutor, rate_hz: float, *, shadow: bool) -> None:
-        if not 0.0 <= rate_hz < float("inf"):
-            raise ValueError(f"parameter state_rate_hz is {rate_hz}; write 0 (one message a tick) or more")
         self._node, self._core = node, core
         self._gap_ns = round(1e9 / rate_hz) if rate_hz else 0
+        self.state_problem = ""
         self._command: Command | None = None
         self._resting = True
         self._told: tuple[Mode, Reason, int, int, int] | None = None
@@ -55,7 +61,7 @@ class ExecutorReport:
         gap_ns = _STATE_PERIOD_NS if still else self._gap_ns
         if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
             if self._told is None or told[:2] != self._told[:2]:
-                self._node.get_logger().info(f"{core.mode.name}: {core.reason_text}")
+                self._node.get_logger().info(f"{core.mode.name}: {self._reason_text()}")
             self._told = told
             self._publish(now_ns)
         if core.speed_limits.expired is not self._expired and (expired := core.speed_limits.expired) is not None:
@@ -84,7 +90,11 @@ class ExecutorReport:
             "longest time between ticks, ms": f"{longest_ns / 1e6:.2f}",
             "shadow": self._message.shadow,
         }
-        return Health(level, f"{core.mode.name}: {core.reason_text}", values)
+        return Health(level, f"{core.mode.name}: {self._reason_text()}", values)
+
+    def _reason_text(self) -> str:
+        why = self.state_problem if self._core.reason in _NO_STATE else ""
+        return f"{self._core.reason_text}: {why}" if why else self._core.reason_text
 
     def _publish(self, now_ns: int) -> None:
         core, command, message = self._core, self._command, self._message
@@ -93,7 +103,7 @@ class ExecutorReport:
         # Deactivated and at rest, the core still holds, but nothing is sent any more.
         let_go = not self._node.active and self._resting and core.mode is not Mode.STOPPED
         message.mode = Mode.RELEASED if let_go else core.mode
-        message.reason, message.reason_text = core.reason, core.reason_text
+        message.reason, message.reason_text = core.reason, self._reason_text()
         message.chunk_id, message.row = core.chunk_id, core.row
         due = core.accepted != self._plan_told_of or not 0 <= now_ns - self._plan_told_ns < _PLAN_PERIOD_NS
         if due:

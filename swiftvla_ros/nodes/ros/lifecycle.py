@@ -27,6 +27,7 @@ from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION, EXIT_STOOD_STILL
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.log_folder import NO_LOG_FILES, provide_log_folder
+from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
 from swiftvla_ros.nodes.ros.standstill import StandstillWatch
@@ -65,12 +66,34 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         self._last_now_ns: int | None = None
         self._owned: list[tuple[Any, Callable[[Any], object]]] = []
         self.silence = SilenceWatch(self)
+        self._configured = False
+        # rclpy itself applies use_sim_time.
+        self._rules = Rules(
+            self.get_fully_qualified_name(),
+            {},
+            {"use_sim_time"},
+            self.value,
+            self.has_parameter,
+            lambda: self._configured,
+        )
+        self.add_on_set_parameters_callback(self._rules.judge)
         self.describe("autostart", True, "configure and activate at start, without a lifecycle manager")
         self.describe("robot", "", "contract: a name of config/robots, or the path of a file")
 
-    def describe(self, name: str, default: Any, text: str) -> None:
-        """Declare a parameter with its meaning; it is read at configure."""
+    def describe(self, name: str, default: Any, text: str, allowed: Allowed | None = None) -> None:
+        """Declare a parameter with its meaning and what it may hold; it is read at configure, then fixed."""
+        self._rules.allowed[name] = allowed or Allowed()
         self.declare_parameter(name, default, ParameterDescriptor(description=f"{text} (read at configure)"))
+
+    def describe_live(self, name: str, default: Any, text: str, allowed: Allowed | None = None) -> None:
+        """Declare a parameter that the node applies while it runs, in a callback that it adds for it."""
+        self._rules.allowed[name] = allowed or Allowed()
+        self._rules.live.add(name)
+        self.declare_parameter(name, default, ParameterDescriptor(description=text))
+
+    def fix(self, name: str) -> None:
+        """Have a parameter of rclpy's own refused while the node is configured, as this node's are."""
+        self._rules.live.discard(name)
 
     def value(self, name: str) -> Any:
         """The value of a declared parameter."""
@@ -112,6 +135,15 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
             self.silence.heard(topic)
             if self.active or always:
                 callback(message)
+
+        return self.own(self.create_subscription(kind, topic, deliver, qos), self.destroy_subscription)
+
+    def subscribe_with_info(self, kind: type, topic: str, callback: Callable[[Any, Any], object], qos: Any) -> Any:
+        """The same while the node is active, with what rclpy knows of each message: whose it is, for one."""
+
+        def deliver(message: Any, info: Any) -> None:
+            if self.active:
+                callback(message, info)
 
         return self.own(self.create_subscription(kind, topic, deliver, qos), self.destroy_subscription)
 
@@ -190,11 +222,13 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         return self._transition("clean up after an error", self._tear_down)
 
     def _set_up(self) -> None:
+        self._rules.check()
         robot = str(self.value("robot"))
         if not robot:
             raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
         self.contract = load_contract(robot)
         self.steady_timer(PERIOD_S, self.silence.look)
+        self._configured = True
         self._parts = self.setup()
 
     def _shut_down(self) -> None:
@@ -210,6 +244,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
     def _tear_down(self) -> None:
         self.discard()
         self.silence.clear()
+        self._configured = False
         while self._owned:
             entity, destroy = self._owned.pop()
             destroy(entity)
