@@ -60,7 +60,10 @@ class SqliteFile:
                     "GROUP BY topic_id"
                 ).fetchall()
             except (sqlite3.Error, TypeError, ValueError) as error:
-                raise BagError(f"{path}: no database of rosbag2's, or damaged: {error}") from error
+                raise BagError(
+                    f"{path}: no database of rosbag2's, or damaged: {error}; copy it again, or get its messages out "
+                    f"with `sqlite3 {path.name} .recover | sqlite3 NEW.db3`"
+                ) from error
         if wrong:
             raise BagError(f"{path}: damaged: topic, time or data of {wrong} messages are of a wrong type")
         self._counts = {number: count for number, count, *_ in rows}
