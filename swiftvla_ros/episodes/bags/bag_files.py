@@ -115,10 +115,9 @@ def _listed(path: Path, information: dict[str, Any], names: list[str], found: li
 
 def wrong_counts(information: dict[str, Any], counts: dict[str, int]) -> list[str]:
     """Compare the numbers of messages that metadata.yaml tells with those that were found; say what differs."""
-    notes = []
     expected, found = information.get("message_count"), sum(counts.values())
     if isinstance(expected, int) and expected != found:
-        notes.append(f"metadata.yaml counts {expected} messages, there are {found}")
+        return [f"metadata.yaml counts {expected} messages, there are {found}"]
     told: dict[str, int] = {}
     entries = information.get("topics_with_message_count")
     for entry in entries if isinstance(entries, list) else []:
@@ -129,9 +128,7 @@ def wrong_counts(information: dict[str, Any], counts: dict[str, int]) -> list[st
             told[name] = told.get(name, 0) + count
     found_of = {name: counts.get(name, 0) for name in told}
     differing = [f"{name}: {n}, there are {found_of[name]}" for name, n in told.items() if n != found_of[name]]
-    if differing:
-        notes.append(f"metadata.yaml counts by topic {_some(differing)}")
-    return notes
+    return [f"metadata.yaml counts by topic {_some(differing)}"] if differing else []
 
 
 def foreign_topics(topics: Sequence[PassedOver]) -> str:
