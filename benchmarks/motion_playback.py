@@ -346,7 +346,9 @@ def violations(record: Record, story: Story, worst: dict[str, float] | None = No
     found += _begins(record, story)
     steps = np.diff(stamps)
     report = check_limits(stamps, p, limits, story.joint_names, tick_s=1.0 / story.config.rate_hz, segments=segments)
-    if (report.ratios <= 1.0 + DIFFERENCE_TOLERANCE + _rounding_of_differences(steps, limits)).all():
+    over = report.ratios > 1.0 + DIFFERENCE_TOLERANCE + _rounding_of_differences(steps, limits)
+    # An arm that is stopped before it moved stays outside: the positions are looked at above.
+    if not over[1:].any():
         return found
     return found + [Violation("divided differences", line) for line in report.violations()[:3]]
 

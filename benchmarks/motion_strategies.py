@@ -204,6 +204,8 @@ def draw_limits(draws: Draws, joints: int) -> Limits:
     jerk = acceleration * (draws.numbers(shape, 1.0, 200.0) if wild else draws.numbers(shape, 3.0, 40.0))
     room = draws.one_of((0.001, 0.05, 0.05, 0.05))
     low, high = -draws.numbers(shape, room, 3.0), draws.numbers(shape, room, 3.0)
+    middle = draws.one_of((0.0, 0.0, draws.number(-4.0, 4.0)))  # not every range has 0 in it
+    low, high = low + middle, high + middle
     if draws.one_of((False, False, True)):
         endless = draws.numbers(shape, 0.0, 1.0) < 0.5
         endless[-1] = False  # the gripper

@@ -126,6 +126,11 @@ class ChunkExecutor(ExecutorStatus):
         self._machine.reset()
         return True
 
+    def let_go(self) -> None:
+        """Command nothing more from where a latched stop came to rest: the arm may be elsewhere by now."""
+        if self._follower.limiter.at_rest:
+            self._command = None
+
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def seed(self, position: Array, now_ns: int, *, holding: bool = False) -> None:

@@ -128,7 +128,9 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             raise ValueError(self.parts.orders.problem)
         with self._lock:
             core = self.parts.core
-            if core.mode is not Mode.STOPPED and not core.reset():
+            if core.mode is Mode.STOPPED:
+                core.let_go()
+            elif not core.reset():
                 # Activated again while it was still slowing down.
                 core.start()
 

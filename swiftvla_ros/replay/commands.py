@@ -139,6 +139,8 @@ class CommandReplay:
         if tick.mode == Mode.STOPPED and before.mode != Mode.STOPPED:
             core.emergency_stop()
             self.comparison.notes["emergency stop"] += 1
+        elif tick.mode == Mode.STOPPED and len(before.commanded) and not len(tick.commanded):
+            core.let_go()
         elif tick.mode == Mode.IDLE and before.mode != Mode.IDLE:
             core.reset()
             self.comparison.notes["reset"] += 1

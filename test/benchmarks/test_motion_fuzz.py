@@ -63,6 +63,16 @@ def _eager(story):
     return executor
 
 
+def _clipping(story):
+    """An executor that begins inside the limits, wherever the arm is, as it did until November 2026 (report F1)."""
+    executor = make_executor(story)
+    limiter = executor._follower.limiter
+    at_rest_at, rest_at = limiter.at_rest_at, limiter.rest_at
+    limiter.at_rest_at = lambda pose: at_rest_at(limiter.inside(pose))
+    limiter.rest_at = lambda pose: rest_at(limiter.inside(pose))
+    return executor
+
+
 def _restless(story):
     """An executor that goes on and on."""
     executor = make_executor(story)
@@ -111,6 +121,7 @@ def _fragile(story):
         (_unlimited, {"velocity", "acceleration", "jerk", "position", "divided differences"}),
         (_jumping, {"position step", "divided differences"}),
         (_eager, {"begin"}),
+        (_clipping, {"begin", "position step"}),
         (_restless, {"no rest"}),
         (_forgetful, {"refused chunk"}),
         (_fragile, {"exception"}),

@@ -122,6 +122,28 @@ def test_an_arm_that_is_moved_before_the_first_command_begins_where_it_is(make_b
     bench.run(1.0)
 
 
+def test_a_latched_stop_lets_go_of_an_arm_that_may_be_moved(make_bench):
+    """A node that is activated again after an emergency stop must not pull the arm back to where that was."""
+    bench = make_bench()
+    assert bench.executor.offer(bench.chunk(np.zeros((10, 3)) + 0.1), bench.now_ns).accepted
+    bench.run(0.2)
+    bench.executor.emergency_stop()
+    bench.executor.let_go()
+    bench.run(0.01)
+    assert len(bench.commands) == 21, "it brakes to the end"
+    bench.run(0.5)
+    bench.executor.let_go()
+    assert bench.executor.tick(bench.now_ns + 10 * MS) is None
+    assert bench.executor.mode is Mode.STOPPED
+    elsewhere = np.array([0.5, 0.0, 0.0])
+    bench.executor.measured(elsewhere, bench.now_ns + 10 * MS)
+    assert bench.executor.reset()
+    bench.executor.measured(elsewhere, bench.now_ns + 20 * MS)
+    bench.now_ns += 20 * MS
+    assert bench.executor.offer(bench.chunk(np.tile(elsewhere, (10, 1))), bench.now_ns).accepted
+    np.testing.assert_array_equal(bench.executor.tick(bench.now_ns).position, elsewhere)
+
+
 @pytest.mark.parametrize("then", ["nothing", "emergency", "stop", "clock"])
 def test_a_chunk_that_is_far_after_all_moves_nothing(make_bench, then):
     """The same by more than the start tolerance, or by a stop or a clock jump before the first command."""

@@ -316,7 +316,7 @@ class Limiter:
     def _stop_leaves(self, j: int, p: float, v: float, a: float) -> bool:
         """Whether the fastest stop from a state of one joint leaves the position or velocity limits.
 
-        A joint that is still outside the position limits may go no farther out on it than it is.
+        On a stop of a joint that is still outside the position limits no place is farther out than the one before.
         """
         if abs(v + a * abs(a) / (2 * self._jerk[j])) > self._speed[j]:
             return True
@@ -327,11 +327,19 @@ class Limiter:
         if v == 0.0 and a == 0.0:
             return False
         brake = self._brakes[j]
-        brake.current_position, brake.current_velocity, brake.current_acceleration = [p], [v], [a]
+        # from 0, since ruckig counts 0 among the extremes of a trajectory to rest
+        brake.current_position, brake.current_velocity, brake.current_acceleration = [0.0], [v], [a]
         self._solver.calculate(brake, self._probe)
         extremes = self._probe.position_extrema[0]
         low, high = max(min(p, self.low[j]), self._lowest[j]), min(max(p, self.high[j]), self._highest[j])
-        return bool(extremes.min < low - 1e-9 or extremes.max > high + 1e-9)
+        least, most = p + extremes.min, p + extremes.max
+        if least < low - 1e-9 or most > high + 1e-9:
+            return True
+        if self.low[j] <= p <= self.high[j]:
+            return False
+        end = p + self._probe.at_time(self._probe.duration)[0][0]
+        outwards = min(most, self.low[j]) - end if p < self.low[j] else end - max(least, self.high[j])
+        return bool(outwards > 1e-9)
 
     def _input(self, j: int, interface: ruckig.ControlInterface) -> ruckig.InputParameter:
         parameters = ruckig.InputParameter(1)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands as messages of every output, against what the controllers of ros2_control check and do."""
 
+import copy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,33 @@ def test_at_rest_no_goals_are_sent() -> None:
     for k in range(300):
         output.send(Command(NS + k * 10_000_000, robot.rest, np.zeros(6), np.zeros(6)), 0)
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("output", [ForwardPositions, ForwardVelocities, Trajectories, FollowGoals])
+@pytest.mark.parametrize("joint", [4, 5], ids=["arm", "gripper"])
+def test_no_output_jumps_to_a_limit(output: Any, joint: int) -> None:
+    """An arm outside its limits was sent to the limit in one tick, whichever the output (report F1)."""
+    robot = contract(**{"start_tolerance_rad: 0.35": "start_tolerance_rad: 0.35\n  far_start: approach"})
+    (part,), sent, reached = robot.command_parts, [], []
+    sender, executor = output(robot, part, lambda m: sent.append(copy.deepcopy(m))), ChunkExecutor.from_contract(robot)
+    tick_ns = round(NS / robot.control.rate_hz)
+    pose = robot.rest.copy()
+    pose[joint] = robot.limits.max_position[joint] + 0.4
+    executor.measured(pose, NS)
+    rows = np.tile(robot.rest, (10, 1))
+    assert executor.offer(JointChunk(NS, 100_000_000, rows, chunk_id=1), NS).accepted
+    for k in range(40):
+        sender.send(executor.tick(NS + k * tick_ns), NS + k * tick_ns)
+    for message in sent:
+        if output is ForwardVelocities:
+            reached.append((reached[-1] if reached else pose) + np.array(message.data) * tick_ns / NS)
+        elif output is ForwardPositions:
+            reached.append(np.array(message.data))
+        else:
+            points = message.points[:1] if output is Trajectories else message.points
+            reached += [np.array(point.positions) for point in points]
+    if output is FollowGoals:  # each goal ends with a stop that the next one takes over from
+        reached = reached[:4]
+    steps = np.abs(np.diff(np.stack([pose, *reached]), axis=0))
+    assert (steps <= robot.limits.max_velocity * tick_ns / NS).all()
+    assert np.stack(reached)[:, joint].max() <= pose[joint] + 1e-9
