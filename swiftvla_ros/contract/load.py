@@ -34,6 +34,8 @@ def load_contract(path_or_name: str | Path, *, recorded: bool = False) -> Contra
     not refused.
     """
     path = _find(path_or_name)
+    if not path.exists():
+        raise ContractError(f"{path}: there is no such file; {_meant(path)}check the path")
     try:
         text = read_yaml_text(path)
     except YamlError as error:
@@ -74,6 +76,15 @@ def contract_from_text(text: str, path: Path, *, recorded: bool = False) -> Cont
     except ValueError as error:
         raise ContractError(f"{path}: kinematics: {error}") from error
     return replace(contract, chain=chain)
+
+
+def _meant(path: Path) -> str:
+    """A file beside it, or a shipped contract, that was meant perhaps; else nothing."""
+    if path.stem in shipped_robots():
+        return f"did you mean the shipped '{path.stem}'? Else "
+    beside = [each.name for suffix in _SUFFIXES for each in path.parent.glob(f"*{suffix}")]
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f"did you mean '{path.with_name(near[0])}'? Else " if near else ""
 
 
 def _find(path_or_name: str | Path) -> Path:

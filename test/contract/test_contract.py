@@ -76,6 +76,15 @@ def second_gripper(**keys: Any) -> Callable[[dict], None]:
 BREAKS = {
     "unknown key": (lambda d: d["joints"][1].update(torque=3), ["shoulder_lift.torque", "unknown key"]),
     "misspelt key": (lambda d: d["control"].update(rate_h=3), ["control.rate_h", "did you mean 'rate_hz'"]),
+    "another case": (lambda d: d.update(Policy={}), ["Policy: unknown key", "did you mean 'policy'"]),
+    "another section's key": (lambda d: d["control"].update(pair_slop_s=1), ["control.pair_slop_s", "into policy"]),
+    "joints by name": (lambda d: d.update(joints={"a": {}}), ["joints", "list", "'- '"]),
+    "half a range": (lambda d: d["joints"][0].update(position=[1]), ["shoulder_pan.position: too few values"]),
+    "a truth": (lambda d: d["joints"][0].update(velocity=True), ["shoulder_pan.velocity: is no number", "True"]),
+    "a name for a name": (lambda d: d["gripper"].update(joint="griper"), ["gripper.joint", "did you mean 'gripper'"]),
+    "a unit in capitals": (lambda d: d["joints"][0].update(unit="RAD"), ["pan.unit", "did you mean 'rad'"]),
+    "a value nearly": (lambda d: d["control"].update(output="forward_positon"), ["did you mean 'forward_position'"]),
+    "a period": (lambda d: d["joint_states"].update(rate_hz=0.02), ["joint_states.rate_hz", "would be 50 Hz"]),
     "missing limit": (lambda d: d["joints"][2].pop("jerk"), ["elbow_flex.jerk", "missing", "rad/s³"]),
     "wrong unit": (lambda d: d["joints"][0].update(unit="degrees"), ["shoulder_pan.unit", "write 'deg'"]),
     "limit in degrees": (lambda d: d["joints"][0].update(position=[-110, 110]), ["shoulder_pan", "radians", "1.9199"]),
@@ -267,6 +276,7 @@ def test_a_moved_camera_changes_its_projection_alone() -> None:
 
 def test_other_rooms_read_no_parsed_keys(repository: Path) -> None:
     """Protects the schema's freedom: what a key is called in the file is the contract's own business."""
-    rooms = [p for p in (repository / "swiftvla_ros").rglob("*.py") if p.parent.name != "contract"]
+    package = repository / "swiftvla_ros"
+    rooms = [p for p in package.rglob("*.py") if p.relative_to(package).parts[0] != "contract"]
     assert len(rooms) > 200
     assert [str(path) for path in rooms if re.search(r"contract\.file\b", path.read_text(encoding="utf-8"))] == []

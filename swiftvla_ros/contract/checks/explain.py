@@ -68,7 +68,9 @@ def _explain(error: Any, data: Any) -> str:
     if kind in ("too_long", "too_short"):
         return f"{key}: {message[0].lower()}{message[1:].split(' after validation')[0]}"
     shown = "" if isinstance(given, dict) else f" (got {_SHOWN.repr(given)})"
-    if kind == "string_type":
+    if kind == "tuple_type":
+        shown += "; write one entry in each line, after '- '"
+    elif kind == "string_type":
         shown += "; put a text that YAML takes for something else in quotes"
     elif kind == "finite_number":
         shown += "; write a number"
@@ -98,7 +100,7 @@ def _keys_of(location: tuple[int | str, ...]) -> str:
 
 def _known_key(word: str, model: type[BaseModel]) -> str:
     known = list(model.model_fields)
-    near = difflib.get_close_matches(word[:100], known, n=1)
+    near = difflib.get_close_matches(word[:100].lower(), known, n=1)
     if near:
         return f"did you mean '{near[0]}'?"
     elsewhere = [place for place, each in _sections(schema.ContractFile) if word in each.model_fields]

@@ -69,6 +69,10 @@ def test_folders_and_names_are_told_apart(tmp_path: Path) -> None:
         load_contract(tmp_path / "folder.yaml")
     with pytest.raises(ContractError, match="did you mean 'so101_sim'"):
         load_contract("so101-sim")
+    with pytest.raises(ContractError, match=r"there is no such file; did you mean '.*/arm\.yaml'"):
+        load_contract(tmp_path / "arn.yaml")
+    with pytest.raises(ContractError, match="did you mean the shipped 'so101'"):
+        load_contract("so101.yaml")
     with pytest.raises(ContractError, match="no such contract"):
         load_contract("")
 
