@@ -122,7 +122,7 @@ def read_run(bag: Bag) -> RecordedRun:
         _ticks(bag, names, notes),
         np.array(stamps, dtype=np.int64)[order],
         np.array(states, dtype=np.float64).reshape(len(stamps), len(names))[order],
-        _speed_limits(bag),
+        _speed_limits(bag, notes),
         notes,
     )
 
@@ -153,12 +153,14 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
     return chunks
 
 
-def _speed_limits(bag: Bag) -> list[tuple[int, SpeedLimit]]:
+def _speed_limits(bag: Bag, notes: list[str]) -> list[tuple[int, SpeedLimit]]:
     limits = [(at, SpeedLimit(OPERATOR, float(m.data) / 100.0)) for at, m in bag.messages("speed_scale")]
     for at, m in bag.messages("speed_limit"):
         if m.source != OPERATOR:
             stamp = stamp_ns(m.header.stamp) or at
             limits.append((at, SpeedLimit(m.source, float(m.percent) / 100.0, m.reason, stamp, float(m.valid_for))))
+    if refused := [limit.problem for _, limit in limits if limit.problem]:
+        notes.append(f"{len(refused)} speed limits were none, and left out as the executor did: {refused[0]}")
     return sorted((entry for entry in limits if not entry[1].problem), key=lambda entry: entry[0])
 
 

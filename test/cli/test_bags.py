@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command that reads bags takes the same bags, asks for the same namespace, and says what is missing."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer.main
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.store import EpisodeError
 
+RECORDED = Path(__file__).parents[1] / "replay" / "bags" / "pick_red"
 READERS = ("check-motion", "plot", "view", "replay", "export-lerobot", "teacher-targets", "train")
 
 
@@ -110,3 +115,31 @@ def test_a_teleoperation_bag_is_told_what_it_lacks(teleoperation: Path, tmp_path
         assert code == 2
         assert "holds no executor_state (swiftvla_ros/msg/ExecutorState)" in text
         assert "swiftvla record" in text
+
+
+def test_a_folder_of_bags_is_exported_whole_or_ends_in_an_error(contract: Contract, tmp_path: Path) -> None:
+    """Protects datasets: packed, linked and lone bags are read, and one that can't be is an error (report A4, A12)."""
+    bags = tmp_path / "bags"
+    bags.mkdir()
+    (bags / "linked").symlink_to(RECORDED)
+    shutil.copyfile(next(RECORDED.glob("*.mcap")), bags / "lone.mcap")
+    writer = Writer(bags / "packed", version=9, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with Reader(RECORDED) as source, writer:
+        own = {
+            c.id: writer.add_connection(c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest)
+            for c in source.connections
+        }
+        for connection, ns, data in source.messages():
+            writer.write(own[connection.id], ns, data)
+    code, text = run("export-lerobot", bags, tmp_path / "whole")
+    assert code == 0, text
+    assert "3 episodes" in text
+    (bags / "broken").mkdir()
+    (bags / "broken" / "broken.mcap").write_bytes(b"no bag")
+    code, text = run("export-lerobot", bags, tmp_path / "most")
+    assert code == 1, text
+    assert "3 episodes" in text
+    assert f"not read: {bags}/broken" in text
+    with pytest.raises(EpisodeError, match=r"broken.*\n.*move what can't be read out of"):
+        open_episodes(bags, contract)
