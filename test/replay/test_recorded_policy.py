@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import contract_from_text, load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, message_types
 from swiftvla_ros.policy import InstructionError, Observation
 from swiftvla_ros.replay.recorded import read_run
 from swiftvla_ros.replay.recorded_policy import RecordedPolicy
@@ -41,3 +41,26 @@ def test_a_bag_of_another_arm_is_refused(stored: Path) -> None:
     other = contract_from_text(yaml.safe_dump(data), contract.path)
     with pytest.raises(BagError, match=r"shoulder_pan.*base_yaw"):
         RecordedPolicy(stored, other)
+
+
+def test_of_two_arms_the_systems_own_chunks_are_played(stored: Path, tmp_path: Path) -> None:
+    """Protects an arm from the other's chunks: the namespace of the node decides, never the order in the bag (A1)."""
+    source, folder = Bag(stored), tmp_path / "two"
+    types = message_types()
+    with BagWriter(folder, source.contract) as writer:
+        for raw in source.raw(["action_chunk", "observation/state"]):
+            for namespace, offset in (("/b", 0.1), ("/a", 0.0)):
+                data = raw.data
+                if raw.topic == "/action_chunk":
+                    message = types.deserialize_cdr(data, raw.msgtype)
+                    message.positions = message.positions + offset
+                    data = bytes(types.serialize_cdr(message, raw.msgtype))
+                writer.write(namespace + raw.topic, raw.msgtype, raw.received_ns, data)
+    contract = load_contract("so101_sim")
+    first = read_run(source).chunks[0]
+    seen = Observation({}, contract.rest, first.instruction)
+    np.testing.assert_array_equal(RecordedPolicy(folder, contract, "/a").infer(seen), first.positions)
+    assert np.allclose(RecordedPolicy(folder, contract, "/b").infer(seen), first.positions + 0.1)
+    with pytest.raises(BagError, match="several namespaces: /a, /b"):
+        RecordedPolicy(folder, contract, "/")
+    np.testing.assert_array_equal(RecordedPolicy(stored, contract, "/a").infer(seen), first.positions)
