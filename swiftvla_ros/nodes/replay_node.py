@@ -13,7 +13,7 @@ from typing import Any
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.bags.namespaces import held_namespace
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
@@ -111,7 +111,8 @@ class ReplayNode(ManagedNode[ReplayParts]):
             self._parts.thread.join()
             self._parts.thread = None
 
-    def _set_up(self) -> None:
+    def read_contract(self) -> Contract:
+        """Open the bag: it brings its contract, where none is named."""
         folder = str(self.value("bag"))
         if not folder:
             raise ValueError("parameter bag is empty; write the folder of a bag")
@@ -119,9 +120,7 @@ class ReplayNode(ManagedNode[ReplayParts]):
         contract = load_contract(robot) if robot else None
         bag = Bag(the_bag(Path(folder)), contract)
         self._bag = Bag(bag.path, contract, namespace=held_namespace(bag.namespaces, str(self.value("namespace"))))
-        # A bag brings its contract, and a lone file of one has no file for it.
-        self.contract = contract or self._bag.contract
-        self._parts = self.setup()
+        return contract or self._bag.contract
 
     def _run(self, parts: ReplayParts) -> None:
         """The thread."""

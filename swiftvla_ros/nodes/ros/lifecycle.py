@@ -223,13 +223,17 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
 
     def _set_up(self) -> None:
         self._rules.check()
-        robot = str(self.value("robot"))
-        if not robot:
-            raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
-        self.contract = load_contract(robot)
+        self.contract = self.read_contract()
         self.steady_timer(PERIOD_S, self.silence.look)
         self._configured = True
         self._parts = self.setup()
+
+    def read_contract(self) -> Contract:
+        """Read the contract that the parameter ``robot`` names."""
+        robot = str(self.value("robot"))
+        if not robot:
+            raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
+        return load_contract(robot)
 
     def _shut_down(self) -> None:
         self.stop()
