@@ -118,7 +118,8 @@ class GraphFacts:
     """All that ``seconds`` of listening told; nodes by their full names.
 
     ``connections`` counts the pairs of publisher and subscriber that meet. ``policy`` is None, or why it computes no
-    chunks (empty: it does); ``executor`` is None, or its mode and the reason.
+    chunks (empty: it does); ``executor`` is None, or its mode and the reason. ``orders`` are pairs of a topic of
+    commands and what is wrong with the order in which a controller takes the joints.
     """
 
     namespace: str
@@ -131,6 +132,7 @@ class GraphFacts:
     services: frozenset[str] = frozenset()
     policy: str | None = None
     executor: tuple[int, str] | None = None
+    orders: tuple[tuple[str, str], ...] = ()
 
 
 def full_name(name: str, namespace: str) -> str:

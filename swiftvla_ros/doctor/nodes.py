@@ -27,6 +27,7 @@ def check_graph(facts: GraphFacts, contract: Contract) -> list[Row]:
         *_simulated_time(facts, own),
         *check_topics(facts, contract),
         *_actions(facts, contract),
+        *_orders(facts),
         *_states(facts),
     ]
 
@@ -103,6 +104,12 @@ def _actions(facts: GraphFacts, contract: Contract) -> Iterator[Row]:
         if part.message_type is None and f"{part.topic}/_action/send_goal" not in facts.services:
             finding = "no server of this action: the arm does not move"
             yield Row(part.topic, "fail", finding, "start the controller, or correct control.topic")
+
+
+def _orders(facts: GraphFacts) -> Iterator[Row]:
+    for topic, problem in facts.orders:
+        finding, _, fix = problem.rpartition("; ")
+        yield Row(topic, "fail", finding, fix)
 
 
 def _states(facts: GraphFacts) -> Iterator[Row]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Six faults in one live graph, each found by its own row."""
+"""Faults in one live graph, each found by its own row."""
 
 import threading
 from array import array
@@ -49,11 +49,12 @@ class FaultyGraph:
         zeros = JointState(name=list(CONTRACT.joint_names), position=[0.0] * len(CONTRACT.joint_names))
         for node in (driver, rival):
             self.repeat(node, JointState, STATES, zeros)
-        # two commanders, and a controller that asks for more than they offer
+        # two commanders, and a controller that asks for more than they offer, and takes the joints in another order
         for node in (executor, rival):
             node.create_publisher(Float64MultiArray, COMMANDS, 10)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         controller.create_subscription(Float64MultiArray, COMMANDS, print, latched)
+        controller.declare_parameter("joints", list(reversed(CONTRACT.joint_names)))
         # simulated time without a clock
         executor.set_parameters([rclpy.Parameter("use_sim_time", value=True)])
         self._ending = False
@@ -105,6 +106,7 @@ FAULTS = [
     (WRIST, ("nobody publishes", f"{WRIST}/compressed (from /driver)", "`transport: compressed`")),
     (COMMANDS, ("/joint_state_publisher commands the arm, too", "only one may command")),
     (COMMANDS, ("/controller hears nothing", "transient local", "let the subscriber ask for volatile")),
+    (COMMANDS, ("/controller takes", "in the order ['gripper'", "write control.joints: [gripper")),
     ("clock", ("use_sim_time is true for /trajectory_executor", "nobody publishes /clock")),
     ("/policy", ("does not run", "swiftvla up")),
 ]
@@ -112,7 +114,7 @@ FAULTS = [
 
 @pytest.mark.usefixtures("ros_environment")
 def test_each_fault_has_its_row() -> None:
-    """Protects: whoever asks what is wrong is told all of it, and what to do (reports F3, F9 and F10)."""
+    """Protects: whoever asks what is wrong is told all of it, and what to do (reports F3, F4, F9 and F10)."""
     from swiftvla_ros.cli.live.listening import GraphListener
 
     graph = FaultyGraph()

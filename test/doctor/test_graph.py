@@ -223,6 +223,12 @@ def test_publishers_and_subscribers_that_never_meet_are_told():
     assert (found.status, found.fix) == ("fail", "ask less")
 
 
+def test_a_controller_s_other_order_is_told():
+    """The elbow's command went to the shoulder, as UR's drivers list it first (report F4)."""
+    found = spoiled(replace(healthy(), orders=((COMMANDS, "/controller takes b, a; write control.joints: [b, a]"),)))
+    assert found[COMMANDS] == Row(COMMANDS, "fail", "/controller takes b, a", "write control.joints: [b, a]")
+
+
 def test_nodes_that_are_missing_or_asleep_are_told():
     """Protects: each with what brings it back."""
     facts = healthy()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from types import TracebackType
@@ -41,6 +41,9 @@ _SETTLED_S, _LONGEST_DISCOVERY_S = 1.0, 6.0
 _ANSWER_S = 3.0
 _MOST_NODES = 64
 _QUEUE = 100
+# The parameters that are asked for.
+_EVERYBODY_S: tuple[str, ...] = ("use_sim_time",)
+_EXECUTOR_S: tuple[str, ...] = ("use_sim_time", "robot", "shadow")
 # What a subscriber may ask for, and what it could do with.
 _LESS = {"reliable": "best effort", "transient local": "volatile"}
 _NOT_OURS = ("/rosout", "/parameter_events", "/clock")
@@ -118,7 +121,9 @@ class GraphListener:
         services = self._services()
         names = sorted(set(full))[:_MOST_NODES]
         states = self._ask_states([name for name in names if f"{name}/get_state" in services])
-        parameters = self._ask_parameters(names, services)
+        executor = full_name("trajectory_executor", self._namespace)
+        of_executor = {executor: _EXECUTOR_S} if executor in names else {}
+        parameters = self._ask_parameters(dict.fromkeys(names, _EVERYBODY_S) | of_executor)
         return {name: NodeFacts(full.count(name), states.get(name, ""), parameters.get(name, {})) for name in names}
 
     def listen(
@@ -157,6 +162,7 @@ class GraphListener:
             services=frozenset(self._services()),
             policy=None if policy is None else "" if policy.ready else str(policy.reason),
             executor=None if executor is None else (int(executor.mode), str(executor.reason_text)),
+            orders=tuple(self._wrong_orders(contract)),
         )
 
     def _discover(self) -> None:
@@ -177,16 +183,17 @@ class GraphListener:
         asked = {name: (GetState, f"{name}/get_state", GetState.Request()) for name in names}
         return {name: str(answer.current_state.label) for name, answer in self._ask(asked).items()}
 
-    def _ask_parameters(self, names: Iterable[str], services: set[str]) -> dict[str, dict[str, Any]]:
+    def _ask_parameters(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
+        """Ask nodes for the values of parameters; what a node does not have, it does not tell."""
         from rcl_interfaces.srv import GetParameters
         from rclpy.parameter import parameter_value_to_python
 
-        executor = full_name("trajectory_executor", self._namespace)
+        services = self._services()
         # One by one: a node that lacks one of several gives none.
         asked = {
             (name, key): (GetParameters, f"{name}/get_parameters", GetParameters.Request(names=[key]))
-            for name in names
-            for key in ("use_sim_time", *(("robot", "shadow") if name == executor else ()))
+            for name, keys in wanted.items()
+            for key in keys
             if f"{name}/get_parameters" in services
         }
         found: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -293,6 +300,18 @@ class GraphListener:
         profile = qos.CAMERA_INPUT if topic.rate_hz else qos.LATCHED
         found = diagnose_topic(self._node, topic.topic, _message_class(topic.type), profile, 3 * width * height)
         return tuple((cause.text, cause.fix) for cause in found.causes)
+
+    def _wrong_orders(self, contract: Contract) -> Iterator[tuple[str, str]]:
+        """Ask who takes arrays of commands for its order of joints; give topic and problem where it is another."""
+        from swiftvla_ros.nodes.commands.controller_order import JOINTS, ORDERS, order_of, order_problem
+
+        for part in contract.command_parts:
+            subscribers = self._node.get_subscriptions_info_by_topic(part.topic) if part.is_array else []
+            takers = {_endpoint(info).node for info in subscribers}
+            for name, told in self._ask_parameters(dict.fromkeys(sorted(takers), (JOINTS, ORDERS))).items():
+                order = told.get(JOINTS) or order_of(told.get(ORDERS) or [], part.topic)
+                if order and tuple(order) != part.names:
+                    yield part.topic, order_problem(part, name, order)
 
     def _pairs(self, own: set[str], silent: set[str]) -> tuple[list[Mismatch], int]:
         """Look which publishers and subscribers do not meet, of pairs with a node of this system; count the others."""

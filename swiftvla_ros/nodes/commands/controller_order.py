@@ -17,7 +17,7 @@ ORDERS = "command_orders"
 """A robot of ours tells with this parameter what it takes: for each topic a text ``topic: joint, joint``."""
 
 # ros2_control's forward_command_controller and its like.
-_JOINTS = "joints"
+JOINTS = "joints"
 _LOOK_S = 0.1
 # A node that has not answered by then has no parameters to tell: a tool that listens.
 _PATIENCE_LOOKS = 15
@@ -105,7 +105,7 @@ class ControllerOrders:
         if wrong and listener.looks % _AGAIN_LOOKS == 0:
             listener.asked = None
         if listener.asked is None and listener.client.service_is_ready():
-            self._ask_for(listener, _JOINTS)
+            self._ask_for(listener, JOINTS)
         listener.answered |= listener.looks > _PATIENCE_LOOKS
 
     def _ask_for(self, listener: _Listener, name: str) -> None:
@@ -117,10 +117,10 @@ class ControllerOrders:
         values = future.result().values if future.exception() is None else []
         told = values[0] if values else None
         texts = list(told.string_array_value) if told and told.type == ParameterType.PARAMETER_STRING_ARRAY else None
-        if name == _JOINTS and texts is None:
+        if name == JOINTS and texts is None:
             self._ask_for(listener, ORDERS)
             return
-        listener.order = tuple(texts) if name == _JOINTS and texts else order_of(texts or [], listener.part.topic)
+        listener.order = tuple(texts) if name == JOINTS and texts else order_of(texts or [], listener.part.topic)
         listener.answered = True
         self._judge()
 
@@ -140,7 +140,7 @@ class ControllerOrders:
             if silent and not part.order_stated and len(part.names) > 1 and not self._warned:
                 self._warned = True
                 self._node.get_logger().warning(
-                    f"nobody on {part.topic} tells in which order it takes the joints (no parameter '{_JOINTS}'): "
+                    f"nobody on {part.topic} tells in which order it takes the joints (no parameter '{JOINTS}'): "
                     f"commands go out as {list(part.names)}; write the controller's order as control.joints"
                 )
 
@@ -164,5 +164,5 @@ def order_problem(part: CommandPart, name: str, order: Sequence[str]) -> str:
     if more:
         return f"{text}: {more} are not commanded by the contract; give the controller its joints, or add them"
     if missing:
-        return f"{text}: the controller has no {missing}; add them to its parameter '{_JOINTS}'"
+        return f"{text}: the controller has no {missing}; add them to its parameter '{JOINTS}'"
     return f"{text}; write control.joints: [{', '.join(order)}] (with a list of outputs: its part's joints)"
