@@ -42,6 +42,10 @@ class Driver:
         ``glitch`` (zeros, as after a failed read, every ``_GLITCH_EVERY``).
     deaf
         Commands are ignored.
+    still
+        Nothing moves in the scene but the arm: while it rests, the pictures are alike.
+    offset_s
+        How far the stamps of all that is published lie ahead of the robot's time.
     jumped_ns
         How far the robot's clock was set away from the system's.
     """
@@ -77,12 +81,17 @@ class Driver:
         self.late_s = 0.0
         self.size: tuple[int, int] | None = None
         self.joints = "fine"
-        self.deaf = False
+        self.deaf = self.still = False
+        self.offset_s = 0.0
         self.clock_on = getattr(self, "clock_on", False)
 
     def now_ns(self) -> int:
         """The robot's time."""
         return time.time_ns() + self.jumped_ns
+
+    def stamp_ns(self) -> int:
+        """What is stamped now."""
+        return self.now_ns() + round(self.offset_s * _NS)
 
     def rests_since_ns(self) -> int:
         """Time, on the system's clock, since which the arm has not moved."""
@@ -93,8 +102,9 @@ class Driver:
         return track[0][0]
 
     def _send_images(self) -> None:
-        now_ns = self.now_ns()
+        now_ns = self.stamp_ns()
         self._frame += 1
+        seen = round(1000 * float(np.abs(self.track[-1][1]).sum())) if self.still and self.track else self._frame
         for name, publisher in self._cameras.items():
             if name in self.dead:
                 continue
@@ -103,7 +113,7 @@ class Driver:
                 continue
             width, height = self.size or self._contract.camera(name).source_size
             if name not in self.repeated:
-                self._scrolled[name] = self._frame
+                self._scrolled[name] = seen
             left = self._scrolled[name] * _SCROLL_PX % (self._world.shape[1] - width)
             image = rgb_message(self._world[:height, left : left + width], now_ns, f"{name}_optical_frame")
             # on a clock that never jumps
@@ -129,7 +139,7 @@ class Driver:
             values = [0.0] * len(values)
         if self.joints == "permuted":
             names, values = names[::-1], values[::-1]
-        message = JointState(header=header(self.now_ns()), name=names, position=values)
+        message = JointState(header=header(self.stamp_ns()), name=names, position=values)
         if self.joints == "disorder" and self._held is None:
             self._held = message
             return

@@ -54,17 +54,28 @@ class System:
         self.killed: set[str] = set()
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.policy_states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
-        self.nodes = {
-            f"camera_{name}": graph.start(
-                "camera_node", f"camera_{name}", robot="so101_sim", camera=name, repeated_for_s=0.5
-            )
-            for name in CONTRACT.camera_names
-        }
+        self.nodes: dict[str, Any] = {}
         # As bringup has it for these two.
         self.udp = {"FASTDDS_DEFAULT_PROFILES_FILE": str(folder / "fastdds_udp.xml")}
-        self.nodes["joint_state"] = graph.start("joint_state_node", robot="so101_sim", environment=self.udp)
+        self.start_sensors()
         self.start_executor()
         self.start_policy()
+
+    def start_sensors(self) -> None:
+        """Start the nodes that look at cameras and joints."""
+        for name in CONTRACT.camera_names:
+            self.nodes[f"camera_{name}"] = self.graph.start(
+                "camera_node", f"camera_{name}", robot="so101_sim", camera=name, repeated_for_s=0.5
+            )
+        self.killed -= set(self.nodes)
+        self.start_joint_state()
+
+    def start_joint_state(self, **environment: str) -> None:
+        """Start the joint state node, with these variables, too."""
+        self.killed.discard("joint_state")
+        self.nodes["joint_state"] = self.graph.start(
+            "joint_state_node", robot="so101_sim", environment={**self.udp, **environment}
+        )
 
     def _write_trajectory_contract(self) -> Path:
         """The same robot, commanded by joint trajectories."""
@@ -77,11 +88,11 @@ class System:
         (self.folder / urdf.name).write_text(urdf.read_text(encoding="utf-8"), encoding="utf-8")
         return contract
 
-    def start_executor(self, robot: str = "so101_sim") -> None:
+    def start_executor(self, robot: str = "so101_sim", **parameters: Any) -> None:
         """Start the trajectory executor."""
         self.killed.discard("trajectory_executor")
         self.nodes["trajectory_executor"] = self.graph.start(
-            "trajectory_executor_node", robot=robot, environment=self.udp
+            "trajectory_executor_node", robot=robot, environment=self.udp, **parameters
         )
 
     def start_policy(self) -> None:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 from lifecycle_msgs.msg import Transition
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.exit_codes import EXIT_STOOD_STILL
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.observation.message_fields import stamp_ns
@@ -80,7 +83,7 @@ def test_cameras_late(system: Any, fault: Any) -> None:
     """Images that show the scene of 0.7 s ago are not acted on."""
     row = fault("cameras late", "all images arrive 0.7 s after their stamps")
     system.driver.late_s = 0.7
-    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="stopped: its newest stamp is 0.")
+    row.ends_in(HOLD, ROWS_END_S, *NO_CHUNKS, policy="s behind this clock")
     system.driver.heal()
     row.recovers("images in time")
 
@@ -181,13 +184,56 @@ def test_joint_states_glitch_to_zero(system: Any, fault: Any) -> None:
 
 
 def test_camera_repeats_a_picture(system: Any, fault: Any) -> None:
-    """A driver that gives its last picture new stamps: camera_node, told how long that may be, refuses it."""
+    """A driver that gives its last picture new stamps while the arm moves: camera_node refuses it after its time."""
     row = fault("camera repeats a picture", "one front picture with fresh stamps (camera_node: repeated_for_s 0.5)")
     system.driver.repeated.add("front")
     row.ends_in(HOLD, 0.5 + ROWS_END_S, *NO_CHUNKS, policy="camera 'front' stopped")
     assert "the driver repeats it" in system.nodes["camera_front"].output()
     system.driver.heal()
     row.recovers("new images")
+
+
+def test_still_scene(system: Any, fault: Any) -> None:
+    """A simulated scene in which nothing moves, with fresh stamps: the resting arm's pictures are believed (F5)."""
+    row = fault("still simulator", "pictures with fresh stamps that change with the arm alone, which rests")
+    system.change_state("policy", Transition.TRANSITION_DEACTIVATE)
+    system.wait(lambda: system.states.last.mode == HOLD, "the arm holds")
+    system.driver.still = True
+    row.begins()
+    system.wait(lambda: time.time() - row.begin_s > 1.5, "the scene is still for longer than repeated_for_s")
+    system.change_state("policy", Transition.TRANSITION_ACTIVATE)
+    assert system.instruct("pick up the red block").success
+    row.safe, row.codes = "goes on", "no complaint"
+    row.recovers("the policy is told what to do")
+    system.driver.heal()
+
+
+# -- clocks of two machines --------------------------------------------------------------------------------------------
+
+
+def test_clock_ahead(system: Any, fault: Any) -> None:
+    """Stamps of a robot whose clock is ahead: named with their offset, and used by their time of receipt (F9)."""
+    row = fault("clock ahead", "the driver's stamps are 0.3 s ahead")
+    system.driver.offset_s = 0.3
+    chunk = system.states.last.chunk_id
+    told = "stamped 0.30 s ahead of this clock; synchronise the clocks (chrony)"
+    row.goes_on(lambda: system.states.last.chunk_id > chunk + 8, "chunks are followed", f"log: {told}")
+    for name in ("joint_state", "camera_front", "camera_wrist"):
+        system.wait(
+            lambda name=name: "0.3" in system.nodes[name].output().partition("is stamped")[2], f"{name} says so"
+        )
+        assert "s ahead of this clock; synchronise the clocks (chrony)" in system.nodes[name].output()
+    system.driver.heal()
+    row.recovers()
+
+
+def test_clock_behind(system: Any, fault: Any) -> None:
+    """Stamps of a robot whose clock is behind may as well be late: nothing moves, and the offset is told (F9)."""
+    row = fault("clock behind", "the driver's stamps are 1 s behind")
+    system.driver.offset_s = -1.0
+    row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE, policy="s behind this clock")
+    system.driver.heal()
+    row.recovers("stamps of this clock")
 
 
 # -- policy ------------------------------------------------------------------------------------------------------------
@@ -322,9 +368,9 @@ def test_controller_takes_another_order(system: Any, fault: Any) -> None:
 
 
 def test_discovery_lost(system: Any, fault: Any) -> None:
-    """All that feeds the executor drops out of the graph and comes back: found again, and the arm goes on."""
+    """What stood still for longer than its lease ends itself, to be started anew: the arm goes on at once then."""
     feeding = [name for name in system.nodes if name != "trajectory_executor"]
-    row = fault("DDS discovery lost", "SIGSTOP to all other nodes for longer than their lease of 3 s")
+    row = fault("DDS discovery lost", "SIGSTOP to all other nodes for longer than their lease of 3 s, then SIGCONT")
     system.send(signal.SIGSTOP, *feeding)
     row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE)
     node = system.graph.node
@@ -332,8 +378,17 @@ def test_discovery_lost(system: Any, fault: Any) -> None:
         lambda: node.count_publishers("action_chunk") == node.count_publishers("observation/state") == 0,
         "the graph has lost them",
     )
+    system.killed |= set(feeding)
     system.send(signal.SIGCONT, *feeding)
-    row.recovers("SIGCONT", within_s=6.0)
+    for name in feeding:
+        assert system.nodes[name].wait() == EXIT_STOOD_STILL, system.nodes[name].output()
+        assert "this process stood still for" in system.nodes[name].output()
+    system.start_sensors()
+    system.start_policy()
+    system.wait(lambda: system.policy_states.messages, "a new policy is active", 120)
+    assert system.instruct("pick up the red block").success
+    row.codes += "; each ends with exit code 3"
+    row.recovers("new processes and an instruction")
 
 
 def test_bag_replayed_into_the_live_graph(system: Any, fault: Any) -> None:
@@ -391,7 +446,70 @@ def test_instruction_flood(system: Any, fault: Any) -> None:
     assert system.policy_states.last.instruction_id == answer.instruction_id
 
 
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def test_no_home(system: Any, fault: Any) -> None:
+    """A node without HOME and ROS_LOG_DIR runs, and says once where its log files go (E)."""
+    row = fault("no HOME", "joint_state_node is ended, and started without HOME and ROS_LOG_DIR")
+    system.killed.add("joint_state")
+    assert system.nodes["joint_state"].end() == 0
+    row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE)
+    system.start_joint_state(HOME="", ROS_LOG_DIR="")
+    system.wait(lambda: system.graph.node.count_publishers("observation/state"), "the node is there", 60)
+    row.recovers("it is there: log files go to a temporary folder")
+    assert system.nodes["joint_state"].output().count("log files go to") == 1
+
+
+def test_small_shared_memory(system: Any, passed: Any, repository: Path, wait_until: Any) -> None:
+    """Docker's /dev/shm of 64 MB: images go over UDP, each process that found no room says what to do (F10)."""
+    if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=False).returncode:
+        pytest.skip("no user namespaces, or no mounts in them: /dev/shm can't be made small here")
+    log = system.folder / "small_shared_memory.log"
+    bag = repository / "test" / "replay" / "bags" / "pick_red"
+    up = f"{sys.executable} -m swiftvla_ros.cli.main up --loopback --policy-from {bag}"
+    tell = f"{sys.executable} -m swiftvla_ros.cli.main tell 'pick up the red block'"
+    environment = {name: value for name, value in os.environ.items() if name != "FASTDDS_DEFAULT_PROFILES_FILE"}
+    environment["ROS_DOMAIN_ID"] = str(int(os.environ["ROS_DOMAIN_ID"]) + 1)
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            ["unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64m tmpfs /dev/shm && ({tell} & exec {up})"],
+            stdout=stream, stderr=stream, env=environment, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "FRESH" in log.read_text(errors="replace"), "the arm moves", 120)
+        text = log.read_text(errors="replace")
+        assert "/dev/shm has 64 MiB" in text
+        assert "docker run --shm-size" in text
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+    passed(
+        "64 MB /dev/shm",
+        "a whole system (--loopback) in a namespace of its own",
+        "goes on",
+        "log: /dev/shm has 64 MiB …",
+    )
+
+
 # -- clock (last: from here on the nodes read /clock) ------------------------------------------------------------------
+
+
+def test_no_clock(system: Any, fault: Any) -> None:
+    """use_sim_time without /clock: nothing moves, and that is named within 2 s; not one line was said (C)."""
+    row = fault("no /clock", "the executor is ended, and started with use_sim_time")
+    system.killed.add("trajectory_executor")
+    system.nodes["trajectory_executor"].end()
+    system.states.clear()
+    row.first = 0
+    system.start_executor(use_sim_time=True)
+    told = "use_sim_time is true and no time comes on /clock"
+    system.wait(lambda: told in system.nodes["trajectory_executor"].output(), "the clock is named", 60)
+    assert not system.states.messages
+    row.safe, row.codes = "nothing is commanded", f"log: {told}"
+    system.driver.clock_on = True
+    system.wait(lambda: system.states.messages, "the executor ticks")
+    row.recovers("/clock comes")
 
 
 @pytest.mark.parametrize(

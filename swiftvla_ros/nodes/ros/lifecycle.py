@@ -31,6 +31,7 @@ from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
 from swiftvla_ros.nodes.ros.standstill import StandstillWatch
+from swiftvla_ros.nodes.ros.topic_diagnosis import small_shared_memory
 from swiftvla_ros.nodes.ros.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
@@ -324,12 +325,13 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
     notice, log_files = provide_log_folder()
     if notice:
         print(notice, file=sys.stderr, flush=True)
+    transport = read_transport()
     if not log_files:
         args = [*(sys.argv if args is None else args), "--ros-args", NO_LOG_FILES]
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
-    StandstillWatch(read_transport(), ending.forgotten)
+    StandstillWatch(transport, ending.forgotten)
     node: ManagedNode[Any] | None = None
     # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
     # executor is cheaper, but serves all messages of a flood first.
@@ -341,6 +343,8 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
             print(f"can't start: {error}", file=sys.stderr)
             return EXIT_CONFIGURATION
         executor.add_node(node)
+        if transport.full and (cause := small_shared_memory(transport)):
+            node.get_logger().warning(f"messages go over UDP, where large ones get lost: {cause}")
         if node.value("autostart"):
             if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
                 return EXIT_CONFIGURATION

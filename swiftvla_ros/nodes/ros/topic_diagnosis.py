@@ -159,9 +159,9 @@ def qos_problems(offered: Publisher, expected: Expected) -> list[str]:
 
 
 def small_shared_memory(transport: Transport) -> Cause | None:
-    """What is wrong where /dev/shm holds fewer segments than a system has processes."""
+    """What is wrong where /dev/shm holds fewer segments than a system has processes, or has no room for one more."""
     segment, whole, free = transport.profile.segment_bytes, transport.shm_bytes, transport.shm_free
-    if not segment or whole is None or free is None or whole >= _PROCESSES * segment:
+    if not segment or whole is None or free is None or (whole >= _PROCESSES * segment and free >= segment):
         return None
     text = f"{SHARED_MEMORY} has {_size(whole)} ({_size(free)} free) and each process takes {_size(segment)} of it"
     fix = "give it more (docker run --shm-size 1g, or --ipc host) and remove what is left over (fastdds shm clean)"
@@ -300,4 +300,4 @@ def _seconds(seconds: float) -> str:
 
 
 def _size(number: int) -> str:
-    return f"{number / 1e6:.0f} MB" if number >= 1_000_000 else f"{number / 1e3:.0f} kB"
+    return f"{number / 2**20:.3g} MiB"

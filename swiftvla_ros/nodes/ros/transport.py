@@ -55,6 +55,11 @@ class Transport:
         return self.discovery_range in ("LOCALHOST", "OFF")
 
     @property
+    def full(self) -> bool:
+        """Whether shared memory has no room for one more process."""
+        return self.shm_free is not None and self.shm_free < (self.profile.segment_bytes or 0)
+
+    @property
     def network(self) -> bool:
         """Whether other machines can be reached by IPv4."""
         return any(not address.startswith("127.") for address in self.ipv4)

@@ -30,7 +30,7 @@ from swiftvla_ros.nodes.ros.topic_diagnosis import _qos_of as fields_of
 from swiftvla_ros.nodes.ros.transport import Profile, Transport
 
 IMAGE, COMPRESSED, STATE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/JointState"
-MB = 1_000_000
+MB = 1 << 20
 WELL = Transport("7", "SUBNET", Profile(segment_bytes=32 * MB), 8000 * MB, 7000 * MB, ("127.0.0.1", "10.0.0.2"))
 WRIST = Expected("/camera/wrist/image_raw", COMPRESSED, message_bytes=MB)
 
@@ -138,10 +138,11 @@ def test_what_matches_and_does_not_arrive_is_looked_for_in_the_transport() -> No
     assert codes(diagnose(WRIST, there, {}, poor)) == ["shared_memory", "ipv4", "sender"]
     assert "config/fastdds_shm.xml" in diagnose(WRIST, there, {}, poor).text
     docker = replace(WELL, shm_bytes=64 * MB, shm_free=30 * MB)
-    assert "64 MB" in diagnose(WRIST, there, {}, docker).text
+    assert "64 MiB" in diagnose(WRIST, there, {}, docker).text
     assert "--shm-size" in diagnose(WRIST, there, {}, docker).text
     assert codes(diagnose(replace(WRIST, message_bytes=0), there, {}, docker)) == ["sender"]
     assert small_shared_memory(WELL) is None
+    assert small_shared_memory(replace(WELL, shm_free=MB)) is not None, "full of what killed processes left"
     assert small_shared_memory(replace(docker, profile=Profile(segment_bytes=None))) is None
 
 
