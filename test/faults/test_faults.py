@@ -468,20 +468,26 @@ def test_small_shared_memory(system: Any, passed: Any, repository: Path, wait_un
     log = system.folder / "small_shared_memory.log"
     bag = repository / "test" / "replay" / "bags" / "pick_red"
     up = f"{sys.executable} -m swiftvla_ros.cli.main up --loopback --policy-from {bag}"
-    tell = f"{sys.executable} -m swiftvla_ros.cli.main tell 'pick up the red block'"
     environment = {name: value for name, value in os.environ.items() if name != "FASTDDS_DEFAULT_PROFILES_FILE"}
     environment["ROS_DOMAIN_ID"] = str(int(os.environ["ROS_DOMAIN_ID"]) + 1)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            ["unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64m tmpfs /dev/shm && ({tell} & exec {up})"],
+            ["unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=64m tmpfs /dev/shm && exec {up}"],
             stdout=stream, stderr=stream, env=environment, start_new_session=True,
         )  # fmt: skip
+    telling = None
     try:
+        wait_until(lambda: "is ready" in log.read_text(errors="replace"), "the policy is there", 120)
+        tell = [sys.executable, "-m", "swiftvla_ros.cli.main", "tell", "pick up the red block"]
+        telling = subprocess.Popen(tell, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: "FRESH" in log.read_text(errors="replace"), "the arm moves", 120)
         text = log.read_text(errors="replace")
         assert "/dev/shm has 64 MiB" in text
         assert "docker run --shm-size" in text
     finally:
+        if telling is not None:
+            telling.kill()
+            telling.wait()
         os.killpg(process.pid, signal.SIGINT)
         process.wait(30)
     passed(

@@ -27,8 +27,7 @@ class StandstillWatch:
         profile = transport.profile
         if profile.lease_s is None:
             return
-        # The others count from the last announcement that they got.
-        patience_s = max(profile.lease_s - profile.announcement_s, profile.lease_s / 2)
+        patience_s = profile.lease_s + _LOOK_S
         # Suspended together, nobody forgets anybody; a suspended machine is forgotten by the others.
         clock = time.CLOCK_MONOTONIC if transport.local else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -39,8 +38,8 @@ class StandstillWatch:
                 now_s, now_busy_s = time.clock_gettime(clock), time.process_time()
                 if stood_still(now_s - seen_s, now_busy_s - busy_s, patience_s):
                     forgotten(
-                        f"this process stood still for {now_s - seen_s:.1f} s, longer than its DDS lease lets it "
-                        f"({profile.lease_s:g} s): the others have dropped it, so it ends, to be started anew"
+                        f"this process stood still for {now_s - seen_s:.1f} s, longer than its DDS lease of "
+                        f"{profile.lease_s:g} s: the others have dropped it, so it ends, to be started anew"
                     )
                     return
                 seen_s, busy_s = now_s, now_busy_s
