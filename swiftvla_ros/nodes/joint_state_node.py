@@ -43,6 +43,7 @@ class JointStateNode(ManagedNode[JointStateParts]):
         """Subscribe to the contract's topic."""
         topic = self.contract.joint_states.topic
         self.subscribe_with_info(JointState, topic, self._merge, qos.STATE_INPUT)
+        self.awaits("joint states", JointState, topic, qos.STATE_INPUT)
         self.timer(1.0, self._watch)
         output = self.publisher(JointState, "observation/state", qos.STATE)
         return JointStateParts(
@@ -81,9 +82,7 @@ class JointStateNode(ManagedNode[JointStateParts]):
             return
         positions = self.contract.to_si(state.positions)
         passes = parts.gate.passes(positions, state.stamp_ns)
-        if parts.gate.problem != parts.problem:
-            parts.problem = parts.gate.problem
-            parts.problems.publish(String(data=parts.problem))
+        self._tell(parts.gate.problem)
         if not passes:
             return
         parts.last_published_ns = now_ns
@@ -95,7 +94,15 @@ class JointStateNode(ManagedNode[JointStateParts]):
             )
         )
 
+    def _tell(self, problem: str) -> None:
+        """Publish what keeps the states back, where that changed."""
+        if problem != self.parts.problem:
+            self.parts.problem = problem
+            self.parts.problems.publish(String(data=problem))
+
     def _watch(self) -> None:
+        if self.silence.text:
+            self._tell(self.silence.text)
         silence_s = (self.now_ns() - self.parts.last_published_ns) / 1e9 if self.active else 0.0
         if silence_s > self.contract.policy.max_state_age_s:
             missing = self.parts.merger.missing

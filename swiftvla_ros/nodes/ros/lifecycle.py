@@ -143,6 +143,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         """The same while the node is active, with what rclpy knows of each message: whose it is, for one."""
 
         def deliver(message: Any, info: Any) -> None:
+            self.silence.heard(topic)
             if self.active:
                 callback(message, info)
 

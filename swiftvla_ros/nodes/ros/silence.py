@@ -59,8 +59,11 @@ class SilenceWatch:
         self._heard_s: dict[str, float] = {}
         self._problems: dict[str, str] = {}
         self._active_since_s: float | None = None
-        self._told: tuple[str, ...] = ()
-        self._told_s = self._asked_s = 0.0
+        self._asked: tuple[str, ...] = ()
+        self._asked_s = 0.0
+        # When the log was told of a topic: one that comes and goes does not fill it.
+        self._told_s: dict[str, float] = {}
+        self._warned = False
 
     def heard(self, topic: str) -> None:
         """A message came."""
@@ -88,15 +91,17 @@ class SilenceWatch:
             if self._silence_s(each, now_s) > (_TOLD_S if self._problems.get(each.topic) else _SILENT_S)
         ]
         about = ("/clock",) if self.clock_text else tuple(each.topic for each in silent)
-        if about != self._told or now_s - self._asked_s > _ASK_S:
+        if about != self._asked or now_s - self._asked_s > _ASK_S:
             self._asked_s = now_s
             self.text = "; ".join(self._why(each, self._silence_s(each, now_s)) for each in silent)
-        if about and (about != self._told or now_s - self._told_s > _REPEAT_S):
-            self._told_s = now_s
+        self._asked = about
+        if any(now_s - self._told_s.get(topic, -_REPEAT_S) >= _REPEAT_S for topic in about):
+            self._told_s |= dict.fromkeys(about, now_s)
+            self._warned = True
             self._node.get_logger().warning(self.clock_text or self.text)
-        elif self._told and not about:
-            self._node.get_logger().info("what was awaited comes again")
-        self._told = about
+        elif self._warned and not about:
+            self._warned = False
+            self._node.get_logger().info("what was awaited comes")
 
     def _silence_s(self, awaited: Awaited, now_s: float) -> float:
         if self._active_since_s is None:
@@ -106,7 +111,7 @@ class SilenceWatch:
     def _why(self, awaited: Awaited, silence_s: float) -> str:
         text = f"no {awaited.what} for {silence_s:.0f} s"
         if problem := self._problems.get(awaited.topic):
-            return f"{text}: {problem}"
+            return problem
         found = _diagnose(self._node, awaited)
         if awaited.source is not None and not found.publishers:
             return f"{text}: {found.expected.topic} has no publisher; its node of this package is not there, start it"
