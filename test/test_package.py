@@ -140,8 +140,9 @@ def providers():
     """Import name → the distributions that bring it; what Python 3.10 has for this knows only some."""
     found = defaultdict(set)
     for distribution in distributions():
+        name = canonicalize_name(distribution.metadata["Name"])
         for file in distribution.files or ():
-            found[file.parts[0].partition(".")[0]].add(canonicalize_name(distribution.metadata["Name"]))
+            found[file.parts[0].partition(".")[0]].add(name)
     return found
 
 
