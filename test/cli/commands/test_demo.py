@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,38 +15,26 @@ from swiftvla_ros.replay.differences import find_checkpoint
 from swiftvla_ros.replay.report import replay
 
 
-def demo(out: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
-    """Run ``swiftvla demo``; give its exit code, what it printed and its figures."""
-    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
-    figures = out.with_suffix(".json")
-    command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
-    command += ["--out", str(out), "--json", str(figures), *arguments]
-    run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
-    return run.returncode, run.stdout + run.stderr, json.loads(figures.read_text()) if figures.is_file() else {}
-
-
 @pytest.mark.ros
 def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
-    """Protects: one command shows the whole way, ends with exit code 0 when done, and leaves a complete record."""
-    out = tmp_path / "run"
-    code, text, figures = demo(out)
-    assert code == 0, text
-    assert "DONE" in text
+    """Protects: one command shows the whole way, ends with exit code 0 when done, and leaves a complete record.
+
+    The instruction changes while the arm is under way: chunks follow the new words at once, and no command at the
+    change leaves a limit.
+    """
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
+    out, file = tmp_path / "run", tmp_path / "run.json"
+    command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
+    command += ["--then", "touch the blue block", "--after", "1.5", "--seed", "3", "--out", str(out), "--json", str(file)]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "DONE" in run.stdout
+    figures = json.loads(file.read_text())
     assert figures["outcome"] == "SUCCEEDED"
     assert figures["latency_ms"]["inference"]["chunks"] > 5
     for name in ("film.mp4", "film.gif", "film.png", "run.png", "figures.json", "log/policy.log"):
         assert (out / name).stat().st_size > 0, name
 
-
-@pytest.mark.ros
-def test_an_instruction_changed_in_motion_turns_the_arm_without_a_jump(tmp_path: Path) -> None:
-    """Protects: chunks follow the new words at once, and no command at the change leaves a limit.
-
-    Whether the second task is done in so short a time depends on the machine: the exit code must only be the true one.
-    """
-    out = tmp_path / "run"
-    code, text, figures = demo(out, "--then", "touch the blue block", "--seed", "3", "--timeout", "6")
-    assert code == (0 if figures["outcome"] == "SUCCEEDED" else 1), text
     bag = Bag(out / "bag")
     assert check_bag(bag).ok, check_bag(bag).violations()
     told = [message.instruction for _, message in bag.messages("action_chunk")]
