@@ -344,7 +344,9 @@ def test_controller_takes_another_order(system: Any, fault: Any) -> None:
         system.wait(lambda: "listening" in printed(), "the controller is there", 60)
         system.wait(lambda: system.graph.node.count_subscribers(CONTRACT.control.topic) > 1, "it is discovered")
         row.begins()
-        row.ends_in(ExecutorState.RELEASED, 0.5 + 0.5 + TRANSPORT_S, ExecutorState.REASON_DEACTIVATED)
+        # An inactive node hears no joint states, so these may be told as too old before the arm has slowed down.
+        reasons = (ExecutorState.REASON_DEACTIVATED, ExecutorState.REASON_STATE_STALE)
+        row.ends_in(ExecutorState.RELEASED, 0.5 + 0.5 + TRANSPORT_S, *reasons)
         output = system.nodes["trajectory_executor"].output()
         assert "in the order ['elbow_flex', 'shoulder_pan'," in output
         assert "write control.joints: [elbow_flex, shoulder_pan," in output

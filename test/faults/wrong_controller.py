@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
@@ -20,7 +22,8 @@ def main() -> None:
     node.declare_parameter("joints", [names[2], *names[:2], *names[3:]])
     node.create_subscription(Float64MultiArray, sys.argv[1], lambda _message: None, 10)
     print("listening", flush=True)
-    rclpy.spin(node)
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(node)
 
 
 if __name__ == "__main__":
