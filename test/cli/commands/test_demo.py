@@ -25,7 +25,8 @@ def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     out, file = tmp_path / "run", tmp_path / "run.json"
     command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
-    command += ["--then", "touch the blue block", "--after", "1.5", "--seed", "3", "--out", str(out), "--json", str(file)]
+    command += ["--then", "touch the blue block", "--after", "1.5", "--seed", "3"]
+    command += ["--out", str(out), "--json", str(file)]
     run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
     assert run.returncode == 0, run.stdout + run.stderr
     assert "DONE" in run.stdout
