@@ -105,7 +105,7 @@ def _write_profile(profile: Path, copy: Path) -> None:
     """The profile that users get, on this machine alone, and with less patience so that discovery can be lost."""
     text = profile.read_text(encoding="utf-8")
     local = "<type>UDPv4</type><interfaceWhiteList><address>127.0.0.1</address></interfaceWhiteList>"
-    for old, new in (("<sec>10</sec>", "<sec>3</sec>"), ("<type>UDPv4</type>", local)):
+    for old, new in (("<sec>10</sec>", "<sec>4</sec>"), ("<type>UDPv4</type>", local)):
         assert old in text
         text = text.replace(old, new)
     copy.write_text(text, encoding="utf-8")

@@ -372,7 +372,7 @@ def test_controller_takes_another_order(system: Any, fault: Any) -> None:
 def test_discovery_lost(system: Any, fault: Any) -> None:
     """What stood still for longer than its lease ends itself, to be started anew: the arm goes on at once then."""
     feeding = [name for name in system.nodes if name != "trajectory_executor"]
-    row = fault("DDS discovery lost", "SIGSTOP to all other nodes for longer than their lease of 3 s, then SIGCONT")
+    row = fault("DDS discovery lost", "SIGSTOP to all other nodes for longer than their lease of 4 s, then SIGCONT")
     system.send(signal.SIGSTOP, *feeding)
     row.ends_in(HOLD, STATE_END_S, ExecutorState.REASON_STATE_STALE)
     node = system.graph.node

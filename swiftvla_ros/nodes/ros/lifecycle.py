@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import signal
 import sys
@@ -65,6 +66,8 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         self.contract: Contract
         self._parts: Parts | None = None
         self._last_now_ns: int | None = None
+        # When the last transition ended; infinite while one runs.
+        self._changed_s = -math.inf
         self._owned: list[tuple[Any, Callable[[Any], object]]] = []
         self.silence = SilenceWatch(self)
         self._configured = False
@@ -118,6 +121,10 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
 
     def teardown(self, parts: Parts) -> None:
         """Hook of cleanup."""
+
+    def changed_within(self, seconds: float) -> bool:
+        """Whether a transition ran, or loaded something, during the last ``seconds``; asked by another thread."""
+        return time.monotonic() - self._changed_s < seconds
 
     def at_rest(self) -> bool:
         """Whether the process may end now; asked after ``stop`` while the executor still spins."""
@@ -261,6 +268,7 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
         return entity
 
     def _transition(self, what: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        self._changed_s = math.inf
         try:
             hook()
         except (ValueError, OSError, KeyError) as error:
@@ -272,6 +280,8 @@ class ManagedNode(LifecycleNode, Generic[Parts]):
             self.get_logger().fatal(f"can't {what}:\n{traceback.format_exc()}")
         else:
             return TransitionCallbackReturn.SUCCESS
+        finally:
+            self._changed_s = time.monotonic()
         if what == "configure":
             self._tear_down()
         return TransitionCallbackReturn.FAILURE
@@ -332,7 +342,6 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending = _Ending()
-    StandstillWatch(transport, ending.forgotten)
     node: ManagedNode[Any] | None = None
     # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
     # executor is cheaper, but serves all messages of a flood first.
@@ -343,6 +352,7 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"can't start: {error}", file=sys.stderr)
             return EXIT_CONFIGURATION
+        StandstillWatch(transport, ending.forgotten, node.changed_within)
         executor.add_node(node)
         if transport.full and (cause := small_shared_memory(transport)):
             node.get_logger().warning(f"messages go over UDP, where large ones get lost: {cause}")

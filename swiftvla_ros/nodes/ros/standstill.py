@@ -20,26 +20,35 @@ class StandstillWatch:
 
     A process that was stopped (SIGSTOP, a debugger, a paused container, a suspended laptop) for longer than its lease
     has been dropped by the others, and Fast DDS may not find back for many minutes (docs/faults.md). Starting it anew
-    takes seconds.
+    takes seconds. ``excused`` is asked whether Python may have been held up for so long until now, as by a library that
+    loads from a slow disk: DDS's own threads go on then.
     """
 
-    def __init__(self, transport: Transport, forgotten: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        forgotten: Callable[[str], object],
+        excused: Callable[[float], bool] = lambda _passed_s: False,
+    ) -> None:
         profile = transport.profile
         if profile.lease_s is None:
             return
-        patience_s = profile.lease_s + _LOOK_S
+        # The others count from the last announcement that they got.
+        patience_s = max(profile.lease_s - profile.announcement_s, profile.lease_s / 2)
         # Suspended together, nobody forgets anybody; a suspended machine is forgotten by the others.
         clock = time.CLOCK_MONOTONIC if transport.local else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
         def watch() -> None:
             seen_s, busy_s = time.clock_gettime(clock), time.process_time()
             while True:
+                slept_s = time.monotonic()
                 time.sleep(_LOOK_S)
                 now_s, now_busy_s = time.clock_gettime(clock), time.process_time()
-                if stood_still(now_s - seen_s, now_busy_s - busy_s, patience_s):
+                passed_s = now_s - seen_s
+                if stood_still(passed_s, now_busy_s - busy_s, patience_s) and not excused(time.monotonic() - slept_s):
                     forgotten(
-                        f"this process stood still for {now_s - seen_s:.1f} s, longer than its DDS lease of "
-                        f"{profile.lease_s:g} s: the others have dropped it, so it ends, to be started anew"
+                        f"this process stood still for {passed_s:.1f} s, longer than its DDS lease of "
+                        f"{profile.lease_s:g} s allows: the others have dropped it, so it ends, to be started anew"
                     )
                     return
                 seen_s, busy_s = now_s, now_busy_s

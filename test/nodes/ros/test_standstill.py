@@ -30,7 +30,11 @@ def test_a_pause_is_told_once_with_its_length(monkeypatch: pytest.MonkeyPatch) -
     for profile in (Profile(lease_s=10.0, announcement_s=1.0), endless):
         StandstillWatch(Transport("0", "SUBNET", profile, None, None, ()), forgotten)
     assert not ended.wait(0.1)
+    StandstillWatch(
+        Transport("0", "SUBNET", Profile(), None, None, ()), told.append, lambda held_up_s: held_up_s < 30.0
+    )
     paused_s = 40.0
     assert ended.wait(2.0)
     assert "stood still for 40." in told[0]
     assert "10 s" in told[0]
+    assert len(told) == 1, "what loads for long is excused"
