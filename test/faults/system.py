@@ -88,6 +88,16 @@ class System:
         (self.folder / urdf.name).write_text(urdf.read_text(encoding="utf-8"), encoding="utf-8")
         return contract
 
+    def narrowed(self, lowest: float) -> Path:
+        """The same robot, whose first joint may not go below ``lowest``."""
+        joint = CONTRACT.joints[0]
+        before = f"position: [{joint.lowest}, {joint.highest}]"
+        text = CONTRACT.text.replace(before, f"position: [{lowest}, {joint.highest}]", 1)
+        text = text.replace("rest: 0.0", f"rest: {lowest + 0.01}", 1)
+        contract = self.folder / "narrowed.yaml"
+        contract.write_text(text, encoding="utf-8")
+        return contract
+
     def start_executor(self, robot: str = "so101_sim", **parameters: Any) -> None:
         """Start the trajectory executor."""
         self.killed.discard("trajectory_executor")

@@ -326,6 +326,43 @@ def test_executor_killed_in_motion(system: Any, fault: Any) -> None:
     row.recovers("a new process, from the measured pose")
 
 
+def test_pose_outside_limits(system: Any, fault: Any) -> None:
+    """Limits that were narrowed (report F1): from the measured pose inwards at limited speed, or not at all if far."""
+    row = fault("pose outside limits", "an executor whose limits end 0.1 rad from the arm, then one 0.6 rad")
+    name, limits = CONTRACT.joint_names[0], CONTRACT.limits
+    for beyond in (0.1, 0.6):
+        system.nodes["trajectory_executor"].end()
+        system.wait(lambda: system.driver.track[-1][0] - system.driver.rests_since_ns() > 300_000_000, "the arm rests")
+        begin, pose = len(system.driver.track), system.driver.track[-1][1]
+        system.states.clear()
+        system.start_executor(str(system.narrowed(round(float(pose[0]) + beyond, 4))))
+        system.wait(lambda: system.states.messages, "the executor is there", 60)
+        if beyond == 0.1:
+            lowest = pose[0] + beyond
+            system.wait(lambda at=lowest: system.driver.track[-1][1][0] >= at - 1e-3, "the arm is inside")
+            track = system.driver.track[begin:]
+            on_the_way = np.array([q[0] for _, q in track])
+            outside = on_the_way[: np.flatnonzero(on_the_way >= lowest - 1e-3)[0]]
+            assert (np.diff(outside, prepend=pose[0]) >= -1e-9).all()
+            report = check_limits(
+                np.array([ns for ns, _ in track]), np.array([q for _, q in track]), limits, CONTRACT.joint_names,
+                tick_s=0.02,
+            )  # fmt: skip
+            assert report.ratios[:2].max() <= 1.0, report.as_dict()
+        else:
+            refused = ExecutorState.REFUSAL_FAR_FROM_MEASURED
+            system.wait(lambda code=refused: system.states.last.last_refusal == code, "the chunks are refused")
+            assert f"'{name}' stands at" in system.states.last.last_refusal_text
+            assert all((q == pose).all() for _, q in system.driver.track[begin:])
+    row.safe, row.codes = "comes inside slowly; farther than start_tolerance_rad: refused", "FAR_FROM_MEASURED"
+    system.nodes["trajectory_executor"].end()
+    system.states.clear()
+    row.first = 0
+    system.start_executor()
+    system.wait(lambda: system.states.messages, "an executor with the right limits is there", 60)
+    row.recovers("the right limits")
+
+
 def test_driver_deaf(system: Any, fault: Any) -> None:
     """An arm that no longer obeys is not commanded further and further away: latched until an operator resets it."""
     row = fault("driver deaf", "the driver ignores commands, and publishes the same joint states")
