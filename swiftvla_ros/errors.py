@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+# Longer than any path or name that people give, and than any list of reasons that is read.
+_LONGEST_WORD, _LONGEST_TEXT = 600, 6000
 _SHOWN = 3
 _LONGEST = 80
 
@@ -15,12 +18,17 @@ _LONGEST = 80
 class UserError(Exception):
     """The base of what every room raises of its inputs; the text names what is wrong, and what to do instead."""
 
+    def __str__(self) -> str:
+        """Return the text for people: what a damaged file holds is quoted, but not by the page."""
+        text = re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: word[0][: _LONGEST_WORD // 2] + " …", super().__str__())
+        return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
+
 
 def in_a_sentence(error: ValidationError) -> str:
     """Tell what pydantic found, each key with what is wrong and what stands there; the first few of many."""
     problems = []
     for entry in error.errors()[:_SHOWN]:
-        key, message = ".".join(map(str, entry["loc"])), entry["msg"].removeprefix("Value error, ")
+        key, message = _short(".".join(map(str, entry["loc"]))), entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "missing":
             problems.append(f"{key} is missing")
         elif entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -28,7 +36,10 @@ def in_a_sentence(error: ValidationError) -> str:
         elif isinstance(entry["input"], dict) or not key:
             problems.append(f"{key}: {message}" if key else message)
         else:
-            found = repr(entry["input"])
-            problems.append(f"{key}: {message} (got {found if len(found) <= _LONGEST else found[:_LONGEST] + ' …'})")
+            problems.append(f"{key}: {message} (got {_short(repr(entry['input']))})")
     more = f" and {error.error_count() - _SHOWN} more" if error.error_count() > _SHOWN else ""
     return "; ".join(problems) + more
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"

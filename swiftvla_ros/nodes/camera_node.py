@@ -41,6 +41,7 @@ class CameraParts:
     problems: Any
     repeated: RepeatedPicture | None
     received: int = 0
+    refused: int = 0
     problem: str = ""
     told: str = ""
 
@@ -132,7 +133,10 @@ class CameraNode(ManagedNode[CameraParts]):
             self.parts.repeated.measured(position)
 
     def _refuse(self, why: str) -> str:
-        text = f"camera '{self.parts.camera.name}': images on {self.parts.camera.topic} are refused: {why}"
+        parts = self.parts
+        parts.refused += 1
+        count = f"{parts.refused} of {parts.received} so far"
+        text = f"camera '{parts.camera.name}': images on {parts.camera.topic} are refused: {why} ({count})"
         self._tell(text)
         return text
 

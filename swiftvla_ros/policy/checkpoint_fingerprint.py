@@ -73,7 +73,7 @@ def fingerprint(checkpoint: Checkpoint | Path | str) -> Fingerprint:
         tensors=_tensors(folder / WEIGHTS),
         statistics=read_json(folder / STATS),
         config=read_json(folder / CONFIG),
-        contract=(folder / CONTRACT).read_text(encoding="utf-8"),
+        contract=_text(folder / CONTRACT),
     )
 
 
@@ -99,6 +99,13 @@ def read_fingerprint(file: Path) -> Fingerprint:
     if wrong:
         raise CheckpointError(f"{file}: {', '.join(wrong)}: missing or of the wrong type")
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
 
 
 def _tensors(path: Path) -> dict[str, str]:

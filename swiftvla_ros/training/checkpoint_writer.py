@@ -93,7 +93,10 @@ def read_tokenizer(folder: Path) -> str:
     path = folder / files.TOKENIZER
     if not path.is_file():
         raise CheckpointError(f"{path}: missing; make a grounded backbone with `swiftvla pretrain-grounding`")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
 
 
 def _parts(names: dict[str, Any]) -> tuple[str, ...]:

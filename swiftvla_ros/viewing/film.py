@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.viewing.run_summary import summarize
 
@@ -103,10 +104,11 @@ def write_strip(movie: Film, path: Path) -> None:
 def _camera_frames(bag: Bag, camera: str) -> tuple[list[int], list[Frame]]:
     stamps, images = [], []
     for _, message in bag.messages(film_topic(camera)):
-        decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-        if decoded is not None:
-            stamps.append(stamp_ns(message.header.stamp))
-            images.append(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
+        try:
+            images.append(rgb_of(message))
+        except ImageDecodingError:
+            continue  # a film may lack a picture
+        stamps.append(stamp_ns(message.header.stamp))
     return stamps, images
 
 

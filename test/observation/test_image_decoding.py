@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image messages of every kind, as arrays: the same for one that just arrived and for one read from a bag."""
 
+import io
+import re
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from rosbags.typesys import Stores, get_typestore
 
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
@@ -149,6 +152,107 @@ def test_what_can_not_be_read_says_why() -> None:
     for data in (b"not a jpeg", b""):
         with pytest.raises(ImageDecodingError, match="can't be decoded"):
             rgb_of(compressed("jpeg", data))
+
+
+def photo(seed: int = 0) -> NDArray[np.uint8]:
+    """Return a picture with as much detail as a camera's."""
+    rng = np.random.default_rng(seed)
+    smooth = cv2.resize(rng.integers(0, 256, (24, 32, 3), np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+
+
+JPEGS = {
+    "plain": [],
+    "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    "with restarts": [cv2.IMWRITE_JPEG_RST_INTERVAL, 40],
+    "full colour": [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_with_a_part_missing_is_refused(kind: str) -> None:
+    """Protects the arm (report F7): 2 kB missing in the middle were two thirds of a picture made up by libjpeg."""
+    jpeg = cv2.imencode(".jpg", photo(), [cv2.IMWRITE_JPEG_QUALITY, 85, *JPEGS[kind]])[1].tobytes()
+    whole = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(rgb_of(compressed("jpeg", jpeg)), whole)
+    begin = jpeg.index(b"\xff\xda") + 14
+    # A progressive picture's last passes are its finest detail: what is made up there, nobody sees.
+    end = begin + int((len(jpeg) - begin) * (0.5 if kind == "progressive" else 1)) - 2500
+    for at in np.linspace(begin, end, 12).astype(int):
+        with pytest.raises(ImageDecodingError, match="format 'jpeg' can't be decoded: the JPEG is damaged"):
+            rgb_of(compressed("jpeg", jpeg[:at] + jpeg[at + 2000 :]))
+        with pytest.raises(ImageDecodingError, match="damaged"):
+            rgb_of(compressed("jpeg", jpeg[:at]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "a part missing", "bits flipped", "no end"])
+def test_a_damaged_png_is_refused(damage: str) -> None:
+    """Protects the arm (report F7): half a PNG is no picture."""
+    png = cv2.imencode(".png", photo())[1].tobytes()
+    middle = len(png) // 2
+    broken = {
+        "cut": png[:middle],
+        "a part missing": png[:middle] + png[middle + 2000 :],
+        "bits flipped": png[:middle] + bytes([png[middle] ^ 4]) + png[middle + 1 :],
+        "no end": png[:-12],
+    }[damage]
+    with pytest.raises(ImageDecodingError, match=r"the PNG is (cut|damaged)"):
+        rgb_of(compressed("png", broken))
+
+
+def jpeg_of_kind(kind: str) -> bytes:
+    """Return a JPEG of another kind than a camera's."""
+    image = Image.fromarray(picture())
+    exif = Image.Exif()
+    exif[0x0112] = 6 if kind == "turned" else 1
+    stream = io.BytesIO()
+    (image.convert("CMYK") if kind == "CMYK" else image).save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
+def test_mistyped_pictures_are_refused_by_name() -> None:
+    """Protects the arm (report F7): depth as a nearly black picture, other colours, other directions, other formats."""
+    depth = cv2.imencode(".png", np.full((HEIGHT, WIDTH), 900, np.uint16))[1].tobytes()
+    grey = cv2.imencode(".png", picture()[..., 0])[1].tobytes()
+    huge = bytearray(grey)
+    huge[16:24] = (60000).to_bytes(4, "big") * 2
+    for format_, data, says in (
+        ("16UC1; png compressed ", depth, "'16UC1' is no colour"),
+        ("32FC1; compressedDepth", bytes(12) + depth, "neither JPEG nor PNG"),
+        ("16UC1; compressedDepth png", depth, "'16UC1' is no colour"),
+        ("16UC1; jpeg compressed ", cv2.imencode(".jpg", picture()[..., 0])[1].tobytes(), "'16UC1' is no colour"),
+        ("png", depth, "16 bits of grey are depth"),
+        ("jpeg", jpeg_of_kind("CMYK"), "colours are CMYK"),
+        ("jpeg", jpeg_of_kind("turned"), "EXIF data turn it"),
+        ("jpeg", b"", "it is empty"),
+        ("png", bytes(huge), "60000×60000 px are no camera's"),
+        ("webp", cv2.imencode(".webp", picture())[1].tobytes(), "neither JPEG nor PNG"),
+    ):
+        with pytest.raises(ImageDecodingError, match=f"{re.escape(format_)}' can't be decoded: .*{says}"):
+            rgb_of(compressed(format_, data))
+
+
+def test_unusual_pictures_that_are_right_are_shown() -> None:
+    """Protects cameras that send other pictures than most: grey, a mosaic, 16 bits, stray bytes, a mark "upright"."""
+    rgb = picture()
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    as_grey = np.repeat(grey[..., None], 3, axis=2)
+    for format_, image, expected in (
+        ("mono8; jpeg compressed ", grey, as_grey),
+        ("jpeg", grey, as_grey),
+        ("mono16; png compressed ", grey.astype(np.uint16) * 257, as_grey),
+        ("rgb16; png compressed ", rgb[..., ::-1].astype(np.uint16) * 257, rgb),
+        ("bgra8; png compressed ", np.dstack([rgb[..., ::-1], grey]), rgb),
+        ("bayer_rggb8; png compressed ", encoded("bayer_rggb8"), rgb),
+    ):
+        data = cv2.imencode(".jpg" if "jpeg" in format_ else ".png", image)[1].tobytes()
+        shown = rgb_of(compressed(format_, data)).astype(int)
+        for k in range(3):
+            at = HEIGHT // 2, k * WIDTH // 3 + WIDTH // 6
+            assert np.abs(shown[at] - expected[at]).max() <= 6, format_
+    jpeg = jpeg_of_kind("upright")
+    stray = jpeg[:-2] + b"\x55" * 12 + jpeg[-2:]
+    np.testing.assert_array_equal(rgb_of(compressed("jpeg", stray)), rgb_of(compressed("jpeg", jpeg)))
 
 
 def test_a_conditioned_image_is_of_the_contracts_kind() -> None:

@@ -12,6 +12,7 @@ import heapq
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,7 +36,7 @@ from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
 from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
 from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
-from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
 
 # Of other modules, what readers and writers of bags need.
@@ -324,12 +325,16 @@ class Bag:
     def images(self, camera: str) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
         """Yield (time of reception ns, header stamp ns, RGB uint8 [H, W, 3]) of a camera's conditioned images."""
         topic = self.image_topic(camera)
+        refused: Counter[str] = Counter()
         for received_ns, message in self.messages(topic) if topic is not None else ():
             try:
                 image = rgb_of(message)
-            except ValueError as error:
-                raise BagError(f"{self.path}: {topic} at {received_ns / 1e9:.3f} s: {error}") from error
+            except ImageDecodingError as error:
+                refused[str(error)] += 1
+                continue
             yield received_ns, stamp_ns(message.header.stamp), image
+        for why, n in refused.items():
+            _log.warning("%s: refused %d pictures of %s: %s", self.path, n, topic, why, extra={"incomplete": True})
 
     def episodes(self) -> list[RecordedEpisode]:
         """Return the instructions that were followed, in order: when, for how long, and how each ended."""

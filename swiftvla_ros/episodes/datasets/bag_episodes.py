@@ -10,6 +10,8 @@ step before a gap, as what comes next in the bag is not what came next.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +28,7 @@ from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
 from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
-from swiftvla_ros.observation.image_decoding import rgb_of
+from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, read_executor_state, stamp_ns
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
@@ -42,6 +44,7 @@ DEMONSTRATIONS = (
 """The way on from a bag that lacks topics."""
 
 _NAMED = 5
+_log = logging.getLogger(__name__)
 _NS = 1_000_000_000
 # Step 0 sees what was stamped before the instruction came.
 _PAST_NS = 1_500_000_000
@@ -141,6 +144,7 @@ class BagEpisode:
         contract, recorded = self.contract, self.recorded
         topics = {full: name for name in contract.camera_names if (full := self.bag.image_topic(name)) is not None}
         first_ns, last_ns = self._received()
+        refused: Counter[str] = Counter()
         grid, commands, steps = StepGrid(contract, recorded.begin_ns), _Commands(contract, recorded.instruction_id), []
         names = [*topics, "observation/state", "executor_state", "action_chunk"]
         for topic, received_ns, message in self.bag.merged(names, first_ns, last_ns):
@@ -154,9 +158,18 @@ class BagEpisode:
                 grid.add_state(ns, _positions(self.bag, message, contract))
             else:
                 where = f"{self.bag.path}: {topic} at {received_ns / _NS:.3f} s"
-                grid.add_image(topics[topic], ns, _image(where, message, contract, topics[topic], decode))
+                try:
+                    image = _image(where, message, contract, topics[topic], decode)
+                except ImageDecodingError as error:
+                    # As the running system refuses it: the picture before it is seen on.
+                    refused[f"{topic}: {error}"] += 1
+                    continue
+                grid.add_image(topics[topic], ns, image)
             steps += self._until_end(grid.settled())
         steps += grid.finish(recorded.end_ns)
+        for why, count in refused.items():
+            text = "%s: %s: refused %d pictures of %s"
+            _log.warning(text, self.bag.path, recorded.name, count, why, extra={"incomplete": True})
         return steps, commands
 
     def _until_end(self, steps: Iterator[GridStep]) -> list[GridStep]:
@@ -310,10 +323,7 @@ def _positions(bag: Bag, message: Any, contract: Contract) -> NDArray[np.float64
 def _image(where: str, message: Any, contract: Contract, camera: str, decode: bool) -> NDArray[np.uint8]:
     if not decode:
         return np.zeros((0, 0, 3), np.uint8)
-    try:
-        image = rgb_of(message)
-    except ValueError as error:
-        raise BagError(f"{where}: {error}") from error
+    image = rgb_of(message)
     width, height = contract.camera(camera).size
     if image.shape != (height, width, 3):
         raise BagError(

@@ -26,6 +26,7 @@ CONDITIONED = "swiftvla.conditioned"
 """Key of a camera feature's ``info``: its images are as the contract makes them for the policy, not as they came."""
 
 _TIME_TOLERANCE_FRAMES = 0.02
+_MOST_NAMES, _LONGEST_NAME = 40, 80
 _AGAIN = "copy the dataset again"
 # Names of the instructions' column: pandas writes an index without a name as the second.
 _TASK_COLUMNS = ("task", "__index_level_0__")
@@ -151,15 +152,16 @@ def read_dataset(folder: Path, contract: Contract) -> Dataset:
 def _joints(info: Path, features: dict[str, _Feature], feature: str, contract: Contract) -> Vector:
     """Find the contract's joints by name in a vector feature."""
     if feature not in features:
-        raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {sorted(features)}")
+        raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {_shown(sorted(features))}")
     names = _names(features[feature].names)
     entries, lines = [], []
     for joint, column in contract.lerobot_joints.items():
         found = [name for name in column.names if name in names]
         if not found:
             raise EpisodeError(
-                f"{info}: features.{feature}.names: {names} has no '{column.names[0]}'; write what joint {joint} is "
-                f"called there in {contract.path}: `lerobot: {{joints: {{{joint}: {{feature: …, unit: …}}}}}}`"
+                f"{info}: features.{feature}.names: {_shown(names)} has no '{column.names[0]}'; write what "
+                f"joint {joint} is called there in {contract.path}: "
+                f"`lerobot: {{joints: {{{joint}: {{feature: …, unit: …}}}}}}`"
             )
         if names.count(found[0]) > 1:
             raise EpisodeError(f"{info}: features.{feature}.names: '{found[0]}' stands there twice; correct the names")
@@ -175,6 +177,10 @@ def _names(names: Any) -> list[str]:
     return [str(name) for group in groups if isinstance(group, list) for name in group]
 
 
+def _shown(names: Sequence[str]) -> list[str]:
+    return [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} …" for name in names[:_MOST_NAMES]]
+
+
 def _camera(info: Path, features: dict[str, _Feature], camera: Camera, contract: Contract) -> tuple[str, bool]:
     """Find a camera's feature, and say whether it is a video."""
     feature = contract.lerobot_cameras[camera.name]
@@ -182,8 +188,8 @@ def _camera(info: Path, features: dict[str, _Feature], camera: Camera, contract:
     if kind not in ("video", "image"):
         cameras = sorted(name for name, value in features.items() if value.dtype in ("video", "image"))
         raise EpisodeError(
-            f"{info}: features: '{feature}' is no camera; the dataset has {cameras}: write which of them is camera "
-            f"{camera.name} in {contract.path}: `lerobot: {{cameras: {{{camera.name}: …}}}}`"
+            f"{info}: features: '{feature}' is no camera; the dataset has {_shown(cameras)}: write which of them is "
+            f"camera {camera.name} in {contract.path}: `lerobot: {{cameras: {{{camera.name}: …}}}}`"
         )
     return feature, kind == "video"
 
@@ -196,7 +202,7 @@ def _tasks(path: Path) -> dict[int, str]:
     if text is None or "task_index" not in table.column_names or not pa.types.is_integer(table["task_index"].type):
         raise EpisodeError(
             f"{path}: lacks the instructions (the table's index, or column 'task') or a whole-numbered task_index; it "
-            f"has {table.column_names}: {_AGAIN}"
+            f"has {_shown(table.column_names)}: {_AGAIN}"
         )
     found: dict[int, str] = {}
     for number, words in zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True):

@@ -330,9 +330,15 @@ def _decode(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise EpisodeError(f"{path}: its codec is unknown; {_AGAIN}")
+            # FFmpeg paints over what is damaged, unless it is told not to.
+            stream.codec_context.options = {"err_detect": "explode"}
             # To the key frame at or before: what is wanted may need it to be decoded.
             container.seek(max(int(from_s / stream.time_base), 0), stream=stream, backward=True)
             for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise EpisodeError(f"{path}: the picture at {frame.time} s is damaged; {_AGAIN}")
                 yield float(frame.pts * stream.time_base), frame
     except (OSError, IndexError, TypeError, OverflowError, av.FFmpegError) as error:
         raise EpisodeError(f"{path}: can't be decoded ({error}); {_AGAIN}") from error

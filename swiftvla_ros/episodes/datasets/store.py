@@ -173,7 +173,7 @@ def _read(path: Path, contract: Contract, required: tuple[str, ...]) -> tuple[di
     missing += [_IMAGES + name for name in contract.camera_names if _IMAGES + name not in tensors]
     if missing:
         raise EpisodeError(f"{path}: lacks {missing}; it was not recorded with {contract.path}")
-    if tuple(header.get("joint_names", ())) != contract.joint_names:
+    if header.get("joint_names") != list(contract.joint_names):
         raise EpisodeError(
             f"{path}: joints {header.get('joint_names')} differ from {list(contract.joint_names)} of {contract.path}"
         )

@@ -42,13 +42,16 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
     def image(ns: int, frame: int) -> Any:
         return messages.image(ns, np.full((96, 96, 3), frame, np.uint8))
 
-    def write(name: str = "run", without: tuple[float, float] = (0.0, 0.0)) -> Path:
+    def short(message: Any) -> Any:
+        return replace(message, data=message.data[:-1])
+
+    def write(name: str = "run", without: tuple[float, float] = (0.0, 0.0), damaged: int = -1) -> Path:
         entries: list[tuple[int, str, Any]] = []
         for frame in range(105):
             ns = at(frame / 15)
             if not without[0] < frame / 15 < without[1]:
                 entries += [
-                    (ns, "/observation/front", image(ns, frame)),
+                    (ns, "/observation/front", short(image(ns, frame)) if frame == damaged else image(ns, frame)),
                     (ns, "/observation/wrist", image(ns, frame + 100)),
                 ]
         for tick in range(350):
@@ -78,6 +81,18 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
         return tmp_path / "bags"
 
     return write
+
+
+def test_a_damaged_picture_is_refused_and_counted(
+    record: Callable[..., Path], contract: Contract, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Protects training (report F7): it costs no episode, the picture before it is seen on as live, and it is told."""
+    (handle,) = open_episodes(record(damaged=39), contract)
+    episode = handle.load()
+    whole = np.floor((2.0 + 0.1 * np.arange(21)) * 15 + 1e-6)
+    assert 39 in whole
+    np.testing.assert_array_equal(episode.images["front"][:, 0, 0, 0], np.where(whole == 39, 38, whole))
+    assert "episode_000000: refused 1 pictures of /observation/front: 27647 bytes are no image" in caplog.text
 
 
 def test_each_step_has_the_newest_of_its_past(record: Callable[..., Path], contract: Contract) -> None:
