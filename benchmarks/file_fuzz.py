@@ -135,7 +135,8 @@ def main() -> int:
             except EOFError:
                 child.join()
             if number < end:
-                failures.append(f"the process died (exit code {child.exitcode}) at mutation {label}")
+                said = (Path(name) / "stderr").read_text(errors="replace")[-1500:]
+                failures.append(f"the process died (exit code {child.exitcode}) at mutation {label}: {said}")
                 print(failures[-1], flush=True)
                 number += 1
     for outcome, count in sorted(ends.items()):
@@ -151,7 +152,8 @@ def main() -> int:
 def work_through(pipe: Connection, seeds: Path, kinds: list[str], first: int, end: int, options: Any) -> None:
     """Damage and read one after the other; in a process of its own, which may not grow without bounds."""
     if options.only is None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what codecs say of damaged pictures
+        # What codecs say of damaged pictures; the last lines tell of what a process died.
+        os.dup2(os.open(seeds.parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     import torch
 
     torch.set_num_threads(1)

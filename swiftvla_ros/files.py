@@ -33,9 +33,10 @@ def unreadable(path: Path, error: BaseException, fix: str) -> str:
 
     Libraries say "header too large" of a Git LFS pointer; this says what it is.
     """
-    if not path.exists():
+    # Unlike Path's, these say no of a name that is too long.
+    if not os.path.exists(path):  # noqa: PTH110
         return f"{path}: no such file; {fix}"
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         return f"{path}: is a folder, not a file; {fix}"
     try:
         with path.open("rb") as file:

@@ -30,7 +30,7 @@ _MOST_NAMES, _LONGEST_NAME = 40, 80
 _AGAIN = "copy the dataset again"
 # Names of the instructions' column: pandas writes an index without a name as the second.
 _TASK_COLUMNS = ("task", "__index_level_0__")
-_PLACEHOLDER = r"\{(?:chunk_index|file_index)(?::0?[1-9]d)?\}|\{video_key\}"
+_PLACEHOLDER = r"\{(?:chunk_index|file_index)(?::0?[1-9]d)?\}"
 
 
 class _Feature(BaseModel):
@@ -116,7 +116,7 @@ def read_dataset(folder: Path, contract: Contract) -> Dataset:
     except ValidationError as error:
         raise EpisodeError(f"{path}: {in_a_sentence(error)}; {_AGAIN}") from None
     for key, pattern in (("data_path", info.data_path), ("video_path", info.video_path or "")):
-        rest = re.sub(_PLACEHOLDER, "", pattern)
+        rest = re.sub(_PLACEHOLDER + (r"|\{video_key\}" if key == "video_path" else ""), "", pattern)
         if (
             set(rest) & set("{}\0")
             or Path(pattern).is_absolute()

@@ -16,6 +16,7 @@ The contract says which features are the robot's cameras and joints, and in whic
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -161,7 +162,8 @@ class LeRobotEpisode:
                 f"{' or '.join(keys)}; {_AGAIN}"
             )
         path = data.folder / data.video_path.format(video_key=feature, chunk_index=place[0], file_index=place[1])
-        if not path.is_file():
+        # Unlike Path's, it says no of a name that is too long.
+        if not os.path.isfile(path):  # noqa: PTH113
             raise EpisodeError(f"{path}: no such file, with the images of {self.name}; {_AGAIN}")
         if begin + timestamps[-1] > end - _VIDEO_TOLERANCE_FRAMES / data.fps:
             raise EpisodeError(
@@ -340,7 +342,7 @@ def _decode(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
                 if frame.is_corrupt:
                     raise EpisodeError(f"{path}: the picture at {frame.time} s is damaged; {_AGAIN}")
                 yield float(frame.pts * stream.time_base), frame
-    except (OSError, IndexError, TypeError, OverflowError, av.FFmpegError) as error:
+    except (OSError, IndexError, TypeError, ValueError, OverflowError, av.FFmpegError) as error:
         raise EpisodeError(f"{path}: can't be decoded ({error}); {_AGAIN}") from error
 
 
