@@ -17,8 +17,9 @@ import yaml
 _TEXTS = (".json", ".yaml", ".jsonl", ".urdf")
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 132735\n"
 _DAMAGED_ALREADY = (
-    ArithmeticError, LookupError, TypeError, ValueError, RecursionError, struct.error, pa.ArrowException, yaml.YAMLError,
-)  # fmt: skip
+    *(ArithmeticError, LookupError, TypeError, ValueError, RecursionError),
+    *(struct.error, pa.ArrowException, yaml.YAMLError),
+)
 _GIANTS = (0, 1, 0x7F, 0xFF, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 _STRANGE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 10**30, 1e308, -1e308, 1e-320, math.nan, math.inf, 0.5, "", " ", "4",
