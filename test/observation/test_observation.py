@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
-from swiftvla_ros.resources import checkpoint_folder
+from swiftvla_ros.resources import model_path
 
 PLAIN = "pick up the red block"
 SAME = {
@@ -30,7 +30,7 @@ SAME = {
 def test_what_is_seen_as_the_same_is_read_as_the_same(case: str) -> None:
     """NBSP, U+3000 and a BOM were "control characters" (report E): the tokens are those of plain text."""
     assert validate_instruction(SAME[case]) == PLAIN
-    tokens = InstructionTokenizer(checkpoint_folder("models/swiftvla-nano-so101") / "tokenizer.json", 64)
+    tokens = InstructionTokenizer(model_path("models/swiftvla-nano-so101") / "tokenizer.json", 64)
     assert tokens(SAME[case]).tolist() == tokens(PLAIN).tolist()
 
 
@@ -52,7 +52,7 @@ def test_what_is_seen_as_the_same_is_read_as_the_same(case: str) -> None:
 def test_other_scripts_and_emoji_stay_as_they_are(text: str) -> None:
     """ZWJ emoji were "control characters" (report E): a joiner stays where it changes what is seen."""
     assert validate_instruction(text) == text
-    InstructionTokenizer(checkpoint_folder("models/swiftvla-nano-so101") / "tokenizer.json", 64)(text)
+    InstructionTokenizer(model_path("models/swiftvla-nano-so101") / "tokenizer.json", 64)(text)
 
 
 @pytest.mark.parametrize(
