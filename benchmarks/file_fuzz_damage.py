@@ -17,7 +17,7 @@ import yaml
 _TEXTS = (".json", ".yaml", ".jsonl", ".urdf")
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 132735\n"
 _DAMAGED_ALREADY = (
-    *(ArithmeticError, LookupError, TypeError, ValueError, RecursionError),
+    *(ArithmeticError, LookupError, OSError, TypeError, ValueError, RecursionError),
     *(struct.error, pa.ArrowException, yaml.YAMLError),
 )
 _GIANTS = (0, 1, 0x7F, 0xFF, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
@@ -59,16 +59,7 @@ def _damage_file(path: Path, rng: random.Random) -> str:
         return "bits flipped"
     try:
         return structured(path, rng)
-    except (
-        ArithmeticError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-        struct.error,
-        pa.ArrowException,
-        yaml.YAMLError,
-    ):
+    except _DAMAGED_ALREADY:
         return "left, since it is damaged already"
 
 
