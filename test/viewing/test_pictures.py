@@ -79,5 +79,5 @@ def test_a_bag_without_a_run_is_refused(contract: Contract, messages: Any, tmp_p
     """Protects: an empty picture is never made."""
     with BagWriter(tmp_path / "bag", contract) as writer:
         writer.write_message("/joint_states", messages.measured(START_NS, contract.rest), START_NS)
-    with pytest.raises(BagError, match="nothing to draw"):
+    with pytest.raises(BagError, match="holds no executor_state"):
         draw_bag(Bag(tmp_path / "bag"), tmp_path / "run.png", None, foresight=False)
