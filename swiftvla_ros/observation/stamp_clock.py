@@ -68,6 +68,9 @@ class StampClock:
         self._offsets.append(offset_ns)
         ahead = max(self._offsets) > _AHEAD_NS
         far_behind = offset_ns < -_FOREIGN_CLOCK_NS and (first or self._foreign)
+        if self._foreign and not (ahead or far_behind):
+            # Well again; should it come again, it is told again.
+            self._told.discard("foreign")
         self._foreign = ahead or far_behind
         if self._foreign:
             self._warn("foreign", f"is {off_this_clock(offset_ns / _NS)}; {SYNCHRONISE}")

@@ -333,6 +333,7 @@ def test_pose_outside_limits(system: Any, fault: Any) -> None:
     row = fault("pose outside limits", "an executor whose limits end 0.1 rad from the arm, then one 0.6 rad")
     name, limits = CONTRACT.joint_names[0], CONTRACT.limits
     for beyond in (0.1, 0.6):
+        system.killed.add("trajectory_executor")
         system.nodes["trajectory_executor"].end()
         system.wait(lambda: system.driver.track[-1][0] - system.driver.rests_since_ns() > 300_000_000, "the arm rests")
         begin, pose = len(system.driver.track), system.driver.track[-1][1]
@@ -357,6 +358,7 @@ def test_pose_outside_limits(system: Any, fault: Any) -> None:
             assert f"'{name}' stands at" in system.states.last.last_refusal_text
             assert all((q == pose).all() for _, q in system.driver.track[begin:])
     row.safe, row.codes = "comes inside slowly; farther than start_tolerance_rad: refused", "FAR_FROM_MEASURED"
+    system.killed.add("trajectory_executor")
     system.nodes["trajectory_executor"].end()
     system.states.clear()
     row.first = 0
