@@ -40,6 +40,7 @@ class CameraParts:
     output: Any
     problems: Any
     repeated: RepeatedPicture | None
+    sees_arm: bool = False
     received: int = 0
     refused: int = 0
     problem: str = ""
@@ -73,7 +74,6 @@ class CameraNode(ManagedNode[CameraParts]):
         repeated = None
         if repeated_for_s and not camera.may_repeat:
             repeated = RepeatedPicture(self.contract, repeated_for_s)
-            self.subscribe(JointState, "observation/state", self._see_arm, qos.STATE_INPUT)
         self.steady_timer(1.0, self._watch)
         publish_diagnostics(self, self._health)
         output = self.publisher(Image, f"observation/{name}", qos.IMAGE)
@@ -95,7 +95,13 @@ class CameraNode(ManagedNode[CameraParts]):
         ns = parts.stamps.resolve(stamp_ns(message.header.stamp), now_ns)
         if warning := parts.stamps.take_warning():
             self.get_logger().warning(warning)
-        frozen_s = parts.repeated.frozen_s(message.data, now_ns) if parts.repeated is not None else 0.0
+        frozen_s = 0.0
+        if parts.repeated is not None:
+            frozen_s = parts.repeated.frozen_s(message.data, now_ns)
+            # Fifty states a second cost as much as the pictures, and most cameras never repeat one.
+            if parts.repeated.repeats and not parts.sees_arm:
+                parts.sees_arm = True
+                self.subscribe(JointState, "observation/state", self._see_arm, qos.STATE_INPUT)
         if frozen_s:
             # A log line of its own: rclpy throttles each place in the code by itself.
             self.get_logger().error(

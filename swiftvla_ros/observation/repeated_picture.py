@@ -22,13 +22,15 @@ class RepeatedPicture:
 
     No sensor's noise gives the same bytes twice, but a renderer does while nothing moves in its scene. So a repeated
     picture is refused once the arm has moved since it first came, ``longest_s`` ago or more, and from then on until
-    another one comes: an arm that was stopped by this must not make the picture look right again.
+    another one comes: an arm that was stopped by this must not make the picture look right again. Once ``repeats`` is
+    set, some picture has come twice, and :meth:`measured` is needed.
     """
 
     def __init__(self, contract: Contract, longest_s: float) -> None:
         self._longest_ns = round(longest_s * _NS)
         self._seen = np.array([_SEEN_M if joint.unit in ("m", "mm") else _SEEN_RAD for joint in contract.joints])
         self._pose: Array | None = None
+        self.repeats = False
         self.clear()
 
     def clear(self) -> None:
@@ -51,6 +53,8 @@ class RepeatedPicture:
         if digest != self._digest:
             self.clear()
             self._digest, self._begin_ns, self._from = digest, now_ns, self._pose
+        else:
+            self.repeats = True
         repeated_ns = now_ns - self._begin_ns
         self._frozen = self._frozen or (self._moved and repeated_ns > self._longest_ns)
         return repeated_ns / _NS if self._frozen else 0.0
