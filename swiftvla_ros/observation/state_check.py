@@ -113,7 +113,7 @@ class StateCheck:
     ) -> bool:
         """Whether a state is to be believed. One that is no newer than the last believed is not, and is no event.
 
-        ``settle_s`` is how long a new place has to be told; with 0 the very first is believed at once.
+        ``settle_s`` is how long a new place has to be told.
         """
         self._commanding = commanding
         if stamp_ns <= self.newest_ns:
@@ -139,9 +139,6 @@ class StateCheck:
     def _has_settled(self, positions: Array, stamp_ns: int, settle_s: float) -> bool:
         """Whether the states that don't follow from the believed one agree for long enough to be believed instead."""
         place, usual_ns = self._elsewhere, self._usual_ns()
-        if self._believed is None and settle_s <= 0.0:
-            self._believed = positions, stamp_ns
-            return True
         if self._believed is not None:
             self._refuse(self._unexplained(*self._believed, positions, stamp_ns, usual_ns))
         wrong = place is not None and self._unexplained(place.last, place.last_ns, positions, stamp_ns, usual_ns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every node asks of a topic of joint states before it believes one: who publishes it, and can it be true."""
+"""What is asked of a topic of joint states before one is believed: who publishes it, and can it be true."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GID_BYTES = 16
 class JointStateGate:
     """Lets through what can be believed of one topic, and says what is wrong with the rest.
 
-    ``settle`` False believes the first state at once, where another gate has let it through and nothing moves by it.
+    Where the driver's states come in, and again where commands begin; what lies between trusts the first.
 
     Attributes
     ----------
@@ -31,8 +31,8 @@ class JointStateGate:
         Why nothing passes; empty while single states are refused at most. One sentence with joint, nodes and topic.
     """
 
-    def __init__(self, node: ManagedNode[Any], topic: str, *, settle: bool = True) -> None:
-        self._node, self._topic, self._settle = node, topic, settle
+    def __init__(self, node: ManagedNode[Any], topic: str) -> None:
+        self._node, self._topic = node, topic
         self._check = StateCheck(node.contract)
         self._publishers = PublisherWatch()
         self._counted_ns: int | None = None
@@ -67,7 +67,7 @@ class JointStateGate:
         refused = check.refused
         settle_s = SETTLE_S
         if not check.settled:
-            settle_s = 0.0 if not self._settle else SEVERAL_SETTLE_S if self._has_several(now_ns) else SETTLE_S
+            settle_s = SEVERAL_SETTLE_S if self._has_several(now_ns) else SETTLE_S
         good = check.take(positions, stamp_ns, now_ns, commanding=commanding, settle_s=settle_s)
         self.problem = self._rivalry(now_ns) or self._contradiction()
         if self.problem:

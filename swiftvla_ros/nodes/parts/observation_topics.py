@@ -13,7 +13,6 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from swiftvla_ros.contract import Camera, Contract
-from swiftvla_ros.nodes.parts.joint_state_gate import JointStateGate
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.silence import Awaited
@@ -34,24 +33,18 @@ def subscribe_to_state(
 ) -> None:
     """Have ``take`` called with stamp (ns) and positions [J] of each state, ``refused`` for what is none.
 
-    A state that can't be believed is none. The first may be a rival's: the executor's own check guards the arm.
+    ``joint_state_node`` passes on only what can be believed, and the executor, which commands, judges once more.
     """
-    gate = JointStateGate(node, "observation/state", settle=False)
 
-    def take_state(message: JointState, info: Any) -> None:
+    def take_state(message: JointState) -> None:
         try:
             positions = measured_positions(message, node.contract.joint_names)
         except JointStateError as error:
             _refuse(node, str(error), refused)
-            return
-        ns, before = stamp_ns(message.header.stamp), gate.refused
-        gate.heard(message.name, ns, info)
-        if gate.passes(positions, ns):
-            take(ns, positions)
-        elif gate.refused > before:
-            refused()
+        else:
+            take(stamp_ns(message.header.stamp), positions)
 
-    node.subscribe_with_info(JointState, "observation/state", take_state, qos.STATE_INPUT)
+    node.subscribe(JointState, "observation/state", take_state, qos.STATE_INPUT)
     await_state(node)
 
 
