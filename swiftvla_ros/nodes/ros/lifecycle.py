@@ -28,6 +28,7 @@ from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION, EXIT_STOOD_STILL
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.log_folder import NO_LOG_FILES, provide_log_folder
+from swiftvla_ros.nodes.ros.entity_events import WithoutEventHandlers
 from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
@@ -48,7 +49,7 @@ Parts = TypeVar("Parts")
 """What a node has between configure and cleanup."""
 
 
-class ManagedNode(LifecycleNode, Generic[Parts]):
+class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
     """A managed node whose subclasses fill hooks; the base validates, logs and reports the transitions.
 
     * ``setup`` (configure): read parameters, load, create publishers and services. Raises on anything wrong. What it
