@@ -4,7 +4,7 @@
 ``python benchmarks/motion_fuzz.py [--ticks 1e7] [--workers 2] [--seed 0] [--joints 16] [--json FILE]`` tells story
 after story (``motion_strategies.py``) and checks every command against the position, velocity, acceleration and jerk
 limits, against the command before it, at every start against the pose that was measured, and against coming to rest
-(``motion_playback.py``, which also says what the check can't see, and why it once was blind to starts outside the
+(``motion_promise.py``, which also says what the check can't see, and why it once was blind to starts outside the
 limits). The number of a story that breaks a promise is printed; ``--seed S --story N`` tells that one alone, and
 ``--first N`` goes on from one, so that a long run can be made in parts. Ends with status 1 where one was broken.
 """
@@ -27,7 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from motion_playback import Violation, left_alone, make_executor, play, stops_outside, violations
+from motion_playback import Violation, left_alone, make_executor, play
+from motion_promise import stops_outside, violations
 from motion_strategies import Story, numbered_story
 from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.motion import ChunkExecutor

@@ -111,7 +111,7 @@ def _write_profile(profile: Path, copy: Path) -> None:
     copy.write_text(text, encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def system(
     tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int, repository: Path, wait_until: Callable[..., None]
 ) -> Iterator[Any]:

@@ -4,7 +4,8 @@
 import numpy as np
 from hypothesis import Phase, given, settings
 
-from motion_playback import left_alone, make_executor, play, stops_outside, violations
+from motion_playback import left_alone, make_executor, play
+from motion_promise import stops_outside, violations
 from motion_strategies import stories
 
 SETTINGS = settings(max_examples=60, derandomize=True, phases=(Phase.explicit, Phase.generate, Phase.shrink))

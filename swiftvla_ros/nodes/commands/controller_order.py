@@ -23,6 +23,8 @@ _LOOK_S = 0.1
 _PATIENCE_LOOKS = 15
 # One that answered wrongly may be started again with another order.
 _AGAIN_LOOKS = 20
+# The graph may lose sight of a node for a moment; who took another order is believed to have ended after so many.
+_GONE_LOOKS = 10
 
 
 @dataclass
@@ -34,7 +36,13 @@ class _Listener:
     order: tuple[str, ...] | None = None
     asked: Any = None
     looks: int = 0
+    unseen: int = 0
     answered: bool = False
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it told another order than the contract's."""
+        return self.order is not None and self.order != self.part.names
 
 
 class ControllerOrders:
@@ -86,11 +94,15 @@ class ControllerOrders:
             for end in ends:
                 present[part.topic, f"{end.node_namespace.rstrip('/')}/{end.node_name}"] = part
         for key in [key for key in self._listeners if key not in present]:
-            self._node.destroy_client(self._listeners.pop(key).client)
+            listener = self._listeners[key]
+            listener.unseen += 1
+            if not listener.wrong or listener.unseen > _GONE_LOOKS:
+                self._node.destroy_client(self._listeners.pop(key).client)
         for key, part in present.items():
             if key not in self._listeners:
                 client = self._node.create_client(GetParameters, f"{key[1]}/get_parameters")
                 self._listeners[key] = _Listener(part, client)
+            self._listeners[key].unseen = 0
             self._ask(self._listeners[key])
         self._judge()
 
@@ -101,8 +113,7 @@ class ControllerOrders:
 
     def _ask(self, listener: _Listener) -> None:
         listener.looks += 1
-        wrong = listener.order is not None and listener.order != listener.part.names
-        if wrong and listener.looks % _AGAIN_LOOKS == 0:
+        if listener.wrong and listener.looks % _AGAIN_LOOKS == 0:
             listener.asked = None
         if listener.asked is None and listener.client.service_is_ready():
             self._ask_for(listener, JOINTS)
@@ -129,7 +140,7 @@ class ControllerOrders:
         wrong = [
             order_problem(listener.part, name, listener.order)
             for (_, name), listener in self._listeners.items()
-            if listener.order is not None and listener.order != listener.part.names
+            if listener.wrong and listener.order is not None
         ]
         before, self.problem = self.problem, wrong[0] if wrong else ""
         if self.problem and self.problem != before:
