@@ -122,12 +122,12 @@ def test_a_scene_serves_several_windows(tiny: GeometryTransformer, draw: Draw) -
     torch.testing.assert_close(out.features, expected.features[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_memory_stays_flat_over_500_steps(tiny: GeometryTransformer, draw: Draw) -> None:
+def test_memory_stays_flat_over_100_steps(tiny: GeometryTransformer, draw: Draw) -> None:
     """Protects endless streams: the buffers are the first step's (times: benchmarks/geometry_stream.py)."""
     images = draw(1, 1)[:, 0]
     cache = tiny.start(1, 6, anchor=True)
     sizes = set()
-    for _ in range(500):
+    for _ in range(100):
         out, cache = tiny.step(images, cache)
         sizes.add(cache.nbytes)
     config = tiny.config
