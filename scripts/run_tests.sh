@@ -12,7 +12,7 @@ OMP_NUM_THREADS=1 nice -n 19 "$python" -m pytest -m "not ros" "$@" >"$log" 2>&1 
 others=$!
 trap 'kill "$others" 2>/dev/null; rm -f "$log"' EXIT
 
-"$python" -m pytest -m ros "$@"
+"$python" -m pytest --live -m ros "$@"
 live=$?
 wait "$others"
 rest=$?

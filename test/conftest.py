@@ -21,6 +21,35 @@ settings.load_profile("untimed")
 DISCOVERY_TIMEOUT_S = 10.0  # discovery takes 0.1 s, sometimes 2.5 s, and was seen to take 5 s
 
 
+# Where tests run live nodes: scripts/run_tests.sh collects these alone for them, since collecting all takes half a minute.
+LIVE = tuple(
+    ROOT / "test" / name
+    for name in (
+        "nodes",
+        "launch",
+        "faults",
+        "doctor/test_faulty_graph.py",
+        "cli/commands/test_demo.py",
+        "cli/commands/test_up.py",
+        "benchmarks/test_executor_rate.py",
+    )
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of ``scripts/run_tests.sh``."""
+    parser.addoption("--live", action="store_true", help="collect only the files whose tests run live nodes")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what runs no live nodes, where that is asked for."""
+    if not config.getoption("--live"):
+        return None
+    return (
+        not any(collection_path.is_relative_to(live) or live.is_relative_to(collection_path) for live in LIVE) or None
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what runs live nodes, and run it again when it failed, up to twice; the closing line counts reruns.
@@ -32,7 +61,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if {"graph", "ros_environment", "system"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.ros)
-        if again and item.get_closest_marker("ros"):
+        if not item.get_closest_marker("ros"):
+            continue
+        if not any(item.path.is_relative_to(live) for live in LIVE):
+            raise pytest.UsageError(f"{item.nodeid} runs live nodes: add its file to LIVE in test/conftest.py")
+        if again:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
