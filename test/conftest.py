@@ -21,7 +21,7 @@ settings.load_profile("untimed")
 DISCOVERY_TIMEOUT_S = 10.0  # discovery takes 0.1 s, sometimes 2.5 s, and was seen to take 5 s
 
 
-# Where tests run live nodes: scripts/run_tests.sh collects these alone for them, since collecting all takes half a minute.
+# Where tests run live nodes. scripts/run_tests.sh collects these alone for them: collecting all takes half a minute.
 LIVE = tuple(
     ROOT / "test" / name
     for name in (
