@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from executor_arm import check_commands
+from fault_bounds import CONTRACT
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
-from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ExecutorState, PolicyState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.srv import SetInstruction
 
-CONTRACT = load_contract("so101_sim")
 TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"
 MODES = {0: "IDLE", 1: "FRESH", 2: "TAIL", 3: "DECELERATING", 4: "HOLD", 5: "RELEASED", 6: "STOPPED"}
 _MOVING_RAD_PER_S = 0.05

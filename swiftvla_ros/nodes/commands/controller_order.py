@@ -40,9 +40,9 @@ class _Listener:
     answered: bool = False
 
     @property
-    def wrong(self) -> bool:
-        """Whether it told another order than the contract's."""
-        return self.order is not None and self.order != self.part.names
+    def wrong(self) -> tuple[str, ...] | None:
+        """The order that it told, where that is another than the contract's."""
+        return self.order if self.order != self.part.names else None
 
 
 class ControllerOrders:
@@ -138,9 +138,9 @@ class ControllerOrders:
     def _judge(self) -> None:
         self._asking = tuple(name for (_, name), listener in self._listeners.items() if not listener.answered)
         wrong = [
-            order_problem(listener.part, name, listener.order)
+            order_problem(listener.part, name, order)
             for (_, name), listener in self._listeners.items()
-            if listener.wrong and listener.order is not None
+            if (order := listener.wrong)
         ]
         before, self.problem = self.problem, wrong[0] if wrong else ""
         if self.problem and self.problem != before:

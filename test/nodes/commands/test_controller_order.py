@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of joints in messages that have no names (report F4)."""
 
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from rcl_interfaces.msg import ParameterType
 
 from swiftvla_ros.contract import Contract, contract_from_text, load_contract
 from swiftvla_ros.motion import Command
-from swiftvla_ros.nodes.commands.controller_order import order_of, order_problem, orders_of
+from swiftvla_ros.nodes.commands.controller_order import ControllerOrders, order_of, order_problem, orders_of
 from swiftvla_ros.nodes.commands.outputs import ForwardPositions, ForwardVelocities
 
 BASE = load_contract("so101_sim")
@@ -64,3 +67,47 @@ def test_our_own_robots_tell_their_order_by_topic() -> None:
     for part in two.command_parts:
         assert order_of(orders_of(two.command_parts), part.topic) == part.names
     assert order_of([], "/elsewhere") is None
+
+
+class Graph:
+    """A node's view of a graph in which one controller tells an order, and is seen or not."""
+
+    def __init__(self) -> None:
+        self.contract, self.seen, self.look = BASE, True, lambda: None
+        self.count_subscribers = lambda _topic: int(self.seen)
+        self.own = self.destroy_client = lambda *_: None
+
+    def timer(self, _period_s: float, look: Any) -> None:
+        """Keep what is to be called."""
+        self.look = look
+
+    def get_subscriptions_info_by_topic(self, _topic: str) -> list[Any]:
+        """Who takes the commands."""
+        return [SimpleNamespace(node_namespace="/", node_name="controller")] if self.seen else []
+
+    def create_client(self, *_: Any) -> Any:
+        """A client that is answered at once."""
+        value = SimpleNamespace(type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=list(ELBOW_FIRST))
+        future: Future[Any] = Future()
+        future.set_result(SimpleNamespace(values=[value]))
+        return SimpleNamespace(service_is_ready=lambda: True, call_async=lambda _request: future)
+
+
+def test_a_refusal_outlasts_a_moment_out_of_sight() -> None:
+    """Discovery may lose a controller for some looks: activation must not slip through then; gone for good, it may."""
+    graph, refused = Graph(), []
+    orders = ControllerOrders(cast(Any, graph), lambda: refused.append(orders.problem))
+    graph.look()
+    assert "write control.joints" in orders.problem
+    graph.seen = False
+    for _ in range(5):
+        graph.look()
+        assert orders.problem
+    graph.seen = True
+    graph.look()
+    graph.seen = False
+    for _ in range(11):
+        assert orders.problem
+        graph.look()
+    assert not orders.problem
+    assert len(refused) == 1
