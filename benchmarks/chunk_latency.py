@@ -35,7 +35,7 @@ from swiftvla_ros.model.cpu_packed_linear import PackedLinear
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.policy.runtime import RuntimeOptions
-from swiftvla_ros.policy.torch_runtime import TorchRuntime
+from swiftvla_ros.policy.runtimes.torch_runtime import TorchRuntime
 from swiftvla_ros.training.importers.smolvla import import_smolvla, lerobot_name
 
 _ROOT = Path(__file__).parents[1]

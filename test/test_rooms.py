@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str] | None] = {
 GENERATED = {"msg", "srv", "action"}
 BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training"}
-TORCH_MODULES = {"swiftvla_ros.policy.torch_runtime"}
+TORCH_MODULES = {"swiftvla_ros.policy.runtimes.torch_runtime"}
 NEEDS_TORCH = {"torch", "transformers"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
 

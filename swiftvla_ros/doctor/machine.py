@@ -128,7 +128,7 @@ def check_gpu() -> Row:
         return Row("GPU", "skipped", f"{device or 'none'}; torch is not installed here")
     if not device:
         return Row("GPU", "ok", f"none: the policy computes on {os.cpu_count()} CPU cores")
-    from swiftvla_ros.policy.torch_runtime import capabilities
+    from swiftvla_ros.policy.runtimes.torch_runtime import capabilities
 
     problem = capabilities().devices["cuda"]
     if problem:

@@ -21,7 +21,7 @@ from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
 
 # Name → module. "auto" takes the first whose libraries are installed.
-RUNTIMES = {"torch": "swiftvla_ros.policy.torch_runtime"}
+RUNTIMES = {"torch": "swiftvla_ros.policy.runtimes.torch_runtime"}
 
 
 @dataclass(frozen=True)
