@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+# Which keys a query sees: True, or 0 where all others have a large negative number; None: each sees all.
+Mask = Bool[Tensor, "b n m"] | Float[Tensor, "b n m"] | None
 KeyValue = tuple[Float[Tensor, "b n kv hd"], Float[Tensor, "b n kv hd"]]
 
 
@@ -29,24 +31,28 @@ def rotation(positions: Int[Tensor, "b n"], head_dim: int, theta: float) -> Rota
 
 def rotate(x: Float[Tensor, "b n h hd"], by: Rotation) -> Float[Tensor, "b n h hd"]:
     """Apply RoPE in float32; channel i pairs with i + hd/2, as in transformers' llama."""
-    swapped = x.roll(x.shape[-1] // 2, dims=-1)
-    return (x * by.cos + swapped * by.sin).to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return (x * by.cos + torch.cat([second, first], dim=-1) * by.sin).to(x.dtype)
 
 
 def attend(
     q: Float[Tensor, "b n h hd"],
     k: Float[Tensor, "b m kv hd"],
     v: Float[Tensor, "b m kv hd"],
-    mask: Bool[Tensor, "b n m"],
+    mask: Mask,
 ) -> Float[Tensor, "b n h*hd"]:
-    """Grouped-query attention where ``mask`` is True; a query that sees nothing gets zeros or an average of values.
+    """Grouped-query attention where ``mask`` allows it; a query that sees nothing gets zeros or an average of values.
 
     In training on CPUs, query heads of one group are folded into rows, so that keys and values are never repeated; that
-    is faster than the fused kernel's backward pass.
+    is faster than the fused kernel's backward pass, and a graph that is exported has fewer nodes.
     """
-    if not (q.requires_grad and q.device.type == "cpu"):
+    if not (q.requires_grad and q.device.type == "cpu") and not torch.compiler.is_exporting():
         out = nn.functional.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask[:, None], enable_gqa=True
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=None if mask is None else mask[:, None],
+            enable_gqa=True,
         )
         return out.transpose(1, 2).flatten(2)
     b, n, heads, head_dim = q.shape
@@ -54,7 +60,12 @@ def attend(
     groups = heads // kv
     rows = q.view(b, n, kv, groups, head_dim).permute(0, 2, 3, 1, 4).reshape(b, kv, groups * n, head_dim)
     scores = rows @ k.permute(0, 2, 3, 1) * head_dim**-0.5
-    scores = scores.view(b, kv, groups, n, -1).masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+    if mask is not None:
+        scores = scores.view(b, kv, groups, n, -1)
+        if mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+        else:
+            scores = scores + mask[:, None, None]
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype).view(b, kv, groups * n, -1)
     out = (weights @ v.transpose(1, 2)).view(b, kv, groups, n, head_dim)
     return out.permute(0, 3, 1, 2, 4).reshape(b, n, heads * head_dim)

@@ -16,7 +16,7 @@ from transformers.models.smolvlm.modeling_smolvlm import (
     SmolVLMVisionTransformer,
 )
 
-from swiftvla_ros.model.attention import KeyValue, attend, rotate, rotation
+from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 from swiftvla_ros.model.prefix import Prefix
@@ -114,18 +114,20 @@ class Backbone(nn.Module):
         key_values
             Every layer's keys (rotated) and values, the expert's hierarchical condition.
         """
-        hidden, key_values = self._run(prefix, outputs=True)
-        return self.text_model.norm(hidden), key_values
+        return self.run_layers(prefix.embeddings, self._rotation(prefix), prefix.attention_mask)
 
     def key_values(self, prefix: Prefix) -> list[KeyValue]:
         """The keys and values alone: the last layer computes nothing after them."""
-        return self._run(prefix, outputs=False)[1]
+        return self.run_layers(prefix.embeddings, self._rotation(prefix), prefix.attention_mask, outputs=False)[1]
 
-    def _run(self, prefix: Prefix, *, outputs: bool) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
+    def _rotation(self, prefix: Prefix) -> Rotation:
+        return rotation(prefix.positions, self.text_config.head_dim, self.text_config.rope_theta)
+
+    def run_layers(
+        self, hidden: Float[Tensor, "b n d"], by: Rotation, mask: Mask, *, outputs: bool = True
+    ) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
+        """Run the text layers over embedded tokens; without ``outputs`` the hidden states mean nothing."""
         text = self.text_config
-        mask = prefix.attention_mask
-        by = rotation(prefix.positions, text.head_dim, text.rope_theta)
-        hidden = prefix.embeddings
         key_values: list[KeyValue] = []
         b, n, _ = hidden.shape
 
@@ -147,6 +149,7 @@ class Backbone(nn.Module):
             key_values.append((k, v))
         if outputs:
             hidden, k, v = run_layer(run, last, hidden, recompute=self.checkpoint_layers)
+            hidden = self.text_model.norm(hidden)
         else:
             _, k, v = project(last, hidden)
         return hidden, [*key_values, (k, v)]

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from swiftvla_ros.model.attention import KeyValue, Rotation, attend, rotate, rotation
+from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 
@@ -30,8 +30,8 @@ class ActionLayout(NamedTuple):
 
     cross: Rotation
     joint: Rotation
-    prefix_mask: Bool[Tensor, "b n m"]
-    joint_mask: Bool[Tensor, "b n m+n"]
+    prefix_mask: Mask
+    joint_mask: Mask
 
 
 class ExpertAttention(nn.Module):
@@ -155,10 +155,18 @@ class ActionExpert(nn.Module):
         hold. ``guide`` is added to every action token: the Fusion Tokens' outputs, where the config says so.
         """
         b, repeats, horizon, _ = noisy.shape
-        hidden = self.embed_actions(noisy, time, guide).to(prefix_key_values[0][0].dtype)
+        tokens = self.embed_actions(noisy, time, guide).to(prefix_key_values[0][0].dtype)
+        latent = self.run_layers(tokens, prefix_key_values, layout)
+        return latent.to(noisy.dtype).view(b, repeats, horizon, -1)
+
+    def run_layers(
+        self, tokens: Float[Tensor, "b n d"], prefix_key_values: list[KeyValue], layout: ActionLayout
+    ) -> Float[Tensor, "b n d"]:
+        """Run all layers over embedded action tokens."""
+        hidden = tokens
         for layer, (k, v) in zip(self._layers(), prefix_key_values, strict=True):
             hidden = run_layer(self._run_layer, layer, hidden, k, v, layout, recompute=self.checkpoint_layers)
-        return self.norm(hidden).to(noisy.dtype).view(b, repeats, horizon, -1)
+        return self.norm(hidden)
 
     def _run_layer(
         self,
