@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,7 +15,6 @@ from transformers.models.smolvlm.configuration_smolvlm import SmolVLMConfig, Smo
 from transformers.models.smolvlm.modeling_smolvlm import (
     SmolVLMConnector,
     SmolVLMEncoderLayer,
-    SmolVLMVisionAttention,
     SmolVLMVisionTransformer,
 )
 
@@ -22,11 +24,67 @@ from swiftvla_ros.model.gradient_checkpointing import run_layer
 from swiftvla_ros.model.prefix import Prefix
 
 
+class VisionLayer(nn.Module):
+    """A layer of the tower, with transformers' modules."""
+
+    def __init__(self, layer: SmolVLMEncoderLayer) -> None:
+        super().__init__()
+        self.self_attn, self.layer_norm1 = layer.self_attn, layer.layer_norm1
+        self.mlp, self.layer_norm2 = layer.mlp, layer.layer_norm2
+
+    def forward(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
+        """Patches of an image see each other."""
+        x = x + self._attend(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+    def _attend(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
+        attention = self.self_attn
+        q, k, v = (
+            project(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        if x.requires_grad and x.device.type == "cpu":
+            # On CPUs the plain attention's backward pass is several times faster than the fused one's.
+            mixed = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class TextLayer(nn.Module):
+    """A layer of the text model, with transformers' modules."""
+
+    def __init__(self, layer: LlamaDecoderLayer) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = layer.self_attn, layer.mlp
+        self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
+
+    def forward(
+        self, hidden: Float[Tensor, "b n d"], by: Rotation, mask: Mask
+    ) -> tuple[Float[Tensor, "b n d"], KeyValue]:
+        """The layer's output, and the key (rotated) and value of each token."""
+        x = self.input_layernorm(hidden)
+        q, (k, v) = rotate(self._heads(self.self_attn.q_proj, x), by), self._key_value(x, by)
+        hidden = hidden + self.self_attn.o_proj(attend(q, k, v, mask))
+        return hidden + self.mlp(self.post_attention_layernorm(hidden)), (k, v)
+
+    def key_value(self, hidden: Float[Tensor, "b n d"], by: Rotation) -> KeyValue:
+        """Key and value alone."""
+        return self._key_value(self.input_layernorm(hidden), by)
+
+    def _key_value(self, x: Float[Tensor, "b n d"], by: Rotation) -> KeyValue:
+        return rotate(self._heads(self.self_attn.k_proj, x), by), self._heads(self.self_attn.v_proj, x)
+
+    def _heads(self, project: nn.Module, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h hd"]:
+        heads: Tensor = project(x).unflatten(-1, (-1, self.self_attn.head_dim))
+        return heads
+
+
 class Backbone(nn.Module):
     """Images and text → embeddings, and embeddings → the keys and values that condition the action expert.
 
     The modules are transformers' own (so SmolVLM weights fit by name: ``vision_model``, ``connector``, ``text_model``);
-    the text layers are run here, since every layer's keys and values are needed.
+    their layers are run here: every text layer's keys and values are needed.
     """
 
     def __init__(self, config: SwiftVLAConfig) -> None:
@@ -57,10 +115,11 @@ class Backbone(nn.Module):
         # Gradient checkpointing of every layer.
         self.checkpoint_layers = False
         self.text_config = text
-        self.vision_config = vision
         self.vision_model = SmolVLMVisionTransformer(vision_config)
+        self.vision_model.encoder.layers = nn.ModuleList(map(VisionLayer, self.vision_model.encoder.layers))
         self.connector = SmolVLMConnector(whole)
         self.text_model = LlamaModel(text_config)
+        self.text_model.layers = nn.ModuleList(map(TextLayer, self.text_model.layers))
         # Rotations are made here for all layers at once; without its buffer the network can be built on "meta".
         self.text_model.rotary_emb = nn.Identity()
         # Before training, images and words carry equal weight; SmolVLA scales both by the square root of the width.
@@ -74,26 +133,8 @@ class Backbone(nn.Module):
         # Images are square and fill the tower, so a patch's position is its number.
         x = patches.flatten(2).transpose(1, 2) + tower.embeddings.position_embedding.weight
         for layer in tower.encoder.layers:
-            x = run_layer(self._vision_layer, layer, x, recompute=self.checkpoint_layers)
+            x = run_layer(layer, x, recompute=self.checkpoint_layers)
         return tower.post_layernorm(x).view(*images.shape[:2], *x.shape[1:])
-
-    def _vision_layer(self, layer: SmolVLMEncoderLayer, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
-        x = x + self._vision_attention(layer.self_attn, layer.layer_norm1(x))
-        return x + layer.mlp(layer.layer_norm2(x))
-
-    def _vision_attention(self, attention: SmolVLMVisionAttention, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
-        n, p, _ = x.shape
-        heads = self.vision_config.num_heads
-        q, k, v = (
-            project(x).view(n, p, heads, -1).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        if x.requires_grad and x.device.type == "cpu":
-            # On CPUs the plain attention's backward pass is several times faster than the fused one's.
-            mixed = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
-        else:
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def embed_features(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n d"]:
         """Patch features → tokens, cameras one after the other."""
@@ -127,29 +168,14 @@ class Backbone(nn.Module):
         self, hidden: Float[Tensor, "b n d"], by: Rotation, mask: Mask, *, outputs: bool = True
     ) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
         """Run the text layers over embedded tokens; without ``outputs`` the hidden states mean nothing."""
-        text = self.text_config
         key_values: list[KeyValue] = []
-        b, n, _ = hidden.shape
-
-        def project(layer: LlamaDecoderLayer, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            x = layer.input_layernorm(hidden)
-            k = layer.self_attn.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
-            v = layer.self_attn.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
-            return x, rotate(k, by), v
-
-        def run(layer: LlamaDecoderLayer, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            x, k, v = project(layer, hidden)
-            q = rotate(layer.self_attn.q_proj(x).view(b, n, text.num_heads, text.head_dim), by)
-            hidden = hidden + layer.self_attn.o_proj(attend(q, k, v, mask))
-            return hidden + layer.mlp(layer.post_attention_layernorm(hidden)), k, v
-
-        *layers, last = self.text_model.layers
+        *layers, last = cast(Iterable[TextLayer], self.text_model.layers)
         for layer in layers:
-            hidden, k, v = run_layer(run, layer, hidden, recompute=self.checkpoint_layers)
-            key_values.append((k, v))
+            hidden, key_value = run_layer(layer, hidden, by, mask, recompute=self.checkpoint_layers)
+            key_values.append(key_value)
         if outputs:
-            hidden, k, v = run_layer(run, last, hidden, recompute=self.checkpoint_layers)
+            hidden, key_value = run_layer(last, hidden, by, mask, recompute=self.checkpoint_layers)
             hidden = self.text_model.norm(hidden)
         else:
-            _, k, v = project(last, hidden)
-        return hidden, [*key_values, (k, v)]
+            key_value = last.key_value(hidden, by)
+        return hidden, [*key_values, key_value]

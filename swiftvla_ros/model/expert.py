@@ -9,8 +9,8 @@ keys and values they project once more (SmolVLA, arXiv 2506.01844; layout and pa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -72,6 +72,38 @@ class ExpertLayer(nn.Module):
         self.self_attn = ExpertAttention(config, cross=cross)
         self.post_attention_layernorm = LlamaRMSNorm(width, eps=1e-5)
         self.mlp: nn.Module = GatedMLP(width, config.expert.intermediate_size)
+        self.head_dim = config.text.head_dim
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "b n d"],
+        k: Float[Tensor, "b m kv hd"],
+        v: Float[Tensor, "b m kv hd"],
+        layout: ActionLayout,
+    ) -> Float[Tensor, "b n d"]:
+        """The layer's output over the keys and values that :meth:`project_prefix` gave."""
+        attention = self.self_attn
+        x = self.input_layernorm(hidden)
+        q = self._heads(attention.q_proj(x))
+        if attention.cross:
+            mixed = attend(rotate(q, layout.cross), k, v, layout.prefix_mask)
+        else:
+            own_k = rotate(self._heads(attention.k_proj(x)), layout.joint)
+            own_v = self._heads(attention.v_proj(x))
+            k, v = torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1)
+            mixed = attend(rotate(q, layout.joint), k, v, layout.joint_mask)
+        hidden = hidden + attention.o_proj(mixed)
+        return hidden + self.mlp(self.post_attention_layernorm(hidden))
+
+    def project_prefix(self, k: Float[Tensor, "b m kv hd"], v: Float[Tensor, "b m kv hd"]) -> KeyValue:
+        """What the layer reads of the prefix: a cross layer projects the backbone's keys and values once more."""
+        attention = self.self_attn
+        if not attention.cross:
+            return k, v
+        return self._heads(attention.k_proj(k.flatten(2))), self._heads(attention.v_proj(v.flatten(2)))
+
+    def _heads(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h hd"]:
+        return x.unflatten(-1, (-1, self.head_dim))
 
 
 class ActionExpert(nn.Module):
@@ -92,21 +124,12 @@ class ActionExpert(nn.Module):
         self.action_time_mlp_in = nn.Linear(2 * width, width)
         self.action_time_mlp_out = nn.Linear(width, width)
 
-    def _layers(self) -> Iterator[ExpertLayer]:
-        for layer in self.layers:
-            assert isinstance(layer, ExpertLayer)
-            yield layer
+    def _layers(self) -> Iterable[ExpertLayer]:
+        return cast(Iterable[ExpertLayer], self.layers)
 
     def project_prefix(self, key_values: list[KeyValue]) -> list[KeyValue]:
         """What the expert reads of the prefix, layer by layer: once per chunk, for all denoising steps."""
-        projected: list[KeyValue] = []
-        for layer, (k, v) in zip(self._layers(), key_values, strict=True):
-            attention = layer.self_attn
-            if attention.cross:
-                k = attention.k_proj(k.flatten(2)).view_as(k)
-                v = attention.v_proj(v.flatten(2)).view_as(v)
-            projected.append((k, v))
-        return projected
+        return [layer.project_prefix(k, v) for layer, (k, v) in zip(self._layers(), key_values, strict=True)]
 
     def layout(self, present: Bool[Tensor, "b m"], repeats: int) -> ActionLayout:
         """Where ``repeats`` chunks stand that share a prefix, and what they see of it and of each other."""
@@ -165,30 +188,8 @@ class ActionExpert(nn.Module):
         """Run all layers over embedded action tokens."""
         hidden = tokens
         for layer, (k, v) in zip(self._layers(), prefix_key_values, strict=True):
-            hidden = run_layer(self._run_layer, layer, hidden, k, v, layout, recompute=self.checkpoint_layers)
+            hidden = run_layer(layer, hidden, k, v, layout, recompute=self.checkpoint_layers)
         return self.norm(hidden)
-
-    def _run_layer(
-        self,
-        layer: ExpertLayer,
-        hidden: Float[Tensor, "b n d"],
-        k: Float[Tensor, "b m kv hd"],
-        v: Float[Tensor, "b m kv hd"],
-        layout: ActionLayout,
-    ) -> Float[Tensor, "b n d"]:
-        text, attention = self.config.text, layer.self_attn
-        b, n, _ = hidden.shape
-        x = layer.input_layernorm(hidden)
-        q = attention.q_proj(x).view(b, n, text.num_heads, text.head_dim)
-        if attention.cross:
-            mixed = attend(rotate(q, layout.cross), k, v, layout.prefix_mask)
-        else:
-            own_k = rotate(attention.k_proj(x).view(b, n, text.num_kv_heads, text.head_dim), layout.joint)
-            own_v = attention.v_proj(x).view(b, n, text.num_kv_heads, text.head_dim)
-            k, v = torch.cat([k, own_k], dim=1), torch.cat([v, own_v], dim=1)
-            mixed = attend(rotate(q, layout.joint), k, v, layout.joint_mask)
-        hidden = hidden + attention.o_proj(mixed)
-        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
 def time_embedding(time: Float[Tensor, "*any"], width: int) -> Float[Tensor, "*any d"]:

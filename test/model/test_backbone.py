@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from transformers.models.smolvlm.modeling_smolvlm import SmolVLMVisionTransformer
 
 from swiftvla_ros.model.prefix import Prefix
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
@@ -26,7 +27,9 @@ def test_vision_tower_equals_transformers(nano: SwiftVLA, inputs: Draw, training
     images = inputs().images.requires_grad_(training)
     with torch.set_grad_enabled(training):
         ours = nano.backbone.vision_features(images).flatten(0, 1)
-    theirs = nano.backbone.vision_model(pixel_values=images.flatten(0, 1)).last_hidden_state
+    tower = SmolVLMVisionTransformer(nano.backbone.vision_model.config)
+    tower.load_state_dict(nano.backbone.vision_model.state_dict())
+    theirs = tower(pixel_values=images.flatten(0, 1)).last_hidden_state
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
