@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import contract_from_text, load_contract
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
-from swiftvla_ros.model.cpu_packed_linear import PackedLinear
+from swiftvla_ros.model.cpu.packing import Kernels
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.policy.runtime import RuntimeOptions
@@ -174,7 +174,7 @@ def measure_gflops(precision: str) -> float:
     """The best speed of the vision tower's largest layer, two images, 10⁹ operations a second."""
     rows, inner, outer = 2048, 768, 3072
     dtype = getattr(torch, precision)
-    layer = PackedLinear(torch.nn.Linear(inner, outer).to(dtype), rows)
+    layer = Kernels(dtype).linear([torch.nn.Linear(inner, outer).to(dtype)], rows)
     x = torch.randn(rows, inner).to(dtype)
     best = float("inf")
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from swiftvla_ros.files import some_of, tensor_problems, unreadable
-from swiftvla_ros.model.cpu_packed_linear import can_pack, pack
+from swiftvla_ros.model.cpu.packing import pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
@@ -55,7 +55,7 @@ class TorchRuntime(PolicyRuntime):
         self._checkpoint, self.config = checkpoint, checkpoint.model
         dtype = PRECISIONS[options.precision]
         self.model = load_model(checkpoint, dtype).to(self._device)
-        if self.device == "cpu" and can_pack(dtype):
+        if self.device == "cpu":
             pack(self.model, expert=options.guidance != "vjp")
         self._captured: CapturedChunk | None = None
         if options.with_4d:
