@@ -8,6 +8,9 @@ import importlib.util
 # Extra of pyproject.toml → what is imported of it. One in two extras stands with the one where it is missed first.
 EXTRAS = {
     "torch": ("torch", "transformers", "tokenizers"),
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime",),
+    "export": ("onnx", "onnxscript"),
     "train": ("accelerate", "pyarrow"),
     "sim": ("mujoco",),
     "view": ("rerun", "matplotlib", "PIL", "av"),

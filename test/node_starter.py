@@ -21,6 +21,7 @@ PRELOADED = (
     "swiftvla_ros.episodes.recording.recording",
     "swiftvla_ros.motion",
     "swiftvla_ros.policy.inference_thread",
+    "swiftvla_ros.policy.runtimes.openvino_runtime",
     "swiftvla_ros.policy.runtimes.torch_runtime",
     "swiftvla_ros.replay.recorded_policy",
     "swiftvla_ros.sim.robots.loopback",

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str] | None] = {
     "motion": {"contract"},
     "episodes": {"contract", "observation", "policy", "motion", "geometry"},
     "replay": {"contract", "observation", "policy", "motion", "episodes"},
+    "deploy": {"contract", "observation", "model", "policy", "episodes", "sim"},
     "training": {"contract", "observation", "model", "geometry", "policy", "episodes"},
     "sim": {"contract", "observation", "policy", "motion", "episodes"},
     "bringup": {"contract"},
@@ -36,7 +37,7 @@ ROOMS: dict[str, set[str] | None] = {
 }
 GENERATED = {"msg", "srv", "action"}
 BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
-TORCH_ROOMS = {"model", "geometry", "training"}
+TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
 TORCH_MODULES = {"swiftvla_ros.policy.runtimes.torch_runtime"}
 NEEDS_TORCH = {"torch", "transformers"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
@@ -285,20 +286,21 @@ SIMULATOR_MODULES = {
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
 DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "writer")}
+RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 
 
 def test_imports_of_a_bare_install():
     """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
-    left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES
+    left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES
     names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
     assert import_without(NOT_ON_A_ROBOT, names) == {}
 
 
-def test_simulator_and_datasets_import_without_torch():
-    """The simulated robot and the datasets of others need their own extra only."""
-    names = [name for name in without_torch() if name in SIMULATOR_MODULES | DATASET_MODULES]
+def test_simulator_datasets_and_runtimes_import_without_torch():
+    """The simulated robot, the datasets of others and the runtimes beside torch need their own extra only."""
+    names = [name for name in without_torch() if name in SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES]
     assert import_without({"torch", "transformers", "tokenizers"}, names) == {}
 
 

@@ -80,6 +80,8 @@ COMMANDS = {
     "teacher-targets": "teacher_targets",
     "train": "train",
     "import-smolvla": "import_smolvla",
+    "export": "export",
+    "check-deploy": "check_deploy",
     "import-geometry": "import_geometry",
     "model-info": "model_info",
 }

@@ -55,9 +55,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
         super().__init__("policy")
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
         self.describe("policy_from", "", "a bag whose chunks are given again, in place of a checkpoint")
-        self.describe("runtime", "auto", "what computes the network: auto, or torch")
+        self.describe("runtime", "auto", "what computes the network: auto, openvino, onnxruntime, tensorrt or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
-        self.describe("precision", "float32", "float32, or bfloat16: half the memory, faster on GPUs and recent CPUs")
+        self.describe("precision", "auto", "auto: as exported, float32 with torch; or float32, bfloat16")
         self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses", Allowed(least=0))
         self.describe(
             "max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped", Allowed(above=0)
@@ -78,6 +78,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
             self._follow,
             self._status,
             checkpoint_sha256=policy.checkpoint_sha256,
+            runtime=policy.runtime,
             device=str(policy.device),
             precision=policy.precision,
             threads=policy.threads,
@@ -88,7 +89,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.subscribe(TaskVerdict, "task_verdict", instructions.judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
         publish_diagnostics(self, self._health)
-        self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} on {policy.device} is ready")
+        why = f"; {policy.why_runtime}" if policy.why_runtime else ""
+        computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
+        self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
         return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions)
 

@@ -163,6 +163,7 @@ class PolicyReport:
     instruction: str
     instruction_id: int
     checkpoint_sha256: str
+    runtime: str
     device: str
     precision: str
     threads: int
@@ -172,7 +173,9 @@ class PolicyReport:
 
 def read_policy_state(message: Any) -> PolicyReport:
     """Read a ``PolicyState``."""
-    return _read(PolicyReport, message, reason="" if message.ready else str(message.reason))
+    reason = "" if message.ready else str(message.reason)
+    # Older bags say no runtime: there was only one.
+    return _read(PolicyReport, message, reason=reason, runtime=str(getattr(message, "runtime", "torch")))
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {

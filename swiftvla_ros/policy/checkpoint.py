@@ -10,6 +10,7 @@
     contract.yaml       the contract it was trained on (with its URDF)
     card.md             data, steps, measured success
     auxiliary.safetensors  (optional) what only training needs: trajectory head, 4D branch, reconstruction heads
+    deploy.json         (optional) graphs of the network, which lie beside it; with them the weights may be absent
 
 Only safetensors and JSON are read: no pickle, no remote code.
 """
@@ -29,6 +30,7 @@ from swiftvla_ros.contract.hashing import files_sha256
 from swiftvla_ros.errors import UserError, in_a_sentence
 from swiftvla_ros.files import read_json_object, unreadable, where_else
 from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.policy.deployment import DEPLOY, Deployment, read_deployment
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
 
@@ -44,6 +46,8 @@ CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT, CARD, AUXILIARY = (
 )
 _AGAIN = "copy it again, or train it again"
 _REQUIRED = (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)
+# With graphs of its own a folder needs no weights.
+_REQUIRED_BESIDE_GRAPHS = (CONFIG, STATS, TOKENIZER, CONTRACT)
 
 # What the network's rows are: a kind of ActionCoding, and what config.json's key "action" calls it. A policy whose
 # contract says `policy.actions: absolute` may learn positions in two ways (ours: relative to the state).
@@ -83,7 +87,9 @@ class Checkpoint:
     action_kind: str  # what its rows are: the kind of `ActionCoding`
     # "exact": images have the network's size. "pad top and left": they are fitted, as lerobot does.
     image_fit: str
-    sha256: str  # hash over all files that decide what the policy does
+    # Hash over all files that decide what the policy does; where the weights are absent, of what was exported.
+    sha256: str
+    deployment: Deployment | None = None  # graphs that lie in the folder
 
     @property
     def actions(self) -> str:
@@ -123,7 +129,12 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
             f"{folder / CONFIG}: is lerobot's, of a policy of type '{theirs['type']}'; SmolVLA's are made ours with "
             f"`swiftvla import-smolvla {folder} OUT --robot ROBOT`"
         )
-    missing = [name for name in _REQUIRED if not (folder / name).is_file()]
+    try:
+        deployment = read_deployment(folder)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    alone = deployment is not None and not (folder / WEIGHTS).is_file()
+    missing = [n for n in (_REQUIRED_BESIDE_GRAPHS if alone else _REQUIRED) if not (folder / n).is_file()]
     if missing:
         hint = (where_else(folder, CONFIG) if CONFIG in missing else "") or "copy the whole folder that training wrote"
         raise CheckpointError(f"checkpoint '{folder}': lacks {missing}; {hint}")
@@ -148,11 +159,12 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         action = Normalizer.from_statistics(statistics, "action", joint_names)
     except StatisticsError as error:
         raise CheckpointError(f"{folder / STATS}: {error}") from error
-    try:
-        with safe_open(folder / WEIGHTS, framework="numpy") as file:
-            file.keys()
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(unreadable(folder / WEIGHTS, error, _AGAIN)) from error
+    digest = deployment.checkpoint_sha256 if deployment is not None and alone else _with_weights(folder)
+    if deployment is not None and digest != deployment.checkpoint_sha256:
+        raise CheckpointError(
+            f"{folder / DEPLOY}: its graphs are of checkpoint {deployment.checkpoint_sha256[:12]}, but the folder's is "
+            f"{digest[:12]}; export it again with `swiftvla export`, or delete {DEPLOY}"
+        )
     return Checkpoint(
         folder,
         network,
@@ -163,8 +175,19 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         action,
         action_kind=next(kind for kind, key in ACTION_KEYS.items() if key == action_key),
         image_fit=image_fit,
-        sha256=files_sha256(folder, _REQUIRED),
+        sha256=digest,
+        deployment=deployment,
     )
+
+
+def _with_weights(folder: Path) -> str:
+    """The hash of a folder whose weights can be read, at least their header."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            file.keys()
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(unreadable(folder / WEIGHTS, error, _AGAIN)) from error
+    return files_sha256(folder, _REQUIRED)
 
 
 def _described(

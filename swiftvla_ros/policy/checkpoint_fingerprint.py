@@ -27,6 +27,8 @@ from swiftvla_ros.policy.checkpoint import (
 # Enough that two tensors are never taken for the same by chance, and a bag's file stays small.
 _DIGITS = 16
 _FORMAT = "swiftvla_ros/fingerprint/1"
+# In a folder that has graphs but not the weights that they were made from.
+FINGERPRINT = "fingerprint.json"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def fingerprint(checkpoint: Checkpoint | Path | str) -> Fingerprint:
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     folder = checkpoint.folder
+    if not checkpoint.weights.is_file():
+        return read_fingerprint(folder / FINGERPRINT)
     return Fingerprint(
         sha256=checkpoint.sha256,
         files={name: sha256(file_blocks(folder / name)) for name in (CONFIG, WEIGHTS, STATS, TOKENIZER, CONTRACT)},

@@ -14,7 +14,7 @@ from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation, RowsA
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
 from swiftvla_ros.policy.image_preprocessing import prepare_images
 from swiftvla_ros.policy.policy import Policy
-from swiftvla_ros.policy.runtime import NetworkInput, PolicyRuntime, RuntimeOptions, load_runtime
+from swiftvla_ros.policy.runtime import LoadedRuntime, NetworkInput, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 
 
@@ -25,7 +25,7 @@ def load_policy(
     runtime: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
     with_4d: bool = False,
     guidance: str = NO_GUIDANCE,
 ) -> CheckpointPolicy:
@@ -37,9 +37,7 @@ def load_policy(
         The checkpoint.
     contract
         The robot's contract; the policy's joints are matched to it by name.
-    runtime
-        "auto" (the first that is installed), or a name of :data:`~swiftvla_ros.policy.runtime.RUNTIMES`.
-    device, threads, precision, with_4d, guidance
+    runtime, device, threads, precision, with_4d, guidance
         As :class:`~swiftvla_ros.policy.runtime.RuntimeOptions` explains them.
 
     Raises
@@ -50,16 +48,17 @@ def load_policy(
     """
     checkpoint = open_checkpoint(folder)
     check_against_contract(checkpoint, contract)
-    options = RuntimeOptions(device, precision, threads, guidance, with_4d)
-    return CheckpointPolicy(checkpoint, contract, load_runtime(checkpoint, runtime, options), options)
+    options = RuntimeOptions(runtime, device, precision, threads, guidance, with_4d)
+    return CheckpointPolicy(checkpoint, contract, load_runtime(checkpoint, options), options)
 
 
 class CheckpointPolicy(Policy):
     """A loaded checkpoint; a chunk's columns are ``joint_names``, the contract's order."""
 
     def __init__(
-        self, checkpoint: Checkpoint, contract: Contract, runtime: PolicyRuntime, options: RuntimeOptions
+        self, checkpoint: Checkpoint, contract: Contract, loaded: LoadedRuntime, options: RuntimeOptions
     ) -> None:
+        runtime, self.runtime, self.why_runtime = loaded
         self._checkpoint, self._contract, self._runtime, self._options = checkpoint, contract, runtime, options
         network = checkpoint.model
         self.checkpoint_sha256, self.step_s = checkpoint.sha256, checkpoint.step_s
@@ -68,7 +67,7 @@ class CheckpointPolicy(Policy):
             contract.joint_names,
             network.horizon,
         )
-        self.device, self.precision, self.threads = runtime.device, options.precision, runtime.threads
+        self.device, self.precision, self.threads = runtime.device, runtime.precision, runtime.threads
         self.guidance = options.guidance
         if self.guidance == "trained":
             self.max_executed_rows = network.max_delay_steps
@@ -120,7 +119,7 @@ class CheckpointPolicy(Policy):
             The instruction is refused.
         """
         state = self._state(observation)
-        inputs = self._prepare(observation, state)
+        inputs = self._input(observation, state)
         start = self.sample_noise(0) if noise is None else noise
         chunk = self._runtime.infer(inputs, start, self._rows_ahead(executed, planned, state))
         rows = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
@@ -131,7 +130,11 @@ class CheckpointPolicy(Policy):
 
         Raises CheckpointError where the auxiliary file doesn't lie beside the weights: its trajectory head tells.
         """
-        return self._runtime.keypoints(self._prepare(observation, self._state(observation)))
+        return self._runtime.keypoints(self.network_input(observation))
+
+    def network_input(self, observation: Observation) -> NetworkInput:
+        """What the network reads of an observation; raises as :meth:`infer` does."""
+        return self._input(observation, self._state(observation))
 
     def _rows_ahead(
         self, executed: NDArray[np.float64] | None, planned: NDArray[np.float64] | None, state: NDArray[np.float64]
@@ -162,8 +165,7 @@ class CheckpointPolicy(Policy):
             raise ValueError(f"state: expected {len(self.joint_names)} finite positions, got {state}")
         return state
 
-    def _prepare(self, observation: Observation, state: NDArray[np.float64]) -> NetworkInput:
-        """What the network reads."""
+    def _input(self, observation: Observation, state: NDArray[np.float64]) -> NetworkInput:
         network = self._checkpoint.model
         images = []
         for name in self.camera_names:

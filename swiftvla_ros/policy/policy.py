@@ -23,6 +23,9 @@ class Policy(Protocol):
     step_s: float
     # The cameras that are read.
     camera_names: tuple[str, ...] = ()
+    # What computes them, and why nothing that comes before it in order does.
+    runtime: str = ""
+    why_runtime: str = ""
     # Where chunks are computed.
     device: str = ""
     # What they are computed in: "float32", "bfloat16"; empty where nothing is computed.

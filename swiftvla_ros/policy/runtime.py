@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Protocol, cast
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,29 @@ from numpy.typing import NDArray
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
+from swiftvla_ros.policy.deployment import READ_BY
 
-# Name → module. "auto" takes the first whose libraries are installed.
-RUNTIMES = {"torch": "swiftvla_ros.policy.runtimes.torch_runtime"}
+# Name → module, in the order in which "auto" tries them: torch is not even imported where another one will do.
+RUNTIMES = {
+    "openvino": "swiftvla_ros.policy.runtimes.openvino_runtime",
+    "onnxruntime": "swiftvla_ros.policy.runtimes.onnxruntime_runtime",
+    "torch": "swiftvla_ros.policy.runtimes.torch_runtime",
+    "tensorrt": "swiftvla_ros.policy.runtimes.tensorrt_runtime",
+}
+# Tried first where there is an NVIDIA GPU: on a PC, and on a Jetson.
+FIRST_ON_A_GPU = ("tensorrt", "torch")
+_GPU_FILES = (Path("/dev/nvidia0"), Path("/dev/nvhost-gpu"), Path("/dev/nvgpu"))
 
 
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to compute."""
 
+    runtime: str = "auto"  # "auto" (the best that can run the checkpoint here), or a name of `RUNTIMES`
     device: str = "auto"  # "auto" (the runtime's best device that is there), or a name of the runtime's
-    # What weights and activations are: "float32", or "bfloat16" (half the memory, and several times faster where the
-    # processor multiplies bfloat16).
-    precision: str = "float32"
+    # What weights and activations are: "auto" (what a deployed network was exported and checked at, float32 with
+    # torch), "float32", or "bfloat16" (half the memory, and several times faster where the processor multiplies it).
+    precision: str = "auto"
     threads: int | None = None  # CPU threads; None leaves the runtime's default
     # How chunks are made to continue what will have been executed when they arrive (docs/guidance.md): "none", "vjp",
     # "identity" or "trained".
@@ -43,7 +54,8 @@ class RuntimeOptions:
     def __str__(self) -> str:
         threads = f", {self.threads} threads" if self.threads and self.device != "cuda" else ""
         guidance = "" if self.guidance == NO_GUIDANCE else f", guidance {self.guidance}"
-        return f"{self.device or 'device unknown'}, {self.precision or 'precision unknown'}{threads}{guidance}"
+        runtime = f"{self.runtime} on " if self.runtime not in {"", "auto"} else ""
+        return f"{runtime}{self.device or 'device unknown'}, {self.precision or 'precision unknown'}{threads}{guidance}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class Capabilities:
     precisions: tuple[str, ...]  # what it computes in
     guidance: tuple[str, ...] = ()  # chunk guidance that it knows, besides none
     with_4d: bool = False  # whether it can run the 4D branch
+    reads_graphs: bool = False  # whether it runs graphs that `swiftvla export` made, not the weights themselves
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,10 @@ class NetworkInput:
 
 
 class PolicyRuntime(Protocol):
-    """A checkpoint's network on one ``device``, with so many ``threads`` on a CPU."""
+    """A checkpoint's network on one ``device``, in one ``precision``, with so many ``threads`` on a CPU."""
 
     device: str
+    precision: str
     threads: int
 
     def infer(
@@ -96,8 +110,16 @@ class RuntimeModule(Protocol):
         """Load a checkpoint; the options are checked, and the device is no more "auto"."""
 
 
-def load_runtime(checkpoint: Checkpoint, name: str = "auto", options: RuntimeOptions | None = None) -> PolicyRuntime:
-    """Load a checkpoint's network with the runtime called ``name``, or the first that is installed.
+class LoadedRuntime(NamedTuple):
+    """A runtime, which one it is, and why the ones before it were not taken."""
+
+    runtime: PolicyRuntime
+    name: str
+    why: str
+
+
+def load_runtime(checkpoint: Checkpoint, options: RuntimeOptions | None = None) -> LoadedRuntime:
+    """Load a checkpoint's network with the runtime that the options name, or the best that can run it here.
 
     Raises
     ------
@@ -105,21 +127,60 @@ def load_runtime(checkpoint: Checkpoint, name: str = "auto", options: RuntimeOpt
         Names the runtime, device, precision or guidance that isn't there or doesn't fit, and the file or tensor that
         is broken.
     """
-    name, module = _import(name)
-    return module.load(checkpoint, _checked(checkpoint, name, module.capabilities(), options or RuntimeOptions()))
-
-
-def _import(name: str) -> tuple[str, RuntimeModule]:
-    if name != "auto" and name not in RUNTIMES:
-        raise CheckpointError(f"runtime '{name}' is unknown; write auto or one of {list(RUNTIMES)}")
-    problems = []
-    for known in RUNTIMES if name == "auto" else (name,):
+    options = options or RuntimeOptions()
+    if options.runtime != "auto" and options.runtime not in RUNTIMES:
+        raise CheckpointError(f"runtime '{options.runtime}' is unknown; write auto or one of {list(RUNTIMES)}")
+    names = [options.runtime]
+    if options.runtime == "auto":
+        first = FIRST_ON_A_GPU if any(file.exists() for file in _GPU_FILES) else ()
+        names = sorted(RUNTIMES, key=lambda name: first.index(name) if name in first else len(first))
+    without_graphs, problems = [], []
+    for name in names:
         try:
-            return known, cast(RuntimeModule, import_module(RUNTIMES[known]))
-        except ModuleNotFoundError as error:  # noqa: PERF203  (a handful of runtimes)
-            missing = missing_extra(error) or f"this needs {error.name}, which is not installed"
-            problems.append(f"runtime '{known}': {missing}")
-    raise CheckpointError("; ".join(problems))
+            module, checked = _module(checkpoint, name, options)
+        except _NoGraphsError as error:  # noqa: PERF203  (a handful of runtimes)
+            without_graphs.append(str(error))
+        except CheckpointError as error:
+            problems.append(str(error))
+        else:
+            return LoadedRuntime(module.load(checkpoint, checked), name, "; ".join(problems + without_graphs[:1]))
+    raise CheckpointError("; ".join(problems or without_graphs[:1]))
+
+
+class _NoGraphsError(CheckpointError):
+    """A runtime that runs graphs was asked to run a checkpoint that has none."""
+
+
+def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple[RuntimeModule, RuntimeOptions]:
+    """A runtime's module and what it shall do; raises CheckpointError, which says why it can't."""
+    try:
+        module = cast(RuntimeModule, import_module(RUNTIMES[name]))
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error) or f"this needs {error.name}, which is not installed"
+        raise CheckpointError(f"runtime '{name}': {missing}") from error
+    capabilities, deployment, folder = module.capabilities(), checkpoint.deployment, checkpoint.folder
+    if not capabilities.reads_graphs:
+        if not checkpoint.weights.is_file():
+            raise CheckpointError(
+                f"runtime '{name}': {folder} holds graphs alone; name the checkpoint that they were exported from"
+            )
+        wanted = replace(options, precision=capabilities.precisions[0]) if options.precision == "auto" else options
+        return module, replace(_checked(checkpoint, name, capabilities, wanted), runtime=name)
+    if deployment is None:
+        raise _NoGraphsError(f"runtime '{name}': {folder} has no graphs; `swiftvla export {folder} OUT` makes some")
+    if name not in READ_BY[deployment.graphs]:
+        raise CheckpointError(
+            f"runtime '{name}': {folder} has graphs for {' and '.join(READ_BY[deployment.graphs])}; export the "
+            "checkpoint for this one, too"
+        )
+    own = deployment.precision
+    if options.precision not in {"auto", own}:
+        raise CheckpointError(
+            f"runtime '{name}': {folder} was exported and checked at {own}, not {options.precision}; write "
+            "precision:=auto, or export the checkpoint again"
+        )
+    checked = _checked(checkpoint, name, capabilities, replace(options, precision=own))
+    return module, replace(checked, runtime=name)
 
 
 def _checked(checkpoint: Checkpoint, name: str, capabilities: Capabilities, options: RuntimeOptions) -> RuntimeOptions:

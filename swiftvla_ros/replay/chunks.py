@@ -60,8 +60,9 @@ class Policies:
         override = self._override
         wanted = replace(
             runtime,
+            runtime=override.runtime or runtime.runtime or "auto",
             device=override.device or runtime.device or "auto",
-            precision=override.precision or runtime.precision or "float32",
+            precision=override.precision or runtime.precision or "auto",
             threads=override.threads or runtime.threads,
         )
         if self._loaded is None or self._loaded[0] != wanted:
@@ -71,7 +72,7 @@ class Policies:
     def used(self, runtime: RuntimeOptions) -> RuntimeOptions:
         """How chunks of ``runtime`` are computed here."""
         policy = self.of(runtime)
-        return RuntimeOptions(policy.device, policy.precision, policy.threads, policy.guidance)
+        return RuntimeOptions(policy.runtime, policy.device, policy.precision, policy.threads, policy.guidance)
 
 
 def infer_again(policy: Policy, observation: RecordedObservation) -> Array:

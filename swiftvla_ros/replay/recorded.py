@@ -132,10 +132,10 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
     for received, message in bag.messages("policy_state"):
         p = read_policy_state(message)
         if p.checkpoint_sha256:
-            options = RuntimeOptions(p.device.split(":")[0], p.precision, p.threads or None, p.guidance)
+            options = RuntimeOptions(p.runtime, p.device.split(":")[0], p.precision, p.threads or None, p.guidance)
             runtimes.append((received, p.checkpoint_sha256, options))
     if not runtimes:
-        notes.append("policy_state was not recorded: which precision, threads and guidance the policy had is unknown")
+        notes.append("policy_state was not recorded: the policy's runtime, precision, threads and guidance are unknown")
     chunks = []
     for received, message in bag.messages("action_chunk"):
         chunk = read_chunk(message, received)
@@ -148,7 +148,9 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
         # The state is latched and repeated, so the newest one before the chunk is the same policy process's.
         before = [runtime for at, runtime in of_its_own if at <= received]
         guidance = chunk.guidance or NO_GUIDANCE
-        runtime = before[-1] if before else of_its_own[0][1] if of_its_own else RuntimeOptions("", "", None, guidance)
+        runtime = (
+            before[-1] if before else of_its_own[0][1] if of_its_own else RuntimeOptions("", "", "", None, guidance)
+        )
         chunks.append(RecordedChunk(**vars(chunk), runtime=runtime))
     return chunks
 

@@ -51,6 +51,7 @@ class LimitCounts(_Strict):
 class RuntimeChoice(_Strict):
     """How to compute; what is left out is as recorded, and what the runtime can't do is refused when it is loaded."""
 
+    runtime: str = ""
     device: str = ""
     precision: str = ""
     threads: Count = 0

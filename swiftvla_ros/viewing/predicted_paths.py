@@ -52,7 +52,7 @@ class PathPredictor:
                 f"{checkpoint.auxiliary}: missing; the head that reads paths from the Fusion Tokens lies in it: copy "
                 "it, too, from where the checkpoint was trained"
             )
-        self._policy = load_policy(folder, contract=contract, threads=threads)
+        self._policy = load_policy(folder, contract=contract, runtime="torch", threads=threads)
         self.checkpoint_sha256 = checkpoint.sha256
         self.front = checkpoint.camera_names[checkpoint.model.front_camera]
 

@@ -24,7 +24,7 @@ class RecordedRows(PolicyRuntime):
 
     def __init__(self, checkpoint: Checkpoint, options: RuntimeOptions) -> None:
         self.rows = np.zeros((checkpoint.model.horizon, checkpoint.model.action_dim), np.float32)
-        self.device, self.threads = options.device, options.threads or 1
+        self.device, self.precision, self.threads = options.device, options.precision, options.threads or 1
         self.inputs: list[NetworkInput] = []
 
     def infer(

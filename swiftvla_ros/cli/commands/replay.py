@@ -32,8 +32,11 @@ def command(
     ] = None,
     robot: BagRobotOption = None,
     namespace: NamespaceOption = None,
+    runtime: Annotated[
+        str, typer.Option(help="torch, openvino, onnxruntime or tensorrt.", show_default="as recorded")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", show_default="as recorded")] = "",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.", show_default="as recorded")] = "",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or as exported.", show_default="as recorded")] = "",
     threads: Annotated[int, typer.Option(help="Threads on a CPU.", show_default="as recorded")] = 0,
     json_file: JsonOption = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown.")] = None,
@@ -58,9 +61,9 @@ def command(
     """Prove a build against a recorded run: the same chunks and commands must come out again.
 
     No ROS runs. Every recorded chunk is computed again from the images and the joint state that the policy had read,
-    with the recorded instruction, noise seed, guidance rows, precision and number of threads; then the recorded chunks
-    go through the executor again, tick by tick at the recorded times. The same classes do it as in the nodes. On the
-    machine that recorded, every difference is 0.
+    with the recorded instruction, noise seed, guidance rows, runtime, precision and threads; then the recorded chunks
+    go through the executor again, tick by tick at the recorded times. The same classes do it as in the nodes. On
+    the machine that recorded, every difference is 0.
 
     First steps:
 
@@ -90,7 +93,7 @@ def command(
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
     from swiftvla_ros.resources import model_path
 
-    need("torch", *(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
+    need(*(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
     wanted = load_thresholds(thresholds) if thresholds else Thresholds()
     if thresholds is not None:
         robot = robot or beside(thresholds, wanted.robot)
@@ -108,6 +111,7 @@ def command(
             model_path(checkpoint) if checkpoint else find_checkpoint(recording),
             contract,
             RuntimeChoice(
+                runtime=runtime or choice.runtime,
                 device=device or choice.device,
                 precision=precision or choice.precision,
                 threads=threads or choice.threads,

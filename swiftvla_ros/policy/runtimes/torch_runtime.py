@@ -51,7 +51,7 @@ class TorchRuntime(PolicyRuntime):
         self._guidance_method = options.guidance
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        self.device, self.threads = options.device, torch.get_num_threads()
+        self.device, self.precision, self.threads = options.device, options.precision, torch.get_num_threads()
         self._checkpoint, self.config = checkpoint, checkpoint.model
         dtype = PRECISIONS[options.precision]
         self.model = load_model(checkpoint, dtype).to(self._device)

@@ -88,6 +88,7 @@ def evaluate_checkpoint(
     episodes: int,
     seed: int,
     workers: int = 1,
+    runtime: str = "auto",
     device: str = "auto",
     conditions: Conditions = Conditions(),
     geometry: Geometry | None = None,
@@ -100,7 +101,7 @@ def evaluate_checkpoint(
     """
     begin = time.monotonic()
     threads = None if workers <= 1 else 1
-    loading = (folder, contract.path, device, threads, geometry)
+    loading = (folder, contract.path, runtime, device, threads, geometry)
     jobs = [(loading, index, seed, conditions) for index in range(episodes)]
     results = list(run_jobs(_roll_out, jobs, workers=workers, title="rolling out", progress=progress))
     results.sort(key=lambda result: result.seed)
@@ -156,7 +157,7 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
     )
 
 
-_Loading = tuple[Path, Path, str, int | None, Geometry | None]
+_Loading = tuple[Path, Path, str, str, int | None, Geometry | None]
 
 
 def _roll_out(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
@@ -167,11 +168,13 @@ def _roll_out(loading: _Loading, index: int, seed: int, conditions: Conditions) 
 
 @lru_cache(maxsize=1)
 def _loaded(
-    folder: Path, contract_path: Path, device: str, threads: int | None, geometry: Geometry | None
+    folder: Path, contract_path: Path, runtime: str, device: str, threads: int | None, geometry: Geometry | None
 ) -> tuple[Contract, Policy]:
     """A process loads its policy once."""
     contract = load_contract(contract_path)
-    policy = load_policy(folder, contract=contract, device=device, threads=threads, with_4d=geometry is not None)
+    policy = load_policy(
+        folder, contract=contract, runtime=runtime, device=device, threads=threads, with_4d=geometry is not None
+    )
     if geometry is None:
         return contract, policy
     stream_device = "cuda" if policy.device.startswith("cuda") else "cpu"
