@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executor node at a high rate on a busy machine: how late its ticks are, what it costs, and whether it grows.
+"""The executor node at high rates: how late its ticks are, what it costs, and whether it grows.
 
-``python benchmarks/executor_rate.py [--rate 200] [--busy 2] [--seconds 30] [--robot so101_sim] [--json FILE]``. The
-node is a process of its own, as ``swiftvla up`` starts it; this process is driver and policy: joint states, a chunk
-each 0.1 s that is 0.1 s late, and subscriptions to what the node publishes. ``--busy`` processes only compute.
+``python benchmarks/executor_rate.py [--joints 6 14] [--rate 200 500 1000] [--fifo 0 10] [--busy 2] [--json FILE]``
+measures each combination. The node is a process of its own, as ``swiftvla up`` starts it; this process is driver and
+policy: joint states, a chunk each 0.1 s that is 0.1 s late, and subscriptions to what the node publishes. ``--busy``
+processes only compute.
 
-A tick's lateness is from when it was due; ``begins`` is the wake-up, ``commanded`` is when the command and the
-state were published. Processor time and the time that a thread waited for a processor are the kernel's (Linux).
+A tick's lateness is from when it was due: ``begins`` is the wake-up, ``commanded`` is when the command and the
+state were published. A tick is missed when the one before it took beyond the time for it. Processor time and the time
+that a thread waited for a processor are the kernel's (Linux).
 """
 
 import argparse
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 from executor_tick import smooth
-from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.contract import CommandPart
 from swiftvla_ros.motion import Mode
 
 NS = 1_000_000_000
@@ -40,9 +43,10 @@ _SETTLE_S = 2.0
 _STEP_S = 0.1
 _LATE_S = 0.1
 _ROWS = 10
+_ARM_JOINTS = 7
 
 
-def skipped(due_ns: NDArray[np.int64], period_ns: float) -> int:
+def missed(due_ns: NDArray[np.int64], period_ns: float) -> int:
     """How many ticks were due between those [N] that came."""
     return int((np.round(np.diff(due_ns) / period_ns) - 1).clip(0).sum())
 
@@ -62,6 +66,13 @@ class Usage:
         self.memory_kb = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
+def _commands(part: CommandPart) -> tuple[Any, str]:
+    from std_msgs.msg import Float64MultiArray
+    from trajectory_msgs.msg import JointTrajectory
+
+    return (JointTrajectory if part.kind == "joint_trajectory" else Float64MultiArray), part.topic
+
+
 class Feed:
     """The driver and the policy of a robot that follows its plan: joint states and chunks, paced by the clock."""
 
@@ -79,17 +90,11 @@ class Feed:
         self._chunks = self._node.create_publisher(ActionChunk, "action_chunk", qos.CHUNK)
         # Matched and never read: what a driver and a recorder cost the node, without what they cost this machine.
         self._node.create_subscription(ExecutorState, "executor_state", lambda _: None, qos.EXECUTOR_STATE)
-        self._node.create_subscription(*self._command_topic(), lambda _: None, qos.COMMAND)
+        for part in contract.command_parts:
+            self._node.create_subscription(*_commands(part), lambda _: None, qos.COMMAND)
         self._rng = np.random.default_rng(0)
         self._begin_ns = time.time_ns()
         self._sent = 0
-
-    def _command_topic(self) -> tuple[Any, str]:
-        from std_msgs.msg import Float64MultiArray
-        from trajectory_msgs.msg import JointTrajectory
-
-        part = self._contract.command_parts[0]
-        return (JointTrajectory if part.kind == "joint_trajectory" else Float64MultiArray), part.topic
 
     def run(self, seconds: float) -> None:
         """Publish for so long."""
@@ -145,14 +150,25 @@ class Feed:
         self._rclpy.try_shutdown()
 
 
-def write_contract(robot: str, rate_hz: float, output: str | None, folder: Path) -> Path:
-    """Write a robot's contract with another control rate, and output where asked; give its path."""
-    contract = load_contract(robot)
-    content = yaml.safe_load(contract.path.read_text())
-    content["control"]["rate_hz"] = rate_hz
-    if output is not None:
-        content["control"]["output"] = output
+def write_contract(options: argparse.Namespace, joints: int, rate_hz: float, folder: Path) -> Path:
+    """Write the robot's contract with other rates, as many joints and an output where asked; give its path.
+
+    Joints beyond the robot's are copies of its own, and are commanded as arms of up to 7, each with a topic.
+    """
+    content = yaml.safe_load(load_contract(options.robot).path.read_text())
+    own, control = content["joints"], content["control"]
+    control["rate_hz"] = rate_hz
+    if options.states is not None:
+        content["joint_states"]["rate_hz"] = options.states
+    if options.output is not None:
+        control["output"] = options.output
     content["kinematics"] = None
+    if joints != len(own):
+        copies = [{**own[i % len(own)], "name": f"joint_{i + 1}"} for i in range(joints)]
+        names, kind, topic = [joint["name"] for joint in copies], control["output"], control.pop("topic")
+        arms = [names[i : i + _ARM_JOINTS] for i in range(0, joints, _ARM_JOINTS)]
+        control["output"] = [{"kind": kind, "topic": f"{topic}_{i}", "joints": arm} for i, arm in enumerate(arms)]
+        content.update(joints=copies, gripper=[], lerobot={})
     path = folder / "contract.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -170,14 +186,13 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(options: argparse.Namespace, joints: int, rate_hz: float, fifo: int, folder: Path) -> dict[str, Any]:
     """Run the node for a while and give the figures."""
-    path = write_contract(options.robot, options.rate, options.output, folder)
+    path = write_contract(options, joints, rate_hz, folder)
     contract = load_contract(path)
-    os.environ.update(transport_environment())
-    noted, capacity = folder / "ticks.npy", round((options.seconds + _START_S + 60.0) * options.rate)
+    noted, capacity = folder / "ticks.npy", round((options.seconds + _START_S + 60.0) * rate_hz)
     script = str(Path(__file__).with_name("executor_rate_node.py"))
-    parameters = [f"robot:={json.dumps(str(path))}", f"realtime_priority:={options.fifo}", *options.parameter]
+    parameters = [f"robot:={json.dumps(str(path))}", f"realtime_priority:={fifo}", *options.parameter]
     ros = ["--ros-args", *(part for p in parameters for part in ("-p", p))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     feed = Feed(contract)
@@ -202,7 +217,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if node.poll() is None:
             node.kill()
             node.wait()
-    return {**_of_ticks(np.load(noted), begin_ns, end_ns, options.rate), **_of_usage(usages)}
+    case = {"joints": joints, "rate_hz": rate_hz, "fifo": fifo, "busy": options.busy, "processors": os.cpu_count()}
+    return {**case, **_of_ticks(np.load(noted), begin_ns, end_ns, rate_hz), **_of_usage(usages)}
 
 
 def _of_ticks(ticks: NDArray[np.int64], begin_ns: int, end_ns: int, rate_hz: float) -> dict[str, Any]:
@@ -213,7 +229,7 @@ def _of_ticks(ticks: NDArray[np.int64], begin_ns: int, end_ns: int, rate_hz: flo
     }
     return {
         "ticks": len(due),
-        "ticks_skipped": skipped(due, NS / rate_hz),
+        "ticks_missed": missed(due, NS / rate_hz),
         "ms": figures,
         "moving_share": float(np.isin(modes, [Mode.FRESH, Mode.TAIL]).mean()) if len(modes) else 0.0,
     }
@@ -235,41 +251,49 @@ def _of_usage(usages: list[Usage]) -> dict[str, Any]:
     }
 
 
-def print_table(figures: dict[str, Any], title: str) -> None:
+def print_table(results: list[dict[str, Any]]) -> None:
     """Print the figures for people."""
-    table = Table("", "p50 ms", "p99 ms", "max ms", title=title)
-    for name, row in figures["ms"].items():
-        table.add_row(f"{name}{'' if name == 'tick' else ', after it was due'}", *(f"{v:.3f}" for v in row.values()))
-    console = Console(width=110)
+    told = results[0]
+    table = Table(title=f"the executor node beside {told['busy']} busy processes, {told['processors']} processors")
+    for name in ("joints", "Hz", "FIFO", "begins after due, ms", "command out, ms", "tick, ms", "missed, %"):
+        table.add_column(name, justify="right")
+    for name in ("core, %", "control", "moving", "MB", "kB/min"):
+        table.add_column(name, justify="right")
+    for case in results:
+        spans = (" / ".join(f"{value:.2f}" for value in row.values()) for row in case["ms"].values())
+        share = 100 * case["ticks_missed"] / max(case["ticks"] + case["ticks_missed"], 1)
+        growth = 60 * case["memory_growth_kb"] / case["memory_growth_s"]
+        table.add_row(
+            *(str(case["joints"]), f"{case['rate_hz']:g}", str(case["fifo"]), *spans, f"{share:.2f}"),
+            *(f"{case['core_percent']:.1f}", f"{case['core_percent_by_thread'].get('control', 0.0):.1f}"),
+            *(f"{case['moving_share']:.0%}", f"{case['memory_mb']:.0f}", f"{growth:.0f}"),
+        )
+    console = Console(width=140)
     console.print(table)
-    threads = ", ".join(f"{name} {share:.1f}" for name, share in figures["core_percent_by_thread"].items())
-    console.print(f"{figures['ticks']} ticks, {figures['ticks_skipped']} skipped, {figures['moving_share']:.0%} moving")
-    console.print(f"{figures['core_percent']:.1f} % of a core ({threads})")
-    console.print(f"the node's thread waited for a processor {figures['waited_percent']:.1f} % of the time")
-    console.print(
-        f"{figures['memory_mb']:.0f} MB, grew by {figures['memory_growth_kb']:.0f} kB in the last "
-        f"{figures['memory_growth_s']:.0f} s"
-    )
+    console.print("times: p50 / p99 / max; core: the whole process, and of it the thread that ticks")
 
 
 def main() -> None:
     """Measure, print, and write the figures where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--robot", default="so101_sim")
-    parser.add_argument("--rate", type=float, default=200.0, help="control ticks per second")
+    parser.add_argument("--joints", type=int, nargs="+", help="as many copies of the robot's joints; default: its own")
+    parser.add_argument("--rate", type=float, nargs="+", default=[200.0], help="control ticks per second")
+    parser.add_argument("--states", type=float, help="joint states per second, if not the contract's")
     parser.add_argument("--output", help="the contract's control.output, if another")
     parser.add_argument("--busy", type=int, default=2, help="processes that compute all the time")
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--fifo", type=int, default=0, help="the node's parameter realtime_priority")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each combination")
+    parser.add_argument("--fifo", type=int, nargs="+", default=[0], help="the node's parameter realtime_priority")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME:=VALUE", help="of the node")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(options, Path(folder))
-    joints = len(load_contract(options.robot).joints)
-    print_table(figures, f"executor node, {joints} joints at {options.rate:g} Hz beside {options.busy} busy processes")
-    told = {"rate_hz": options.rate, "joints": joints, "busy": options.busy, "processors": os.cpu_count()}
-    write_json(options.json, {**told, "load_average": os.getloadavg()[0], **figures})
+    joints = options.joints or [len(load_contract(options.robot).joints)]
+    results = []
+    for case in product(joints, options.rate, options.fifo):
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(options, *case, Path(folder)))
+    print_table(results)
+    write_json(options.json, {"load_average": os.getloadavg()[0], "runs": results})
 
 
 if __name__ == "__main__":
