@@ -58,10 +58,21 @@ def spinning(node: Any) -> Iterator[Any]:
 
 
 class Arm:
-    """An arm that is where it was commanded to be, and a policy that sweeps one joint while ``sending``."""
+    """An arm that is where it was commanded to be, and a policy that sweeps one joint while ``sending``.
+
+    It waits until the executor is in one of ``modes``.
+    """
 
     def __init__(
-        self, graph: Any, robot: str, command: type, topic: str, *, namespace: str = "", **parameters: Any
+        self,
+        graph: Any,
+        robot: str,
+        command: type,
+        topic: str,
+        *,
+        namespace: str = "",
+        modes: tuple[int, ...] = (ExecutorState.IDLE,),
+        **parameters: Any,
     ) -> None:
         self.graph = graph
         self.position = CONTRACT.rest.copy()
@@ -78,7 +89,7 @@ class Arm:
         self._chunks = graph.node.create_publisher(ActionChunk, f"{inside}action_chunk", qos.CHUNK)
         self._joints = graph.node.create_publisher(JointState, f"{inside}observation/state", qos.STATE)
         self._timers = [graph.node.create_timer(0.02, self._measure), graph.node.create_timer(0.066, self._predict)]
-        graph.wait_until(lambda: self.mode == ExecutorState.IDLE, "the executor is there", 90)
+        graph.wait_until(lambda: self.mode in modes, "the executor is there", 90)
 
     @property
     def mode(self) -> int | None:

@@ -14,6 +14,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
+from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 
 NAMES = list(CONTRACT.joint_names)
@@ -32,7 +33,9 @@ def controller(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_another_order_is_refused_with_both_and_the_fix(graph: Any, controller: Any) -> None:
     """No command goes out; the node is inactive and says why; with the right order it can be activated again."""
-    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic)
+    # The order may be refused, and the node inactive, before the first state of an active one is heard.
+    modes = ExecutorState.IDLE, ExecutorState.RELEASED
+    arm = Arm(graph, "so101_sim", Float64MultiArray, CONTRACT.control.topic, modes=modes)
     arm.sending.set()
     output = arm.process.output
     graph.wait_until(lambda: "Nothing is commanded until it is activated again" in output(), "the order is refused")
