@@ -16,6 +16,7 @@ from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
 
 Array = NDArray[np.float64]
+Joints = NDArray[np.intp] | slice
 
 _MESSAGE_TYPES = {
     "forward_position": "std_msgs/msg/Float64MultiArray",
@@ -229,13 +230,13 @@ class Contract:
         """Driver units [..., J] → rad and m."""
         return np.asarray(values) * self._scale_and_offset[:, 0] + self._scale_and_offset[:, 1]
 
-    def from_si(self, values: Array) -> Array:
-        """Rad and m [..., J] → driver units."""
-        return (np.asarray(values) - self._scale_and_offset[:, 1]) / self._scale_and_offset[:, 0]
+    def from_si(self, values: Array, joints: Joints = slice(None)) -> Array:
+        """Rad and m [..., J] → driver units; ``joints`` says of which joints."""
+        return (np.asarray(values) - self._scale_and_offset[joints, 1]) / self._scale_and_offset[joints, 0]
 
-    def velocity_from_si(self, values: Array) -> Array:
-        """Rad/s and m/s [..., J] → driver units per second."""
-        return np.asarray(values) / self._scale_and_offset[:, 0]
+    def velocity_from_si(self, values: Array, joints: Joints = slice(None)) -> Array:
+        """Rad/s and m/s [..., J] → driver units per second; ``joints`` says of which joints."""
+        return np.asarray(values) / self._scale_and_offset[joints, 0]
 
     def end_effector_position(self, q: Array) -> Array:
         """Tool centre point for joint positions ``q`` [..., J]: [..., 3], m, base frame; ValueError without a URDF."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from swiftvla_ros.contract.executor_codes import Mode, Reason
 from swiftvla_ros.motion.chunk import NS, JointChunk
 from swiftvla_ros.motion.following.follower import PathFollower
@@ -71,7 +69,7 @@ class ExecutorStatus:
         if reference is None or self._rows is None:
             return -1.0
         plan, path_ns = reference.plan, self._follower.clock.at(self._ticked_ns).ns
-        along_ns = plan.path.origin_ns + float(plan.path_time_s(np.array([path_ns]))[0]) * NS
+        along_ns = plan.path.origin_ns + plan.path_time_s(path_ns) * NS
         return (along_ns - self._rows.first_ns) / self._rows.chunk.step_ns
 
     def age_s(self, now_ns: int) -> float:

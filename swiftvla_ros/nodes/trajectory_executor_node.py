@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections import deque
@@ -75,7 +76,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         super().__init__("trajectory_executor")
         self.describe("shadow", False, "command nothing: publish what would be, beside what the arm does")
         self.describe(
-            "state_rate_hz", 0.0, "most executor_state messages a second in motion; 0: one a tick", Allowed(least=0)
+            "state_rate_hz", 200.0, "most executor_state messages a second in motion; 0: one a tick", Allowed(least=0)
         )
         self.describe(
             "realtime_priority",
@@ -113,6 +114,9 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         self.button("~/reset", self._press_reset)
         publish_diagnostics(self, self._health)
         sys.setswitchinterval(_LOCK_S)
+        # What is there by now stays: collections no longer go through it, which would hold up a tick for milliseconds.
+        gc.collect()
+        gc.freeze()
         parts.loop = ControlLoop(
             self.get_clock(),
             1.0 / self.contract.control.rate_hz,

@@ -11,6 +11,7 @@ import ruckig
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
+from swiftvla_ros.contract.contract import Joints
 from swiftvla_ros.motion.chunk import Command
 
 Array = NDArray[np.float64]
@@ -33,25 +34,26 @@ class Stop:
     velocities: Array
 
 
-def brake_trajectory(command: Command, limits: Limits, *, point_s: float = 0.02) -> Stop:
+def brake_trajectory(command: Command, limits: Limits, *, joints: Joints = slice(None), point_s: float = 0.02) -> Stop:
     """The stop from ``command`` inside the limits, as points ``point_s`` apart: what follows if no command comes.
 
-    From any command of the executor it stays inside the position limits.
+    From any command of the executor it stays inside the position limits. ``joints`` says of which it is.
     """
-    joints = len(command.position)
-    wanted = ruckig.InputParameter(joints)
+    position = command.position[joints].tolist()
+    count = len(position)
+    wanted = ruckig.InputParameter(count)
     wanted.control_interface = ruckig.ControlInterface.Velocity
     wanted.synchronization = ruckig.Synchronization.No
-    wanted.max_velocity = limits.max_velocity.tolist()
-    wanted.max_acceleration = limits.max_acceleration.tolist()
-    wanted.max_jerk = limits.max_jerk.tolist()
-    wanted.current_position = command.position.tolist()
-    wanted.current_velocity = command.velocity.tolist()
-    wanted.current_acceleration = command.acceleration.tolist()
-    trajectory = ruckig.Trajectory(joints)
-    ruckig.Ruckig(joints).calculate(wanted, trajectory)
-    count = max(math.ceil(trajectory.duration / point_s), 1)
-    times = point_s * np.arange(1, count + 1)
+    wanted.max_velocity = limits.max_velocity[joints].tolist()
+    wanted.max_acceleration = limits.max_acceleration[joints].tolist()
+    wanted.max_jerk = limits.max_jerk[joints].tolist()
+    wanted.current_position = position
+    wanted.current_velocity = command.velocity[joints].tolist()
+    wanted.current_acceleration = command.acceleration[joints].tolist()
+    trajectory = ruckig.Trajectory(count)
+    ruckig.Ruckig(count).calculate(wanted, trajectory)
+    points_in_all = max(math.ceil(trajectory.duration / point_s), 1)
+    times = point_s * np.arange(1, points_in_all + 1)
     points = np.array([trajectory.at_time(min(t, trajectory.duration))[:2] for t in times])
     points[-1, 1] = 0.0
     return Stop(times, points[:, 0], points[:, 1])

@@ -68,6 +68,7 @@ def _control_points() -> Array:
 
 _CONTROL_POINTS = _control_points()
 _ORDER = np.array([3, 3, 3, 2, 2, 2, 1, 1, 1, 1])
+_POWERS = np.arange(4.0)
 
 
 @dataclass
@@ -297,7 +298,7 @@ class Limiter:
         ends = np.concatenate([start, end])
         ends[1::3] *= h
         ends[2::3] *= h * h
-        scale = (h ** np.arange(4.0))[_ORDER, None]
+        scale = (h**_POWERS)[_ORDER, None]
         return np.asarray(np.abs(_CONTROL_POINTS @ ends) > self._bounds * scale)
 
     def _too_fast(self, state: Array) -> Flags:

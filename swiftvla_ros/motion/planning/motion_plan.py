@@ -77,9 +77,11 @@ class MotionPlan:
             return self
         return replace(self, slow_from_s=s, slow_for_s=_slow_down_s(self.path, s + LONGEST_SLOW_DOWN_S / 2, limits))
 
-    def path_time_s(self, t_ns: NDArray[np.int64]) -> Array:
-        """Where on the path [N], s after its origin, times [N] are."""
-        return self._along(t_ns)[0]
+    def path_time_s(self, t_ns: int) -> float:
+        """Where on the path, s after its origin, a time is."""
+        s = (t_ns - self.path.origin_ns) / NS
+        u = min(max((s - self.slow_from_s) / self.slow_for_s, 0.0), 1.0)
+        return min(s, self.slow_from_s) + self.slow_for_s * u * (1.0 - u * u * (1.0 - u / 2))
 
     def sample(self, t_ns: NDArray[np.int64]) -> Array:
         """Position, velocity and acceleration [N, 3, J] at times [N]."""

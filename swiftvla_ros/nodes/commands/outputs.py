@@ -17,7 +17,7 @@ from swiftvla_ros.motion import Command, brake_trajectory
 from swiftvla_ros.nodes.commands.follow_joint_trajectory import FollowClient
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
-from swiftvla_ros.nodes.ros.messages import doubles, header, to_duration
+from swiftvla_ros.nodes.ros.messages import doubles, set_time
 
 Array = NDArray[np.float64]
 
@@ -51,17 +51,21 @@ class ContractOutputs:
 
 
 def _output(node: ManagedNode[Any], part: CommandPart) -> ForwardPositions | Trajectories:
-    contract = node.contract
     if part.kind == "follow_joint_trajectory":
-        return FollowGoals(contract, part, FollowClient(node, part.topic).send)
-    if part.kind == "joint_trajectory":
-        return Trajectories(contract, part, node.publisher(JointTrajectory, part.topic, qos.COMMAND).publish)
-    publish = node.publisher(Float64MultiArray, part.topic, qos.COMMAND).publish
-    return (
-        ForwardVelocities(contract, part, publish)
-        if part.kind == "forward_velocity"
-        else ForwardPositions(contract, part, publish)
-    )
+        return output_of(node.contract, part, FollowClient(node, part.topic).send)
+    message = JointTrajectory if part.kind == "joint_trajectory" else Float64MultiArray
+    return output_of(node.contract, part, node.publisher(message, part.topic, qos.COMMAND).publish)
+
+
+def output_of(contract: Contract, part: CommandPart, send: Callable[[Any], None]) -> ForwardPositions | Trajectories:
+    """What makes the messages of a part's kind, and has them sent."""
+    kinds: dict[str, type[ForwardPositions | Trajectories]] = {
+        "forward_position": ForwardPositions,
+        "forward_velocity": ForwardVelocities,
+        "joint_trajectory": Trajectories,
+        "follow_joint_trajectory": FollowGoals,
+    }
+    return kinds[part.kind](contract, part, send)
 
 
 class ForwardPositions:
@@ -106,30 +110,34 @@ class Trajectories:
         self._publish = publish
         self._tick_s = 1.0 / contract.control.rate_hz
         self._ends_at_rest = contract.control.trajectory_ends_at_rest
+        # One message and its points for all ticks: making them anew costs more than filling them in.
+        self._message = JointTrajectory(joint_names=list(part.names))
+        self._points: list[JointTrajectoryPoint] = []
 
     def send(self, command: Command, now_ns: int) -> None:
         """Publish the trajectory; the command is reached one tick from now, when the next message takes over."""
-        points = [self._point(self._tick_s, command.position, command.velocity)]
-        if self._ends_at_rest and _moves(command):
-            points += self._stop(self._tick_s, command)
-        self._send(now_ns, points)
+        self._send(now_ns, [self._tick_s], [command], stops=self._ends_at_rest and _moves(command))
 
-    def _stop(self, after_s: float, command: Command) -> list[JointTrajectoryPoint]:
-        stop = brake_trajectory(command, self._contract.limits)
-        return [
-            self._point(after_s + t, position, velocity)
-            for t, position, velocity in zip(stop.times_s, stop.positions, stop.velocities, strict=True)
-        ]
-
-    def _send(self, stamp_ns: int, points: list[JointTrajectoryPoint]) -> None:
-        self._publish(JointTrajectory(header=header(stamp_ns), joint_names=list(self._part.names), points=points))
-
-    def _point(self, from_start_s: float, position: Array, velocity: Array) -> JointTrajectoryPoint:
-        return JointTrajectoryPoint(
-            positions=doubles(self._contract.from_si(position)[self._part.joints]),
-            velocities=doubles(self._contract.velocity_from_si(velocity)[self._part.joints]),
-            time_from_start=to_duration(round(from_start_s * 1e9)),
+    def _send(self, stamp_ns: int, times_s: list[float], commands: list[Command], *, stops: bool) -> None:
+        """Send the commands at their times after the stamp, and behind them the last one's stop."""
+        joints = self._part.joints
+        positions, velocities = ([c.position[joints] for c in commands], [c.velocity[joints] for c in commands])
+        if stops:
+            stop = brake_trajectory(commands[-1], self._contract.limits, joints=joints)
+            times_s = [*times_s, *(times_s[-1] + stop.times_s).tolist()]
+            positions, velocities = [*positions, *stop.positions], [*velocities, *stop.velocities]
+        self._points += [JointTrajectoryPoint() for _ in range(len(times_s) - len(self._points))]
+        points = self._points[: len(times_s)]
+        rows = (
+            self._contract.from_si(np.array(positions), joints),
+            self._contract.velocity_from_si(np.array(velocities), joints),
         )
+        for point, time_s, position, velocity in zip(points, times_s, *rows, strict=True):
+            point.positions, point.velocities = doubles(position), doubles(velocity)
+            set_time(point.time_from_start, round(time_s * 1e9))
+        set_time(self._message.header.stamp, stamp_ns)
+        self._message.points = points
+        self._publish(self._message)
 
 
 class FollowGoals(Trajectories):
@@ -157,12 +165,10 @@ class FollowGoals(Trajectories):
         if moves and command.stamp_ns - begin_ns < round((GOAL_PERIOD_S - self._tick_s) * 1e9):
             return
         times_s = [self._tick_s + (c.stamp_ns - begin_ns) / 1e9 for c in self._collected]
-        points = [self._point(t, c.position, c.velocity) for t, c in zip(times_s, self._collected, strict=True)]
-        if moves:
-            points += self._stop(times_s[-1], command)
+        stamp_ns = begin_ns + round((GOAL_PERIOD_S + GOAL_LEAD_S - self._tick_s) * 1e9)
+        self._send(stamp_ns, times_s, self._collected, stops=moves)
         self._told = None if moves else command.position
         self._collected.clear()
-        self._send(begin_ns + round((GOAL_PERIOD_S + GOAL_LEAD_S - self._tick_s) * 1e9), points)
 
 
 def _moves(command: Command) -> bool:

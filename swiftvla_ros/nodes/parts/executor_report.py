@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 
 from swiftvla_ros.motion import ChunkExecutor, Command, Mode, Reason
 from swiftvla_ros.motion.speed_limits import SpeedLimit
@@ -14,7 +14,7 @@ from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
-from swiftvla_ros.nodes.ros.messages import counts, doubles
+from swiftvla_ros.nodes.ros.messages import counts, doubles, set_time
 
 # At rest, executor_state comes this often.
 _STATE_PERIOD_NS = 50_000_000
@@ -30,7 +30,7 @@ _NO_STATE = (Reason.NO_MEASURED_STATE, Reason.NOT_ARMED, Reason.STATE_STALE)
 
 
 class ExecutorReport:
-    """Publishes what changed at once, and the rest ``rate_hz`` times a second at most; 0: at each tick in motion.
+    """Publishes what changed at once, and in motion every so manieth tick: ``rate_hz`` a second at most; 0: each.
 
     Whoever calls it holds the core's lock.
 
@@ -42,7 +42,10 @@ class ExecutorReport:
 
     def __init__(self, node: ManagedNode[Any], core: ChunkExecutor, rate_hz: float, *, shadow: bool) -> None:
         self._node, self._core = node, core
-        self._gap_ns = round(1e9 / rate_hz) if rate_hz else 0
+        control_hz = node.contract.control.rate_hz
+        # Half a tick less, so that a tick that came a little early is not left out.
+        ticks = math.ceil(control_hz / rate_hz) if rate_hz else 1
+        self._gap_ns = round((ticks - 0.5) * 1e9 / control_hz) if ticks > 1 else 0
         self.state_problem = ""
         self._command: Command | None = None
         self._resting = True
@@ -99,7 +102,7 @@ class ExecutorReport:
     def _publish(self, now_ns: int) -> None:
         core, command, message = self._core, self._command, self._message
         self._told_ns = now_ns
-        _set(message.header.stamp, now_ns)
+        set_time(message.header.stamp, now_ns)
         # Deactivated and at rest, the core still holds, but nothing is sent any more.
         let_go = not self._node.active and self._resting and core.mode is not Mode.STOPPED
         message.mode = Mode.RELEASED if let_go else core.mode
@@ -110,10 +113,10 @@ class ExecutorReport:
             self._plan_told_of, self._plan_told_ns = core.accepted, now_ns
         message.planned_rows = doubles(core.planned_rows() if due else np.zeros(0))
         message.chunk_age_s = core.age_s(now_ns)
-        _set(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
-        _set(message.chunk_first_command, core.first_command_ns or 0)
-        _set(message.chunk_taken, core.taken_ns)
-        _set(message.measured_stamp, core.measured_ns)
+        set_time(message.chunk_stamp, core.chunk.stamp_ns if core.chunk is not None else 0)
+        set_time(message.chunk_first_command, core.first_command_ns or 0)
+        set_time(message.chunk_taken, core.taken_ns)
+        set_time(message.measured_stamp, core.measured_ns)
         message.chunks_accepted, message.chunks_refused = core.accepted, core.refused
         message.last_refusal, message.last_refusal_text = core.last_refusal.code, core.last_refusal.text
         message.position_clamps = counts(core.position_clamps)
@@ -127,7 +130,3 @@ class ExecutorReport:
         message.commanded_position = doubles(command.position if command is not None else np.zeros(0))
         message.tracking_error = doubles(core.tracking_error)
         self._states.publish(message)
-
-
-def _set(stamp: Time, ns: int) -> None:
-    stamp.sec, stamp.nanosec = divmod(ns, 1_000_000_000)

@@ -31,6 +31,11 @@ def to_duration(ns: int) -> Duration:
     return Duration(sec=ns // _NS, nanosec=ns % _NS)
 
 
+def set_time(field: Time | Duration, ns: int) -> None:
+    """The same in a field that a message has."""
+    field.sec, field.nanosec = divmod(ns, _NS)
+
+
 def header(ns: int, frame_id: str = "") -> Header:
     """A header with a stamp."""
     return Header(stamp=to_time(ns), frame_id=frame_id)

@@ -47,7 +47,7 @@ LATCHED = _newest(1, latched=True)
 # The newest limit of each of many monitors, also of those that spoke before.
 SPEED_LIMIT = _newest(50, latched=True)
 CLOCK = _newest(1, reliable=False)
-# Every control tick while the arm moves: at 200 Hz a recorder that is held up for a second loses none.
+# Up to 200 a second while the arm moves: a recorder that is held up for a second loses none.
 EXECUTOR_STATE = _newest(200, latched=True)
 # For a reader that may lose no picture though it is slow: two seconds of a fast camera.
 EVERY_IMAGE = _newest(60, reliable=False)

@@ -110,7 +110,7 @@ def test_every_trajectory_is_one_that_the_controller_takes() -> None:
     commands = sweep(robot)
     (part,) = robot.command_parts
     sent: list[Any] = []
-    output = Trajectories(robot, part, sent.append)
+    output = Trajectories(robot, part, lambda message: sent.append(copy.deepcopy(message)))
     for command in commands:
         output.send(command, command.stamp_ns)
     assert len(sent) == len(commands)
@@ -149,7 +149,7 @@ def test_goals_lead_through_the_same_commands_later() -> None:
     commands = sweep(robot)
     (part,) = robot.command_parts
     sent: list[tuple[int, Any]] = []
-    output = FollowGoals(robot, part, lambda message: sent.append((now_ns + 8_000_000, message)))
+    output = FollowGoals(robot, part, lambda message: sent.append((now_ns + 8_000_000, copy.deepcopy(message))))
     for command in commands:
         now_ns = command.stamp_ns
         output.send(command, now_ns)
