@@ -13,6 +13,7 @@ from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.doctor import installation, machine, network
 from swiftvla_ros.doctor.check import Row
+from swiftvla_ros.doctor.control_rate import look_at_rate
 from swiftvla_ros.nodes.ros.transport import read_transport
 
 
@@ -20,7 +21,7 @@ def check_here(contract: Contract, environment: Mapping[str, str], folder: Path)
     """Check the machine for this robot; also return whether a node could be started, with its log in ``folder``."""
     # What bringup sets for its processes counts; what the user set wins there, too.
     transport = read_transport({**environment, **transport_environment(environment)})
-    here = Path.cwd()
+    here, refusal = Path.cwd(), machine.try_real_time()
     sections = {
         "installation": installation.check_installation(),
         "machine": [
@@ -28,7 +29,7 @@ def check_here(contract: Contract, environment: Mapping[str, str], folder: Path)
             machine.check_disk(contract, here, shutil.disk_usage(here).free, os.access(here, os.W_OK)),
             machine.check_logs(environment),
             machine.check_gpu(),
-            machine.check_real_time(machine.try_real_time()),
+            machine.check_real_time(refusal),
         ],
     }
     rows = [
@@ -41,6 +42,7 @@ def check_here(contract: Contract, environment: Mapping[str, str], folder: Path)
     if importlib.util.find_spec("rclpy") is None:
         missing = Row("ROS", "skipped", "rclpy is not installed: no node runs here", installation.install("ros"))
         return {**sections, "network": [missing, *rows]}, False
+    sections["machine"].append(look_at_rate(contract, real_time=not refusal))
     sections["installation"].append(installation.check_messages())
     middleware, problem = network.try_ros(environment, folder)
     version = installation.installed_version("ros-rclpy")
