@@ -81,7 +81,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         self.describe(
             "realtime_priority",
             0,
-            "SCHED_FIFO priority of the control thread, 1 to 99; 0: none",
+            "SCHED_FIFO priority of the control thread, 1 to 99, and one less of the thread of callbacks; 0: none",
             Allowed(least=0, most=99),
         )
         self._lock = threading.Lock()

@@ -29,7 +29,8 @@ class ControlLoop:
     failed
         Called by the thread with what ``tick`` raised; the loop has ended then.
     priority
-        Real-time priority of the thread (SCHED_FIFO, 1 … 99); 0 leaves it among all others.
+        Real-time priority of the thread (SCHED_FIFO, 1 … 99); 0 leaves it among all others. The thread that makes the
+        loop gets the one below until :meth:`end`: were it not to run while it holds Python's lock, the loop would wait.
 
     Attributes
     ----------
@@ -59,16 +60,22 @@ class ControlLoop:
         started.wait()
         if self._refused:
             raise ValueError(self._refused)
+        self._raised = priority > 0
+        if self._raised:
+            _real_time(max(priority - 1, 1))
 
     def end(self) -> None:
-        """Call no more; returns when a running call is over. May be called twice."""
+        """Call no more; returns when a running call is over. May be called twice, by the thread that made it."""
         self._ending = True
         self._thread.join()
+        if self._raised:
+            self._raised = False
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
     def _run(self, priority: int, started: threading.Event) -> None:
         try:
             if priority:
-                os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(priority))
+                _real_time(priority)
         except (OSError, AttributeError, ValueError) as error:
             self._refused = (
                 f"parameter realtime_priority is {priority}, which this system does not grant ({error}); write 0, or a "
@@ -97,3 +104,8 @@ class ControlLoop:
             on_the_grid = 0 <= late_ns < _NS
             periods = late_ns // self._period_ns + 1
             self.due_ns = self.due_ns + periods * self._period_ns if on_the_grid else now_ns + self._period_ns
+
+
+def _real_time(priority: int) -> None:
+    """Give the calling thread a real-time priority; what it starts has none."""
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm's commands come on time, whatever clock the robot has, and never silently stop."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import pytest
 from rclpy.clock import ROSClock
 from rclpy.time import Time
 
+from swiftvla_ros.doctor.machine import try_real_time
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
 
 pytestmark = pytest.mark.ros  # judged in real time
@@ -104,6 +106,17 @@ def test_a_priority_that_is_not_granted_is_refused():
     """Nobody believes to have a real-time loop who has none."""
     with pytest.raises(ValueError, match=r"realtime_priority is 1000, .*write 0, or a priority from 1 to 99"):
         ControlLoop(ROSClock(), 0.01, lambda: None, fail, priority=1000)
+
+
+def test_the_maker_of_a_real_time_loop_is_raised_while_it_runs():
+    """A busy machine may not take the processor from a thread that holds Python's lock, or the arm waits for both."""
+    if refusal := try_real_time():
+        pytest.skip(f"no real-time priority is granted here: {refusal}")
+    loop = ControlLoop(ROSClock(), 0.01, lambda: None, fail, priority=5)
+    raised = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority
+    loop.end()
+    assert raised == (os.SCHED_FIFO, 4)
+    assert os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER
 
 
 def test_a_tick_that_raises_ends_the_process(ros_environment):
