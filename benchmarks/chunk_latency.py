@@ -1,47 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long one chunk of a 450M network takes on this machine's CPU, beside lerobot's SmolVLA with the same weights.
+"""How long one chunk of a 450M network takes on this machine's CPU: each runtime of ours, lerobot's SmolVLA, and π0.
 
-``python benchmarks/chunk_latency.py [--peer-python PYTHON] [--cameras 1 2 3] [--precisions float32 bfloat16]``
+Draws random weights as a lerobot checkpoint, imports them (``swiftvla import-smolvla``'s code), exports them
+(``swiftvla export``'s), and lets all compute the same chunks in turn, each in a process of its own, so that other load
+meets all of them; medians. Only ratios within one run mean anything, and only on a machine that does little else.
 
-Draws random weights as a lerobot checkpoint, imports it (``swiftvla import-smolvla``'s code), and lets both compute the
-same chunks in turn, each in a process of its own, so that other load meets both. PYTHON is an interpreter with lerobot
-0.4.4; without it only our figures are printed. The floor is the chunk's arithmetic at the speed of the largest matrix
-product of the network, measured between the chunks: what no implementation at this precision can beat here.
+First steps:
+
+  every runtime of ours, two cameras:   python benchmarks/chunk_latency.py --cameras 2 --folder runs/450m
+  one beside lerobot:                   ... --peer-python PYTHON --rows "openvino float32" "lerobot float32"
+  the README's table:                   ... --peer-python PYTHON --markdown
+
+PYTHON is an interpreter with lerobot 0.4.4 and transformers 4.57; without it only our figures are printed.
+
+Columns: "beside lerobot" is lerobot's time at the same precision divided by the row's (8-bit rows: lerobot's bfloat16).
+"of the floor" is the chunk's arithmetic at the speed of torch's best matrix product of the tower's largest layer,
+measured between the chunks, divided by the row's time. "peak MB" is the largest resident size since the process began,
+"anonymous" what lay in no file after the last chunk. "difference" is the largest one to torch in float32, in units of
+the network's rows. A row whose first chunk takes more than 20 s has fewer turns; "turns" says how many.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 
+from _chunk_networks import chunk_flops, write_checkpoints, write_graphs, write_inputs
+from _gemm_speed import measure_gflops, multiplies_bfloat16, processor
 from swiftvla_ros.cli.output import write_json
-from swiftvla_ros.contract import contract_from_text, load_contract
-from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
-from swiftvla_ros.model.cpu.packing import Kernels
-from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
-from swiftvla_ros.policy.checkpoint import open_checkpoint
-from swiftvla_ros.policy.runtime import RuntimeOptions
-from swiftvla_ros.policy.runtimes.torch_runtime import TorchRuntime
-from swiftvla_ros.training.importers.smolvla import import_smolvla, lerobot_name
+from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.policy.checkpoint import WEIGHTS
 
-_ROOT = Path(__file__).parents[1]
-_PEER = Path(__file__).parent / "peers" / "smolvla_lerobot.py"
-# As in lerobot's deployments: the tokens of a short sentence, padded to this length.
-_TOKENS, _PADDED = 12, 48
+_PEERS = Path(__file__).parent / "peers"
+_SLOW_S = 20.0
+# lerobot computes in these, and torch's products are measured in them.
+_COMPARED = ("float32", "bfloat16")
 
 
 class Worker:
@@ -50,10 +55,10 @@ class Worker:
     def __init__(self, python: str, script: Path, *arguments: str) -> None:
         command = [python, str(script), *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._answer()
+        self.about = self._answer()
 
     def chunk(self, cameras: int) -> dict[str, Any]:
-        """Compute one chunk: its seconds, peak_mb and values."""
+        """Compute one chunk: its seconds, peak_mb, anonymous_mb and values."""
         assert self._process.stdin is not None
         print(cameras, file=self._process.stdin, flush=True)
         return self._answer()
@@ -72,200 +77,189 @@ class Worker:
         return dict(json.loads(line))
 
 
-def serve(folder: Path, precision: str, threads: int) -> None:
-    """Be our worker: the torch runtime's network."""
-    runtime = TorchRuntime(open_checkpoint(folder / precision), RuntimeOptions("cpu", precision, threads))
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        data = load_file(folder / f"inputs_{int(line)}.safetensors")
-        # The runtime never pads text on a CPU.
-        words = int(data["text_present"].sum())
-        inputs = ModelInput(data["images"], data["text"][:, :words], data["text_present"][:, :words], data["state"])
-        begin = time.perf_counter()
-        with torch.inference_mode():
-            chunk = runtime.model.sample_actions(inputs, data["noise"])
-        answer = {
-            "seconds": time.perf_counter() - begin,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "chunk": chunk[0].tolist(),
-        }
-        print(json.dumps(answer), flush=True)
+@dataclass(frozen=True)
+class Row:
+    """Something that computes chunks."""
+
+    runtime: str
+    precision: str
+    graphs: str = ""  # kind of graphs that the runtime reads
+
+    @property
+    def name(self) -> str:
+        """As options and tables call it."""
+        return f"{self.runtime} {self.precision}"
+
+    @property
+    def network(self) -> str:
+        """Whose network it is."""
+        return {"lerobot": "SmolVLA", "π0": "π0"}.get(self.runtime, "SwiftVLA")
+
+    def start(self, options: argparse.Namespace, folder: Path, cameras: int) -> Worker:
+        """Start its process."""
+        common = (str(folder), self.precision, str(options.threads))
+        if self.network != "SwiftVLA":
+            script = "pi0_lerobot.py" if self.runtime == "π0" else "smolvla_lerobot.py"
+            return Worker(options.peer_python, _PEERS / script, *common)
+        checkpoint = folder / self.precision
+        if self.graphs:
+            checkpoint = write_graphs(folder, cameras, self.graphs, self.precision)
+        ours = ("--runtime", self.runtime, "--checkpoint", str(checkpoint))
+        return Worker(sys.executable, _PEERS / "swiftvla_runtime.py", *common, *ours)
 
 
-def write_checkpoints(folder: Path, precisions: list[str]) -> SwiftVLAConfig:
-    """Random weights as lerobot stores them, and what they become here, for each precision."""
-    config = SwiftVLAConfig.from_json({**asdict(swiftvla_450m()), "fusion": None, "state_block": "own"})
-    if all((folder / precision / "model.safetensors").is_file() for precision in precisions):
-        return config
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in SwiftVLA(config).state_dict().items()}
-    weights = {}
-    for name, shape in shapes.items():
-        if len(shape) == 1:
-            weights[lerobot_name(name)] = torch.full(shape, 1.0 if "norm" in name and "weight" in name else 0.0)
-        else:
-            spread = 0.02 if "embed_tokens" in name else float(np.prod(shape[1:])) ** -0.5
-            weights[lerobot_name(name)] = torch.randn(shape, generator=generator).mul_(spread)
-    save_file(weights, folder / "model.safetensors")
-    del weights
-    joints = [joint.name for joint in load_contract("so101_sim").joints]
-    images = {f"observation.images.{name}": {"type": "VISUAL", "shape": [3, 480, 640]} for name in "abc"}
-    vector = {"shape": [len(joints)]}
-    settings = {
-        "type": "smolvla", "input_features": {"observation.state": {"type": "STATE", **vector}, **images},
-        "output_features": {"action": {"type": "ACTION", **vector}}, "chunk_size": config.horizon, "num_steps": 10,
-        "max_state_dim": config.state_dim, "max_action_dim": config.action_dim, "num_vlm_layers": 16,
-        "self_attn_every_n_layers": 2, "tokenizer_max_length": _PADDED, "resize_imgs_with_padding": [512, 512],
-    }  # fmt: skip
-    statistics = {
-        name: {"mean": [0.0] * len(joints), "std": [1.0] * len(joints)} for name in ("observation.state", "action")
-    }
-    (folder / "statistics.json").write_text(json.dumps(statistics))
-    data = yaml.safe_load(load_contract("so101_sim").text)
-    data["cameras"] = [{**data["cameras"][0], "name": name, "topic": f"/{name}"} for name in "abc"]
-    contract = contract_from_text(yaml.safe_dump(data), _ROOT / "config/robots/three_cameras.yaml")
-    tokenizer = (_ROOT / "models/smollm2-tokenizer/tokenizer.json").read_text(encoding="utf-8")
-    for precision in precisions:
-        # lerobot computes in bfloat16 when it starts from the published backbone.
-        lerobot = {**settings, "load_vlm_weights": precision == "bfloat16"}
-        (folder / "config.json").write_text(json.dumps(lerobot))
-        import_smolvla(folder, folder / precision, contract, tokenizer, statistics=folder / "statistics.json")
-    return config
+ROWS = (
+    Row("torch", "float32"),
+    Row("torch", "bfloat16"),
+    Row("openvino", "float32", "openvino"),
+    Row("openvino", "bfloat16", "openvino"),
+    Row("openvino", "int8-vision", "openvino"),
+    Row("openvino", "int8-weights", "openvino"),
+    Row("onnxruntime", "float32", "onnx"),
+    Row("lerobot", "float32"),
+    Row("lerobot", "bfloat16"),
+    Row("π0", "bfloat16"),
+    Row("π0", "float32"),
+)
+# π0 in float32 takes 14 GB: only where it is asked for.
+_DEFAULT = [row.name for row in ROWS[:-1]]
 
 
-def write_inputs(folder: Path, config: SwiftVLAConfig, cameras: list[int]) -> None:
-    """The same random observation for both."""
-    side = config.vision.image_size
-    for count in cameras:
-        generator = torch.Generator().manual_seed(count)
-        inputs = {
-            "images": torch.rand((1, count, 3, side, side), generator=generator) * 2 - 1,
-            "text": torch.randint(0, 49152, (1, _PADDED), generator=generator),
-            "text_present": torch.arange(_PADDED)[None] < _TOKENS,
-            "state": torch.randn((1, config.state_dim), generator=generator),
-            "noise": torch.randn((1, config.horizon, config.action_dim), generator=generator),
-        }
-        save_file(inputs, folder / f"inputs_{count}.safetensors")
+@dataclass(frozen=True)
+class Comparison:
+    """The chosen rows and what they share."""
+
+    options: argparse.Namespace
+    folder: Path
+    config: SwiftVLAConfig
+
+    def measure(self, cameras: int) -> list[dict[str, Any]]:
+        """Figures of each row."""
+        peers = bool(self.options.peer_python)
+        chosen = [row for row in ROWS if row.name in self.options.rows and (peers or row.network == "SwiftVLA")]
+        figures = self._take_turns([row for row in chosen if row.network != "π0"], cameras)
+        for row in chosen:
+            if row.network == "π0":
+                # Its memory leaves no room for all others beside it.
+                beside = [other for other in chosen if other.name == f"lerobot {row.precision}"]
+                figures += self._take_turns([*beside, row], cameras)[len(beside) :]
+        reference = next((figure["chunk"] for figure in figures if figure["row"] == "torch float32"), None)
+        for figure in figures:
+            chunk = figure.pop("chunk")
+            if reference is not None and figure["network"] != "π0":
+                figure["difference"] = float(np.abs(chunk - reference).max())
+        return figures
+
+    def _take_turns(self, rows: Sequence[Row], cameras: int) -> list[dict[str, Any]]:
+        workers = {row: row.start(self.options, self.folder, cameras) for row in rows}
+        first = {row: worker.chunk(cameras) for row, worker in workers.items()}
+        last, seconds = dict(first), {row: [] for row in rows}
+        gflops = dict.fromkeys(_COMPARED, 0.0)
+        for turn in range(self.options.repeat):
+            gflops = {precision: max(best, measure_gflops(precision)) for precision, best in gflops.items()}
+            for row, worker in workers.items():
+                if first[row]["seconds"] < _SLOW_S or turn < self.options.slow_repeat:
+                    last[row] = worker.chunk(cameras)
+                    seconds[row].append(last[row]["seconds"])
+            print(f"{cameras} cameras, turn {turn + 1} of {self.options.repeat}", file=sys.stderr, flush=True)
+        medians = {row.name: float(np.median(taken)) for row, taken in seconds.items()}
+        ours = _parameters(self.folder / WEIGHTS)
+        figures = []
+        for row, worker in workers.items():
+            median = medians[row.name]
+            figure: dict[str, Any] = {
+                "row": row.name, "network": row.network, "cameras": cameras, "median_s": median,
+                "best_s": min(seconds[row]), "turns": len(seconds[row]), "chunk": np.array(first[row]["chunk"]),
+                "parameters": worker.about.get("parameters", ours),
+                **{name: last[row][name] for name in ("peak_mb", "anonymous_mb")},
+            }  # fmt: skip
+            peer = f"lerobot {row.precision if row.precision in _COMPARED else 'bfloat16'}"
+            if peer in medians:
+                figure["beside_lerobot"] = medians[peer] / median
+            if row.network != "π0" and row.precision in _COMPARED:
+                figure["gemm_gflops"] = gflops[row.precision]
+                figure["of_the_floor"] = chunk_flops(self.config, cameras) / gflops[row.precision] / 1e9 / median
+            figures.append(figure)
+            worker.close()
+        return figures
 
 
-def chunk_flops(config: SwiftVLAConfig, cameras: int) -> float:
-    """Floating-point operations of one chunk: matrix products, twice the multiplications; text without padding."""
-    vision, text, expert = config.vision, config.text, config.expert
-    patches, tokens = vision.tokens * vision.scale_factor**2, cameras * vision.tokens
-    layer = 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
-    tower = vision.num_layers * (patches * layer + 2 * patches**2 * vision.hidden_size)
-    embed = 3 * vision.patch_size**2 * vision.hidden_size * patches
-    connector = vision.tokens * vision.hidden_size * vision.scale_factor**2 * text.hidden_size
-    n, width = tokens + _TOKENS + 1, text.hidden_size
-    q, kv = text.num_heads * text.head_dim, text.num_kv_heads * text.head_dim
-    keys = n * width * 2 * kv
-    rest = n * (2 * width * q + 3 * width * text.intermediate_size) + 2 * n**2 * q
-    prefix = text.num_layers * keys + (text.num_layers - 1) * rest
-    h, w, joint = config.horizon, expert.hidden_size, -(-text.num_layers // expert.self_attention_every)
-    crossed = (text.num_layers - joint) * n * 2 * kv * kv
-    step = text.num_layers * h * (2 * w * q + 3 * w * expert.intermediate_size + 2 * n * q)
-    step += joint * h * (2 * w * kv + 2 * h * q) + h * (2 * w * w + 2 * w * config.action_dim)
-    return 2.0 * (cameras * (tower + embed + connector) + prefix + crossed + config.denoise_steps * step)
+def _parameters(weights: Path) -> int:
+    with safe_open(weights, framework="numpy") as file:
+        return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118 (no mapping)
 
 
-def measure_gflops(precision: str) -> float:
-    """The best speed of the vision tower's largest layer, two images, 10⁹ operations a second."""
-    rows, inner, outer = 2048, 768, 3072
-    dtype = getattr(torch, precision)
-    layer = Kernels(dtype).linear([torch.nn.Linear(inner, outer).to(dtype)], rows)
-    x = torch.randn(rows, inner).to(dtype)
-    best = float("inf")
-    with torch.inference_mode():
-        for _ in range(8):
-            begin = time.perf_counter()
-            layer(x)
-            best = min(best, time.perf_counter() - begin)
-    return 2 * rows * inner * outer / best / 1e9
-
-
-def compare(folder: Path, config: SwiftVLAConfig, options: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
-    """Figures of each number of cameras at one precision."""
-    arguments = (str(folder), precision, str(options.threads))
-    workers = {"ours": Worker(sys.executable, Path(__file__), "--serve", *arguments)}
-    if options.peer_python:
-        workers["lerobot"] = Worker(options.peer_python, _PEER, *arguments)
-    rows = []
-    for cameras in options.cameras:
-        first = {name: worker.chunk(cameras) for name, worker in workers.items()}
-        gflops, seconds = 0.0, {name: [] for name in workers}
-        for _ in range(options.repeat):
-            gflops = max(gflops, measure_gflops(precision))
-            for name, worker in workers.items():
-                answer = worker.chunk(cameras)
-                seconds[name].append(answer["seconds"])
-                first[name]["peak_mb"] = answer["peak_mb"]
-        floor_s = chunk_flops(config, cameras) / gflops / 1e9
-        row: dict[str, Any] = {
-            "cameras": cameras, "precision": precision, "gemm_gflops": gflops, "floor_s": floor_s,
-            "share_of_floor": floor_s / float(np.median(seconds["ours"])),
-        }  # fmt: skip
-        for name in workers:
-            row[name] = {
-                "median_s": float(np.median(seconds[name])),
-                "best_s": min(seconds[name]),
-                "peak_mb": first[name]["peak_mb"],
-            }
-        if "lerobot" in workers:
-            ours, peer = row["ours"], row["lerobot"]
-            row["largest_difference"] = float(
-                np.abs(np.array(first["ours"]["chunk"]) - np.array(first["lerobot"]["chunk"])).max()
-            )
-            row["times_faster"] = peer["median_s"] / ours["median_s"]
-            row["memory_ratio"] = ours["peak_mb"] / peer["peak_mb"]
-        rows.append(row)
-        print(json.dumps(row), file=sys.stderr, flush=True)
-    for worker in workers.values():
-        worker.close()
-    return rows
-
-
-def show(rows: list[dict[str, Any]]) -> None:
+def show(figures: list[dict[str, Any]]) -> None:
     """Print the table."""
-    table = Table("cameras", "", "ours s", "lerobot s", "faster", "floor s", "share", title="one chunk, medians")
-    for column in ("MB", "lerobot MB", "ratio", "difference"):
-        table.add_column(column)
-    for row in rows:
-        ours, peer = row["ours"], row.get("lerobot")
-        floor = [f"{row['floor_s']:.2f}", f"{row['share_of_floor']:.0%}"]
-        cells = [str(row["cameras"]), row["precision"], f"{ours['median_s']:.2f}"]
-        if peer is None:
-            cells += ["–", "–", *floor, f"{ours['peak_mb']:.0f}"]
-        else:
-            cells += [f"{peer['median_s']:.2f}", f"{row['times_faster']:.2f}", *floor, f"{ours['peak_mb']:.0f}"]
-            cells += [f"{peer['peak_mb']:.0f}", f"{row['memory_ratio']:.2f}", f"{row['largest_difference']:.1e}"]
-        table.add_row(*cells)
-    Console(width=120).print(table)
+    cells: dict[str, Callable[[Any], str]] = {
+        "median_s": "{:.2f} s".format, "turns": str, "beside_lerobot": "{:.2f}×".format,
+        "of_the_floor": "{:.0%}".format, "peak_mb": "{:.0f}".format, "anonymous_mb": "{:.0f}".format,
+        "parameters": "{:,}".format, "difference": "{:.1e}".format,
+    }  # fmt: skip
+    names = {"beside_lerobot": "beside lerobot", "median_s": "median", "of_the_floor": "of the floor"}
+    names |= {"peak_mb": "peak MB", "anonymous_mb": "anonymous"}
+    table = Table("cameras", "", *(names.get(key, key) for key in cells), title=f"one chunk, medians, {processor()}")
+    for figure in figures:
+        shown = [write(figure[key]) if key in figure else "–" for key, write in cells.items()]
+        table.add_row(str(figure["cameras"]), figure["row"], *shown)
+    Console(width=140).print(table)
+    if not multiplies_bfloat16():
+        print("This processor has no bfloat16: rows at bfloat16 show memory, and how each library emulates it.")
+
+
+# What the paper measured on a Jetson Orin (its table 4; power mode and precision are not said): seconds, MB.
+_PAPER = {"π0": (2.966, 16236), "SmolVLA": (0.166, 1398), "SwiftVLA": (0.167, 1398)}
+
+
+def markdown(figures: list[dict[str, Any]], threads: int) -> None:
+    """Print the README's table."""
+    print("| network | runs in | one chunk | peak memory | parameters | the paper's, on a Jetson Orin |")
+    print("|---|---|---|---|---|---|")
+    order = ["π0", "SmolVLA", "SwiftVLA"]
+    for figure in sorted(figures, key=lambda figure: order.index(figure["network"])):
+        runtime, precision = figure["row"].split()
+        runtime = "lerobot 0.4.4" if figure["network"] != "SwiftVLA" else runtime
+        seconds, megabytes = _PAPER[figure["network"]]
+        print(
+            f"| {figure['network']} | {runtime}, {precision} | {figure['median_s']:.2f} s | "
+            f"{figure['peak_mb'] / 1000:.2f} GB | {figure['parameters'] / 1e9:.2f} G | "
+            f"{seconds} s, {megabytes / 1000:.1f} GB |"
+        )
+    turns = sorted({figure["turns"] for figure in figures})
+    cameras = sorted({figure["cameras"] for figure in figures})
+    print(
+        f"\nRandom weights, {', '.join(map(str, cameras))} cameras, {threads} threads of {processor()}; medians of "
+        f"{' or '.join(map(str, turns))} chunks taken in turn."
+    )
 
 
 def main() -> None:
     """Measure, print a table, and write the same figures where asked."""
-    if sys.argv[1:2] == ["--serve"]:
-        serve(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-        return
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", help="an interpreter that has lerobot 0.4.4")
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--repeat", type=int, default=5)
+    names = [row.name for row in ROWS]
+    parser.add_argument(
+        "--rows", nargs="+", default=_DEFAULT, choices=names, metavar="ROW", help=f"which of: {', '.join(names)}"
+    )
+    parser.add_argument("--repeat", type=int, default=9, help="turns, after a first chunk that does not count")
+    parser.add_argument("--slow-repeat", type=int, default=3, help="turns of rows whose chunk takes over 20 s")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--folder", type=Path, help="keep the random weights here (5 GB), and use what is there")
+    parser.add_argument("--folder", type=Path, help="keep weights and graphs here (25 GB), and use what is there")
+    parser.add_argument("--markdown", action="store_true", help="print the README's table, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
-        config = write_checkpoints(folder, options.precisions)
-        write_inputs(folder, config, options.cameras)
-        rows = [row for precision in options.precisions for row in compare(folder, config, options, precision)]
-    show(rows)
-    write_json(options.json, {"load_average": os.getloadavg()[0], "threads": options.threads, "rows": rows})
+        comparison = Comparison(options, folder, write_checkpoints(folder, list(_COMPARED)))
+        write_inputs(folder, comparison.config, options.cameras)
+        figures = [figure for cameras in options.cameras for figure in comparison.measure(cameras)]
+    show(figures)
+    if options.markdown:
+        markdown(figures, options.threads)
+    about = {"load_average": os.getloadavg()[0], "threads": options.threads, "processor": processor()}
+    write_json(options.json, {**about, "rows": figures})
 
 
 if __name__ == "__main__":
