@@ -12,12 +12,12 @@ import torch
 import yaml
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
-from swiftvla_ros.policy.deployment import DEPLOY
 
 from swiftvla_ros.contract import contract_from_text, load_contract
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_450m
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy.checkpoint import CONFIG, WEIGHTS, open_checkpoint
+from swiftvla_ros.policy.deployment import DEPLOY
 from swiftvla_ros.policy.runtime import NetworkInput
 from swiftvla_ros.training.importers.smolvla import import_smolvla, lerobot_name
 

@@ -13,8 +13,8 @@ First steps:
 
 PYTHON is an interpreter with lerobot 0.4.4 and transformers 4.57; without it only our figures are printed.
 
-Columns: "beside lerobot" is lerobot's time at the same precision divided by the row's (8-bit rows: lerobot's bfloat16).
-"of the floor" is the chunk's arithmetic at the speed of torch's best matrix product of the tower's largest layer,
+Columns: "beside lerobot" is lerobot's time at the same precision divided by the row's; 8 bits are compared with its
+best. "of the floor" is the chunk's arithmetic at the speed of torch's best matrix product of the tower's largest layer,
 measured between the chunks, divided by the row's time. "peak MB" is the largest resident size since the process began,
 "anonymous" what lay in no file after the last chunk. "difference" is the largest one to torch in float32, in units of
 the network's rows. A row whose first chunk takes more than 20 s has fewer turns; "turns" says how many.
@@ -40,6 +40,7 @@ from safetensors import safe_open
 from _chunk_networks import chunk_flops, write_checkpoints, write_graphs, write_inputs
 from _gemm_speed import measure_gflops, multiplies_bfloat16, processor
 from swiftvla_ros.cli.output import write_json
+from swiftvla_ros.extras import missing_extra, need
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.policy.checkpoint import WEIGHTS
 
@@ -173,9 +174,9 @@ class Comparison:
                 "parameters": worker.about.get("parameters", ours),
                 **{name: last[row][name] for name in ("peak_mb", "anonymous_mb")},
             }  # fmt: skip
-            peer = f"lerobot {row.precision if row.precision in _COMPARED else 'bfloat16'}"
-            if peer in medians:
-                figure["beside_lerobot"] = medians[peer] / median
+            at = [row.precision] if row.precision in _COMPARED else _COMPARED
+            if peers := [medians[f"lerobot {precision}"] for precision in at if f"lerobot {precision}" in medians]:
+                figure["beside_lerobot"] = min(peers) / median
             if row.network != "π0" and row.precision in _COMPARED:
                 figure["gemm_gflops"] = gflops[row.precision]
                 figure["of_the_floor"] = chunk_flops(self.config, cameras) / gflops[row.precision] / 1e9 / median
@@ -226,10 +227,11 @@ def markdown(figures: list[dict[str, Any]], threads: int) -> None:
             f"{seconds} s, {megabytes / 1000:.1f} GB |"
         )
     turns = sorted({figure["turns"] for figure in figures})
-    cameras = sorted({figure["cameras"] for figure in figures})
+    cameras = " and ".join(str(count) for count in sorted({figure["cameras"] for figure in figures}))
     print(
-        f"\nRandom weights, {', '.join(map(str, cameras))} cameras, {threads} threads of {processor()}; medians of "
-        f"{' or '.join(map(str, turns))} chunks taken in turn."
+        f"\nRandom weights, cameras: {cameras}, {threads} threads of {processor()}; medians of "
+        f"{' or '.join(map(str, turns))} chunks taken in turn. Beside them what the paper measured, at a precision and "
+        "power mode that it does not say. lerobot's parameters include language heads, which no policy uses."
     )
 
 
@@ -249,6 +251,11 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the README's table, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if any(row.graphs for row in ROWS if row.name in options.rows):
+        try:
+            need("onnx", "onnxscript", "onnxruntime", "openvino")
+        except ModuleNotFoundError as error:
+            parser.error(f"{missing_extra(error)}; or name --rows that need no graphs")
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
