@@ -128,6 +128,11 @@ class ObservationPairing:
             frames.clear()
         self._states.clear()
 
+    def lone_images(self, newer_than_ns: int | None = None) -> dict[str, NDArray[np.uint8]]:
+        """Newest frames that are newer than the last used observation, of the cameras that have one by now."""
+        newest = {name: frames[-1] for name, frames in self._images.items() if frames}
+        return {n: part.value for n, part in newest.items() if newer_than_ns is None or part.stamp_ns > newer_than_ns}
+
     def pair(self, now_ns: int, newer_than_ns: int | None = None) -> Pairing:
         """Find the newest observation; one as old as ``newer_than_ns``, the last one used, is NOTHING_NEW."""
         for name, frames in self._images.items():

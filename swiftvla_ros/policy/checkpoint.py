@@ -30,7 +30,7 @@ from swiftvla_ros.contract.hashing import files_sha256
 from swiftvla_ros.errors import UserError, in_a_sentence
 from swiftvla_ros.files import read_json_object, unreadable, where_else
 from swiftvla_ros.model.config import SwiftVLAConfig
-from swiftvla_ros.policy.deployment import DEPLOY, Deployment, read_deployment
+from swiftvla_ros.policy.deployment import Deployment, read_deployment
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer, StatisticsError
 
@@ -89,7 +89,8 @@ class Checkpoint:
     image_fit: str
     # Hash over all files that decide what the policy does; where the weights are absent, of what was exported.
     sha256: str
-    deployment: Deployment | None = None  # graphs that lie in the folder
+    deployment: Deployment | None = None  # graphs that lie in the folder and are of its weights
+    why_no_graphs: str = ""  # what is to be done for graphs, where there are none
 
     @property
     def actions(self) -> str:
@@ -160,11 +161,14 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
     except StatisticsError as error:
         raise CheckpointError(f"{folder / STATS}: {error}") from error
     digest = deployment.checkpoint_sha256 if deployment is not None and alone else _with_weights(folder)
+    why_no_graphs = f"{folder} has no graphs; `swiftvla export {folder} OUT` makes some"
     if deployment is not None and digest != deployment.checkpoint_sha256:
-        raise CheckpointError(
-            f"{folder / DEPLOY}: its graphs are of checkpoint {deployment.checkpoint_sha256[:12]}, but the folder's is "
-            f"{digest[:12]}; export it again with `swiftvla export`, or delete {DEPLOY}"
+        # Trained on, or edited: the graphs are of what it was before.
+        why_no_graphs = (
+            f"the graphs in {folder} are of checkpoint {deployment.checkpoint_sha256[:12]}, which it is no more "
+            f"({digest[:12]}); export it again with `swiftvla export`"
         )
+        deployment = None
     return Checkpoint(
         folder,
         network,
@@ -177,6 +181,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         image_fit=image_fit,
         sha256=digest,
         deployment=deployment,
+        why_no_graphs=why_no_graphs,
     )
 
 

@@ -78,6 +78,8 @@ class CheckpointPolicy(Policy):
         self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, text.max_tokens)
         if (ids := self._tokenizer.vocab_size) > text.vocab_size:
             raise CheckpointError(f"{checkpoint.tokenizer}: has {ids} ids, the network {text.vocab_size}")
+        # Camera → the image that was seen ahead of its observation, and what the runtime made of it.
+        self._seen: dict[str, tuple[NDArray[np.uint8], NDArray[np.float32] | None]] = {}
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
         self._to_contract = np.argsort(self._to_policy)
@@ -99,6 +101,14 @@ class CheckpointPolicy(Policy):
         images = {name: np.zeros((height, width, 3), np.uint8) for name, (width, height) in sizes.items()}
         rest = self._contract.rest
         self.infer(Observation(images, rest, "warm up"), executed=np.tile(rest, (self.max_executed_rows, 1)))
+
+    def see(self, camera: str, image: NDArray[np.uint8]) -> None:
+        """Run a camera's image through the vision tower ahead of its observation, where the runtime can.
+
+        Raises ValueError for an image of the wrong size.
+        """
+        (prepared,) = self._prepared([self._image(camera, image)])
+        self._seen[camera] = image, self._runtime.see(prepared)
 
     def infer(
         self,
@@ -167,14 +177,9 @@ class CheckpointPolicy(Policy):
 
     def _input(self, observation: Observation, state: NDArray[np.float64]) -> NetworkInput:
         network = self._checkpoint.model
-        images = []
-        for name in self.camera_names:
-            image = observation.images.get(name)
-            width, height = self._contract.camera(name).size
-            if image is None or image.shape != (height, width, 3) or image.dtype != np.uint8:
-                got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
-                raise ValueError(f"camera '{name}': expected uint8 [{height}, {width}, 3], got {got}")
-            images.append(image)
+        images = [self._image(name, observation.images.get(name)) for name in self.camera_names]
+        begun = [self._seen.get(name) for name in self.camera_names]
+        seen = [entry[1] if entry and entry[0] is image else None for entry, image in zip(begun, images, strict=True)]
         geometry, branch = observation.geometry, network.geometry
         if geometry is not None and not self._options.with_4d:
             raise ValueError("geometry: the policy was loaded without its 4D branch; load it with_4d=True")
@@ -183,8 +188,15 @@ class CheckpointPolicy(Policy):
         normalized = np.zeros(network.state_dim, np.float32)
         normalized[: len(state)] = self._checkpoint.state.normalize(state[self._to_policy])
         return NetworkInput(
-            prepare_images(images, self._checkpoint.image_fit, network.vision.image_size),
-            self._tokenizer(observation.instruction),
-            normalized,
-            geometry,
+            self._prepared(images), self._tokenizer(observation.instruction), normalized, geometry, tuple(seen)
         )
+
+    def _prepared(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return prepare_images(images, self._checkpoint.image_fit, self._checkpoint.model.vision.image_size)
+
+    def _image(self, camera: str, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        width, height = self._contract.camera(camera).size
+        if image is None or image.shape != (height, width, 3) or image.dtype != np.uint8:
+            got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
+            raise ValueError(f"camera '{camera}': expected uint8 [{height}, {width}, 3], got {got}")
+        return image

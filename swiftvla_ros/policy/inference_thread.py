@@ -63,6 +63,25 @@ class InferenceStatus:
     latency_s: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _LoneImage:
+    """An image whose observation is not complete yet."""
+
+    camera: str
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """An observation to infer from."""
+
+    observation: PairedObservation
+    instruction: Instruction
+    epoch: int
+    executed: NDArray[np.float64] | None
+    planned: NDArray[np.float64] | None
+
+
 class InferenceThread:
     """Owns the pairing and the policy's thread, which starts at once and runs until :meth:`end`.
 
@@ -117,6 +136,8 @@ class InferenceThread:
         self._epoch = 0
         self._used_ns: int | None = None
         self._dropped_ns: int | None = None
+        # Cameras that were seen ahead of the next observation.
+        self._seen: set[str] = set()
         self._status = InferenceStatus()
         self._committed = CommittedRows(policy.step_s, policy.max_executed_rows, MeasuredDelay())
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -164,6 +185,7 @@ class InferenceThread:
             self._pairing.clear()
             self._committed.clear()
             self._used_ns = self._dropped_ns = None
+            self._seen.clear()
             self._epoch += 1
 
     def status(self) -> InferenceStatus:
@@ -172,62 +194,70 @@ class InferenceThread:
             return self._status
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                observation = self._await_observation()
-                instruction, epoch = self._instruction, self._epoch
-                if observation is None or instruction is None:
-                    return
-                executed, planned = self._committed.ahead(observation.stamp_ns, instruction.id)
-            start_ns = self._now_ns()
+        while (work := self._next()) is not None:
             try:
-                positions = self._policy.infer(
-                    Observation(observation.images, observation.state, instruction.text),
-                    noise=self._noise,
-                    executed=executed,
-                    planned=planned,
-                )
-            except Exception as error:  # noqa: BLE001  (a failing policy must not end the thread that reports it)
+                if isinstance(work, _LoneImage):
+                    self._policy.see(work.camera, work.image)
+                else:
+                    self._infer(work)
+            # A failing policy must not end the thread that reports it.
+            except Exception as error:  # noqa: BLE001, PERF203
                 self._fail(f"inference failed: {error}")
-                continue
-            if not np.isfinite(positions).all():
-                self._fail("the policy computed positions that are not finite; the chunk is not published")
-                continue
-            end_ns = self._now_ns()
-            chunk = InferredChunk(positions, next(self._chunk_ids), instruction, observation, start_ns, end_ns)
-            if executed is not None and planned is not None:
-                chunk = replace(
-                    chunk,
-                    frozen_rows=len(executed),
-                    guidance=self._policy.guidance,
-                    rows_ahead=np.concatenate([executed, planned]),
-                )
-            with self._condition:
-                if self._ending:
-                    return
-                current = self._epoch == epoch
-                if current:
-                    self._committed.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
-                    chunks = self._status.chunks + 1
-                    self._status = replace(self._status, reason="", chunks=chunks, latency_s=_stages(chunk))
-            if current:
-                self._publish(chunk)
 
-    def _await_observation(self) -> PairedObservation | None:
-        """The next observation to infer from; None when the thread shall end. The condition is held."""
-        while not self._ending:
-            if self._instruction is None:
-                self._status = replace(self._status, reason="no instruction")
-            else:
-                # Images that come too soon after the last used ones are skipped, not kept until it is time: so an
-                # inference begins with a fresh image.
-                newer_than_ns = None if self._used_ns is None else self._used_ns + self._min_step_ns
-                pairing = self._pairing.pair(self._now_ns(), newer_than_ns)
-                if pairing.observation is not None:
-                    self._used_ns = pairing.observation.stamp_ns
-                    return pairing.observation
-                self._note(pairing)
-            self._condition.wait(_WAIT_S)
+    def _infer(self, work: _Work) -> None:
+        observation, instruction, executed, planned = work.observation, work.instruction, work.executed, work.planned
+        start_ns = self._now_ns()
+        positions = self._policy.infer(
+            Observation(observation.images, observation.state, instruction.text),
+            noise=self._noise,
+            executed=executed,
+            planned=planned,
+        )
+        if not np.isfinite(positions).all():
+            self._fail("the policy computed positions that are not finite; the chunk is not published")
+            return
+        end_ns = self._now_ns()
+        chunk = InferredChunk(positions, next(self._chunk_ids), instruction, observation, start_ns, end_ns)
+        if executed is not None and planned is not None:
+            chunk = replace(
+                chunk,
+                frozen_rows=len(executed),
+                guidance=self._policy.guidance,
+                rows_ahead=np.concatenate([executed, planned]),
+            )
+        with self._condition:
+            current = self._epoch == work.epoch and not self._ending
+            if current:
+                self._committed.published(chunk.chunk_id, observation.stamp_ns, positions, instruction.id, end_ns)
+                chunks = self._status.chunks + 1
+                self._status = replace(self._status, reason="", chunks=chunks, latency_s=_stages(chunk))
+        if current:
+            self._publish(chunk)
+
+    def _next(self) -> _Work | _LoneImage | None:
+        """What to do next; None when the thread shall end."""
+        with self._condition:
+            while not self._ending:
+                if self._instruction is None:
+                    self._status = replace(self._status, reason="no instruction")
+                else:
+                    # Images that come too soon after the last used ones are skipped, not kept until it is time: so an
+                    # inference begins with a fresh image.
+                    newer_than_ns = None if self._used_ns is None else self._used_ns + self._min_step_ns
+                    pairing = self._pairing.pair(self._now_ns(), newer_than_ns)
+                    if (observation := pairing.observation) is not None:
+                        self._used_ns = observation.stamp_ns
+                        self._seen.clear()
+                        rows = self._committed.ahead(observation.stamp_ns, self._instruction.id)
+                        return _Work(observation, self._instruction, self._epoch, *rows)
+                    self._note(pairing)
+                    # While other cameras are still to come: once per camera, so that a fast one is not seen for nothing
+                    # again and again.
+                    for camera, image in self._pairing.lone_images(newer_than_ns).items():
+                        if camera not in self._seen:
+                            self._seen.add(camera)
+                            return _LoneImage(camera, image)
+                self._condition.wait(_WAIT_S)
         return None
 
     def _note(self, pairing: Pairing) -> None:

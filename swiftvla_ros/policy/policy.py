@@ -49,6 +49,10 @@ class Policy(Protocol):
         """Compute once from nothing, so that the first real chunk is as fast as the others."""
         return
 
+    def see(self, camera: str, image: NDArray[np.uint8]) -> None:
+        """Begin with an image [h, w, 3] whose observation may yet become complete; a policy may do nothing."""
+        del camera, image
+
     def infer(
         self,
         observation: Observation,

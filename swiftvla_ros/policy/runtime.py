@@ -81,6 +81,8 @@ class NetworkInput:
     token_ids: NDArray[np.int64]
     state: NDArray[np.float32]
     geometry: NDArray[np.float32] | None = None
+    # For each camera what `PolicyRuntime.see` made of its image before; None, or none at all: the image is read.
+    seen: tuple[NDArray[np.float32] | None, ...] = ()
 
 
 class PolicyRuntime(Protocol):
@@ -94,6 +96,13 @@ class PolicyRuntime(Protocol):
         self, inputs: NetworkInput, noise: NDArray[np.float32], ahead: RowsAhead | None = None
     ) -> NDArray[np.float32]:
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
+
+    def see(self, image: NDArray[np.float32]) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """What the network makes of one camera's image [3, h, w] before all are there; None: it reads them together.
+
+        A chunk has the same bits whether or not its images were seen before.
+        """
+        return None
 
     def keypoints(self, inputs: NetworkInput) -> NDArray[np.float32]:  # noqa: ARG002
         """Where the Fusion Tokens see the end effector go in the front image: (u, v) [f, 2], goal keypoint first."""
@@ -167,7 +176,7 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
         wanted = replace(options, precision=capabilities.precisions[0]) if options.precision == "auto" else options
         return module, replace(_checked(checkpoint, name, capabilities, wanted), runtime=name)
     if deployment is None:
-        raise _NoGraphsError(f"runtime '{name}': {folder} has no graphs; `swiftvla export {folder} OUT` makes some")
+        raise _NoGraphsError(f"runtime '{name}': {checkpoint.why_no_graphs}")
     if name not in READ_BY[deployment.graphs]:
         raise CheckpointError(
             f"runtime '{name}': {folder} has graphs for {' and '.join(READ_BY[deployment.graphs])}; export the "

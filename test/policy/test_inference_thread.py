@@ -26,7 +26,11 @@ class Guided(Policy):
     guidance, max_executed_rows, step_s = "vjp", 9, STEP_MS / 1000
 
     def __init__(self) -> None:
+        self.seen: list[tuple[str, NDArray[np.uint8]]] = []
         self.told: list[tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]] = []
+
+    def see(self, camera: str, image: NDArray[np.uint8]) -> None:
+        self.seen.append((camera, image))
 
     def infer(self, _observation: Observation, **arguments: Any) -> NDArray[np.float64]:
         self.told.append((arguments["executed"], arguments["planned"]))
@@ -36,12 +40,12 @@ class Guided(Policy):
 class Rig:
     """A thread, a clock in ms, and an arm that follows every chunk ``DELAY_MS`` after its observation."""
 
-    def __init__(self, wait_until: Callable[..., None]) -> None:
+    def __init__(self, wait_until: Callable[..., None], cameras: tuple[str, ...] = ("front",)) -> None:
         self.policy, self.now_ms, self.wait_until = Guided(), 10_000, wait_until
         self.chunks: list[InferredChunk] = []
         self.thread = InferenceThread(
             self.policy,
-            ObservationPairing(("front",), slop_s=0.06, max_image_age_s=0.5, max_state_age_s=0.3),
+            ObservationPairing(cameras, slop_s=0.06, max_image_age_s=0.5, max_state_age_s=0.3),
             noise=np.zeros((10, 2), np.float32),
             chunk_ids=itertools.count(1),
             min_period_s=0.0,
@@ -91,4 +95,22 @@ def test_an_arm_at_rest_is_not_continued(wait_until: Callable[..., None]) -> Non
     for _ in range(4):
         rig.chunk(pick, moving=False)
     assert all(told == (None, None) for told in rig.policy.told)
+    rig.thread.end()
+
+
+def test_a_camera_is_seen_while_the_other_is_awaited(wait_until: Callable[..., None]) -> None:
+    """Protects the overlap: a lone image is begun with, once however many frames come, and never instead of a chunk."""
+    rig = Rig(wait_until, ("front", "wrist"))
+    images = [np.full((1, 1, 3), value, np.uint8) for value in range(3)]
+    rig.thread.add_state(rig.now_ms * MS, np.zeros(2), rig.now_ms * MS)
+    rig.thread.add_image("front", rig.now_ms * MS, images[0], rig.now_ms * MS)
+    assert rig.policy.seen == []
+    rig.thread.instruct(Instruction("pick", 1))
+    rig.wait_until(lambda: len(rig.policy.seen) == 1, "the lone image is begun with")
+    rig.thread.add_image("front", (rig.now_ms + 10) * MS, images[1], rig.now_ms * MS)
+    rig.thread.add_image("wrist", (rig.now_ms + 1) * MS, images[2], rig.now_ms * MS)
+    rig.wait_until(lambda: len(rig.chunks) == 1, "the pair is inferred from")
+    # The frame that came too late for it is begun with for the next observation.
+    rig.wait_until(lambda: len(rig.policy.seen) == 2, "the next lone image is begun with")
+    assert [(camera, int(image[0, 0, 0])) for camera, image in rig.policy.seen] == [("front", 0), ("front", 1)]
     rig.thread.end()

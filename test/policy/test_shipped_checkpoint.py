@@ -14,8 +14,8 @@ from swiftvla_ros.sim.evaluation.first_step import FirstScene
 
 @pytest.fixture(scope="module")
 def policy(checkpoint: Path, contract: Contract) -> Policy:
-    """Load the shipped checkpoint."""
-    return load_policy(checkpoint, contract=contract, device="cpu", threads=1)
+    """Load the shipped checkpoint, with the runtime that also tells keypoints."""
+    return load_policy(checkpoint, contract=contract, runtime="torch", device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
+from swiftvla_ros.episodes.bags.message_types import _store_for
 from swiftvla_ros.policy import image_preprocessing, load_policy
 from swiftvla_ros.replay.chunks import Policies, compare_chunks, infer_again
 from swiftvla_ros.replay.recorded import observations, read_run
@@ -216,7 +217,7 @@ def test_guided_chunks_come_out_again(
 ) -> None:
     """Protects chunk guidance: the rows that it was given are in the chunk, so it is computed again with them."""
     bag = Bag(computed_here)
-    policy = load_policy(checkpoint, contract=contract, threads=1, device="cpu", guidance="identity")
+    policy = load_policy(checkpoint, contract=contract, runtime="torch", threads=1, device="cpu", guidance="identity")
     report = replay(bag, checkpoint=checkpoint)
     ahead = report.computed[0].chunk.positions[2:]
     types = message_types()
@@ -224,9 +225,12 @@ def test_guided_chunks_come_out_again(
 
     def change(raw: RawMessage) -> bytes | None:
         if raw.topic.endswith("policy_state"):
-            message = types.deserialize_cdr(raw.data, raw.msgtype)
+            # The bag's own definition: since it was recorded the message has grown.
+            own = _store_for(bag.channels[raw.topic])
+            message = own.deserialize_cdr(raw.data, raw.msgtype)
             message.guidance = "identity"
-        elif raw.topic.endswith("action_chunk"):
+            return bytes(own.serialize_cdr(message, raw.msgtype))
+        if raw.topic.endswith("action_chunk"):
             message = types.deserialize_cdr(raw.data, raw.msgtype)
             message.guidance, message.frozen_rows, message.rows_ahead = "identity", 3, ahead.ravel().copy()
             observation = observed[message.chunk_id]

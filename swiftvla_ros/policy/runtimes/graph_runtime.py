@@ -65,7 +65,9 @@ class GraphRuntime(PolicyRuntime):
         self, inputs: NetworkInput, noise: NDArray[np.float32], ahead: RowsAhead | None = None
     ) -> NDArray[np.float32]:
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
-        guide = self.condition([self.see(image) for image in inputs.images], inputs)
+        seen = inputs.seen or (None,) * len(inputs.images)
+        tokens = [self.see(image) if done is None else done for image, done in zip(inputs.images, seen, strict=True)]
+        guide = self.condition(tokens, inputs)
         flow = None
         times = self._times
         if ahead is not None and self._guidance != NO_GUIDANCE:

@@ -152,7 +152,7 @@ def test_the_path_is_what_the_policy_tells_of_the_recorded_observation(
     paths = list(predicted_paths(bag, predictor, front="front", budget_s=60.0))
     images = {camera: [rgb for *_, rgb in bag.images(camera)] for camera in contract.camera_names}
     seen = {camera: frames[1] for camera, frames in images.items()}
-    expected = load_policy(CHECKPOINT, contract=contract).keypoints(
+    expected = load_policy(CHECKPOINT, contract=contract, runtime="torch").keypoints(
         Observation(seen, contract.rest + 0.01, "pick up the red block")
     )
     assert [p.chunk_id for p in paths] == [1, 2, 3]
