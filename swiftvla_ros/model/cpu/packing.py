@@ -32,11 +32,12 @@ _TIMED_FROM = 16_000_000
 _MLP_ROWS = 256
 
 
-def pack(model: SwiftVLA, *, expert: bool = True) -> None:
+def pack(model: SwiftVLA, *, expert: bool = True, load: Callable[[nn.Module], None] = lambda _: None) -> None:
     """Replace a network's layers by packed ones, one by one, for batches of one observation.
 
     The network can't be trained or saved after that. Packed layers have no backward pass: where the expert's Jacobian
-    is needed, ``expert`` False leaves it as it is.
+    is needed, ``expert`` False leaves it as it is. Each part is given to ``load`` before it is packed: so a network may
+    come without weights, and no more than one part is ever held twice.
     """
     config, backbone = model.config, model.backbone
     dtype = backbone.text_model.norm.weight.dtype
@@ -49,17 +50,23 @@ def pack(model: SwiftVLA, *, expert: bool = True) -> None:
     attend = kernels.patch_attention(config.vision, config.num_cameras)
     tower, text = backbone.vision_model.encoder.layers, backbone.text_model
     for i, layer in enumerate(tower):
+        load(layer)
         tower[i] = PackedVisionLayer(layer, patches, mlp_rows, kernels.linear, attend)
     projection = backbone.connector.modality_projection
+    load(projection)
     projection.proj = kernels.linear([projection.proj], tokens)
     for i, layer in enumerate(text.layers):
+        load(layer)
         text.layers[i] = PackedTextLayer(layer, prefix, kernels.linear)
+    load(text.norm)
     text.norm = packed_norm(text.norm)
     if expert:
         layers = model.expert.layers
         for i, layer in enumerate(layers):
             assert isinstance(layer, ExpertLayer)
+            load(layer)
             layers[i] = PackedExpertLayer(layer, config.horizon, prefix, kernels.linear)
+        load(model.expert.norm)
         model.expert.norm = packed_norm(model.expert.norm)
     kernels.save()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from swiftvla_ros.files import some_of, tensor_problems, unreadable
+from swiftvla_ros.model.cpu.mapped_embedding import MappedEmbedding
 from swiftvla_ros.model.cpu.packing import pack
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
@@ -27,6 +29,9 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # Small layers at the ends of the flow, which stay in float32 at any precision (as in lerobot's SmolVLA).
 _ALWAYS_FLOAT32 = ("state_proj.", "expert.action_", "action_out_proj.")
+_WORDS = "backbone.text_model.embed_tokens.weight"
+_CPU = torch.device("cpu")
+_CHECKED_AT_ONCE = 1 << 20
 # A file's pages stay in memory while it is mapped: so it is mapped anew after so many bytes.
 _MAPPED_BYTES = 64 << 20
 
@@ -54,9 +59,10 @@ class TorchRuntime(PolicyRuntime):
         self.device, self.precision, self.threads = options.device, options.precision, torch.get_num_threads()
         self._checkpoint, self.config = checkpoint, checkpoint.model
         dtype = PRECISIONS[options.precision]
-        self.model = load_model(checkpoint, dtype).to(self._device)
         if self.device == "cpu":
-            pack(self.model, expert=options.guidance != "vjp")
+            self.model = load_packed(checkpoint, dtype, expert=options.guidance != "vjp")
+        else:
+            self.model = load_model(checkpoint, dtype, self._device)
         self._captured: CapturedChunk | None = None
         if options.with_4d:
             _ = self._auxiliary  # what is missing shall be told now
@@ -95,7 +101,9 @@ class TorchRuntime(PolicyRuntime):
                 f"{path}: missing; keypoints and 4D input need the modules that only training uses: copy the file too, "
                 "from where the checkpoint was trained"
             )
-        return _fill(Auxiliary(self.config), path, torch.float32).to(self._device)
+        with torch.device("meta"):
+            auxiliary = Auxiliary(self.config)
+        return _filled(auxiliary, path, torch.float32, self._device)
 
     def _guidance(self, ahead: RowsAhead | None) -> Guidance | None:
         if ahead is None:
@@ -162,10 +170,10 @@ class CapturedChunk:
         return self._chunk
 
 
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> SwiftVLA:
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = _CPU) -> SwiftVLA:
     """Build the network and fill it; every tensor must be there and fit.
 
-    Weights go straight from the file into ``dtype``, so that memory never holds them twice.
+    Weights go straight from the file into ``dtype`` and onto the device, so that memory never holds them twice.
 
     Raises
     ------
@@ -174,29 +182,81 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> SwiftVLA:
     """
     with torch.device("meta"):
         model = SwiftVLA(checkpoint.model)
-    return _fill(model, checkpoint.weights, dtype)
+    return _filled(model, checkpoint.weights, dtype, device)
 
 
-def _fill(module: Module, path: Path, dtype: torch.dtype) -> Module:
-    """Give a module the weights of a file, for inference."""
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
-    problems = tensor_problems(expected, shapes)
-    weights: dict[str, torch.Tensor] = {}
-    if not problems:
-        for name, tensor in _read(path, list(expected)):
-            if not torch.isfinite(tensor).all():
-                problems.append(f"{name} holds NaN or Inf")
-            target = torch.float32 if name.startswith(_ALWAYS_FLOAT32) else dtype
-            weights[name] = tensor.to(target, copy=True)
-    if problems:
-        raise CheckpointError(f"{path}: {some_of(problems)}")
-    module.load_state_dict(weights, assign=True)
-    return module.eval().requires_grad_(False)
+def load_packed(checkpoint: Checkpoint, dtype: torch.dtype, *, expert: bool) -> SwiftVLA:
+    """The same for a CPU, packed part by part (:func:`pack`); word embeddings stay in the file."""
+    with torch.device("meta"):
+        model = SwiftVLA(checkpoint.model)
+    weights = _Weights(model, checkpoint.weights, dtype, _CPU)
+    # First, while there is little else: it is read once, to see that its numbers are finite.
+    model.backbone.text_model.embed_tokens = MappedEmbedding(weights.mapped(_WORDS), dtype)
+    pack(model, expert=expert, load=weights.fill)
+    weights.fill(model)
+    weights.check()
+    return model
+
+
+def _filled(module: Module, path: Path, dtype: torch.dtype, device: torch.device) -> Module:
+    weights = _Weights(module, path, dtype, device)
+    weights.fill(module)
+    weights.check()
+    return module
+
+
+class _Weights:
+    """A file's tensors, which go into a module that is on "meta", for inference.
+
+    Raises
+    ------
+    CheckpointError
+        The file can't be read, or its tensors are not those of the module.
+    """
+
+    def __init__(self, module: nn.Module, path: Path, dtype: torch.dtype, device: torch.device) -> None:
+        self._path, self._dtype, self._device = path, dtype, device
+        # Weak, so that a layer's plain weights go when it has been packed.
+        self._prefixes = WeakKeyDictionary({part: f"{name}." if name else "" for name, part in module.named_modules()})
+        self._problems: list[str] = []
+        expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
+        if problems := tensor_problems(expected, shapes):
+            raise CheckpointError(f"{path}: {some_of(problems)}")
+        module.to(dtype).eval().requires_grad_(False)
+
+    def fill(self, part: nn.Module) -> None:
+        """Give a part of the module those of its tensors that it does not have yet."""
+        prefix = self._prefixes[part]
+        missing = [prefix + name for name, tensor in part.state_dict().items() if tensor.is_meta]
+        weights: dict[str, torch.Tensor] = {}
+        for name, tensor in _read(self._path, missing):
+            self._check_numbers(name, tensor)
+            target = torch.float32 if name.startswith(_ALWAYS_FLOAT32) else self._dtype
+            weights[name.removeprefix(prefix)] = tensor.to(self._device, target, copy=True)
+        part.load_state_dict(weights, strict=False, assign=True)
+
+    def mapped(self, name: str) -> torch.Tensor:
+        """A tensor that stays in its file: pages of it that nobody reads take no memory."""
+        for _, tensor in _read(self._path, [name]):
+            self._check_numbers(name, tensor)
+        with safe_open(self._path, framework="pt") as file:
+            # The check above read the whole tensor: this one is mapped anew.
+            return cast(torch.Tensor, file.get_tensor(name))
+
+    def check(self) -> None:
+        """Raise CheckpointError if what was read holds numbers that are not finite."""
+        if self._problems:
+            raise CheckpointError(f"{self._path}: {some_of(self._problems)}")
+
+    def _check_numbers(self, name: str, tensor: torch.Tensor) -> None:
+        # In slices, since what the comparison makes is larger than the tensor.
+        if not all(bool(part.isfinite().all()) for part in tensor.flatten().split(_CHECKED_AT_ONCE)):
+            self._problems.append(f"{name} holds NaN or Inf")
 
 
 def _read(path: Path, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
