@@ -32,6 +32,13 @@ def command_line(description: str | None, precisions: Sequence[str]) -> argparse
     return parser
 
 
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the arguments; from here on the standard output has answers alone, whatever libraries print."""
+    arguments = parser.parse_args()
+    sys.stdout = sys.stderr
+    return arguments
+
+
 def memory_mb() -> dict[str, float]:
     """Memory of this process: its peak, and what it holds now that no file holds, too, and nobody can drop."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -44,11 +51,10 @@ def answer(
     folder: Path, prepare: Prepare, about: dict[str, Any], device_peak_mb: Callable[[], float] = lambda: 0.0
 ) -> None:
     """Say that the model is loaded, and ``about`` it; then answer until the input ends."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print
-    print(json.dumps(about), file=answers, flush=True)
+    print(json.dumps(about), file=sys.__stdout__, flush=True)
     for line in sys.stdin:
         compute = prepare(load_file(folder / f"inputs_{int(line)}.safetensors"))
         begin = time.perf_counter()
         chunk = compute()
         figures = {"seconds": time.perf_counter() - begin, **memory_mb(), "device_peak_mb": device_peak_mb()}
-        print(json.dumps({**figures, "chunk": chunk.tolist()}), file=answers, flush=True)
+        print(json.dumps({**figures, "chunk": chunk.tolist()}), file=sys.__stdout__, flush=True)

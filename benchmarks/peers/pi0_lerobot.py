@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from absent_torchvision import make_torchvision_importable
-from answering import Arrays, answer, command_line
+from answering import Arrays, answer, command_line, parse
 
 
 def _mend() -> None:
@@ -90,7 +90,7 @@ def _build(precision: str, device: str) -> Any:
 
 def main() -> None:
     """Make the model, then answer."""
-    arguments = command_line(__doc__, ["bfloat16", "float32"]).parse_args()
+    arguments = parse(command_line(__doc__, ["bfloat16", "float32"]))
     make_torchvision_importable()
     import torch
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from absent_torchvision import make_torchvision_importable
-from answering import Arrays, answer, command_line
+from answering import Arrays, answer, command_line, parse
 
 
 def _backbone() -> Any:
@@ -45,7 +45,7 @@ def main() -> None:
     """Load the model, then answer."""
     parser = command_line(__doc__, ["float32", "bfloat16"])
     parser.add_argument("mode", nargs="?", default="eager", help="eager, or one of torch.compile's modes")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     make_torchvision_importable()
     import torch
     from lerobot.policies.smolvla import smolvlm_with_expert

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from answering import Arrays, Prepare, answer, command_line
+from answering import Arrays, Prepare, answer, command_line, parse
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.policy.runtime import RUNTIMES, NetworkInput, RuntimeOptions, load_runtime
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser = command_line(__doc__, ["float32", "bfloat16", "int8-vision", "int8-weights"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="for graphs: what `swiftvla export` wrote")
     parser.add_argument("--runtime", required=True, choices=list(RUNTIMES))
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     options = RuntimeOptions(arguments.runtime, arguments.device, arguments.precision, arguments.threads)
     runtime = load_runtime(open_checkpoint(arguments.checkpoint), options).runtime
 

@@ -19,8 +19,11 @@ _WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from answering import answer
-answer(Path(sys.argv[2]), lambda data: lambda: print("chatter") or 2 * data["state"], {"parameters": 3})
+from answering import answer, command_line, parse
+folder, sys.argv = Path(sys.argv[2]), ["worker", sys.argv[2], "float32", "2"]
+parse(command_line("", ["float32"]))
+print("while it loads")
+answer(folder, lambda data: lambda: print("chatter") or 2 * data["state"], {"parameters": 3})
 """
 
 
