@@ -18,6 +18,13 @@ EXTRAS = {
 }
 
 
+# What pip has no use in naming: it comes with the machine.
+FROM_THE_MACHINE = {
+    "tensorrt": "it comes with JetPack, or from NVIDIA's packages",
+    "cuda": "pip install cuda-python, of the version of this machine's CUDA",
+}
+
+
 def missing_extra(error: ModuleNotFoundError) -> str | None:
     """Say what to install for the package that is missing; None where no extra brings it."""
     package = (error.name or "").partition(".")[0]
@@ -25,6 +32,8 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
         if package in packages:
             or_ros = ", or source a ROS setup" if extra == "ros" else ""
             return f"this needs {package}, which is not installed: pip install 'swiftvla_ros[{extra}]'{or_ros}"
+    if package in FROM_THE_MACHINE:
+        return f"this needs {package}, which is not installed: {FROM_THE_MACHINE[package]}"
     return None
 
 

@@ -287,13 +287,15 @@ SIMULATOR_MODULES = {
 } | {name for name in modules() if room_of(name) == "sim"}
 DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "writer")}
 RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
+# Needs what only NVIDIA's machines have.
+JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime"}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 
 
 def test_imports_of_a_bare_install():
     """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
-    left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES
+    left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES | JETSON_MODULES
     names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
     assert import_without(NOT_ON_A_ROBOT, names) == {}
 
@@ -313,7 +315,7 @@ def test_nodes_import_in_a_bare_install():
 
 def test_imports_without_ros():
     """Training, simulation and the command line import where ROS is not installed."""
-    left_out = LAUNCH_MODULES | VIEWER_MODULES
+    left_out = LAUNCH_MODULES | VIEWER_MODULES | JETSON_MODULES
     names = [name for name in modules() if room_of(name) != "nodes" and name not in left_out]
     # Nor is the viewer needed for anything but the viewer.
     assert import_without({"rclpy", "rpyutils", "launch", "launch_ros", "cv_bridge", "rerun"}, names) == {}

@@ -68,6 +68,8 @@ class Capabilities:
     guidance: tuple[str, ...] = ()  # chunk guidance that it knows, besides none
     with_4d: bool = False  # whether it can run the 4D branch
     reads_graphs: bool = False  # whether it runs graphs that `swiftvla export` made, not the weights themselves
+    # Whether it makes kernels of its own from float32 graphs, at a precision that is chosen when they are loaded.
+    chooses_precision: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
             "checkpoint for this one, too"
         )
     own = deployment.precision
+    if capabilities.chooses_precision and own == "float32":
+        own = capabilities.precisions[0] if options.precision == "auto" else options.precision
     if options.precision not in {"auto", own}:
         raise CheckpointError(
             f"runtime '{name}': {folder} was exported and checked at {own}, not {options.precision}; write "
