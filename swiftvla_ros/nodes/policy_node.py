@@ -21,11 +21,12 @@ from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import read_executor_state
-from swiftvla_ros.observation.observation import NO_GUIDANCE
+from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
 from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
+from swiftvla_ros.policy.second_opinion import SecondOpinion
 from swiftvla_ros.replay.recorded_policy import RecordedPolicy
 
 _REPEAT_S = 5.0
@@ -42,6 +43,7 @@ class PolicyParts:
     instructions: InstructionServer
     chunk_ids: Iterator[int] = field(default_factory=partial(itertools.count, 1))
     inference: InferenceThread | None = None
+    second: SecondOpinion | None = None
 
 
 class PolicyNode(ManagedNode[PolicyParts]):
@@ -58,10 +60,13 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.describe("runtime", "auto", "what computes the network: auto, openvino, onnxruntime, tensorrt or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
         self.describe("precision", "auto", "auto: as exported, float32 with torch; or float32, bfloat16")
-        self.describe("threads", 0, "threads for inference on a CPU; 0: as many as torch chooses", Allowed(least=0))
+        self.describe(
+            "threads", 0, "threads for inference on a CPU; 0: as many as the runtime chooses", Allowed(least=0)
+        )
         self.describe(
             "max_rate_hz", 10.0, "most inferences a second; images that come sooner are skipped", Allowed(above=0)
         )
+        self.describe("second_opinion", True, "compute the first observation with a second runtime, too, and compare")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from", Allowed(least=0))
         self.describe(
             "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
@@ -93,7 +98,10 @@ class PolicyNode(ManagedNode[PolicyParts]):
         computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions)
+        second = None
+        if self.value("second_opinion") and policy.runtime and policy.guidance == NO_GUIDANCE:
+            second = SecondOpinion(str(self.value("checkpoint")), self.contract, policy.runtime)
+        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, second=second)
 
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
@@ -183,7 +191,10 @@ class PolicyNode(ManagedNode[PolicyParts]):
 
     def _health(self) -> Health:
         status, instruction = self._status(), self.parts.instructions.current
+        second = self.parts.second.agreement if self.parts.second is not None else None
         values = {
+            "runtime": " ".join(part for part in (self.parts.policy.runtime, self.parts.policy.precision) if part),
+            "second opinion": "" if second is None else second.text,
             "instruction": instruction.text if instruction else "",
             "checkpoint": self.parts.policy.checkpoint_sha256[:12],
             "device": self.parts.policy.device,
@@ -193,6 +204,10 @@ class PolicyNode(ManagedNode[PolicyParts]):
             "observations dropped: unpaired": status.dropped_unpaired,
             "messages dropped: invalid": status.dropped_invalid,
         }
+        if second is not None and not second.alike:
+            return Health(
+                Level.ERROR, f"{second.text}: check the export on this machine (swiftvla check-deploy)", values
+            )
         # Nobody asked for anything: that is no trouble.
         well = not status.reason or instruction is None
         return Health(Level.OK if well else Level.WARN, status.reason or "chunks are computed", values)
@@ -200,6 +215,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
     def _publish_chunk(self, chunk: InferredChunk) -> None:
         """Called by the inference thread."""
         observation = chunk.observation
+        if self.parts.second is not None:
+            seen = Observation(observation.images, observation.state, chunk.instruction.text)
+            self.parts.second.ask(seen, self.parts.policy.sample_noise(self.parts.noise_seed), chunk.positions)
         self.parts.chunks.publish(
             ActionChunk(
                 header=header(observation.stamp_ns, self.contract.base_frame),
