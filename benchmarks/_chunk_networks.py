@@ -58,7 +58,8 @@ def write_checkpoints(folder: Path, precisions: list[str]) -> SwiftVLAConfig:
     }
     (folder / "statistics.json").write_text(json.dumps(statistics))
     data = yaml.safe_load(load_contract("so101_sim").text)
-    data["cameras"] = [{**data["cameras"][0], "name": name, "topic": f"/{name}"} for name in "abc"]
+    camera = {**data["cameras"][0], "size": [640, 480]}
+    data["cameras"] = [{**camera, "name": name, "topic": f"/{name}"} for name in "abc"]
     contract = contract_from_text(yaml.safe_dump(data), _ROOT / "config/robots/three_cameras.yaml")
     tokenizer = (_ROOT / "models/smollm2-tokenizer/tokenizer.json").read_text(encoding="utf-8")
     for precision in precisions:

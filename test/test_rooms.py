@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str] | None] = {
 GENERATED = {"msg", "srv", "action"}
 BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
-TORCH_MODULES = {"swiftvla_ros.policy.runtimes.torch_runtime"}
+TORCH_MODULES = {f"swiftvla_ros.policy.runtimes.{name}" for name in ("torch_runtime", "captured_chunk")}
 NEEDS_TORCH = {"torch", "transformers"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
 
@@ -288,7 +288,7 @@ SIMULATOR_MODULES = {
 DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "writer")}
 RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
 # Needs what only NVIDIA's machines have.
-JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime"}
+JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime", "swiftvla_ros.model.gpu.triton_kernels"}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 

@@ -35,6 +35,16 @@ def rotate(x: Float[Tensor, "b n h hd"], by: Rotation) -> Float[Tensor, "b n h h
     return (x * by.cos + torch.cat([second, first], dim=-1) * by.sin).to(x.dtype)
 
 
+def once_for_all_layers(mask: Mask, dtype: torch.dtype) -> Mask:
+    """What a GPU's fused kernels read instead of a mask of booleans, which would be made anew in each layer."""
+    if mask is None or not mask.is_cuda or mask.dtype != torch.bool:
+        return mask
+    b, n, m = mask.shape
+    # Rows begin at multiples of 16; a number that is finite, since a query may see nothing.
+    addend = torch.zeros((b, n, m + -m % 16), dtype=dtype, device=mask.device)[..., :m]
+    return addend.masked_fill_(~mask, torch.finfo(dtype).min)
+
+
 def attend(
     q: Float[Tensor, "b n h hd"],
     k: Float[Tensor, "b m kv hd"],

@@ -18,7 +18,7 @@ from transformers.models.smolvlm.modeling_smolvlm import (
     SmolVLMVisionTransformer,
 )
 
-from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate, rotation
+from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, once_for_all_layers, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 from swiftvla_ros.model.prefix import Prefix
@@ -169,6 +169,7 @@ class Backbone(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
         """Run the text layers over embedded tokens; without ``outputs`` the hidden states mean nothing."""
         key_values: list[KeyValue] = []
+        mask = once_for_all_layers(mask, hidden.dtype)
         *layers, last = cast(Iterable[TextLayer], self.text_model.layers)
         for layer in layers:
             hidden, key_value = run_layer(layer, hidden, by, mask, recompute=self.checkpoint_layers)

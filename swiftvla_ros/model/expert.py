@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate, rotation
+from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, once_for_all_layers, rotate, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 
@@ -143,8 +143,8 @@ class ActionExpert(nn.Module):
         return ActionLayout(
             cross=rotation(steps, text.head_dim, text.rope_theta),
             joint=rotation(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta),
-            prefix_mask=prefix_mask,
-            joint_mask=torch.cat([prefix_mask, causal], dim=2),
+            prefix_mask=once_for_all_layers(prefix_mask, self.norm.weight.dtype),
+            joint_mask=once_for_all_layers(torch.cat([prefix_mask, causal], dim=2), self.norm.weight.dtype),
         )
 
     def embed_time(self, time: Float[Tensor, "*any"]) -> Float[Tensor, "*any d"]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Method = Literal["vjp", "identity", "trained"]
@@ -43,36 +43,39 @@ class Guidance:
     """What a chunk is held to."""
 
     method: Method  # see the module
-    # Normalised rows of the present plan [b, h, a], at the new chunk's times; beyond `overlap` they are not read.
+    # Normalised rows of the present plan [b, h, a], at the new chunk's times; where `held` is 0 they are not read.
     rows: Float[Tensor, "b h a"]
-    frozen: int  # rows that will have been executed when the chunk arrives
-    # Rows that the present plan reaches; between `frozen` and this the chunk is held more and more loosely.
-    overlap: int
+    executed: Bool[Tensor, " h"]  # rows that will have been executed when the chunk arrives
+    held: Float[Tensor, " h"]  # how strongly each row is held (soft_mask)
     max_weight: float = MAX_WEIGHT  # β
 
-    def __post_init__(self) -> None:
-        horizon = self.rows.shape[1]
-        if not 0 <= self.frozen <= self.overlap <= horizon:
-            raise ValueError(f"frozen {self.frozen}, overlap {self.overlap}: write 0 ≤ frozen ≤ overlap ≤ {horizon}")
+    @classmethod
+    def over(cls, method: Method, rows: Float[Tensor, "b h a"], frozen: int, overlap: int) -> Guidance:
+        """Hold to ``rows``, of which ``frozen`` will have been executed; the present plan reaches ``overlap``."""
+        horizon = rows.shape[1]
+        if not 0 <= frozen <= overlap <= horizon:
+            raise ValueError(f"frozen {frozen}, overlap {overlap}: write 0 ≤ frozen ≤ overlap ≤ {horizon}")
+        held = soft_mask(frozen, overlap, horizon).to(rows.device)
+        return cls(method, rows, torch.arange(horizon, device=rows.device) < frozen, held)
 
     def row_times(self, times: Float[Tensor, " steps"]) -> Float[Tensor, "steps rows"]:
         """Flow times at each denoising step: of every row (rows = h), or one for all (rows = 1)."""
         if self.method != "trained":
             return times[:, None]
-        return times[:, None].masked_fill(self._executed(times.device), 0.0)
+        return times[:, None].masked_fill(self.executed, 0.0)
 
     def start(self, noise: Float[Tensor, "b r h a"]) -> Float[Tensor, "b r h a"]:
         """What the integration begins with."""
         if self.method != "trained":
             return noise
-        return torch.where(self._executed(noise.device)[:, None], self.rows[:, None].to(noise), noise)
+        return torch.where(self.executed[:, None], self.rows[:, None].to(noise), noise)
 
     def steer(self, velocity: Velocity, times: Float[Tensor, " steps"]) -> Velocity:
-        """The velocity that leads to a chunk which continues the plan."""
+        """The velocity that leads to a chunk which continues the plan; ``times`` lie on the CPU, for they are read."""
         if self.method == "trained":
-            executed = self._executed(times.device)[:, None]
+            executed = self.executed[:, None]
             return lambda x, step: velocity(x, step).masked_fill(executed, 0.0)
-        mask = soft_mask(self.frozen, self.overlap, self.rows.shape[1]).to(times.device)[:, None]
+        mask = self.held[:, None]
         target = torch.where(mask > 0, self.rows, 0.0)[:, None]
         if self.method == "vjp" and torch.is_inference_mode_enabled():
             raise RuntimeError("a vector-Jacobian product needs autograd, which torch.inference_mode() switches off")
@@ -85,9 +88,6 @@ class Guidance:
             return v - guidance_weight(time, self.max_weight) * correction
 
         return steered
-
-    def _executed(self, device: torch.device) -> Tensor:
-        return torch.arange(self.rows.shape[1], device=device) < self.frozen
 
 
 def soft_mask(frozen: int, overlap: int, horizon: int) -> Float[Tensor, " h"]:

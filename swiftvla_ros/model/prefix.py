@@ -78,10 +78,9 @@ def attention_mask(
         text    1    1    0
         state   1    1    1
     """
-    block = torch.zeros_like(modality)
+    block = torch.zeros_like(modality).masked_fill(modality == int(Modality.FUSION), 2)
     if state_block == "own":
-        block[modality == int(Modality.STATE)] = 1
-    block[modality == int(Modality.FUSION)] = 2
+        block = block.masked_fill(modality == int(Modality.STATE), 1)
     allowed = block[None, :] <= block[:, None]
     return allowed & present[:, None, :] & present[:, :, None]
 

@@ -118,6 +118,13 @@ class SwiftVLA(nn.Module):
         ``geometry`` is for study: a deployed policy has no 4D tokens. ``guidance`` makes the chunk continue a plan.
         """
         prefix = self.embed_prefix(inputs, self.backbone.vision_features(inputs.images), geometry)
+        return self.denoise(prefix, noise, guidance)
+
+    @torch.no_grad()
+    def denoise(
+        self, prefix: Prefix, noise: Float[Tensor, "b h a"], guidance: Guidance | None = None
+    ) -> Float[Tensor, "b h a"]:
+        """Denoise a chunk over a prefix; on a GPU nothing here waits for it."""
         if self.guide is None:
             # Nobody reads the prefix's outputs then.
             key_values = self.expert.project_prefix(self.backbone.key_values(prefix))
@@ -136,4 +143,5 @@ class SwiftVLA(nn.Module):
         start = noise[:, None]
         if guidance is None:
             return flow_matching.integrate(velocity, start, steps)[:, 0]
-        return flow_matching.integrate(guidance.steer(velocity, flow_times), guidance.start(start), steps)[:, 0]
+        steered = guidance.steer(velocity, flow_matching.denoising_times(steps, torch.device("cpu")))
+        return flow_matching.integrate(steered, guidance.start(start), steps)[:, 0]

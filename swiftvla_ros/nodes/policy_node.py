@@ -59,7 +59,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.describe("policy_from", "", "a bag whose chunks are given again, in place of a checkpoint")
         self.describe("runtime", "auto", "what computes the network: auto, openvino, onnxruntime, tensorrt or torch")
         self.describe("device", "auto", "auto, cpu or cuda")
-        self.describe("precision", "auto", "auto: as exported, float32 with torch; or float32, bfloat16")
+        self.describe("precision", "auto", "auto: as exported, float32 with torch; or float32, bfloat16, float16")
         self.describe(
             "threads", 0, "threads for inference on a CPU; 0: as many as the runtime chooses", Allowed(least=0)
         )

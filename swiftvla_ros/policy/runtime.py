@@ -41,7 +41,8 @@ class RuntimeOptions:
     runtime: str = "auto"  # "auto" (the best that can run the checkpoint here), or a name of `RUNTIMES`
     device: str = "auto"  # "auto" (the runtime's best device that is there), or a name of the runtime's
     # What weights and activations are: "auto" (what a deployed network was exported and checked at, float32 with
-    # torch), "float32", or "bfloat16" (half the memory, and several times faster where the processor multiplies it).
+    # torch), "float32", "bfloat16" (half the memory, and several times faster where the processor multiplies it), or
+    # "float16" (on a GPU).
     precision: str = "auto"
     threads: int | None = None  # CPU threads; None leaves the runtime's default
     # How chunks are made to continue what will have been executed when they arrive (docs/guidance.md): "none", "vjp",

@@ -33,7 +33,7 @@ def plan(method: Method, frozen: int = 1, overlap: int = 3) -> Guidance:
     """Return guidance towards random rows; what lies beyond the overlap is NaN, since nobody may read it."""
     rows = torch.randn((1, HORIZON, WIDTH), generator=torch.Generator().manual_seed(7))
     rows[:, overlap:] = torch.nan
-    return Guidance(method, rows, frozen, overlap)
+    return Guidance.over(method, rows, frozen, overlap)
 
 
 def test_mask_is_the_references() -> None:
@@ -91,7 +91,7 @@ def test_guided_chunk_begins_like_the_plan(nano: SwiftVLA, inputs: Draw, method:
     observation, noise = inputs(), torch.zeros((2, 10, 6))
     plain = nano.sample_actions(observation, noise)
     rows = plain + 0.5
-    guided = nano.sample_actions(observation, noise, guidance=Guidance(method, rows, frozen=3, overlap=8))
+    guided = nano.sample_actions(observation, noise, guidance=Guidance.over(method, rows, frozen=3, overlap=8))
     before, after = (plain - rows).abs().mean(dim=(0, 2)), (guided - rows).abs().mean(dim=(0, 2))
     assert (after[:3] < 0.3 * before[:3]).all()
     assert (guided - plain)[:, 9].abs().mean() < (guided - plain)[:, 0].abs().mean()
@@ -101,7 +101,7 @@ def test_executed_rows_stay_as_they_were(nano: SwiftVLA, inputs: Draw) -> None:
     """Protects conditioning: executed rows are in the chunk to the bit, and the others go on from them."""
     observation, noise = inputs(), torch.randn((2, 10, 6), generator=torch.Generator().manual_seed(6))
     rows = torch.randn((2, 10, 6), generator=torch.Generator().manual_seed(8))
-    guidance = Guidance("trained", rows, frozen=4, overlap=4)
+    guidance = Guidance.over("trained", rows, frozen=4, overlap=4)
     chunk = nano.sample_actions(observation, noise, guidance=guidance)
     assert torch.equal(chunk[:, :4], rows[:, :4])
     other = dataclasses.replace(guidance, rows=rows + 1.0)
@@ -117,7 +117,7 @@ def test_executed_rows_stay_as_they_were(nano: SwiftVLA, inputs: Draw) -> None:
 def test_nothing_executed_is_a_plain_chunk(nano: SwiftVLA, inputs: Draw, method: Method) -> None:
     """Protects the first chunk: with no plan there, every method gives what the policy gives without."""
     observation, noise = inputs(), torch.randn((2, 10, 6), generator=torch.Generator().manual_seed(6))
-    guidance = Guidance(method, torch.full((2, 10, 6), torch.nan), frozen=0, overlap=0)
+    guidance = Guidance.over(method, torch.full((2, 10, 6), torch.nan), frozen=0, overlap=0)
     guided = nano.sample_actions(observation, noise, guidance=guidance)
     torch.testing.assert_close(guided, nano.sample_actions(observation, noise), atol=1e-5, rtol=1e-5)
 
@@ -127,4 +127,4 @@ def test_impossible_overlaps_are_refused() -> None:
     rows = torch.zeros((1, HORIZON, WIDTH))
     for frozen, overlap in ((3, 2), (1, HORIZON + 1), (-1, 2)):
         with pytest.raises(ValueError, match="overlap"):
-            Guidance("vjp", rows, frozen, overlap)
+            Guidance.over("vjp", rows, frozen, overlap)

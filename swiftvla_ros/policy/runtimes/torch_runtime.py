@@ -18,14 +18,16 @@ from torch import nn
 from swiftvla_ros.files import some_of, tensor_problems, unreadable
 from swiftvla_ros.model.cpu.mapped_embedding import MappedEmbedding
 from swiftvla_ros.model.cpu.packing import pack
+from swiftvla_ros.model.gpu.layers import fuse
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
 from swiftvla_ros.observation.observation import RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
 from swiftvla_ros.policy.runtime import Capabilities, NetworkInput, PolicyRuntime, RuntimeOptions
+from swiftvla_ros.policy.runtimes.captured_chunk import CapturedChunk
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Small layers at the ends of the flow, which stay in float32 at any precision (as in lerobot's SmolVLA).
 _ALWAYS_FLOAT32 = ("state_proj.", "expert.action_", "action_out_proj.")
@@ -59,11 +61,22 @@ class TorchRuntime(PolicyRuntime):
         self.device, self.precision, self.threads = options.device, options.precision, torch.get_num_threads()
         self._checkpoint, self.config = checkpoint, checkpoint.model
         dtype = PRECISIONS[options.precision]
+        if dtype == torch.float16 and self.device == "cpu":
+            raise CheckpointError(
+                "precision 'float16' needs a GPU: processors are slow with it; write bfloat16 or float32"
+            )
         if self.device == "cpu":
             self.model = load_packed(checkpoint, dtype, expert=options.guidance != "vjp")
         else:
             self.model = load_model(checkpoint, dtype, self._device)
         self._captured: CapturedChunk | None = None
+        if self.device == "cuda":
+            # TensorFloat-32 is what cuDNN takes for float32 unless told otherwise.
+            torch.backends.cudnn.allow_tf32 = False
+            fuse(self.model)
+            captured = ("identity", "trained")  # of the methods; "vjp" needs autograd
+            method = cast(Method, options.guidance) if options.guidance in captured else None
+            self._captured = CapturedChunk(self.model, method)
         if options.with_4d:
             _ = self._auxiliary  # what is missing shall be told now
 
@@ -71,17 +84,15 @@ class TorchRuntime(PolicyRuntime):
         self, inputs: NetworkInput, noise: NDArray[np.float32], ahead: RowsAhead | None = None
     ) -> NDArray[np.float32]:
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
+        guided_by_autograd = ahead is not None and self._guidance_method == "vjp"
+        if self._captured and inputs.geometry is None and not guided_by_autograd:
+            return self._captured(inputs, noise, ahead)
         # A vector-Jacobian product needs autograd, which inference_mode takes away from all that is made in it.
         with torch.no_grad() if self._guidance_method == "vjp" else torch.inference_mode():
             tensors = self._input(inputs)
             start = torch.from_numpy(noise)[None].to(self._device)
-            if self.device == "cuda" and inputs.geometry is None and ahead is None:
-                if self._captured is None:
-                    self._captured = CapturedChunk(self.model, tensors, start)
-                chunk = self._captured(tensors, start)
-            else:
-                geometry = self._geometry(inputs.geometry)
-                chunk = self.model.sample_actions(tensors, start, geometry, self._guidance(ahead))
+            geometry = self._geometry(inputs.geometry)
+            chunk = self.model.sample_actions(tensors, start, geometry, self._guidance(ahead))
             return chunk[0].cpu().numpy()
 
     def keypoints(self, inputs: NetworkInput) -> NDArray[np.float32]:
@@ -112,7 +123,7 @@ class TorchRuntime(PolicyRuntime):
         # The network's padding is zero in training, too.
         rows = torch.zeros((1, self.config.horizon, self.config.action_dim), device=self._device)
         rows[0, :overlap, :joints] = torch.from_numpy(ahead.rows).to(self._device)
-        return Guidance(cast(Method, self._guidance_method), rows, ahead.executed, overlap)
+        return Guidance.over(cast(Method, self._guidance_method), rows, ahead.executed, overlap)
 
     def _geometry(self, features: NDArray[np.float32] | None) -> GeometryTokens | None:
         if features is None:
@@ -121,53 +132,15 @@ class TorchRuntime(PolicyRuntime):
 
     def _input(self, inputs: NetworkInput) -> ModelInput:
         text = torch.from_numpy(inputs.token_ids)[None].to(self._device)
-        present = torch.ones_like(text, dtype=torch.bool)
-        if self.device == "cuda":
-            # A captured graph has fixed shapes; padding is absent for everyone, so it changes nothing.
-            padding = (0, self.config.text.max_tokens - text.shape[1])
-            text, present = nn.functional.pad(text, padding), nn.functional.pad(present, padding)
         return ModelInput(
             images=torch.from_numpy(inputs.images)[None].to(self._device),
             text=text,
-            text_present=present,
+            text_present=torch.ones_like(text, dtype=torch.bool),
             state=torch.from_numpy(inputs.state)[None].to(self._device),
         )
 
 
 load = TorchRuntime
-
-
-class CapturedChunk:
-    """A network's chunk as a CUDA graph: one launch instead of thousands, which take longer than their work.
-
-    Parameters
-    ----------
-    model
-        On the GPU; its parameters must stay where they are.
-    inputs, noise
-        Of the shapes that all calls will have.
-    """
-
-    def __init__(self, model: SwiftVLA, inputs: ModelInput, noise: torch.Tensor) -> None:
-        self._inputs = ModelInput(*(tensor.clone() for tensor in inputs))
-        self._noise = noise.clone()
-        # Libraries choose their kernels and workspaces in the first calls, which must not be captured.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                model.sample_actions(self._inputs, self._noise)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._chunk = model.sample_actions(self._inputs, self._noise)
-
-    def __call__(self, inputs: ModelInput, noise: torch.Tensor) -> torch.Tensor:
-        """The chunk [b, h, a]; the next call writes over it."""
-        for fixed, tensor in zip((*self._inputs, self._noise), (*inputs, noise), strict=True):
-            fixed.copy_(tensor)
-        self._graph.replay()
-        return self._chunk
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = _CPU) -> SwiftVLA:
