@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask pip which requirements have wheels for a 64-bit ARM machine (a Jetson, a Raspberry Pi), and print the table.
 
-For the bare install and the extras ``torch`` and ``ros``, on the Pythons of Ubuntu 22.04 and 24.04. What has no wheel
-is named with what to do. 1 where something has neither. Run it with ``.venv/bin/python``.
+For the bare install and the extras ``torch``, ``openvino``, ``onnxruntime`` and ``ros``, on the Pythons of Ubuntu 22.04
+and 24.04. What has no wheel is named with what to do. 1 where something has neither. Run it with ``.venv/bin/python``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> int:
     """Print one line per requirement."""
     unanswered = 0
     print(f"{'':28}" + "".join(f"{python:16}" for python in PYTHONS) + "where there is none")
-    for requirement in declared(PYTHONS[0], ["torch", "ros"]):
+    for requirement in declared(PYTHONS[0], ["torch", "openvino", "onnxruntime", "ros"]):
         versions = []
         for python in PYTHONS:
             try:

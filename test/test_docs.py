@@ -147,7 +147,7 @@ def test_every_make_target_exists():
     assert wrong == []
 
 
-FOLDERS = "swiftvla_ros|benchmarks|docs|test|config|launch|msg|srv|action|scripts"
+FOLDERS = "swiftvla_ros|benchmarks|docs|test|config|launch|msg|srv|action|scripts|docker"
 
 
 def is_there(name: str) -> bool:

@@ -198,11 +198,21 @@ def test_missing_extra_is_a_sentence(monkeypatch):
     assert missing_extra(ModuleNotFoundError("no", name="no_such_package")) is None
 
 
+def ros_machine_requirements(file):
+    """Read a requirements file, without the one that it includes."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    found = [Requirement(line) for line in lines if line and not line.startswith("-r ")]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
 def test_ros_machines_get_the_same_packages(project, ros_dependencies):
-    """On a ROS machine each Python package comes from package.xml or from requirements-colcon.txt."""
+    """On a ROS machine each package comes from package.xml or a requirements file; a robot's has the bare install's."""
     from_debian = {"matplotlib": "matplotlib", "opencv-python-headless": "opencv", "pillow": "pil", "pyyaml": "yaml"}
-    lines = [line.partition("#")[0] for line in (ROOT / "requirements-colcon.txt").read_text().splitlines()]
-    from_pip = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines if line.strip()}
+    of_the_robot = ros_machine_requirements("requirements-robot.txt")
+    from_pip = of_the_robot | ros_machine_requirements("requirements-colcon.txt")
+    assert not {"torch", "mujoco"} & set(of_the_robot)
+    bare = {canonicalize_name(requirement.name) for requirement in requirements(project)}
+    assert bare - set(from_debian) <= set(of_the_robot)
     for requirement in requirements(project, "torch", "train", "sim", "view"):
         name = canonicalize_name(requirement.name)
         if name == "rerun-sdk":
@@ -210,7 +220,7 @@ def test_ros_machines_get_the_same_packages(project, ros_dependencies):
         if name in from_debian:
             assert f"python3-{from_debian[name]}" in ros_dependencies
         else:
-            assert name in from_pip, f"requirements-colcon.txt lacks {requirement}"
+            assert name in from_pip, f"the requirements files lack {requirement}"
             assert set(map(str, requirement.specifier)) <= set(map(str, from_pip[name].specifier))
 
 
@@ -259,3 +269,11 @@ def test_every_python_file_names_its_licence():
     assert files
     wrong = [str(path) for path in files if not path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")]
     assert wrong == []
+
+
+def test_the_container_copies_what_is_there():
+    """A file that the Dockerfile names and the checkout lacks would stop its build on a machine far away."""
+    lines = (ROOT / "docker" / "jetson.Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert "requirements-robot.txt" in copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
