@@ -98,10 +98,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        second = None
-        if self.value("second_opinion") and policy.runtime and policy.guidance == NO_GUIDANCE:
-            second = SecondOpinion(str(self.value("checkpoint")), self.contract, policy.runtime)
-        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, second=second)
+        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions)
 
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
@@ -122,6 +119,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
     def start(self) -> None:
         """Begin to infer as soon as there is an instruction."""
         timing, parts = self.contract.policy, self.parts
+        if self.value("second_opinion") and parts.policy.runtime and parts.policy.guidance == NO_GUIDANCE:
+            parts.second = SecondOpinion(str(self.value("checkpoint")), self.contract, parts.policy.runtime)
         parts.inference = InferenceThread(
             parts.policy,
             ObservationPairing(
@@ -145,6 +144,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
             self._parts.instructions.refuse_all("the policy node was deactivated")
             self._parts.inference.end()
             self._parts.inference = None
+            if self._parts.second is not None:
+                self._parts.second.end()
             self._parts.instructions.publish_state()
 
     def _take_image(self, camera: str, stamp: int, image: NDArray[np.uint8], _frame_id: str) -> None:

@@ -46,20 +46,27 @@ class Agreement:
 class SecondOpinion:
     """Asks another runtime once, in a thread that gives way to all others.
 
-    ``ask`` may be called by any thread; ``agreement`` is read by any.
+    ``ask`` and ``end`` are called one after the other, by whichever threads; ``agreement`` is read by any.
     """
 
     def __init__(self, folder: Path | str, contract: Contract, first: str) -> None:
         self._folder, self._contract, self._first = Path(folder), contract, first
-        self._asked = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ending = False
         self.agreement: Agreement | None = None
 
     def ask(self, observation: Observation, noise: NDArray[np.float32] | None, chunk: NDArray[np.float64]) -> None:
         """Compute ``observation`` again, the first time that this is called, and compare with ``chunk`` [H, J]."""
-        if not self._asked.is_set():
-            self._asked.set()
+        if self._thread is None:
             arguments = (observation, noise, chunk)
-            threading.Thread(target=self._compute, args=arguments, name="second opinion", daemon=True).start()
+            self._thread = threading.Thread(target=self._compute, args=arguments, name="second opinion")
+            self._thread.start()
+
+    def end(self) -> None:
+        """Wait for what is under way: a process must not end while a runtime's threads are being made."""
+        self._ending = True
+        if self._thread is not None:
+            self._thread.join()
 
     def _compute(self, observation: Observation, noise: NDArray[np.float32] | None, chunk: NDArray[np.float64]) -> None:
         # Of this thread alone, on Linux: the robot's nodes go first.
@@ -84,6 +91,8 @@ class SecondOpinion:
             if name == self._first:
                 continue
             try:
+                if self._ending:
+                    return Agreement("not asked for: the policy ended")
                 policy = load_policy(self._folder, contract=self._contract, runtime=name, device="cpu", threads=1)
             except CheckpointError as error:
                 problems.append(str(error))
