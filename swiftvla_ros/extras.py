@@ -21,6 +21,7 @@ EXTRAS = {
 # What pip has no use in naming: it comes with the machine.
 FROM_THE_MACHINE = {
     "tensorrt": "it comes with JetPack, or from NVIDIA's packages",
+    "triton": "it comes with the CUDA builds of torch",
     "cuda": "pip install cuda-python, of the version of this machine's CUDA",
 }
 

@@ -139,7 +139,7 @@ def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
 def describe_policy(options: SystemOptions) -> ProcessDescription:
     """Describe the process that makes chunks, or plays those of a bag."""
     threads = policy_threads()
-    parameters: dict[str, ParameterValue] = {"device": options.device, "threads": threads}
+    parameters: dict[str, ParameterValue] = {"runtime": options.runtime, "device": options.device, "threads": threads}
     if options.policy_from:
         parameters["policy_from"] = str(options.policy_from.resolve())
     else:

@@ -32,6 +32,12 @@ class SystemOptions:
     policy_from: Path | None = option(
         None, "Play the chunks of this bag instead of a checkpoint's: a graph without weights.", metavar="BAG"
     )
+    runtime: str = option(
+        "auto",
+        "What computes the policy; auto takes the best that can run the checkpoint here, and the node says which.",
+        page="performance.md",
+        choices=("auto", "openvino", "onnxruntime", "tensorrt", "torch"),
+    )
     device: str = option(
         "auto", "Where the policy computes; cuda without a GPU is refused.", choices=("auto", "cpu", "cuda")
     )

@@ -281,8 +281,9 @@ def test_bfloat16_is_nearly_the_same(written: Path, contract: Contract) -> None:
     exact = load_policy(written, contract=contract, device="cpu").infer(observation(contract))
     rounded = load_policy(written, contract=contract, device="cpu", precision="bfloat16").infer(observation(contract))
     assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact - contract.rest).max()
-    with pytest.raises(CheckpointError, match="float32 or bfloat16"):
-        load_policy(written, contract=contract, device="cpu", precision="float16")
+    for precision, refusal in (("float16", "needs a GPU.*write bfloat16 or float32"), ("int4", "'int4' is unknown")):
+        with pytest.raises(CheckpointError, match=refusal):
+            load_policy(written, contract=contract, device="cpu", precision=precision)
 
 
 def trained_for(folder: Path, rows: int) -> Path:
