@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _SHOWN = 5
 _DEPTH = 3
@@ -79,6 +79,32 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)}' stands in it twice")
     return found
+
+
+class TensorPlace(NamedTuple):
+    """Where a tensor's bytes lie in its file, and what they are."""
+
+    dtype: str  # as the format says: F32, BF16, …
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def tensor_places(path: Path) -> dict[str, TensorPlace]:
+    """Read from a safetensors file's header where its tensors lie; OSError, or ValueError where it has none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
+        header = json.loads(file.read(length))
+    try:
+        return {
+            name: TensorPlace(entry["dtype"], tuple(entry["shape"]), *(8 + length + n for n in entry["data_offsets"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"its header is of another format ({error!r})") from error
 
 
 def tensor_problems(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:

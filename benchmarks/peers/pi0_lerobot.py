@@ -17,11 +17,8 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
-import numpy as np
-from numpy.typing import NDArray
-
 from absent_torchvision import make_torchvision_importable
-from answering import Arrays, answer, command_line, parse
+from answering import command_line, parse
 
 
 def _mend() -> None:
@@ -94,25 +91,12 @@ def main() -> None:
     make_torchvision_importable()
     import torch
 
+    from sampling import answer_with
+
     _mend()
     torch.set_num_threads(arguments.threads)
-    device = arguments.device
-    model = _build(arguments.precision, device)
-
-    def prepare(data: Arrays) -> Any:
-        arrays = {name: torch.from_numpy(array).to(device) for name, array in data.items()}
-        images = [torch.nn.functional.interpolate(image, (224, 224)) for image in arrays["images"].unbind(1)]
-        present = [torch.ones(1, dtype=torch.bool, device=device)] * len(images)
-        inputs = images, present, arrays["text"], arrays["text_present"], arrays["state"]
-
-        def compute() -> NDArray[np.float32]:
-            with torch.inference_mode():
-                return model.sample_actions(*inputs, noise=arrays["noise"])[0].float().cpu().numpy()
-
-        return compute
-
-    about = {"parameters": sum(weight.numel() for weight in model.parameters())}
-    answer(arguments.folder, prepare, about, lambda: torch.cuda.max_memory_allocated() / 2**20)
+    model = _build(arguments.precision, arguments.device)
+    answer_with(model, arguments, lambda image: torch.nn.functional.interpolate(image, (224, 224)))
 
 
 if __name__ == "__main__":

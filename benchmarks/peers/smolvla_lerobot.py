@@ -14,11 +14,8 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
-import numpy as np
-from numpy.typing import NDArray
-
 from absent_torchvision import make_torchvision_importable
-from answering import Arrays, answer, command_line, parse
+from answering import command_line, parse
 
 
 def _backbone() -> Any:
@@ -53,6 +50,8 @@ def main() -> None:
     from lerobot.policies.smolvla.modeling_smolvla import VLAFlowMatching
     from safetensors import safe_open
 
+    from sampling import answer_with
+
     torch.set_num_threads(arguments.threads)
     backbone, device = _backbone(), arguments.device
     tokenizer = types.SimpleNamespace(fake_image_token_id=49189, global_image_token_id=49152)
@@ -76,20 +75,7 @@ def main() -> None:
         model.denoise_step = torch.compile(model.denoise_step, mode=arguments.mode, dynamic=False)
         model.embed_prefix = torch.compile(model.embed_prefix, mode=arguments.mode, dynamic=False)
 
-    def prepare(data: Arrays) -> Any:
-        arrays = {name: torch.from_numpy(array).to(device) for name, array in data.items()}
-        images = list(arrays["images"].unbind(1))
-        present = [torch.ones(1, dtype=torch.bool, device=device)] * len(images)
-        inputs = images, present, arrays["text"], arrays["text_present"], arrays["state"]
-
-        def compute() -> NDArray[np.float32]:
-            with torch.inference_mode():
-                return model.sample_actions(*inputs, noise=arrays["noise"])[0].float().cpu().numpy()
-
-        return compute
-
-    about = {"parameters": sum(weight.numel() for weight in model.parameters())}
-    answer(arguments.folder, prepare, about, lambda: torch.cuda.max_memory_allocated() / 2**20)
+    answer_with(model, arguments)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,11 @@ RolloutsOption = Annotated[
         min=0, help="Also roll both out in this many of the simulator's scenes and compare successes in pairs."
     ),
 ]
-Gather = Callable[["Path | None", "Contract", int], "Evidence"]
 
 
 @contextmanager
-def with_bar() -> Iterator[tuple[Callable[[str, float], object], Gather]]:
-    """A progress bar for what takes longer than a breath, and how evidence is gathered."""
+def with_bar() -> Iterator[Callable[[str, float], object]]:
+    """A progress bar for what takes longer than a breath."""
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as bar:
@@ -46,10 +45,11 @@ def with_bar() -> Iterator[tuple[Callable[[str, float], object], Gather]]:
         def tell(what: str, share: float) -> None:
             bar.update(task, description=what, completed=share)
 
-        yield tell, _gather
+        yield tell
 
 
-def _gather(data: Path | None, contract: Contract, count: int) -> Evidence:
+def gather(data: Path | None, contract: Contract, count: int) -> Evidence:
+    """Observations from what ``--data`` names, or of fresh scenes."""
     from swiftvla_ros.contract import ContractError
     from swiftvla_ros.deploy.evidence import from_episodes, from_simulation
 
@@ -69,7 +69,6 @@ def show_checked(found: Checked, folder: Path, json_file: Path | None) -> None:
         rows.append(
             (
                 name,
-                deployment.precision,
                 f"{parity.vision:.1e}",
                 f"{parity.prefix:.1e}",
                 f"{max(parity.steps):.1e}",
@@ -78,12 +77,10 @@ def show_checked(found: Checked, folder: Path, json_file: Path | None) -> None:
                 "yes" if parity.repeats else "NO",
             )
         )
-    title = (
-        f"{folder}: beside torch in float32, worst of {next(iter(found.parity.values())).observations} observations"
-        if rows
-        else str(folder)
-    )
-    columns = ("runtime", "precision", "vision", "prefix", "worst step", "chunk, mrad", "of range", "repeats")
+    title = f"{folder} at {deployment.precision}"
+    if rows:
+        title += f", beside torch in float32: worst of {next(iter(found.parity.values())).observations} observations"
+    columns = ("runtime", "vision", "prefix", "worst step", "chunk, mrad", "of range", "repeats")
     print_table(columns, rows, title=title)
     for stage, content in deployment.stages.items():
         weights = ", ".join(f"{kind} {size / 1e6:.2f} MB" for kind, size in content.weight_bytes.items())

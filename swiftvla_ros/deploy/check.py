@@ -20,10 +20,9 @@ from swiftvla_ros.policy import load_policy
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_policy import CheckpointPolicy
 from swiftvla_ros.policy.deployment import DEPLOY, READ_BY, Deployment
-from swiftvla_ros.policy.runtime import RuntimeOptions, load_runtime
+from swiftvla_ros.policy.runtime import RuntimeNotInstalledError, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.runtimes.graph_runtime import GraphRuntime
 from swiftvla_ros.policy.runtimes.torch_runtime import load_model
-from swiftvla_ros.sim.evaluation.rollout import Conditions, evaluate_checkpoint
 from swiftvla_ros.sim.evaluation.statistics import PairedDifference, paired_difference
 
 # Seconds from an observation to its chunk in paired rollouts: the same for both, whatever this machine needs.
@@ -82,6 +81,7 @@ def export(
         found = check(partial, folder, contract, evidence, rollouts=rollouts, progress=progress)
         if found.problems:
             raise GateError(f"{out} was not written: " + "; ".join(found.problems))
+        found.deployment.write(partial)
         if inside:
             for path in [*partial.glob("*.onnx"), partial / DEPLOY]:
                 path.replace(out / path.name)
@@ -102,7 +102,7 @@ def check(
     rollouts: int = 0,
     progress: Callable[[str, float], object] = lambda _what, _share: None,
 ) -> Checked:
-    """Judge the graphs in ``folder`` beside the checkpoint in ``source``, and write down there what was measured."""
+    """Judge the graphs in ``folder`` beside the checkpoint in ``source``; nothing is written."""
     deployed, checkpoint = open_checkpoint(folder), open_checkpoint(source)
     deployment = deployed.deployment
     if deployment is None:
@@ -122,15 +122,15 @@ def check(
     for name in READ_BY[deployment.graphs]:
         try:
             runtime = load_runtime(deployed, RuntimeOptions(runtime=name, threads=torch.get_num_threads())).runtime
+        except RuntimeNotInstalledError:
+            continue
         except CheckpointError as error:
-            if "not installed" in str(error) or "not here" in str(error):
-                continue
             problems.append(str(error))
             continue
         assert isinstance(runtime, GraphRuntime)
         advance = _counter(len(inputs), lambda share, name=name: progress(f"{name}: comparing", share))  # type: ignore[misc]
         try:
-            parity[name] = measure(checkpoint, network, runtime, inputs, noise, deployment.precision, advance)
+            parity[name] = measure(checkpoint, network, runtime, inputs, noise, advance)
         except (RuntimeError, ValueError) as error:
             problems.append(f"{name}: {' '.join(str(error).split())[:300]}")
             continue
@@ -145,10 +145,7 @@ def check(
     gate = {name: found.figures() for name, found in parity.items()}
     if paired is not None:
         gate["closed loop"] = {**vars(paired), "latency_s": _LATENCY_S}
-    deployment = deployment.model_copy(update={"gate": gate})
-    if not problems:
-        deployment.write(folder)
-    return Checked(deployment, parity, paired, tuple(problems))
+    return Checked(deployment.model_copy(update={"gate": gate}), parity, paired, tuple(problems))
 
 
 def _torch_policy(folder: Path, contract: Contract) -> CheckpointPolicy:
@@ -156,6 +153,9 @@ def _torch_policy(folder: Path, contract: Contract) -> CheckpointPolicy:
 
 
 def _paired(folder: Path, source: Path, contract: Contract, runtime: str, scenes: int) -> PairedDifference:
+    # The simulator's extra is needed for this alone.
+    from swiftvla_ros.sim.evaluation.rollout import Conditions, evaluate_checkpoint
+
     done: list[Sequence[bool]] = []
     for where, name in ((source, "torch"), (folder, runtime)):
         report = evaluate_checkpoint(

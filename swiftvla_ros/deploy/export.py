@@ -21,7 +21,7 @@ from swiftvla_ros.deploy.onnx_graphs import export_graphs
 from swiftvla_ros.deploy.quantisation import quantise_vision, quantise_weights
 from swiftvla_ros.policy.checkpoint import CONFIG, CONTRACT, STATS, TOKENIZER, WEIGHTS, Checkpoint
 from swiftvla_ros.policy.checkpoint_fingerprint import FINGERPRINT, write_fingerprint
-from swiftvla_ros.policy.deployment import STAGES, VISION, Deployment
+from swiftvla_ros.policy.deployment import DEPLOY, STAGES, VISION, Deployment
 from swiftvla_ros.policy.runtime import NetworkInput
 from swiftvla_ros.policy.runtimes.network_ends import ENDS, TABLE
 from swiftvla_ros.policy.runtimes.openvino_runtime import compile_graph
@@ -39,27 +39,24 @@ ENDS_FILE = "ends.safetensors"
 def write_deployment(
     checkpoint: Checkpoint, folder: Path, kind: GraphKind, precision: str, calibration: Sequence[NetworkInput] = ()
 ) -> Deployment:
-    """Write graphs of a checkpoint into ``folder``, which has them alone or is the checkpoint's own.
+    """Write graphs of a checkpoint, and what else a policy needs, into the new ``folder``.
 
     Parameters
     ----------
     checkpoint
         With weights in float32.
     folder
-        Graphs in ONNX lie beside the weights that they name, so a folder of its own gets a copy; one of OpenVINO's IR
-        holds all its weights itself.
+        Graphs in ONNX lie beside a copy of the weights that they name; OpenVINO's IR holds all of its own.
     kind, precision
         One of :data:`PRECISIONS`.
     calibration
         What activations of eight bits are scaled by; read for "int8-vision" alone.
     """
-    own = folder == checkpoint.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if not own:
-        for path in checkpoint.folder.iterdir():
-            if path.is_file() and path.suffix != ".safetensors":
-                shutil.copy(path, folder)
-        shutil.copy(checkpoint.weights, folder)
+    folder.mkdir(parents=True)
+    for path in checkpoint.folder.iterdir():
+        if path.is_file() and path.suffix not in {".safetensors", ".onnx"} and path.name != DEPLOY:
+            shutil.copy(path, folder)
+    shutil.copy(checkpoint.weights, folder)
     export_graphs(load_model(checkpoint, torch.float32), folder, folder / WEIGHTS)
     sources = {stage: folder / f"{stage}.onnx" for stage in STAGES}
     if precision == "int8-vision":
@@ -82,7 +79,7 @@ def write_deployment(
     else:
         stages = {stage: onnx_content(source) for stage, source in sources.items()}
     names = [path.name for stage in stages.values() for path in sorted(folder.glob(f"{Path(stage.file).stem}.*"))]
-    if not own and kind == "openvino":
+    if kind == "openvino":
         names += [ENDS_FILE, FINGERPRINT, CONFIG, STATS, TOKENIZER, CONTRACT]
     deployment = Deployment(
         checkpoint_sha256=checkpoint.sha256,

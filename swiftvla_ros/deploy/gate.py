@@ -21,13 +21,11 @@ from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy.checkpoint import Checkpoint
 from swiftvla_ros.policy.deployment import PREFIX, STAGES, STEP, VISION, Deployment
 from swiftvla_ros.policy.runtime import NetworkInput
-from swiftvla_ros.policy.runtimes.graph_runtime import GraphRuntime, Graphs
+from swiftvla_ros.policy.runtimes.graph_runtime import GraphRuntime, Graphs, condition
 from swiftvla_ros.policy.runtimes.network_ends import Array, Layout, NetworkEnds
 
 # Standard deviations of a joint's actions in the training data that its range is taken for.
 RANGE_STD = 6.0
-# Words that a position of the longest text is filled with, where observations have shorter ones.
-_FILL = 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,6 @@ def measure(
     runtime: GraphRuntime,
     inputs: Sequence[NetworkInput],
     noise: NDArray[np.float32],
-    precision: str,
     advance: Callable[[], object] = lambda: None,
 ) -> Parity:
     """Compare a deployed network with its checkpoint's, in float32 torch, on ``inputs``; noise [h, a].
@@ -126,8 +123,8 @@ def measure(
         tokens = [reference.vision(image) for image in sample.images]
         for image, expected in zip(sample.images, tokens, strict=True):
             worst[VISION] = max(worst[VISION], _relative(graphs.vision(image), expected))
-        guide = _condition(reference, exact, tokens, sample)
-        own_guide = _condition(graphs, ends, tokens, sample)
+        guide = condition(reference, exact, tokens, sample)
+        own_guide = condition(graphs, ends, tokens, sample)
         pairs = list(zip(graphs.carried(), reference.carried(), strict=True))
         if guide is not None and own_guide is not None:
             pairs.append((own_guide, guide))
@@ -148,14 +145,14 @@ def measure(
     found = Parity(
         len(inputs), worst[VISION], worst[PREFIX], tuple(steps.tolist()), worst["mrad"], worst["share"], repeats
     )
-    return replace(found, failures=tuple(_failures(found, BOUNDS[precision])))
+    return replace(found, failures=tuple(_failures(found, BOUNDS[runtime.precision])))
 
 
 def with_longest_text(inputs: Sequence[NetworkInput], longest: int) -> list[NetworkInput]:
     """The inputs, and the first of them again with as many words as the network reads, and with one."""
     ids = inputs[0].token_ids
     long = np.resize(ids, longest).astype(np.int64)
-    return [*inputs, replace(inputs[0], token_ids=long), replace(inputs[0], token_ids=ids[:_FILL])]
+    return [*inputs, replace(inputs[0], token_ids=long), replace(inputs[0], token_ids=ids[:1])]
 
 
 def precision_problems(deployment: Deployment) -> list[str]:
@@ -188,13 +185,6 @@ _EIGHT_BITS = {"int8", "uint8", "i8", "u8"}
 _HALF = {"float16", "f16", "bfloat16", "bf16"}
 # OpenVINO's layers that multiply by weights; "MatMul" is a product of two activations.
 _BY_WEIGHTS = ("FullyConnected", "Convolution")
-
-
-def _condition(graphs: Graphs, ends: NetworkEnds, tokens: list[Array], sample: NetworkInput) -> Array | None:
-    text = ends.embed_text(sample.token_ids)
-    layout = ends.prefix_layout(text.shape[1])
-    step_layout = ends.step_layout(layout.cos.shape[1])
-    return graphs.prefix(np.concatenate(tokens)[None], text, ends.embed_state(sample.state), layout, step_layout)
 
 
 def _relative(own: Array, expected: Array) -> float:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from safetensors import safe_open
 from torch import nn
 
 from swiftvla_ros.deploy.stages import PrefixStage, StepStage, VisionStage
-from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.files import tensor_places
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.policy.deployment import PREFIX, STEP, VISION
 
@@ -46,7 +45,7 @@ def export_graphs(network: SwiftVLA, folder: Path, weights: Path) -> None:
     config = network.config
     horizon, layers = config.horizon, config.text.num_layers
     text_tokens = torch.export.Dim("text", min=1, max=config.text.max_tokens)
-    fixed = prefix_tokens(config, 0)
+    fixed = config.prefix_tokens(0)
     sample_text = min(16, config.text.max_tokens)
     m = fixed + sample_text
     width, side = config.text.hidden_size, config.vision.image_size
@@ -96,21 +95,13 @@ def export_graphs(network: SwiftVLA, folder: Path, weights: Path) -> None:
         (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
 
 
-def prefix_tokens(config: SwiftVLAConfig, text: int) -> int:
-    """Tokens of a prefix with so many of text."""
-    fusion = config.fusion.num_tokens if config.fusion else 0
-    return config.num_cameras * config.vision.tokens + text + 1 + fusion
-
-
 def _point_to(model: onnx.ModelProto, weights: Path) -> None:
     """Replace the graph's large tensors by where they lie in a safetensors file; drop what only debugging reads.
 
     The exporter has already transposed what a linear layer multiplies with; a file holds it as it was trained, so a
     node transposes it again, once, when a runtime loads the graph.
     """
-    with weights.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+    places = tensor_places(weights)
     known = _by_content(weights)
     graph = model.graph
     transposes = []
@@ -120,7 +111,7 @@ def _point_to(model: onnx.ModelProto, weights: Path) -> None:
         name, transposed = known.get(_digest(onnx.numpy_helper.to_array(tensor)), ("", False))
         if not name:
             continue
-        begin, end = header[name]["data_offsets"]
+        place = places[name]
         if transposed:
             transposes.append(onnx.helper.make_node("Transpose", [name], [tensor.name], perm=[1, 0]))
             graph.initializer.remove(tensor)
@@ -128,9 +119,9 @@ def _point_to(model: onnx.ModelProto, weights: Path) -> None:
         tensor.name = name if transposed else tensor.name
         tensor.ClearField("raw_data")
         tensor.ClearField("dims")
-        tensor.dims.extend(header[name]["shape"])
+        tensor.dims.extend(place.shape)
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", weights.name), ("offset", 8 + length + begin), ("length", end - begin)):
+        for key, value in (("location", weights.name), ("offset", place.begin), ("length", place.end - place.begin)):
             tensor.external_data.add(key=key, value=str(value))
     nodes = [*transposes, *graph.node]
     del graph.node[:]

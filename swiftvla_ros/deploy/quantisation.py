@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eight bits where a network bears them: the vision tower's products, or weights alone.
 
-Activations of eight bits in the prefix or the expert cost ten times as much exactness as in the tower (measured on
-trained weights, docs/performance.md), so nothing here offers them.
+Activations of eight bits in the prefix or the expert cost far more exactness than in the tower (docs/performance.md),
+so nothing here offers them.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ Layers = Annotated[int, Field(gt=0, le=512)]
 Rows = Annotated[int, Field(gt=0, le=4096)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# Shortest and longest period of the flow time's sines and cosines (openpi's).
+FLOW_TIME_PERIODS = 4e-3, 4.0
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -188,6 +190,11 @@ class SwiftVLAConfig:
                 f"front_camera {self.front_camera} must be one of num_cameras {self.num_cameras}, and max_delay_steps "
                 f"{self.max_delay_steps} less than horizon {self.horizon}"
             )
+
+    def prefix_tokens(self, text: int) -> int:
+        """Tokens of a prefix with so many of text: images, text, state, and the Fusion Tokens."""
+        fusion = self.fusion.num_tokens if self.fusion else 0
+        return self.num_cameras * self.vision.tokens + text + 1 + fusion
 
     @classmethod
     def from_json(cls, data: Any) -> SwiftVLAConfig:

@@ -18,11 +18,8 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, once_for_all_layers, rotate, rotation
-from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.model.config import FLOW_TIME_PERIODS, SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
-
-# Of the flow time's sines and cosines.
-_MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
 
 
 class ActionLayout(NamedTuple):
@@ -198,7 +195,8 @@ def time_embedding(time: Float[Tensor, "*any"], width: int) -> Float[Tensor, "*a
     In float64, since the shortest period turns 250 times from noise to action.
     """
     fraction = torch.linspace(0, 1, width // 2, device=time.device, dtype=torch.float64)
-    period = _MIN_PERIOD * (_MAX_PERIOD / _MIN_PERIOD) ** fraction
+    shortest, longest = FLOW_TIME_PERIODS
+    period = shortest * (longest / shortest) ** fraction
     phase = 2 * math.pi * time[..., None].double() / period
     return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
 

@@ -28,11 +28,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from swiftvla_ros.model.guidance_weight import MAX_WEIGHT, guidance_weight
+
 Method = Literal["vjp", "identity", "trained"]
 METHODS: tuple[str, ...] = get_args(Method)
-
-MAX_WEIGHT = 5.0
-"""β, the most that a correction is weighted with (the papers' value)."""
 
 Velocity = Callable[[Tensor, int], Tensor]
 """x_t [b, r, h, a] and the number of the denoising step → velocity [b, r, h, a]."""
@@ -98,12 +97,6 @@ def soft_mask(frozen: int, overlap: int, horizon: int) -> Float[Tensor, " h"]:
     rows = torch.arange(horizon, dtype=torch.float32)
     c = ((overlap - rows) / (overlap - frozen + 1)).clamp(0.0, 1.0)
     return torch.where(rows < frozen, 1.0, c * torch.expm1(c) / (math.e - 1))
-
-
-def guidance_weight(time: float, most: float) -> float:
-    """How strongly the correction counts at flow time ``time``: ((1 - t)² + t²) / (t (1 - t)), at most ``most``."""
-    below = time * (1.0 - time)
-    return most if below <= 0 else min(most, ((1.0 - time) ** 2 + time**2) / below)
 
 
 def _through_denoiser(

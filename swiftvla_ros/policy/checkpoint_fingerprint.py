@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.contract.hashing import file_blocks, sha256
-from swiftvla_ros.files import unreadable, whole_file
+from swiftvla_ros.files import tensor_places, unreadable, whole_file
 from swiftvla_ros.policy.checkpoint import (
     CONFIG,
     CONTRACT,
@@ -115,20 +115,11 @@ def _text(path: Path) -> str:
 def _tensors(path: Path) -> dict[str, str]:
     """Hash every tensor's bytes as they lie in the file; no library that would convert them is asked."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-            begin, digests = 8 + length, {}
-            for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                first, end = entry["data_offsets"]
-                kind = f"{entry['dtype']}{entry['shape']}".encode()
-                blocks = file_blocks(path, begin + first, begin + end)
-                digests[name] = sha256(itertools.chain([kind], blocks))[:_DIGITS]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digests = {}
+        for name, place in tensor_places(path).items():
+            kind = f"{place.dtype}{list(place.shape)}".encode()
+            digests[name] = sha256(itertools.chain([kind], file_blocks(path, place.begin, place.end)))[:_DIGITS]
+    except (OSError, ValueError) as error:
         raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     return dict(sorted(digests.items()))
 

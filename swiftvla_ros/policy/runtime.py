@@ -142,10 +142,11 @@ def load_runtime(checkpoint: Checkpoint, options: RuntimeOptions | None = None) 
     options = options or RuntimeOptions()
     if options.runtime != "auto" and options.runtime not in RUNTIMES:
         raise CheckpointError(f"runtime '{options.runtime}' is unknown; write auto or one of {list(RUNTIMES)}")
-    names = [options.runtime]
-    if options.runtime == "auto":
-        first = FIRST_ON_A_GPU if any(file.exists() for file in _GPU_FILES) else ()
-        names = sorted(RUNTIMES, key=lambda name: first.index(name) if name in first else len(first))
+    if options.runtime != "auto":
+        module, checked = _module(checkpoint, options.runtime, options)
+        return LoadedRuntime(module.load(checkpoint, checked), options.runtime, "")
+    first = FIRST_ON_A_GPU if any(file.exists() for file in _GPU_FILES) else ()
+    names = sorted(RUNTIMES, key=lambda name: first.index(name) if name in first else len(first))
     without_graphs, problems = [], []
     for name in names:
         try:
@@ -159,6 +160,10 @@ def load_runtime(checkpoint: Checkpoint, options: RuntimeOptions | None = None) 
     raise CheckpointError("; ".join(problems or without_graphs[:1]))
 
 
+class RuntimeNotInstalledError(CheckpointError):
+    """A runtime's library is missing; the message says how to get it."""
+
+
 class _NoGraphsError(CheckpointError):
     """A runtime that runs graphs was asked to run a checkpoint that has none."""
 
@@ -169,7 +174,7 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
         module = cast(RuntimeModule, import_module(RUNTIMES[name]))
     except ModuleNotFoundError as error:
         missing = missing_extra(error) or f"this needs {error.name}, which is not installed"
-        raise CheckpointError(f"runtime '{name}': {missing}") from error
+        raise RuntimeNotInstalledError(f"runtime '{name}': {missing}") from error
     capabilities, deployment, folder = module.capabilities(), checkpoint.deployment, checkpoint.folder
     if not capabilities.reads_graphs:
         if not checkpoint.weights.is_file():

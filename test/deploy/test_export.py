@@ -17,12 +17,16 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from onnxruntime import InferenceSession
 from spoiled import edit_json
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.deploy.check import GateError, check, export
-from swiftvla_ros.deploy.evidence import Evidence
+from swiftvla_ros.deploy.evidence import Evidence, from_episodes, from_simulation
 from swiftvla_ros.deploy.gate import precision_problems
+from swiftvla_ros.deploy.graph_content import onnx_content
+from swiftvla_ros.deploy.quantisation import quantise_vision
+from swiftvla_ros.episodes.datasets.store import Episode, save_episode
 from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.model.swiftvla import SwiftVLA
 from swiftvla_ros.observation.observation import Observation
@@ -161,6 +165,46 @@ def test_an_ir_stands_alone(source: Path, contract: Contract, evidence: Evidence
     assert found.deployment.gate["openvino"]["chunk_mrad"] > 0.1
     with pytest.raises(CheckpointError, match="holds graphs alone"):
         load_policy(tmp_path / "ir", contract=contract, runtime="torch")
+
+
+def test_the_shipped_graphs_pass(checkpoint: Path, contract: Contract) -> None:
+    """Protects the default: what runs where nothing is chosen computes what the shipped weights do, here and now."""
+    found = check(checkpoint, checkpoint, contract, from_simulation(contract, 2))
+    assert set(found.parity) == {"openvino", "onnxruntime"}
+    assert found.problems == ()
+
+
+def test_a_tower_of_eight_bits_is_near(copy: Path, source: Path, contract: Contract, evidence: Evidence) -> None:
+    """Protects the one place where activations have eight bits: every product by weights does, and little is lost."""
+    policy = load_policy(source, contract=contract, runtime="torch")
+    images = [image for observation in evidence.calibration for image in policy.network_input(observation).images]
+    before, exact = onnx_content(copy / "vision.onnx"), InferenceSession(copy / "vision.onnx")
+    quantise_vision(copy / "vision.onnx", images)
+    after = onnx_content(copy / "vision.onnx")
+    # What stays in float is the patches' convolution, positions, biases and norms.
+    assert after.weight_bytes["int8"] > after.weight_bytes["float"]
+    assert after.nodes["MatMul"] == before.nodes["MatMul"]
+    session = InferenceSession(copy / "vision.onnx")
+    for image in images:
+        own, expected = (run.run(None, {"image": image[None]})[0] for run in (session, exact))
+        assert 0 < np.linalg.norm(own - expected) < 0.08 * np.linalg.norm(expected)
+
+
+def test_recorded_observations_are_spread_and_shared_out(contract: Contract, tmp_path: Path) -> None:
+    """Protects the gate from judging by what it was calibrated with: other episodes, or a lone one's other half."""
+    images = {camera.name: np.zeros((8, *camera.size[::-1], 3), np.uint8) for camera in contract.cameras}
+    rows = np.tile(contract.rest.astype(np.float32), (8, 1))
+    for number in range(3):
+        rows[:, 0] = 10 * number + np.arange(8)
+        episode = Episode(f"pick {number}", images, rows, rows, np.ones(8, bool), np.arange(8.0))
+        save_episode(tmp_path / f"episode_{number}.safetensors", episode, contract)
+    found = from_episodes(tmp_path, contract, 4)
+    assert {o.instruction for o in found.calibration} == {"pick 0", "pick 2"}
+    assert [float(o.state[0]) for o in found.judging] == [10, 12, 14, 17]
+    for number in (1, 2):
+        (tmp_path / f"episode_{number}.safetensors").unlink()
+    alone = from_episodes(tmp_path, contract, 2)
+    assert max(o.state[0] for o in alone.calibration) < min(o.state[0] for o in alone.judging)
 
 
 def scaled_step(folder: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from swiftvla_ros.model import flow_matching
-from swiftvla_ros.model.guidance import Guidance, Method, guidance_weight, soft_mask
+from swiftvla_ros.model.guidance import Guidance, Method, soft_mask
+from swiftvla_ros.model.guidance_weight import guidance_weight
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 
 Draw = Callable[..., ModelInput]

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from swiftvla_ros.cli.deployments import EvidenceOption, ObservationsOption, RolloutsOption, show_checked, with_bar
+from swiftvla_ros.cli.deployments import (
+    EvidenceOption,
+    ObservationsOption,
+    RolloutsOption,
+    gather,
+    show_checked,
+    with_bar,
+)
 from swiftvla_ros.cli.output import JsonOption
 from swiftvla_ros.extras import need
 from swiftvla_ros.resources import model_path
@@ -39,7 +46,7 @@ def command(
 
     found_folder = model_path(folder)
     contract = load_contract(robot or found_folder / "contract.yaml")
-    with with_bar() as (progress, gather):
+    with with_bar() as progress:
         found = check(
             found_folder, model_path(checkpoint) if checkpoint else found_folder, contract,
             gather(data, contract, observations), rollouts=rollouts, progress=progress,

@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from swiftvla_ros.cli.deployments import EvidenceOption, ObservationsOption, RolloutsOption, show_checked, with_bar
+from swiftvla_ros.cli.deployments import (
+    EvidenceOption,
+    ObservationsOption,
+    RolloutsOption,
+    gather,
+    show_checked,
+    with_bar,
+)
 from swiftvla_ros.cli.output import JsonOption, refuse
 from swiftvla_ros.extras import need
 from swiftvla_ros.resources import model_path
@@ -65,7 +72,7 @@ def command(
         refuse(f"--precision {precision}: graphs for {runtime.value} are exported at {', '.join(known)}")
     folder = model_path(checkpoint)
     contract = load_contract(robot or folder / "contract.yaml")
-    with with_bar() as (progress, gather):
+    with with_bar() as progress:
         found = export(
             folder, out, contract, runtime.value, precision, gather(data, contract, observations),
             rollouts=rollouts, progress=progress,

@@ -12,12 +12,13 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate
 from swiftvla_ros.model.backbone import TextLayer, VisionLayer
 from swiftvla_ros.model.cpu.linear import Post
 from swiftvla_ros.model.expert import ActionLayout, ExpertLayer, GatedMLP
+from swiftvla_ros.model.fused_norm import fused_norm
 
 AttendPatches = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values [n, h, p, hd] → what each patch took of the others [n, p, h * hd]."""
@@ -115,8 +116,8 @@ class PackedTextLayer(nn.Module):
     def __init__(self, layer: TextLayer, rows: int, linear: MakeLinear) -> None:
         super().__init__()
         attention = layer.self_attn
-        self.input_layernorm = packed_norm(layer.input_layernorm)
-        self.post_attention_layernorm = packed_norm(layer.post_attention_layernorm)
+        self.input_layernorm = fused_norm(layer.input_layernorm)
+        self.post_attention_layernorm = fused_norm(layer.post_attention_layernorm)
         self.self_attn = PackedSelfAttention(attention, attention.head_dim, rows, linear, always=False)
         self.o_proj = linear([attention.o_proj], rows, "add")
         self.mlp = PackedGatedMLP(layer.mlp, rows, linear, always=False)
@@ -142,8 +143,8 @@ class PackedExpertLayer(nn.Module):
         super().__init__()
         attention = layer.self_attn
         self.head_dim = layer.head_dim
-        self.input_layernorm = packed_norm(layer.input_layernorm)
-        self.post_attention_layernorm = packed_norm(layer.post_attention_layernorm)
+        self.input_layernorm = fused_norm(layer.input_layernorm)
+        self.post_attention_layernorm = fused_norm(layer.post_attention_layernorm)
         self.self_attn: PackedSelfAttention | None = None
         if attention.cross:
             self.q_proj = linear([attention.q_proj], rows, always=True)
@@ -178,10 +179,3 @@ class PackedExpertLayer(nn.Module):
         if self.self_attn is not None:
             return k, v
         return self.k_proj(k.flatten(2)).view_as(k), self.v_proj(v.flatten(2)).view_as(v)
-
-
-def packed_norm(norm: LlamaRMSNorm) -> nn.RMSNorm:
-    """The same norm, one kernel instead of six."""
-    packed = nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon, device="meta")
-    packed.weight = norm.weight
-    return packed

@@ -18,10 +18,10 @@ from swiftvla_ros.model.cpu.layers import (
     PackedVisionLayer,
     attend_patches,
     attend_patches_by_head,
-    packed_norm,
 )
 from swiftvla_ros.model.cpu.linear import MKLLinear, OneDNNLinear, PlainLinear, Post, WidenedLinear
 from swiftvla_ros.model.expert import ExpertLayer
+from swiftvla_ros.model.fused_norm import fused_norm
 from swiftvla_ros.model.swiftvla import SwiftVLA
 
 # A product of fewer multiplications takes a fraction of a millisecond: what surrounds it counts as much, and a timing
@@ -59,7 +59,7 @@ def pack(model: SwiftVLA, *, expert: bool = True, load: Callable[[nn.Module], No
         load(layer)
         text.layers[i] = PackedTextLayer(layer, prefix, kernels.linear)
     load(text.norm)
-    text.norm = packed_norm(text.norm)
+    text.norm = fused_norm(text.norm)
     if expert:
         layers = model.expert.layers
         for i, layer in enumerate(layers):
@@ -67,7 +67,7 @@ def pack(model: SwiftVLA, *, expert: bool = True, load: Callable[[nn.Module], No
             load(layer)
             layers[i] = PackedExpertLayer(layer, config.horizon, prefix, kernels.linear)
         load(model.expert.norm)
-        model.expert.norm = packed_norm(model.expert.norm)
+        model.expert.norm = fused_norm(model.expert.norm)
     kernels.save()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation
 from swiftvla_ros.model.backbone import TextLayer, VisionLayer
 from swiftvla_ros.model.expert import ActionLayout, ExpertLayer
+from swiftvla_ros.model.fused_norm import fused_norm
 from swiftvla_ros.model.gpu import operations
 from swiftvla_ros.model.swiftvla import SwiftVLA
 
@@ -30,7 +31,7 @@ def fuse(model: SwiftVLA) -> None:
     _replace(tower.encoder.layers, FusedVisionLayer)
     _replace(text.layers, FusedTextLayer)
     _replace(expert.layers, FusedExpertLayer)
-    text.norm, expert.norm = _norm(text.norm), _norm(expert.norm)
+    text.norm, expert.norm = fused_norm(text.norm), fused_norm(expert.norm)
 
 
 class PatchEmbedding(nn.Module):
@@ -79,7 +80,7 @@ class FusedTextLayer(nn.Module):
         self.head_dim = attention.head_dim
         self.heads = attention.q_proj.out_features // self.head_dim
         self.qkv, self.o_proj = _stacked(attention.q_proj, attention.k_proj, attention.v_proj), attention.o_proj
-        self.input_layernorm = _norm(layer.input_layernorm)
+        self.input_layernorm = fused_norm(layer.input_layernorm)
         self.rest = _NormAndMLP(layer.post_attention_layernorm, layer.mlp)
 
     def forward(
@@ -113,7 +114,7 @@ class FusedExpertLayer(nn.Module):
         else:
             self.projected = _stacked(attention.q_proj, attention.k_proj, attention.v_proj)
         self.o_proj = attention.o_proj
-        self.input_layernorm = _norm(layer.input_layernorm)
+        self.input_layernorm = fused_norm(layer.input_layernorm)
         self.rest = _NormAndMLP(layer.post_attention_layernorm, layer.mlp)
 
     def forward(
@@ -142,7 +143,7 @@ class _NormAndMLP(nn.Module):
 
     def __init__(self, norm: nn.Module, mlp: Any) -> None:
         super().__init__()
-        self.norm = _norm(norm)
+        self.norm = fused_norm(norm)
         self.gate_and_up, self.down_proj = _stacked(mlp.gate_proj, mlp.up_proj), mlp.down_proj
 
     def forward(self, hidden: Float[Tensor, "b n d"], attended: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
@@ -156,13 +157,6 @@ class _NormAndMLP(nn.Module):
 def _replace(layers: nn.ModuleList, fused: type[nn.Module]) -> None:
     for i, layer in enumerate(layers):
         layers[i] = fused(layer)
-
-
-def _norm(norm: Any) -> nn.RMSNorm:
-    """Llama's norm as torch's, which is one kernel."""
-    fused = nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon, device="meta")
-    fused.weight = norm.weight
-    return fused
 
 
 def _stacked(*linears: nn.Linear) -> nn.Linear:

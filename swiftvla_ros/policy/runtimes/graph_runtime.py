@@ -67,7 +67,7 @@ class GraphRuntime(PolicyRuntime):
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
         seen = inputs.seen or (None,) * len(inputs.images)
         tokens = [self.see(image) if done is None else done for image, done in zip(inputs.images, seen, strict=True)]
-        guide = self.condition(tokens, inputs)
+        guide = condition(self.graphs, self.ends, tokens, inputs)
         flow = None
         times = self._times
         if ahead is not None and self._guidance != NO_GUIDANCE:
@@ -82,13 +82,13 @@ class GraphRuntime(PolicyRuntime):
             x = x - v / np.float32(steps)
         return x
 
-    def condition(self, tokens: list[Array], inputs: NetworkInput) -> Array | None:
-        """Run the prefix over the cameras' tokens; returns the guide [1, w], where the network has one."""
-        text = self.ends.embed_text(inputs.token_ids)
-        layout = self.ends.prefix_layout(text.shape[1])
-        step_layout = self.ends.step_layout(layout.cos.shape[1])
-        images = np.concatenate(tokens)[None]
-        return self.graphs.prefix(images, text, self.ends.embed_state(inputs.state), layout, step_layout)
+
+def condition(graphs: Graphs, ends: NetworkEnds, tokens: list[Array], inputs: NetworkInput) -> Array | None:
+    """Run the prefix over the cameras' tokens; returns the guide [1, w], where the network has one."""
+    text = ends.embed_text(inputs.token_ids)
+    layout = ends.prefix_layout(text.shape[1])
+    step_layout = ends.step_layout(layout.cos.shape[1])
+    return graphs.prefix(np.concatenate(tokens)[None], text, ends.embed_state(inputs.state), layout, step_layout)
 
 
 def deployment_of(checkpoint: Checkpoint) -> Deployment:

@@ -8,10 +8,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.model.guidance_weight import MAX_WEIGHT, guidance_weight
 from swiftvla_ros.observation.observation import RowsAhead
 
 Array = NDArray[np.float32]
-_MAX_WEIGHT = 5.0
 
 
 class GuidedFlow:
@@ -51,7 +51,7 @@ class GuidedFlow:
             return np.where(self._executed[:, None], np.float32(0), velocity)
         time = float(self._times[step])
         error = self._mask * (self._rows - (x - np.float32(time) * velocity))
-        return np.asarray(velocity - np.float32(_weight(time)) * error)
+        return np.asarray(velocity - np.float32(guidance_weight(time, MAX_WEIGHT)) * error)
 
 
 def soft_mask(frozen: int, overlap: int, horizon: int) -> Array:
@@ -59,8 +59,3 @@ def soft_mask(frozen: int, overlap: int, horizon: int) -> Array:
     rows = np.arange(horizon, dtype=np.float32)
     c = np.clip((overlap - rows) / np.float32(overlap - frozen + 1), 0, 1)
     return np.where(rows < frozen, np.float32(1), c * np.expm1(c) / np.float32(math.e - 1)).astype(np.float32)
-
-
-def _weight(time: float) -> float:
-    below = time * (1.0 - time)
-    return _MAX_WEIGHT if below <= 0 else min(_MAX_WEIGHT, ((1.0 - time) ** 2 + time**2) / below)

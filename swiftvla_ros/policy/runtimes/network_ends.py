@@ -7,7 +7,6 @@ depends on the text's length. The formulas are those of ``model.expert``, ``mode
 
 from __future__ import annotations
 
-import json
 import math
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from swiftvla_ros.files import unreadable
-from swiftvla_ros.model.config import SwiftVLAConfig
+from swiftvla_ros.files import tensor_places, unreadable
+from swiftvla_ros.model.config import FLOW_TIME_PERIODS, SwiftVLAConfig
 
 Array = NDArray[np.float32]
 
@@ -29,8 +28,6 @@ ENDS = (
     "expert.action_time_mlp_out.bias", "action_out_proj.weight", "action_out_proj.bias",
 )  # fmt: skip
 
-# Of the flow time's sines and cosines, as in `model.expert`.
-_MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
 # What is added to the score of a key that may not be seen: nothing remains of it after a softmax, in any precision.
 _UNSEEN = np.float32(-1e9)
 
@@ -88,7 +85,8 @@ class NetworkEnds:
     def embed_time(self, time: NDArray[np.float32]) -> Array:
         """Flow times [...] → their part of the action tokens' first layer [..., w]."""
         fraction = np.linspace(0, 1, self._config.expert.hidden_size // 2)
-        period = _MIN_PERIOD * (_MAX_PERIOD / _MIN_PERIOD) ** fraction
+        shortest, longest = FLOW_TIME_PERIODS
+        period = shortest * (longest / shortest) ** fraction
         phase = 2 * math.pi * time[..., None].astype(np.float64) / period
         weight, bias = self._of_time
         embedded = np.concatenate([np.sin(phase), np.cos(phase)], axis=-1)
@@ -109,7 +107,7 @@ class NetworkEnds:
         if text not in self._prefixes:
             config = self._config
             fusion = config.fusion.num_tokens if config.fusion else 0
-            block = np.zeros(config.num_cameras * config.vision.tokens + text + 1 + fusion, np.int64)
+            block = np.zeros(config.prefix_tokens(text), np.int64)
             if config.state_block == "own":
                 block[len(block) - fusion - 1] = 1
             block[len(block) - fusion :] = 2
@@ -132,8 +130,7 @@ class NetworkEnds:
 
 def _rotations(config: SwiftVLAConfig) -> tuple[Array, Array]:
     """Cosines and signed sines [positions, hd] of RoPE, for every position that the longest text leads to."""
-    fusion = config.fusion.num_tokens if config.fusion else 0
-    longest = config.num_cameras * config.vision.tokens + config.text.max_tokens + 1 + fusion + config.horizon
+    longest = config.prefix_tokens(config.text.max_tokens) + config.horizon
     exponent = np.arange(0, config.text.head_dim, 2, dtype=np.float32) / np.float32(config.text.head_dim)
     frequency = np.float32(config.text.rope_theta) ** exponent
     angles = np.arange(longest, dtype=np.float32)[:, None] / frequency
@@ -143,12 +140,8 @@ def _rotations(config: SwiftVLAConfig) -> tuple[Array, Array]:
 
 def _mapped(path: Path, name: str) -> NDArray[np.float32] | NDArray[np.float16]:
     """A tensor of a safetensors file as it lies there: pages that nobody reads take no memory."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            raise ValueError("its header is longer than the file")
-        entry = json.loads(file.read(length))[name]
-    dtype = {"F32": np.float32, "F16": np.float16}.get(entry["dtype"])
+    place = tensor_places(path)[name]
+    dtype = {"F32": np.float32, "F16": np.float16}.get(place.dtype)
     if dtype is None:
-        raise ValueError(f"{name} is {entry['dtype']}, not F32 or F16")
-    return np.memmap(path, dtype, "r", 8 + length + entry["data_offsets"][0], tuple(entry["shape"]))
+        raise ValueError(f"{name} is {place.dtype}, not F32 or F16")
+    return np.memmap(path, dtype, "r", place.begin, place.shape)

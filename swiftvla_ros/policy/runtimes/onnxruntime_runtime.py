@@ -27,7 +27,7 @@ def capabilities() -> Capabilities:
         for device, provider in _PROVIDERS.items()
         if device != "tensorrt" or provider in there
     }
-    return Capabilities(devices, ("float32", "float16", "int8-vision"), GUIDANCE, reads_graphs=True)
+    return Capabilities(devices, ("float32", "int8-vision"), GUIDANCE, reads_graphs=True)
 
 
 def load(checkpoint: Checkpoint, options: RuntimeOptions) -> PolicyRuntime:
@@ -54,7 +54,9 @@ class OnnxRuntimeGraphs:
         settings.intra_op_num_threads = threads
         # Threads that wait for work by spinning take the core from the robot's other nodes.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [_PROVIDERS[device]] if device == "cpu" else [_PROVIDERS[device], _PROVIDERS["cpu"]]
+        # What a provider can't run, the next one does.
+        names = list(_PROVIDERS)
+        providers = [_PROVIDERS[name] for name in names[names.index(device) :]]
         self._sessions = {s: ort.InferenceSession(file, settings, providers=providers) for s, file in files.items()}
         self._device = "cpu" if device == "cpu" else "cuda"
         names = [output.name for output in self._sessions[PREFIX].get_outputs()]

@@ -209,7 +209,7 @@ def _build(stage: str, file: Path, config: SwiftVLAConfig, precision: str) -> by
     profile = builder.create_optimization_profile()
     longest = config.text.max_tokens
     usual = min(12, longest)
-    around = config.num_cameras * config.vision.tokens + 1 + (config.fusion.num_tokens if config.fusion else 0)
+    around = config.prefix_tokens(0)
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
         shapes = [_shape(tensor, words, around, config.horizon) for words in (1, usual, longest)]

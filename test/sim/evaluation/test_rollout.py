@@ -14,7 +14,7 @@ from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.first_step import heads_to, task_of_episode
 from swiftvla_ros.sim.evaluation.rollout import Conditions, EpisodeResult, roll_out, summarise
-from swiftvla_ros.sim.evaluation.statistics import wilson
+from swiftvla_ros.sim.evaluation.statistics import paired_difference, wilson
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, parse
@@ -148,3 +148,13 @@ def test_heading_is_the_block_below_the_hand(world: SimWorld, twin: SimWorld, co
     for color in COLORS:
         chunk = Replay(world, twin).infer(Observation({}, world.state(), f"pick up the {color} block"))
         assert heads_to(contract, chunk, world.block_positions()) == COLORS.index(color)
+
+
+def test_pairs_tell_more_than_two_shares() -> None:
+    """Protects the closed-loop gate: only scenes that differ count, with an interval that no agreement makes empty."""
+    alike = paired_difference([True] * 200, [True] * 200)
+    assert alike.difference == 0
+    assert -0.02 < alike.low < 0 < alike.high < 0.02
+    worse = paired_difference([True] * 200, [True] * 180 + [False] * 20)
+    assert (worse.only_first, worse.only_second, worse.difference) == (20, 0, -0.1)
+    assert worse.low < -0.1 < worse.high < 0
