@@ -22,6 +22,8 @@ collect_ignore_glob = [] if HAS_ROS else ["test_*.py", "*/test_*.py"]
 # A node process has to import, configure and activate; the policy also loads torch. A busy machine takes its time.
 START_TIMEOUT_S = 90.0
 END_TIMEOUT_S = 15.0
+SHOWN_CHARACTERS = 1500
+STARTED = pytest.StashKey[tuple[Any, int]]()
 
 
 def pytest_report_header() -> str:
@@ -156,12 +158,16 @@ class Graph:
 
         return self.call(Trigger, name, Trigger.Request())
 
-    def close(self) -> None:
-        """End everything that still runs."""
-        for entry in self.processes:
+    def kill(self, first: int = 0) -> None:
+        """End what still runs of the processes from the given one on."""
+        for entry in self.processes[first:]:
             if entry.process.poll() is None:
                 entry.process.kill()
                 entry.process.wait(END_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        self.kill()
         self._ending = True
         self._thread.join(END_TIMEOUT_S)
         self._executor.shutdown()
@@ -199,6 +205,29 @@ def graph(
         graph = Graph(folder, wait_until, starter)
         yield graph
         graph.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Show what the nodes of a failed test printed, and end those that it started: run again, it starts its own.
+
+    Beside the nodes of the first run those of the second would be second publishers, which nothing moves for.
+    """
+    report = yield
+    graph, first = item.stash.get(STARTED, (None, 0))
+    if report.when == "call" and report.failed and graph is not None:
+        for entry in graph.processes:
+            report.sections.append((f"printed by {entry.name}", entry.output()[-SHOWN_CHARACTERS:]))
+        graph.kill(first)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def started(request: pytest.FixtureRequest) -> None:
+    """Remember which processes were there before the test."""
+    if "graph" in request.fixturenames:
+        graph = request.getfixturevalue("graph")
+        request.node.stash[STARTED] = (graph, len(graph.processes))
 
 
 @pytest.fixture(scope="module")
