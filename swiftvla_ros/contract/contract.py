@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import images, schema
 from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
+from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -76,6 +77,14 @@ class LeRobotColumn:
     """
 
     names: tuple[str, ...]
+    scale: float
+    offset: float
+
+
+class LeaderColumn(NamedTuple):
+    """Which of the leader's joints moves a joint: target = scale · its position in SI + offset."""
+
+    name: str
     scale: float
     offset: float
 
@@ -160,6 +169,22 @@ class Contract:
     def control(self) -> Control:
         """Where commands go and how often."""
         return self.file.control
+
+    @property
+    def leader(self) -> Leader:
+        """The arm that a person moves by hand: its topic and joints."""
+        return self.file.leader
+
+    @cached_property
+    def leader_joints(self) -> tuple[LeaderColumn, ...]:
+        """The leader's joint that moves each joint, in contract order."""
+        moves = {m.joint: LeaderColumn(own, m.scale, m.offset) for own, m in self.leader.joints.items()}
+        return tuple(moves.get(name, LeaderColumn(name, 1.0, 0.0)) for name in self.joint_names)
+
+    @property
+    def demonstrations(self) -> Demonstrations:
+        """How episodes are read from bags of a robot that a person moved."""
+        return self.file.demonstrations
 
     @property
     def grippers(self) -> tuple[Gripper, ...]:

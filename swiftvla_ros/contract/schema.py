@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, did_you_mean
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
+from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader, check_joints
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -274,6 +275,10 @@ class ContractFile(Strict):
     policy: PolicyTiming = Field(description="what rows mean, and how old and how far apart observations may be")
     control: Control = Field(description="where commands go, how chunks become motion, what is watched")
     lerobot: LeRobot = Field(default=LeRobot(), description="names and units in a LeRobot dataset or checkpoint")
+    leader: Leader = Field(default=Leader(), description="the arm that a person moves by hand to show what to do")
+    demonstrations: Demonstrations = Field(
+        default=Demonstrations(), description="how episodes are read from bags of a robot that a person moved"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ContractFile:
@@ -289,6 +294,7 @@ class ContractFile(Strict):
         for gripper in self.gripper:
             self._check_gripper(gripper)
         self._check_outputs()
+        check_joints(self.leader, self.demonstrations, lists["joints"])
         for key in ("cameras", "joints"):
             for name in getattr(self.lerobot, key):
                 if name not in lists[key]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from swiftvla_ros.contract.checks.ros_names import accepted_name, is_node_private, shown, topic_fault
 from swiftvla_ros.contract.schema import ContractFile
+from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 
 # What the nodes of a system publish or read under fixed names, and what belongs to ROS.
 _TAKEN = frozenset(
@@ -46,7 +47,7 @@ def impossible_topics(file: ContractFile) -> Iterator[str]:
     """Yield a sentence for each topic that can't be what its key says."""
     first: dict[str, str] = {}
     taken = _TAKEN | {f"observation/{camera.name}" for camera in file.cameras}
-    for use in _uses(file):
+    for use in (*_uses(file), *_of_demonstrations(file)):
         name = use.topic.lstrip("/")
         if fault := topic_fault(use.topic):
             yield (
@@ -122,6 +123,16 @@ def _uses(file: ContractFile) -> Iterator[_Use]:
         return
     for k, part in enumerate(control.output):
         yield _Use(f"control.output.{k}.topic", part.topic, _COMMAND_ENDINGS[part.kind])
+
+
+def _of_demonstrations(file: ContractFile) -> Iterator[_Use]:
+    shown = file.demonstrations
+    if "leader" in file.model_fields_set:  # a robot without one may have its own topic of that name
+        yield _Use("leader.topic", file.leader.topic)
+    if isinstance(shown.actions, ActionTopic):
+        yield _Use("demonstrations.actions.topic", shown.actions.topic)
+    for key in ("instruction_topic", "marks_topic"):
+        yield _Use(f"demonstrations.{key}", getattr(shown, key))
 
 
 def _is_of_images(use: _Use) -> bool:
