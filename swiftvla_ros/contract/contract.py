@@ -15,6 +15,7 @@ from swiftvla_ros.contract import images, schema
 from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
+from swiftvla_ros.contract.sections.drivers import Drivers
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -185,6 +186,11 @@ class Contract:
     def demonstrations(self) -> Demonstrations:
         """How episodes are read from bags of a robot that a person moved."""
         return self.file.demonstrations
+
+    @property
+    def drivers(self) -> Drivers:
+        """What this package's own drivers connect to."""
+        return self.file.drivers
 
     @property
     def grippers(self) -> tuple[Gripper, ...]:

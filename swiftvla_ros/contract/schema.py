@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, did_you_mean
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader, check_joints
+from swiftvla_ros.contract.sections.drivers import Drivers, check_drivers
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -279,6 +280,9 @@ class ContractFile(Strict):
     demonstrations: Demonstrations = Field(
         default=Demonstrations(), description="how episodes are read from bags of a robot that a person moved"
     )
+    drivers: Drivers = Field(
+        default=Drivers(), description="how this package's own drivers reach the hardware; not used with others'"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ContractFile:
@@ -302,6 +306,7 @@ class ContractFile(Strict):
                         f"lerobot.{key}: '{name}' is not among the robot's {lists[key]}; "
                         f"{did_you_mean(name, lists[key])}"
                     )
+        check_drivers(self.drivers, lists["joints"])
         self._check_rates()
         return self
 
