@@ -306,7 +306,7 @@ class ContractFile(Strict):
                         f"lerobot.{key}: '{name}' is not among the robot's {lists[key]}; "
                         f"{did_you_mean(name, lists[key])}"
                     )
-        check_drivers(self.drivers, lists["joints"])
+        check_drivers(self.drivers, lists["joints"], lists["cameras"])
         self._check_rates()
         return self
 

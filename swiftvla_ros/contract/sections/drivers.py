@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from swiftvla_ros.contract.base import Name, Positive, Strict, did_you_mean
+from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """The joints of an SO-101 as LeRobot names them, in the order of their servos' numbers from 1 on."""
@@ -65,13 +66,21 @@ class Drivers(Strict):
 
     arm: FollowerArm | None = Field(default=None, description="the arm that follows commands")
     leader: ServoArm | None = Field(default=None, description="the arm that a person moves, whose joints are read")
+    cameras: dict[Name, CameraDriver] = Field(
+        default={}, description="by camera; one that is left out has a driver of its own"
+    )
 
 
-def check_drivers(drivers: Drivers, joints: Collection[str]) -> None:
-    """Raise ValueError where the robot's joints are not those of its driver."""
+def check_drivers(drivers: Drivers, joints: Collection[str], cameras: Collection[str]) -> None:
+    """Raise ValueError where the robot's joints are not those of its driver, or a driver's camera is none of its."""
     for key, arm in (("arm", drivers.arm), ("leader", drivers.leader)):
         if arm is not None and set(joints) != set(arm.ids):
             raise ValueError(
                 f"drivers.{key}: an SO-101 has the joints {list(arm.ids)}, the contract {list(joints)}; name them as "
                 "LeRobot does, or leave the section out"
+            )
+    for name in drivers.cameras:
+        if name not in cameras:
+            raise ValueError(
+                f"drivers.cameras: '{name}' is not among the robot's {list(cameras)}; {did_you_mean(name, cameras)}"
             )
