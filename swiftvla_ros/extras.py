@@ -13,6 +13,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript"),
     "train": ("accelerate", "pyarrow"),
     "sim": ("mujoco",),
+    "so101": ("serial",),
     "view": ("rerun", "matplotlib", "PIL", "av"),
     "ros": ("rclpy", "transforms3d"),
 }

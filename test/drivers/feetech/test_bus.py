@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real bus on a real pseudo-terminal: partial answers, noise, a port that is taken, one that goes."""
+
+from pathlib import Path
+
+import pytest
+
+from swiftvla_ros.drivers.feetech.bus import BusError, ServoBus, SilentServoError, open_port
+from swiftvla_ros.drivers.feetech.emulated_arm import EmulatedArm
+from swiftvla_ros.drivers.feetech.protocol import ErrorFlag
+from swiftvla_ros.drivers.feetech.registers import HOMING_OFFSET, MAX_TEMPERATURE, PRESENT_POSITION, TORQUE_ENABLE
+
+IDS = (1, 2, 3, 4, 5, 6)
+
+
+@pytest.fixture
+def bus(emulated: EmulatedArm):
+    """Open the emulated port."""
+    bus = ServoBus(open_port(str(emulated.bus.link)), str(emulated.bus.link))
+    yield bus
+    bus.close()
+
+
+def test_all_servos_are_read_at_once(bus: ServoBus) -> None:
+    """Protects the loop: six servos in one exchange, the same as each alone says."""
+    states = bus.read_states(IDS)
+    assert tuple(states) == IDS
+    assert bus.counts.reads == 1
+    assert [states[servo].position for servo in IDS] == [bus.read(PRESENT_POSITION, servo) for servo in IDS]
+    assert states[1].voltage_v == pytest.approx(7.4)
+    assert bus.read_states(IDS, full=True)[3].torque is False
+
+
+def test_a_silent_servo_costs_only_itself(bus: ServoBus, emulated: EmulatedArm) -> None:
+    """Protects the other five, and names the one."""
+    emulated.servos["elbow_flex"].faults.silent = True
+    assert set(bus.read_states(IDS)) == {1, 2, 4, 5, 6}
+    with pytest.raises(SilentServoError, match="servo 3 does not answer"):
+        bus.read(PRESENT_POSITION, 3)
+
+
+def test_noise_is_read_through(bus: ServoBus, emulated: EmulatedArm) -> None:
+    """Protects from a bad checksum in ten: every servo is there after a second or third try, and it is counted."""
+    emulated.bus.noise = 0.1
+    complete = [len(bus.read_states(IDS)) == 6 for _ in range(60)]
+    assert sum(complete) >= 59
+    assert bus.counts.damaged > 10
+    assert bus.counts.retries >= 10
+
+
+def test_flags_come_with_the_values(bus: ServoBus, emulated: EmulatedArm) -> None:
+    """Protects from losing either: a hot servo says where it is, and that it is hot; its torque can be switched off."""
+    emulated.servos["gripper"].faults.temperature_c = 80
+    reading = bus.read_states(IDS)[6]
+    assert (reading.flags, reading.temperature_c) == (ErrorFlag.HOT, 80)
+    bus.write(TORQUE_ENABLE, 6, 0)
+
+
+def test_eeprom_is_written_only_where_it_differs(bus: ServoBus) -> None:
+    """Protects the EEPROM, which wears, and the lock, without which nothing is kept."""
+    bus.write(HOMING_OFFSET, 1, 5)
+    assert bus.read(HOMING_OFFSET, 1) != 5, "it is locked"
+    assert bus.write_eeprom(1, {HOMING_OFFSET: -7, MAX_TEMPERATURE: 70}) == [HOMING_OFFSET]
+    assert bus.read(HOMING_OFFSET, 1) == -7
+    assert bus.write_eeprom(1, {HOMING_OFFSET: -7}) == []
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_port_is_one_programs(emulated: EmulatedArm) -> None:
+    """Protects from two drivers on one arm, and says what is wrong with a port."""
+    with pytest.raises(BusError, match="another program has it open"):
+        open_port(str(emulated.bus.link))
+    with pytest.raises(BusError, match="there is no such port"):
+        open_port("/dev/no_such_arm")
+    with pytest.raises(BusError, match="can't be opened"):
+        open_port(str(Path(__file__)))
+
+
+def test_a_pulled_cable_is_told(bus: ServoBus, emulated: EmulatedArm) -> None:
+    """Protects from a driver that hangs or dies on a lost port."""
+    emulated.bus.unplug()
+    with pytest.raises(BusError, match="the port is gone"):
+        bus.read_states(IDS)
+    assert not emulated.bus.link.exists()
+    emulated.bus.plug()
+    again = ServoBus(open_port(str(emulated.bus.link)), "again")
+    assert len(again.read_states(IDS)) == 6
+    again.close()
