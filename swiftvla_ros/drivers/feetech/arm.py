@@ -73,7 +73,7 @@ class ArmReading:
     velocity: Array
 
 
-class Commands(Protocol):
+class GoalSource(Protocol):
     """Where goals come from."""
 
     def goal(self, now_ns: int) -> Array:
@@ -83,7 +83,7 @@ class Commands(Protocol):
         """Forget what was commanded; begin again from here."""
 
 
-class ServoArm:
+class DrivenArm:
     """The arm. :meth:`connect` first; then :meth:`cycle` as often as it is to be read.
 
     It comes limp, or as it was left; :meth:`hold` switches the torque on where the arm is. A fault holds it; see
@@ -158,7 +158,7 @@ class ServoArm:
             self.bus.close()
             self.bus = None
 
-    def resume(self, commands: Commands) -> str:
+    def resume(self, commands: GoalSource) -> str:
         """Follow commands again from where the arm is; the answer says what is still wrong, or is empty."""
         if self.bus is None or self.health.lasting:
             return self.health.lasting
@@ -172,7 +172,7 @@ class ServoArm:
         self.health.resume()
         return ""
 
-    def cycle(self, commands: Commands) -> ArmReading | None:
+    def cycle(self, commands: GoalSource) -> ArmReading | None:
         """Read all servos, judge, and write the goals; None while the port is gone."""
         now_s = self._monotonic()
         if self.bus is None:
@@ -234,7 +234,7 @@ class ServoArm:
         believed = np.array([j in servos and health.believed(j) for j in self._joints])
         return ArmReading(stamp_ns, servos, believed, self._position.copy(), self.settings.angles.velocity(velocity))
 
-    def _command(self, commands: Commands, now_s: float) -> None:
+    def _command(self, commands: GoalSource, now_s: float) -> None:
         if not self.health.follows:
             if self._followed:
                 self._stand()

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Protocol
 
-from swiftvla_ros.drivers.feetech.arm import ArmReading, Commands, ServoArm
+from swiftvla_ros.drivers.feetech.arm import ArmReading, GoalSource, DrivenArm
 
 # The rate that is told is the mean of about so many cycles.
 _RATE_CYCLES = 50
@@ -37,7 +37,7 @@ class ArmLoop:
         The newest; None before the first, and while the port is gone.
     """
 
-    def __init__(self, arm: ServoArm, commands: Commands, outputs: ArmOutputs, rate_hz: float) -> None:
+    def __init__(self, arm: DrivenArm, commands: GoalSource, outputs: ArmOutputs, rate_hz: float) -> None:
         self._arm, self._commands, self._outputs = arm, commands, outputs
         self._period_s = 1.0 / rate_hz if rate_hz else 0.0
         self.rate_hz = 0.0
@@ -59,7 +59,7 @@ class ArmLoop:
             self._thread.join()
 
     def resume(self) -> str:
-        """:meth:`ServoArm.resume`, between two cycles."""
+        """:meth:`DrivenArm.resume`, between two cycles."""
         with self._lock:
             return self._arm.resume(self._commands)
 

@@ -7,14 +7,14 @@ import numpy as np
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.sections.drivers import FollowerArm
-from swiftvla_ros.contract.sections.drivers import ServoArm as ServoArmKeys
+from swiftvla_ros.contract.sections.drivers import ServoArm
 from swiftvla_ros.drivers.feetech.angles import ServoAngles
 from swiftvla_ros.drivers.feetech.arm import ArmSettings
 from swiftvla_ros.drivers.feetech.calibration import Role, calibration_path, read_calibration
 from swiftvla_ros.drivers.feetech.faults import ServoLimits
 
 
-def keys_of(contract: Contract, role: Role) -> ServoArmKeys:
+def keys_of(contract: Contract, role: Role) -> ServoArm:
     """The contract's keys of an arm; ValueError where it has none."""
     keys = contract.drivers.arm if role == "follower" else contract.drivers.leader
     if keys is None:

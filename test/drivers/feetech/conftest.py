@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from servo_arm import GRIPPER, REST, SO101, Orders
 
-from swiftvla_ros.drivers.feetech.arm import ServoArm
+from swiftvla_ros.drivers.feetech.arm import DrivenArm
 from swiftvla_ros.drivers.feetech.emulated_arm import EmulatedArm
 from swiftvla_ros.drivers.feetech.settings import arm_settings
 
@@ -32,10 +32,10 @@ def orders() -> Orders:
 
 
 @pytest.fixture
-def arm(emulated: EmulatedArm) -> Iterator[ServoArm]:
+def arm(emulated: EmulatedArm) -> Iterator[DrivenArm]:
     """Connect the real driver to it."""
     settings = arm_settings(SO101, "follower", port=str(emulated.bus.link), calibration=str(emulated.file))
-    arm = ServoArm(settings, time.time_ns)
+    arm = DrivenArm(settings, time.time_ns)
     arm.connect()
     yield arm
     arm.close()

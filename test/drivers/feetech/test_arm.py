@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from servo_arm import SO101, Orders
 
-from swiftvla_ros.drivers.feetech.arm import ArmReading, ServoArm
+from swiftvla_ros.drivers.feetech.arm import ArmReading, DrivenArm
 from swiftvla_ros.drivers.feetech.bus import BusError
 from swiftvla_ros.drivers.feetech.emulated_arm import BusFaults, EmulatedArm
 from swiftvla_ros.drivers.feetech.faults import RULES, Fault, fault_table
@@ -28,7 +28,7 @@ BUSY_S = 1.0
 class Rig:
     """The arm, cycled, and how far its shafts moved from one cycle to the next."""
 
-    def __init__(self, arm: ServoArm, orders: Orders, emulated: EmulatedArm) -> None:
+    def __init__(self, arm: DrivenArm, orders: Orders, emulated: EmulatedArm) -> None:
         self.arm, self.orders, self.emulated = arm, orders, emulated
         self.reading: ArmReading | None = None
 
@@ -68,13 +68,13 @@ class Rig:
 
 
 @pytest.fixture
-def rig(arm: ServoArm, orders: Orders, emulated: EmulatedArm) -> Rig:
+def rig(arm: DrivenArm, orders: Orders, emulated: EmulatedArm) -> Rig:
     """Hold the arm where it is."""
     arm.hold()
     return Rig(arm, orders, emulated)
 
 
-def test_torque_comes_on_where_the_arm_is(arm: ServoArm, orders: Orders, emulated: EmulatedArm) -> None:
+def test_torque_comes_on_where_the_arm_is(arm: DrivenArm, orders: Orders, emulated: EmulatedArm) -> None:
     """Protects from the slam at the start: an old goal in the servo is overwritten before the torque is on."""
     lying = dict(zip(SO101.joint_names, (SO101.rest + 0.4).tolist(), strict=True))
     emulated.push(lying)
@@ -193,7 +193,7 @@ def test_noise_of_one_in_a_hundred_changes_nothing(rig: Rig) -> None:
     assert 0 < counts.damaged < 40
 
 
-def test_limp_stays_limp(arm: ServoArm, orders: Orders, emulated: EmulatedArm) -> None:
+def test_limp_stays_limp(arm: DrivenArm, orders: Orders, emulated: EmulatedArm) -> None:
     """Protects the hand that moves the arm: without holding, no cycle, fault or return of the port wakes a servo."""
     rig = Rig(arm, orders, emulated)
     emulated.push({"shoulder_pan": 0.7})
@@ -227,7 +227,7 @@ def test_torque_off_ignores_what_servos_say(rig: Rig) -> None:
     ],
 )
 def test_an_arm_that_is_not_as_described_is_not_connected(
-    arm: ServoArm, emulated: EmulatedArm, faults: BusFaults, sentence: str
+    arm: DrivenArm, emulated: EmulatedArm, faults: BusFaults, sentence: str
 ) -> None:
     """Protects from moving the wrong joint: numbers are checked before anything else."""
     arm.close()
@@ -237,7 +237,7 @@ def test_an_arm_that_is_not_as_described_is_not_connected(
     assert sentence in str(refused.value)
 
 
-def test_another_calibration_in_the_servos_is_refused(arm: ServoArm, emulated: EmulatedArm) -> None:
+def test_another_calibration_in_the_servos_is_refused(arm: DrivenArm, emulated: EmulatedArm) -> None:
     """Protects from angles that are wrong by an offset."""
     arm.close()
     emulated.servos["wrist_roll"].set(HOMING_OFFSET, 100)
