@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from swiftvla_ros.drivers.feetech.protocol import (
     FRAME_BYTES,
-    Instruction,
+    BusInstruction,
     Packet,
     PacketStream,
     sync_read,
@@ -126,11 +126,11 @@ class ServoBus:
 
     def ping(self, servo: int) -> bool:
         """Whether a servo answers."""
-        return servo in self._ask(Packet(servo, Instruction.PING), (servo,), 0)
+        return servo in self._ask(Packet(servo, BusInstruction.PING), (servo,), 0)
 
     def read(self, register: Register, servo: int) -> int:
         """Read one register of one servo; SilentServoError."""
-        packet = Packet(servo, Instruction.READ, bytes((register.address, register.size)))
+        packet = Packet(servo, BusInstruction.READ, bytes((register.address, register.size)))
         for _ in range(1 + RETRIES):
             if answer := self._ask(packet, (servo,), register.size).get(servo):
                 return register.decode(answer.parameters)
@@ -138,7 +138,7 @@ class ServoBus:
 
     def write(self, register: Register, servo: int, value: int) -> None:
         """Write one register of one servo; SilentServoError. What the servo says of its health is ignored."""
-        packet = Packet(servo, Instruction.WRITE, bytes((register.address,)) + register.encode(value))
+        packet = Packet(servo, BusInstruction.WRITE, bytes((register.address,)) + register.encode(value))
         for _ in range(1 + RETRIES):
             if servo in self._ask(packet, (servo,), 0):
                 return

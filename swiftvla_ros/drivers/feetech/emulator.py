@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swiftvla_ros.drivers.feetech.emulated_servo import EmulatedServo
-from swiftvla_ros.drivers.feetech.protocol import BROADCAST, Instruction, Packet, PacketStream
+from swiftvla_ros.drivers.feetech.protocol import BROADCAST, BusInstruction, Packet, PacketStream
 from swiftvla_ros.drivers.feetech.registers import HOMING_OFFSET
 
 _LOOK_S = 0.02
@@ -125,11 +125,11 @@ class EmulatedBus:
         """What the servos answer, one after the other."""
         now_s, parameters = time.monotonic(), packet.parameters
         by_number = {servo.number: servo for servo in self.servos.values() if not servo.faults.silent}
-        if packet.code == Instruction.SYNC_READ and len(parameters) > 2:
+        if packet.code == BusInstruction.SYNC_READ and len(parameters) > 2:
             address, size, *numbers = parameters
             asked = [(number, by_number[number]) for number in numbers if number in by_number]
             return [Packet(number, servo.flags, servo.read(address, size, now_s)) for number, servo in asked]
-        if packet.code == Instruction.SYNC_WRITE and len(parameters) > 2:
+        if packet.code == BusInstruction.SYNC_WRITE and len(parameters) > 2:
             address, size = parameters[:2]
             for at in range(2, len(parameters) - size, size + 1):
                 if servo := by_number.get(parameters[at]):
@@ -138,11 +138,11 @@ class EmulatedBus:
         servo = by_number.get(packet.servo)
         if servo is None or packet.servo == BROADCAST:
             return []
-        if packet.code == Instruction.PING:
+        if packet.code == BusInstruction.PING:
             return [Packet(packet.servo, servo.flags)]
-        if packet.code == Instruction.READ and len(parameters) == 2:
+        if packet.code == BusInstruction.READ and len(parameters) == 2:
             return [Packet(packet.servo, servo.flags, servo.read(parameters[0], parameters[1], now_s))]
-        if packet.code == Instruction.WRITE and parameters:
+        if packet.code == BusInstruction.WRITE and parameters:
             servo.write(parameters[0], parameters[1:], now_s)
             return [Packet(packet.servo, servo.flags)]
         return []

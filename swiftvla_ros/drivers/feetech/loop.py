@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Protocol
 
-from swiftvla_ros.drivers.feetech.arm import ArmReading, GoalSource, DrivenArm
+from swiftvla_ros.drivers.feetech.arm import ArmReading, DrivenArm, GoalSource
 
 # The rate that is told is the mean of about so many cycles.
 _RATE_CYCLES = 50

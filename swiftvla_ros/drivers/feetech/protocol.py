@@ -20,7 +20,7 @@ FRAME_BYTES = 6
 _LONGEST = 250
 
 
-class Instruction(IntEnum):
+class BusInstruction(IntEnum):
     """What a packet asks a servo to do."""
 
     PING = 0x01
@@ -61,13 +61,13 @@ def checksum(body: bytes) -> int:
 
 def sync_read(address: int, size: int, servos: tuple[int, ...]) -> Packet:
     """Ask several servos for the same registers; they answer one after the other."""
-    return Packet(BROADCAST, Instruction.SYNC_READ, bytes((address, size, *servos)))
+    return Packet(BROADCAST, BusInstruction.SYNC_READ, bytes((address, size, *servos)))
 
 
 def sync_write(address: int, size: int, data: Mapping[int, bytes]) -> Packet:
     """Write ``size`` bytes to each of several servos; nobody answers."""
     rows = b"".join(bytes((servo,)) + row for servo, row in data.items())
-    return Packet(BROADCAST, Instruction.SYNC_WRITE, bytes((address, size)) + rows)
+    return Packet(BROADCAST, BusInstruction.SYNC_WRITE, bytes((address, size)) + rows)
 
 
 class PacketStream:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.sections.drivers import FollowerArm
-from swiftvla_ros.contract.sections.drivers import ServoArm
+from swiftvla_ros.contract.sections.drivers import FollowerArm, ServoArm
 from swiftvla_ros.drivers.feetech.angles import ServoAngles
 from swiftvla_ros.drivers.feetech.arm import ArmSettings
 from swiftvla_ros.drivers.feetech.calibration import Role, calibration_path, read_calibration
