@@ -18,6 +18,9 @@ BagArgument = Annotated[Path, typer.Argument(help=BAG_HELP)]
 BagRobotOption = Annotated[
     str | None, typer.Option(help="The robot's contract: a file or a name.", show_default="the one in the bag")
 ]
+InstructionOption = Annotated[
+    str, typer.Option(help="What was done in bags that a person drove, whatever they say themselves.")
+]
 NamespaceOption = Annotated[str | None, typer.Option(help=NAMESPACE_HELP, show_default="the only one")]
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract.clock_offset import SYNCHRONISE, lag_text, off_this_clock
 
 _NS = 1_000_000_000
+STATE = "joint_states"
+"""Name of the joint states among what is paired."""
+
 # Frames kept per camera: enough that a slow camera's newest frame still finds its partner of a camera ten times faster.
 _IMAGE_HISTORY = 16
 # States kept: one second of joint states at 200 Hz.
@@ -52,13 +55,15 @@ class PairedObservation:
 class Pairing:
     """Result of :meth:`ObservationPairing.pair`: an observation only where ``status`` is READY, else the reason.
 
-    ``anchor_ns`` is the stamp that was judged; None when something was missing.
+    ``anchor_ns`` is the stamp that was judged; None when something was missing. ``source`` is the camera that the
+    reason speaks of, or ``STATE``; empty where it is of all.
     """
 
     status: PairingStatus
     reason: str = ""
     observation: PairedObservation | None = None
     anchor_ns: int | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ class ObservationPairing:
     def add_state(self, stamp_ns: int, state: NDArray[np.float64], received_ns: int) -> bool:
         """Remember a state [J]; False when it is not newer than the last one."""
         return self._append(self._states, _Part(stamp_ns, received_ns, state))
+
+    def forget_image(self, camera: str, stamp_ns: int) -> None:
+        """Do without a frame, which turned out to be damaged."""
+        frames = self._images[camera]
+        self._images[camera] = deque((each for each in frames if each.stamp_ns != stamp_ns), maxlen=_IMAGE_HISTORY)
 
     def _append(self, parts: deque[_Part], part: _Part) -> bool:
         # A message that was on its way while the clock went back is of a time that has yet to come: it must not make
@@ -137,15 +147,15 @@ class ObservationPairing:
         """Find the newest observation; one as old as ``newer_than_ns``, the last one used, is NOTHING_NEW."""
         for name, frames in self._images.items():
             if not frames:
-                return Pairing(PairingStatus.MISSING, f"waiting for the first image of camera '{name}'")
+                return Pairing(PairingStatus.MISSING, f"waiting for the first image of camera '{name}'", source=name)
         if not self._states:
-            return Pairing(PairingStatus.MISSING, "waiting for the first joint state")
+            return Pairing(PairingStatus.MISSING, "waiting for the first joint state", source=STATE)
         anchor_ns = min(frames[-1].stamp_ns for frames in self._images.values())
         for name, frames in self._images.items():
             if problem := _too_old(f"camera '{name}'", frames, now_ns, self._max_image_age_ns):
-                return Pairing(PairingStatus.STALE, problem, None, anchor_ns)
+                return Pairing(PairingStatus.STALE, problem, None, anchor_ns, name)
         if problem := _too_old("the joint state", self._states, now_ns, self._max_state_age_ns):
-            return Pairing(PairingStatus.STALE, problem, None, anchor_ns)
+            return Pairing(PairingStatus.STALE, problem, None, anchor_ns, STATE)
         if anchor_ns - now_ns > self._slop_ns:
             text = f"the newest images are {off_this_clock((anchor_ns - now_ns) / _NS)}; {SYNCHRONISE}"
             return Pairing(PairingStatus.UNPAIRED, text, None, anchor_ns)
@@ -153,11 +163,11 @@ class ObservationPairing:
             return Pairing(PairingStatus.NOTHING_NEW, "", None, anchor_ns)
         images = {name: _nearest(frames, anchor_ns) for name, frames in self._images.items()}
         state = _nearest(self._states, anchor_ns)
-        gaps_ns = {f"camera '{name}'": abs(part.stamp_ns - anchor_ns) for name, part in images.items()}
-        gaps_ns["the joint state"] = abs(state.stamp_ns - anchor_ns)
-        what, gap_ns = max(gaps_ns.items(), key=lambda each: each[1])
+        gaps_ns = {name: abs(part.stamp_ns - anchor_ns) for name, part in (*images.items(), (STATE, state))}
+        source, gap_ns = max(gaps_ns.items(), key=lambda each: each[1])
         if gap_ns > self._slop_ns:
-            return Pairing(PairingStatus.UNPAIRED, self._apart(what, gap_ns, anchor_ns), None, anchor_ns)
+            what = "the joint state" if source == STATE else f"camera '{source}'"
+            return Pairing(PairingStatus.UNPAIRED, self._apart(what, gap_ns, anchor_ns), None, anchor_ns, source)
         self._closest_ns = self._tries = 0
         observation = PairedObservation(
             stamp_ns=anchor_ns,

@@ -57,6 +57,9 @@ def command(
         typer.Option(help="What is not trained; auto: nothing in stage 1, the vision tower in stage 2."),
     ] = "auto",
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
+    instruction: Annotated[
+        str, typer.Option(help="What was done in bags that a person drove, whatever they say themselves.")
+    ] = "",
     namespace: Annotated[
         str | None,
         typer.Option(
@@ -152,7 +155,9 @@ def command(
     try:
         folder = scenes_folder(out, scenes, scenes_dir)
         run = TrainingRun(out, folder, load_contract(robot), options, processes, device)
-        start = PolicyStart(episodes, model_path(init), preset, teacher_targets, geometry, max_delay_steps, namespace)
+        start = PolicyStart(
+            episodes, model_path(init), preset, teacher_targets, geometry, max_delay_steps, namespace, instruction
+        )
         result = train_policy(run, start, progress.report)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
         _refuse(error)

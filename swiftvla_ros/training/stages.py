@@ -57,6 +57,7 @@ class PolicyStart:
     # executed when its chunk arrives; None: as the start was trained.
     max_delay_steps: int | None = None
     namespace: str | None = None  # the robot's, in bags of several
+    instruction: str = ""  # what was done in bags that a person drove
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
     config = _config(run, start, targets)
     tokenizer = writer.read_tokenizer(start.checkpoint)
     left_out: list[str] = []
-    episodes = open_episodes(start.episodes, run.contract, left_out, namespace=start.namespace)
+    episodes = open_episodes(
+        start.episodes, run.contract, left_out, namespace=start.namespace, instruction=start.instruction
+    )
     statistics: dict[str, Any] = {}
     facts: dict[str, Any] = {"episodes": len(episodes), "start": start.checkpoint.name}
     if targets is not None and config.geometry is not None:

@@ -105,8 +105,8 @@ def test_a_teleoperation_bag_is_told_what_it_lacks(teleoperation: Path, tmp_path
     """Protects from a dead end: what is missing, what may be meant, and the way on (report A3)."""
     code, text = run("export-lerobot", teleoperation, tmp_path / "out")
     assert code == 2
-    assert "observation/front (sensor_msgs/msg/Image), did you mean /camera/front/image_raw" in text
-    assert "LeRobotDataset v3 with lerobot" in text
+    assert "holds no /forward_position_controller/commands (std_msgs/msg/Float64MultiArray); it has /camera/" in text
+    assert "where its commands are under `demonstrations:`" in text
     code, text = run("replay", "--live", teleoperation, "--robot", "so101_sim")
     assert code == 2
     assert "/camera/wrist/image_raw (sensor_msgs/msg/Image), did you mean /camera/wrist/image_raw/compressed" in text

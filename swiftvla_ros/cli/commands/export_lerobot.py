@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.bags import NamespaceOption
+from swiftvla_ros.cli.bags import InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
@@ -24,6 +24,7 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder of the dataset to write; must not exist yet.")],
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     namespace: NamespaceOption = None,
+    instruction: InstructionOption = "",
     outcomes: Annotated[
         str, typer.Option(help=f"How an episode must have ended; any of {','.join(_OUTCOMES)}.")
     ] = "succeeded",
@@ -58,7 +59,7 @@ def command(
     if out.exists():
         refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
     try:
-        listed = open_bags(bags, contract, wanted, namespace=namespace)
+        listed = open_bags(bags, contract, wanted, namespace=namespace, instruction=instruction)
         if not listed.episodes:
             raise listed.none_left(bags, wanted)
         with Progress() as bar:

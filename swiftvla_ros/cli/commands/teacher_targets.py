@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftvla_ros.cli.bags import NamespaceOption
+from swiftvla_ros.cli.bags import InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, DEFAULT_ROBOT, model_path
 
@@ -22,7 +22,7 @@ def command(
     episodes: Annotated[
         Path,
         typer.Argument(
-            help="Folder of episodes (`swiftvla collect`), a bag or a folder of bags (`swiftvla record`; episodes that "
+            help="Folder of episodes (`swiftvla collect`), a bag or a folder of bags (episodes that "
             "succeeded), or a LeRobotDataset v3 folder."
         ),
     ],
@@ -33,6 +33,7 @@ def command(
     cache_steps: Annotated[str, typer.Option(help="Window lengths K, steps.")] = "3,4,5,6",
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     namespace: NamespaceOption = None,
+    instruction: InstructionOption = "",
     front: Annotated[str, typer.Option(help="The camera whose features are stored; it is read last.")] = "front",
     shard: Annotated[str, typer.Option(help="i/n: do the i-th of n parts only (1/4 … 4/4 on four machines).")] = "1/1",
     batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,
@@ -67,8 +68,9 @@ def command(
     windows = _steps(cache_steps)
     precision: Precision = "bfloat16" if bf16 else "float32"
     run = TeacherRun(
-        episodes, folder, model_path(geometry), contract.path, front, windows, batch, device, precision, namespace
-    )
+        episodes, folder, model_path(geometry), contract.path, front, windows, batch, device, precision, namespace,
+        instruction,
+    )  # fmt: skip
     todo = plan(run, _part(shard))
     print(
         f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "

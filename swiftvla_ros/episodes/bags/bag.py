@@ -76,8 +76,8 @@ class Bag:
 
     ``counts``, ``types`` and ``channels`` (the same with the definitions that the bag brings) are by full topic name;
     ``start_ns`` and ``end_ns`` are the times of reception of the first message and just after the last, equal for an
-    empty bag. ``passed_over`` are its topics that are not ROS 2's; ``incomplete``: some of what was recorded is known
-    to be missing. Both are told to this module's logger, too, so that every program that reads bags shows them.
+    empty bag. ``information`` is its metadata.yaml's. ``passed_over`` are its topics that are not ROS 2's; it is
+    ``incomplete`` where something is known to be missing. Both are told to this module's logger, too.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Bag:
         self._contract = contract
         self._wanted_namespace = namespace
         found = find_files(self.path, salvage=salvage)
-        self._information = found.information
+        self.information = found.information
         self._files = [_open_file(file, salvage) for file in found.files]
         damage = [f"{file.path.name}: {file.damage}" for file in self._files if file.damage]
         self._notes = found.notes + damage
@@ -156,7 +156,7 @@ class Bag:
 
     def _check_digests(self) -> None:
         """Tell the channels the hashes of their types that metadata.yaml names; the decoder compares."""
-        topics = self._information.get("topics_with_message_count")
+        topics = self.information.get("topics_with_message_count")
         digests = {}
         for entry in topics if isinstance(topics, list) else []:
             topic = entry.get("topic_metadata") if isinstance(entry, dict) else None
@@ -174,7 +174,7 @@ class Bag:
         ``contract`` and ``urdf`` (texts), ``contract_sha256``, ``checkpoint`` (folder), ``checkpoint_sha256``,
         ``package_version``, ``parameters`` (values by node and name) and ``recorder`` (its counts).
         """
-        data = self._information.get("custom_data")
+        data = self.information.get("custom_data")
         if not isinstance(data, dict) or "package_version" not in data:
             records = (file.metadata.get(PROVENANCE_RECORD) for file in self._files)
             data = next((record for record in records if record), {})

@@ -27,6 +27,9 @@ from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
 from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags
+from swiftvla_ros.episodes.datasets.demonstrations.cuts import Cuts, find_demonstrations
+from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode, check_first_state
+from swiftvla_ros.episodes.datasets.demonstrations.reading import lacking as demonstration_lacks
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
@@ -38,8 +41,8 @@ ONLY_SUCCESSES: tuple[Outcome, ...] = ("succeeded",)
 """Which episodes are demonstrations where nothing else is asked for."""
 
 DEMONSTRATIONS = (
-    "Episodes are read from what `swiftvla record` writes beside a running system (docs/recording.md); of other "
-    "recordings, such as teleoperation, make a LeRobotDataset v3 with lerobot and name its folder"
+    "Episodes are read from what `swiftvla record` writes, and from any bag with the topics of the contract: name this "
+    "robot's with --robot, and where its commands are under `demonstrations:` (docs/data.md)"
 )
 """The way on from a bag that lacks topics."""
 
@@ -57,12 +60,14 @@ _EARLIER_NS, _LATER_NS = 5_000_000_000, 5_000_000_000
 class _Timeline:
     """The steps of an episode that show something, and what was commanded at each.
 
-    ``action`` [T, J], ``expert`` [T] and ``missing``: for each step that was left out its time and why.
+    ``action`` [T, J], ``expert`` [T] and ``commanded_ns`` [T]; ``missing``: for each step that was left out its time
+    and why.
     """
 
     steps: list[GridStep]
     action: NDArray[np.float64]
     expert: NDArray[np.bool_]
+    commanded_ns: NDArray[np.int64]
     missing: list[tuple[int, str]]
 
 
@@ -109,6 +114,11 @@ class BagEpisode:
             action=line.action.astype(np.float32),
             expert=line.expert,
             stamps_s=np.array([step.time_ns for step in line.steps], np.float64) / _NS,
+            chosen_s={
+                **{n: _seconds([s.image_stamps_ns[n] for s in seen]) for n in self.contract.camera_names},
+                "state": _seconds([s.state_stamp_ns for s in seen]),
+                "action": line.commanded_ns / _NS,
+            },
             metadata={
                 "bag": str(self.bag.path),
                 "episode": self.recorded.name,
@@ -128,7 +138,7 @@ class BagEpisode:
         if not shown:
             reason = missing[0][1] if missing else "it has no step"
             raise EpisodeError(f"{self.bag.path}: {self.recorded.name}: nothing was seen in it: {reason}")
-        action, expert = commands.at([step.time_ns for step in shown], [_state(step) for step in shown])
+        action, expert, commanded_ns = commands.at([step.time_ns for step in shown], [_state(step) for step in shown])
         # A step is skipped between two that are not neighbours.
         indices = np.array([step.index for step in shown])
         expert[:-1] &= np.diff(indices) == 1
@@ -137,7 +147,7 @@ class BagEpisode:
                 f"{self.bag.path}: {self.recorded.name}: the executor followed no chunk of it, so nothing can be "
                 "imitated; was executor_state recorded?"
             )
-        return _Timeline(shown, action, expert, missing)
+        return _Timeline(shown, action, expert, commanded_ns, missing)
 
     def _read(self, decode: bool) -> tuple[list[GridStep], _Commands]:
         """Sort the messages of the episode's time into its steps; without ``decode`` images are empty."""
@@ -215,12 +225,13 @@ class _Commands:
 
     def at(
         self, times_ns: Sequence[int], states: Sequence[NDArray[np.float64]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The newest command at each time [T, J], and whether it is to be imitated [T].
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+        """The newest command at each time [T, J], whether it is to be imitated [T], and its stamp [T].
 
         Where nothing was commanded the arm stays where it is.
         """
         action, expert = np.array(states, np.float64), np.zeros(len(times_ns), bool)
+        stamps_ns = np.array(times_ns, np.int64)
         for row, (time_ns, index) in enumerate(
             zip(times_ns, np.searchsorted(self._times, times_ns, "right") - 1, strict=True)
         ):
@@ -228,7 +239,8 @@ class _Commands:
                 continue
             action[row] = self._positions[index]
             expert[row] = self._followed[index] in self._chunks
-        return action, expert
+            stamps_ns[row] = self._times[index]
+        return action, expert, stamps_ns
 
 
 @dataclass
@@ -239,7 +251,7 @@ class BagEpisodes:
     bags that can't be read.
     """
 
-    episodes: list[BagEpisode] = field(default_factory=list)
+    episodes: list[BagEpisode | DemonstrationEpisode] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -251,16 +263,23 @@ class BagEpisodes:
 
 
 def open_bags(
-    path: Path, contract: Contract, outcomes: Collection[Outcome] = ONLY_SUCCESSES, *, namespace: str | None = None
+    path: Path,
+    contract: Contract,
+    outcomes: Collection[Outcome] = ONLY_SUCCESSES,
+    *,
+    namespace: str | None = None,
+    instruction: str = "",
 ) -> BagEpisodes:
     """List the episodes that ended with one of ``outcomes``, of a bag, a lone file or the bags of a folder.
 
-    ``namespace`` is the robot's in bags of several. There may be none.
+    A bag in which a policy followed instructions has an episode for each; another one has those that a person showed,
+    if it holds the topics of the robot. ``namespace`` is the robot's in bags of several; ``instruction`` is what was
+    done in bags that a person drove, whatever they say themselves. There may be no episode.
     """
     found = find_bags(path)
     listed = BagEpisodes(left_out=found.notes, problems=found.problems)
     for label, bag in zip(bag_labels(path, found.bags), found.bags, strict=True):
-        if problem := _list(bag, label, contract, outcomes, namespace, listed):
+        if problem := _list(bag, label, contract, outcomes, namespace, instruction, listed):
             listed.problems.append(problem)
     return listed
 
@@ -271,6 +290,7 @@ def _list(
     contract: Contract,
     outcomes: Collection[Outcome],
     namespace: str | None,
+    instruction: str,
     listed: BagEpisodes,
 ) -> str:
     """Add the episodes of one bag; return what keeps it from being read, else nothing."""
@@ -278,6 +298,10 @@ def _list(
         bag = Bag(path, contract, namespace=namespace)
         recorded = bag.episodes()
         lacking = bag.lacks(needed_topics(contract))
+        shown_lacks = "" if recorded else demonstration_lacks(bag, contract)
+        cuts = Cuts() if recorded or shown_lacks else find_demonstrations(bag, contract, instruction)
+        if cuts.found:
+            check_first_state(bag, contract)
     except OSError as error:
         return f"{path}: can't be read ({error.strerror})"
     except (BagError, ContractError) as error:
@@ -285,11 +309,15 @@ def _list(
     if not any(bag.counts.values()):
         listed.left_out.append(f"{label}: holds no message")
         return ""
-    if lacking:
-        return f"{path}: holds no {lacking}. {DEMONSTRATIONS}"
     if len(bag.namespaces) > 1:
         # So that what is computed of one robot is not taken for another's.
         label = f"{label}_{bag.namespace.strip('/').replace('/', '_') or 'root'}"
+    if not recorded and not shown_lacks:
+        _list_shown(bag, label, contract, outcomes, cuts, listed)
+        return ""
+    if lacking:
+        own = any(bag.topic(name) is not None for name in OWN)
+        return f"{path}: holds no {lacking if own else shown_lacks}. {DEMONSTRATIONS}"
     if not recorded:
         listed.left_out.append(f"{label}: no instruction was followed in it")
     for entry in recorded:
@@ -300,11 +328,35 @@ def _list(
     return ""
 
 
+def _list_shown(
+    bag: Bag, label: str, contract: Contract, outcomes: Collection[Outcome], cuts: Cuts, listed: BagEpisodes
+) -> None:
+    """Add the episodes that a person showed."""
+    listed.left_out += [f"{label}: {note}" for note in cuts.notes]
+    for number, shown in enumerate(cuts.found):
+        name = label if shown.begin_ns is None and len(cuts.found) == 1 else f"{label}_episode_{number:06d}"
+        if shown.outcome not in outcomes:
+            listed.left_out.append(f"{name}: {shown.outcome} ({shown.text})")
+        elif not shown.instruction and bag.topic("policy_state") is not None:
+            listed.left_out.append(f"{label}: no instruction was followed in it")
+        elif not shown.instruction:
+            listed.left_out.append(
+                f"{name}: nothing says what was done in it; write --instruction, or publish it on "
+                f"{contract.demonstrations.instruction_topic} while recording"
+            )
+        else:
+            listed.episodes.append(DemonstrationEpisode(bag, name, shown, contract))
+
+
 def needed_topics(contract: Contract) -> dict[str, str]:
     """The topics, and their types, without which a bag holds no episode."""
     seen = {f"observation/{name}": IMAGES[0] for name in contract.camera_names}
     own = {name: OWN[name] for name in ("policy_state", "executor_state")}
     return {**own, **seen, "observation/state": STATE}
+
+
+def _seconds(stamps_ns: Sequence[int]) -> NDArray[np.float64]:
+    return np.array(stamps_ns, np.float64) / _NS
 
 
 def _state(step: GridStep) -> NDArray[np.float64]:

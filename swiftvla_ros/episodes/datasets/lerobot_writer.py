@@ -4,6 +4,10 @@
 ``lerobot_reader`` tells how such a folder is laid out, and reads it back. LeRobot has even frames and
 no mark for frames that must not be imitated: an episode is written from the first to the last step at which a chunk was
 followed, and of one with a gap only what comes after it.
+
+Beside LeRobot's own, each frame has the stamps of what was chosen for it (``observation.stamp.<camera>``,
+``observation.stamp.state`` and ``action.stamp``: float64, s) and ``corrections``: whether an operator had taken over
+from a policy. LeRobot loads them; its policies go by ``observation.state``, ``action`` and the images.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ _CODECS = {
 }
 _GAP_STEPS = 1.5
 _COUNTERS = ("frame_index", "episode_index", "index", "task_index")
+_CORRECTIONS = "corrections"
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,9 @@ def even_part(episode: Episode, step_s: float) -> tuple[Episode | None, str]:
     part = slice(first, last + 1)
     images = {name: images[part] for name, images in episode.images.items()}
     kept = {key: getattr(episode, key)[part] for key in ("state", "action", "expert", "stamps_s")}
-    return replace(episode, images=images, **kept), note
+    chosen_s = {name: stamps[part] for name, stamps in episode.chosen_s.items()}
+    corrections = None if episode.corrections is None else episode.corrections[part]
+    return replace(episode, images=images, chosen_s=chosen_s, corrections=corrections, **kept), note
 
 
 class _Video:
@@ -180,6 +187,9 @@ class _Writer:
         columns = contract.lerobot_joints.values()
         self._names = [column.names[0] for column in columns]
         self._scale, self._offset = np.array([(column.scale, column.offset) for column in columns]).T
+        # By what was chosen, as episodes call it.
+        self._stamps = {name: f"observation.stamp.{name}" for name in (*contract.camera_names, "state")}
+        self._stamps["action"] = "action.stamp"
         self._tasks: dict[str, int] = {}
         self._statistics: list[dict[str, Statistics]] = []
         self._file = -1
@@ -211,6 +221,9 @@ class _Writer:
             "episode_index": np.full(length, number),
             "index": np.arange(self.frames, self.frames + length),
             "task_index": np.full(length, task),
+            # Of episodes that were not recorded in a bag all is of the step's own time.
+            **{key: episode.chosen_s.get(name, episode.stamps_s) for name, key in self._stamps.items()},
+            _CORRECTIONS: np.zeros(length, bool) if episode.corrections is None else episode.corrections,
         }
         self._data.write_table(_table(columns))
         place = self._place()
@@ -268,6 +281,8 @@ class _Writer:
             }
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
         features |= {key: {"dtype": "int64", "shape": [1], "names": None} for key in _COUNTERS}
+        features |= {key: {"dtype": "float64", "shape": [1], "names": None} for key in self._stamps.values()}
+        features[_CORRECTIONS] = {"dtype": "bool", "shape": [1], "names": None}
         return {
             "codebase_version": "v3.0",
             "robot_type": self._contract.robot,
@@ -305,6 +320,8 @@ class _Writer:
         empty = np.zeros((0, len(self._names)), np.float32)
         columns: dict[str, NDArray[Any]] = {_STATE: empty, _ACTION: empty, "timestamp": np.zeros(0, np.float32)}
         columns |= {key: np.zeros(0, np.int64) for key in _COUNTERS}
+        columns |= {key: np.zeros(0, np.float64) for key in self._stamps.values()}
+        columns[_CORRECTIONS] = np.zeros(0, bool)
         self._data = pq.ParquetWriter(path, _table(columns).schema)
         self._videos = {
             feature: _Video(

@@ -50,7 +50,12 @@ class StoredEpisode:
 
 
 def open_episodes(
-    folder: Path, contract: Contract, left_out: list[str] | None = None, *, namespace: str | None = None
+    folder: Path,
+    contract: Contract,
+    left_out: list[str] | None = None,
+    *,
+    namespace: str | None = None,
+    instruction: str = "",
 ) -> list[EpisodeHandle]:
     """List the episodes of a folder, in order, and load none.
 
@@ -65,6 +70,8 @@ def open_episodes(
         Gets a line for each episode that is there and not among the returned ones.
     namespace
         The robot's, in bags of several.
+    instruction
+        What was done in bags that a person drove; empty: they say it themselves.
 
     Raises
     ------
@@ -82,7 +89,7 @@ def open_episodes(
     found = find_bags(folder)
     if not found.bags and not found.problems:
         return [StoredEpisode(path, contract) for path in stored or list_files(folder, "episode")]
-    bags = open_bags(folder, contract, namespace=namespace)
+    bags = open_bags(folder, contract, namespace=namespace, instruction=instruction)
     if bags.problems:
         or_else = [] if found.bags == [folder] else [f"(or move what can't be read out of {folder})"]
         raise EpisodeError("\n".join([*bags.problems, *or_else]))

@@ -49,6 +49,10 @@ class Episode:
     expert: NDArray[np.bool_]  # bool [T]: False where the command was a disturbance that must not be imitated
     stamps_s: NDArray[np.float64]  # float64 [T], s
     metadata: dict[str, Any] = field(default_factory=dict)  # JSON values: verb, color, seed, success, block positions …
+    # Of bags, not kept in files: the stamps of what was chosen for each step, by camera, of `state` and of `action`,
+    # float64 [T], s; and bool [T]: where an operator had taken over from the policy, None where nobody could.
+    chosen_s: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    corrections: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

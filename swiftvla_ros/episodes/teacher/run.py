@@ -51,6 +51,7 @@ class TeacherRun:
     device: str  # cpu or cuda
     precision: Precision  # what the transformer computes in
     namespace: str | None = None  # the robot's, in bags of several
+    instruction: str = ""  # what was done in bags that a person drove
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
     contract = load_contract(run.contract)
     _, config = _load(run, contract)
     left_out: list[str] = []
-    handles = open_episodes(run.episodes, contract, left_out, namespace=run.namespace)[part[0] - 1 :: part[1]]
+    listed = open_episodes(run.episodes, contract, left_out, namespace=run.namespace, instruction=run.instruction)
+    handles = listed[part[0] - 1 :: part[1]]
     finished = prepare(run.out, config)
     counted = [(_unless_odd(handle.steps, left_out), handle.name) for handle in handles if handle.name not in finished]
     pending = [(steps, name) for steps, name in counted if steps is not None]
@@ -98,7 +100,7 @@ def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
 
 def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
     """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
-    handles, contract = _episodes(run.episodes, run.contract, run.namespace)
+    handles, contract = _episodes(run.episodes, run.contract, run.namespace, run.instruction)
     stream, config = _load(run, contract)
     left_out: list[str] = []
     loaded = {name: _unless_odd(handles[name].load, left_out) for name in names}
@@ -164,10 +166,13 @@ def even_runs(stamps_s: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=1)
-def _episodes(folder: Path, contract_path: Path, namespace: str | None) -> tuple[dict[str, EpisodeHandle], Contract]:
+def _episodes(
+    folder: Path, contract_path: Path, namespace: str | None, instruction: str
+) -> tuple[dict[str, EpisodeHandle], Contract]:
     """A process lists the folder once."""
     contract = load_contract(contract_path)
-    return {handle.name: handle for handle in open_episodes(folder, contract, namespace=namespace)}, contract
+    handles = open_episodes(folder, contract, namespace=namespace, instruction=instruction)
+    return {handle.name: handle for handle in handles}, contract
 
 
 def _load(run: TeacherRun, contract: Contract) -> tuple[FeatureStream, TargetsConfig]:

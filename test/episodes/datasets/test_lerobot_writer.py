@@ -2,7 +2,7 @@
 """Recorded episodes as a LeRobotDataset v3, read back by the project's own reader."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,23 @@ def test_names_and_units_are_the_contracts(recorded: Episode, contract: Contract
     assert part is not None
     np.testing.assert_allclose([v[0] for v in table["action"].to_pylist()], np.degrees(part.action[:, 0]), atol=1e-4)
     np.testing.assert_allclose(open_episodes(tmp_path / "out", mapped)[0].load().action, part.action, atol=1e-5)
+
+
+def test_each_frame_tells_the_stamps_that_it_was_made_of(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
+    """Protects whoever asks where a frame came from: the stamps are exact, and LeRobot knows the columns."""
+    corrections = np.arange(len(recorded.state)) % 2 == 0
+    export_lerobot([Handle("a", replace(recorded, corrections=corrections))], tmp_path / "out", contract)
+    part, _ = even_part(replace(recorded, corrections=corrections), 0.1)
+    assert part is not None
+    assert part.corrections is not None
+    table = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet")
+    chosen = {f"observation.stamp.{n}": part.chosen_s[n] for n in (*contract.camera_names, "state")}
+    features = json.loads((tmp_path / "out/meta/info.json").read_text())["features"]
+    for key, stamps in {**chosen, "action.stamp": part.chosen_s["action"]}.items():
+        np.testing.assert_array_equal(table[key].to_numpy(), stamps)
+        assert features[key]["dtype"] == "float64"
+        assert (stamps <= part.stamps_s).all()
+    np.testing.assert_array_equal(table["corrections"].to_numpy(), part.corrections)
 
 
 def test_nothing_half_written_and_nothing_overwritten(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
