@@ -14,7 +14,8 @@ EXTRAS = {
     "train": ("accelerate", "pyarrow"),
     "sim": ("mujoco",),
     "so101": ("serial",),
-    "view": ("rerun", "matplotlib", "PIL", "av"),
+    "camera": ("av",),
+    "view": ("rerun", "matplotlib", "PIL"),
     "ros": ("rclpy", "transforms3d"),
 }
 

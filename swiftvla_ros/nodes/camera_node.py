@@ -71,6 +71,10 @@ class CameraNode(ManagedNode[CameraParts]):
         driver = driver_images(camera)
         self.subscribe(driver.kind, camera.topic, self._condition, qos.CAMERA_INPUT)
         self.awaits(driver.what, driver.kind, camera.topic, qos.CAMERA_INPUT, message_bytes=driver.message_bytes)
+        if name in self.contract.drivers.cameras:
+            # This package's own driver says itself why nothing comes.
+            problem = f"{camera.topic}_problem"
+            self.subscribe(String, problem, lambda m: self.silence.told(camera.topic, m.data), qos.LATCHED, always=True)
         repeated = None
         if repeated_for_s and not camera.may_repeat:
             repeated = RepeatedPicture(self.contract, repeated_for_s)
