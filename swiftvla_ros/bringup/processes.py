@@ -82,8 +82,8 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
 
     SystemOptionError where there are two drivers for one arm, ``record`` exists, or a monitor doesn't.
     """
-    if options.sim and options.loopback:
-        raise SystemOptionError("sim and loopback are both the robot's driver; choose one")
+    if options.sim + options.loopback + options.drivers > 1:
+        raise SystemOptionError("sim, loopback and drivers are each the robot's driver; choose one")
     if options.record and options.record.exists():
         raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
     processes = []
@@ -92,6 +92,8 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     if options.loopback:
         # As a driver's, its death ends the system.
         processes.append(_describe(options, "loopback_robot", "loopback_robot_node"))
+    if options.drivers:
+        processes += describe_drivers(options)
     processes += [
         _describe(
             options,
@@ -134,6 +136,15 @@ def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
     return _describe(
         options, "sim_robot", "sim_robot_node", {"seed": options.seed, "scene": options.scene}, environment=environment
     )
+
+
+def describe_drivers(options: SystemOptions) -> list[ProcessDescription]:
+    """Describe this package's own drivers of what the contract's ``drivers`` names."""
+    # A camera whose driver hangs ends its process, and comes back.
+    return [
+        _describe(options, f"usb_camera_{camera}", "usb_camera_node", {"camera": camera}, respawn=True)
+        for camera in load_contract(options.robot).drivers.cameras
+    ]
 
 
 def describe_policy(options: SystemOptions) -> ProcessDescription:

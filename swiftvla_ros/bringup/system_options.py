@@ -46,6 +46,11 @@ class SystemOptions:
     )
     sim: bool = option(False, "Start the simulated robot, too.")
     loopback: bool = option(False, "Start an arm that is where it is told to be, with moving grey pictures, too.")
+    drivers: bool = option(
+        False,
+        "Start this package's own drivers of what the contract's `drivers` section names, too.",
+        page="cameras.md",
+    )
     shadow: bool = option(False, "Command nothing; publish what would be.")
     seed: int = option(0, "The simulated robot's first scene.")
     scene: str = option("table", "What the simulated robot's scenes are variants of: table, stands or tableware.")

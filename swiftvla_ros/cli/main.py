@@ -66,6 +66,7 @@ COMMANDS = {
     "up": "up",
     "tell": "tell",
     "doctor": "doctor",
+    "cameras": "cameras",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
     "record": "record",

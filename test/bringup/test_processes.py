@@ -57,6 +57,20 @@ def test_two_drivers_for_one_arm_are_refused() -> None:
         describe(SystemOptions(sim=True, loopback=True))
 
 
+def test_own_drivers_are_started_where_the_contract_names_them(tmp_path: Path) -> None:
+    """Protects `up --drivers`: a process for each camera with an entry, which comes back; none for the others'."""
+    sim = load_contract("so101_sim")
+    (tmp_path / sim.file.kinematics.urdf).write_text(sim.urdf_path.read_text())
+    robot = tmp_path / "arm.yaml"
+    robot.write_text(f"{sim.text}\ndrivers: {{cameras: {{wrist: {{film: wrist.mjpeg}}}}}}\n")
+    processes = by_name(describe(SystemOptions(str(robot), "nowhere", drivers=True)))
+    assert processes["usb_camera_wrist"].parameters["camera"] == "wrist"
+    assert processes["usb_camera_wrist"].respawn
+    assert "usb_camera_front" not in processes
+    with pytest.raises(ValueError, match="choose one"):
+        describe(SystemOptions(loopback=True, drivers=True))
+
+
 def test_shadow_mode_reaches_the_executor_and_nobody_else() -> None:
     """Protects: a dry run that was asked for is one."""
     processes = describe(SystemOptions("so101", "nowhere", shadow=True))

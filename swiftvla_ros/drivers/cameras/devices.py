@@ -134,7 +134,7 @@ def no_cameras() -> str:
         "in a container, pass it on: `--device /dev/video0`, and `-v /dev/v4l:/dev/v4l:ro` for paths that stay",
         "in a virtual machine, hand the USB device over; in WSL, attach it with usbipd",
     ]
-    return "no camera: there is no /dev/video*. " + "; ".join(checks)
+    return "\n  - ".join(["no camera: there is no /dev/video*; to check:", *checks])
 
 
 def _usb_speed(entry: Path) -> float | None:

@@ -89,7 +89,7 @@ def whole_frame(frame: Frame) -> bytes:
 
 
 def both_clocks() -> tuple[int, int]:
-    """Return now by the monotonic clock and by that of the day, ns, read with nothing in between, as far as possible."""
+    """Return now by the monotonic clock and by that of the day, ns, read with nothing in between where possible."""
     for _ in range(_TRIES):
         before_ns, day_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         if after_ns - before_ns < _AS_ONE_NS:

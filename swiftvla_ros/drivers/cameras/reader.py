@@ -19,6 +19,8 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 # The usual time between two frames is the median of the last ones: a camera may be slower than was asked for.
 _INTERVALS = 30
 _A_GAP = 1.5
+# The problem of a camera that was never read yet.
+OPENING = "it is being opened"
 _ALL_DAMAGED = "pictures come, and all are damaged"
 # An unplugged camera loses no frames: what is longer is an absence.
 _LONGEST_GAP_NS = 10 * _NS
@@ -83,7 +85,7 @@ class CameraReader:
         failed: Callable[[Exception], object],
     ) -> None:
         self.counts = CameraCounts()
-        self.problem = "it is being opened"
+        self.problem = OPENING
         self._source, self._deliver, self._tell, self._failed = source, deliver, tell, failed
         self._ending = threading.Event()
         self._wait_s = _FIRST_WAIT_S
