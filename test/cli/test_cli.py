@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line explains itself, and measures what it says."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import films
 import pytest
 from typer.testing import CliRunner
 
@@ -73,3 +75,22 @@ def test_the_demo_refuses_what_the_scene_has_not(tmp_path: Path) -> None:
     assert code == 2
     assert "red, a green and a blue block" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_cameras_are_tried_and_photographed(tmp_path: Path) -> None:
+    """Protects `swiftvla cameras`: what a contract names is read, one that is missing is named, pictures are written."""
+    base = load_contract("so101_sim")
+    (tmp_path / base.file.kinematics.urdf).write_text(base.urdf_path.read_text())
+    text = base.text.replace("[640, 480]", "[64, 48]", 1)
+    entries = "front: {film: front.mjpeg, repeat: true}, wrist: {device: /dev/v4l/by-id/usb-none}"
+    (tmp_path / "arm.yaml").write_text(f"{text}\ndrivers: {{cameras: {{{entries}}}}}\n")
+    films.write_mjpeg(tmp_path / "front.mjpeg", pictures := films.jpegs(3))
+    figures = tmp_path / "figures.json"
+    code, text = run("cameras", "--robot", str(tmp_path / "arm.yaml"), "--try", "0.3", "--snapshot", str(tmp_path),
+                     "--json", str(figures))  # fmt: skip
+    assert code == 1
+    assert "usb-none is not there" in text.replace("\n", " ")
+    assert (tmp_path / "front.jpg").read_bytes() in pictures
+    trial = json.loads(figures.read_text())["trial"]
+    assert (trial["front"]["damaged"], trial["wrist"]["verdict"]) == (0, "error")
+    assert trial["front"]["rate_hz"] > 15
