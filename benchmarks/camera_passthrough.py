@@ -23,7 +23,7 @@ from sensor_msgs.msg import CompressedImage
 
 from swiftvla_ros.cli.output import print_table
 from swiftvla_ros.contract.sections.camera_driver import CameraDriver
-from swiftvla_ros.drivers.cameras.frames import Frame
+from swiftvla_ros.drivers.cameras.frames import CameraFrame
 from swiftvla_ros.drivers.cameras.reader import CameraReader
 from swiftvla_ros.drivers.cameras.sources import source_of
 from swiftvla_ros.nodes.ros import qos
@@ -54,7 +54,7 @@ def measure(folder: Path, cameras: int, seconds: float, change: Callable[[bytes]
     for k in range(cameras):
         publisher = node.create_publisher(CompressedImage, f"camera_{k}/compressed", qos.IMAGE)
 
-        def publish(_frame: Frame, data: bytes, stamp_ns: int, publisher=publisher) -> None:  # noqa: ANN001
+        def publish(_frame: CameraFrame, data: bytes, stamp_ns: int, publisher=publisher) -> None:  # noqa: ANN001
             if change is None:
                 return
             jpeg = array.array("B", change(data))

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from swiftvla_ros.contract import Camera
-from swiftvla_ros.drivers.cameras.frames import Frame
+from swiftvla_ros.drivers.cameras.frames import CameraFrame
 from swiftvla_ros.drivers.cameras.health import camera_health
 from swiftvla_ros.drivers.cameras.published import as_jpeg, as_pixels
 from swiftvla_ros.drivers.cameras.reader import CameraCounts, CameraReader
@@ -88,7 +88,7 @@ class UsbCameraNode(ManagedNode[UsbCameraParts]):
             self.get_logger().warning("the camera hangs: the end of this process lets go of it")
         self._parts.reader = None
 
-    def _publish(self, frame: Frame, data: bytes, stamp_ns: int) -> None:
+    def _publish(self, frame: CameraFrame, data: bytes, stamp_ns: int) -> None:
         camera, output = self.parts.camera, self.parts.output
         head = header(stamp_ns, f"{camera.name}_optical_frame")
         if camera.transport == "compressed":

@@ -30,7 +30,7 @@ class FilmEndedError(CameraError):
 
 
 @dataclass(frozen=True)
-class Frame:
+class CameraFrame:
     """One picture of a camera, not decoded.
 
     Parameters
@@ -78,7 +78,7 @@ def whole_jpeg(data: bytes, width: int, height: int) -> bytes:
     return data if end + len(_LAST) == len(data) else data[: end + len(_LAST)]
 
 
-def whole_frame(frame: Frame) -> bytes:
+def whole_frame(frame: CameraFrame) -> bytes:
     """Return the bytes of a frame that is whole; ValueError says what is wrong with another."""
     if frame.encoding == "jpeg":
         return whole_jpeg(frame.data, frame.width, frame.height)

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from swiftvla_ros.drivers.cameras.frames import Frame
+from swiftvla_ros.drivers.cameras.frames import CameraFrame
 from swiftvla_ros.observation.image_decoding import decode_picture
 
 # Above this a policy sees no difference.
 _QUALITY = 92
 
 
-def as_jpeg(frame: Frame, data: bytes) -> bytes:
+def as_jpeg(frame: CameraFrame, data: bytes) -> bytes:
     """Return a frame's whole bytes ``data`` as a JPEG: its own, where it is one."""
     if frame.encoding == "jpeg":
         return data
@@ -26,7 +26,7 @@ def as_jpeg(frame: Frame, data: bytes) -> bytes:
     return bytes(simplejpeg.encode_jpeg(rgb, quality=_QUALITY))
 
 
-def as_pixels(frame: Frame, data: bytes) -> tuple[bytes, Literal["rgb8", "yuv422_yuy2"]]:
+def as_pixels(frame: CameraFrame, data: bytes) -> tuple[bytes, Literal["rgb8", "yuv422_yuy2"]]:
     """Return a frame's whole bytes ``data`` as pixels, and their encoding in ``sensor_msgs/Image``.
 
     Those of a JPEG are decoded, and a damaged one is an ImageDecodingError.

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from swiftvla_ros.drivers.cameras.frames import CameraError, FilmEndedError, Frame, both_clocks, stamp_of, whole_frame
+from swiftvla_ros.drivers.cameras.frames import (
+    CameraError,
+    CameraFrame,
+    FilmEndedError,
+    both_clocks,
+    stamp_of,
+    whole_frame,
+)
 from swiftvla_ros.drivers.cameras.sources import CameraSource
 
 _NS = 1_000_000_000
@@ -25,7 +32,7 @@ _ALL_DAMAGED = "pictures come, and all are damaged"
 # An unplugged camera loses no frames: what is longer is an absence.
 _LONGEST_GAP_NS = 10 * _NS
 
-Deliver = Callable[[Frame, bytes, int], object]
+Deliver = Callable[[CameraFrame, bytes, int], object]
 """Called by the reading thread with a frame, its bytes without what fills up, and its stamp, ns since 1970."""
 
 
@@ -132,7 +139,7 @@ class CameraReader:
         except CameraError as error:
             self._become(str(error))
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: CameraFrame) -> None:
         now_ns, day_ns = both_clocks()
         counts = replace(self.counts, newest_ns=now_ns, lost=self.counts.lost + self._lost_before(frame, now_ns))
         try:
@@ -148,7 +155,7 @@ class CameraReader:
         self._become("")
         self._deliver(frame, data, stamp_ns)
 
-    def _lost_before(self, frame: Frame, now_ns: int) -> int:
+    def _lost_before(self, frame: CameraFrame, now_ns: int) -> int:
         """How many frames are missing between the last one and this one, by the driver's time where it has one."""
         taken_ns = frame.taken_ns or now_ns
         last_ns, self._last_taken_ns = self._last_taken_ns, taken_ns

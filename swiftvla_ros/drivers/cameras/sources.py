@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 from swiftvla_ros.drivers.cameras import v4l2
 from swiftvla_ros.drivers.cameras.devices import PROC, open_problem, users_of
-from swiftvla_ros.drivers.cameras.frames import CameraError, FilmEndedError, Frame
+from swiftvla_ros.drivers.cameras.frames import CameraError, CameraFrame, FilmEndedError
 from swiftvla_ros.drivers.cameras.settings import apply_settings
 
 _NS = 1_000_000_000
@@ -28,7 +28,7 @@ class CameraSource(Protocol):
         """What it does not do as the contract says, though it gives pictures; known once it is open."""
         ...
 
-    def frames(self, ending: threading.Event) -> Generator[Frame, None, None]:
+    def frames(self, ending: threading.Event) -> Generator[CameraFrame, None, None]:
         """Open it, and give each frame as soon as it is there, until ``ending``; then, and on any error, close it.
 
         Raises
@@ -52,7 +52,7 @@ class V4l2Camera:
         self.notes: list[str] = []
         self._path, self._driver, self._size, self._rate_hz = path, driver, size, rate_hz
 
-    def frames(self, ending: threading.Event) -> Generator[Frame, None, None]:
+    def frames(self, ending: threading.Event) -> Generator[CameraFrame, None, None]:
         """Read the device."""
         import av
 
@@ -82,7 +82,7 @@ class V4l2Camera:
                     if ending.is_set() or packet.pts is None:
                         break
                     taken_ns = int(packet.pts * packet.time_base * _NS)
-                    yield Frame(bytes(packet), encoding, width, height, taken_ns)  # type: ignore[arg-type]
+                    yield CameraFrame(bytes(packet), encoding, width, height, taken_ns)  # type: ignore[arg-type]
             except (av.FFmpegError, OSError) as error:
                 raise CameraError(f"{self._path} is gone: {_reason(error)}") from error
         if not ending.is_set():
@@ -127,7 +127,7 @@ class FilmCamera:
         self.notes: list[str] = []
         self._path, self._size, self._rate_hz, self._repeat = path, size, rate_hz, repeat
 
-    def frames(self, ending: threading.Event) -> Generator[Frame, None, None]:
+    def frames(self, ending: threading.Event) -> Generator[CameraFrame, None, None]:
         """Play it, once or again and again."""
         start_ns = time.monotonic_ns()
         while True:
@@ -141,7 +141,7 @@ class FilmCamera:
                 if not self._path.exists():
                     raise CameraError(f"{self._path} is gone: the film was removed while it was played")
                 played_ns = after_ns + self._period_ns
-                yield Frame(*frame, taken_ns=start_ns + after_ns)
+                yield CameraFrame(*frame, taken_ns=start_ns + after_ns)
             if not self._repeat:
                 raise FilmEndedError(f"{self._path} has ended; write `repeat: true` to have it played again and again")
             if not played_ns:

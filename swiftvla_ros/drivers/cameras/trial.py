@@ -11,7 +11,7 @@ from pathlib import Path
 
 from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 from swiftvla_ros.drivers.cameras.devices import CameraDevice
-from swiftvla_ros.drivers.cameras.frames import Frame
+from swiftvla_ros.drivers.cameras.frames import CameraFrame
 from swiftvla_ros.drivers.cameras.health import CameraHealth, camera_health
 from swiftvla_ros.drivers.cameras.published import as_jpeg
 from swiftvla_ros.drivers.cameras.reader import OPENING, CameraReader
@@ -62,9 +62,9 @@ class CameraTrial:
 class _Seen:
     stamps_ns: list[int] = field(default_factory=list)
     sent: int = 0
-    last: tuple[Frame, bytes] | None = None
+    last: tuple[CameraFrame, bytes] | None = None
 
-    def take(self, frame: Frame, data: bytes, stamp_ns: int) -> None:
+    def take(self, frame: CameraFrame, data: bytes, stamp_ns: int) -> None:
         self.stamps_ns.append(stamp_ns)
         self.sent += len(data)
         self.last = frame, data

@@ -5,7 +5,7 @@ import films
 import numpy as np
 import pytest
 
-from swiftvla_ros.drivers.cameras.frames import Frame, stamp_of, whole_frame, whole_jpeg
+from swiftvla_ros.drivers.cameras.frames import CameraFrame, stamp_of, whole_frame, whole_jpeg
 from swiftvla_ros.drivers.cameras.published import as_jpeg, as_pixels
 from swiftvla_ros.observation.image_decoding import decode_picture
 
@@ -58,18 +58,18 @@ def test_pixels_have_their_number_of_bytes() -> None:
     rgb = np.full((48, 64, 3), (200, 100, 50), np.uint8)
     y, u, v = 123, 91, 176  # of that colour, BT.601 with limited range: what webcams send
     yuyv = np.tile(np.array([y, u, y, v], np.uint8), 48 * 32).tobytes()
-    frame = Frame(yuyv, "yuv422_yuy2", 64, 48, None)
+    frame = CameraFrame(yuyv, "yuv422_yuy2", 64, 48, None)
     assert whole_frame(frame) is yuyv
     assert as_pixels(frame, yuyv) == (yuyv, "yuv422_yuy2")
     shown = decode_picture(np.frombuffer(as_jpeg(frame, yuyv), np.uint8)).astype(int)
     assert np.abs(shown - rgb).max() <= 4
     with pytest.raises(ValueError, match="6143 bytes instead of 6144"):
-        whole_frame(Frame(yuyv[:-1], "yuv422_yuy2", 64, 48, None))
+        whole_frame(CameraFrame(yuyv[:-1], "yuv422_yuy2", 64, 48, None))
 
 
 def test_a_jpeg_for_a_raw_topic_is_decoded() -> None:
     """Protects contracts with transport raw: they get the same pixels as a subscriber that decodes."""
-    pixels, encoding = as_pixels(Frame(JPEG, "jpeg", 64, 48, None), JPEG)
+    pixels, encoding = as_pixels(CameraFrame(JPEG, "jpeg", 64, 48, None), JPEG)
     assert encoding == "rgb8"
     assert pixels == decode_picture(np.frombuffer(JPEG, np.uint8)).tobytes()
 

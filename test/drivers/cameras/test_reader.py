@@ -14,7 +14,7 @@ import pytest
 
 from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 from swiftvla_ros.drivers.cameras import reader as reader_module
-from swiftvla_ros.drivers.cameras.frames import CameraError, Frame
+from swiftvla_ros.drivers.cameras.frames import CameraError, CameraFrame
 from swiftvla_ros.drivers.cameras.health import camera_health
 from swiftvla_ros.drivers.cameras.reader import CameraCounts, CameraReader
 from swiftvla_ros.drivers.cameras.sources import CameraSource, source_of
@@ -27,7 +27,7 @@ class Reading:
     """A reader with what it delivered and told."""
 
     def __init__(self, source: CameraSource) -> None:
-        self.frames: list[tuple[Frame, bytes, int]] = []
+        self.frames: list[tuple[CameraFrame, bytes, int]] = []
         self.told: list[str] = []
         self.failures: list[Exception] = []
         self.reader = CameraReader(source, lambda *a: self.frames.append(a), self.told.append, self.failures.append)
@@ -133,10 +133,10 @@ class Script:
 
     notes: list[str] = []  # noqa: RUF012
 
-    def __init__(self, frames: list[Frame], end: Exception) -> None:
+    def __init__(self, frames: list[CameraFrame], end: Exception) -> None:
         self.frames_, self.end = frames, end
 
-    def frames(self, ending: threading.Event) -> Generator[Frame, None, None]:
+    def frames(self, ending: threading.Event) -> Generator[CameraFrame, None, None]:
         yield from self.frames_
         ending.wait(0.01)
         raise self.end
@@ -147,9 +147,9 @@ def test_gaps_damage_and_foreign_clocks_are_counted(read: Any, wait_until: Calla
     now_ns = time.monotonic_ns()
     at_ms = [0, 33, 66, 100, 133, 233, 266]  # two are missing
     taken = [now_ns - 500_000_000 + 1_000_000 * ms for ms in at_ms]
-    frames = [Frame(PICTURES[0], "jpeg", *SIZE, ns) for ns in taken]
-    frames[2] = Frame(PICTURES[0][:-99], "jpeg", *SIZE, taken[2])
-    frames.append(Frame(PICTURES[0], "jpeg", *SIZE, now_ns + 7_000_000_000))
+    frames = [CameraFrame(PICTURES[0], "jpeg", *SIZE, ns) for ns in taken]
+    frames[2] = CameraFrame(PICTURES[0][:-99], "jpeg", *SIZE, taken[2])
+    frames.append(CameraFrame(PICTURES[0], "jpeg", *SIZE, now_ns + 7_000_000_000))
     reading = read(Script(frames, CameraError("cam is gone")))
     wait_until(lambda: "cam is gone" in reading.reader.problem, "the script has ended", 2)
     counts = reading.reader.counts
