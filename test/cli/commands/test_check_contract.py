@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.resources import shipped_robots
 
 CONTRACT = load_contract("so101_sim")
 
@@ -30,7 +31,7 @@ def test_what_is_odd_is_asked_about_and_refused_if_strict(tmp_path: Path) -> Non
     assert check(tmp_path / "mine.yaml", slow, "--strict")[0] == 2
 
 
-@pytest.mark.parametrize("robot", ["so101", "so101_sim", "so101_two_arms"])
+@pytest.mark.parametrize("robot", shipped_robots())
 def test_shipped_contracts_pass_silently(robot: str) -> None:
     """Protects: the examples to copy from raise no question, strictly taken either."""
     result = CliRunner().invoke(app, ["check-contract", robot, "--strict"])

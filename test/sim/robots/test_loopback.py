@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.motion import ChunkExecutor, ExecutorConfig, JointChunk, check_limits
+from swiftvla_ros.resources import shipped_robots
 from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm, MovingPicture
 from swiftvla_ros.sim.robots.setpoints import Setpoints
 
@@ -88,3 +90,40 @@ def test_pictures_move() -> None:
     frames = [pictures.next() for _ in range(90)]
     assert frames[0].shape == (48, 64, 3)
     assert all((a != b).any() for a, b in pairwise(frames))
+
+
+@pytest.mark.parametrize("robot", shipped_robots())
+def test_every_shipped_contract_drives_a_robot(robot: str) -> None:
+    """Protects the contracts to copy from: the executor sweeps each joint of each of them, inside its limits."""
+    contract = load_contract(robot)
+    limits, parts = contract.limits, contract.command_parts
+    executor = ChunkExecutor(limits, contract.joint_names, ExecutorConfig.from_contract(contract))
+    follower = LoopbackArm(contract, tuple(part.joints for part in parts))
+    tick_ns, step_ns = round(1e9 / contract.control.rate_hz), round(1e9 * contract.policy.step_s)
+    # Away from the nearer end, as far as the joint is free.
+    centre = np.where(contract.rest - limits.min_position < limits.max_position - contract.rest, 1.0, -1.0)
+    reach = 0.15 * np.minimum(1.0, limits.max_position - limits.min_position)
+    now_ns, stamps, positions, measured = 5_000_000_000, [], [], contract.rest
+    executor.seed(contract.rest, now_ns)
+    for k in range(250):
+        if k % 10 == 0:
+            times_s = (k * tick_ns + step_ns * np.arange(10)) / 1e9
+            rows = contract.rest + np.outer(1 - np.cos(1.5 * times_s), centre * reach)
+            executor.offer(JointChunk(now_ns, step_ns, rows, k, 0), now_ns)
+        now_ns += tick_ns
+        executor.measured(measured, now_ns)
+        command = executor.tick(now_ns)
+        if command is None:
+            continue
+        stamps.append(command.stamp_ns)
+        positions.append(command.position)
+        for number, part in enumerate(parts):
+            follower.command(number, hold(command.position[part.joints]), now_ns)
+        state = follower.state(now_ns)
+        assert state is not None
+        measured = state[0]
+    swept = np.ptp(np.array(positions), axis=0)
+    assert np.all(swept > reach), dict(zip(contract.joint_names, swept.round(3), strict=True))
+    report = check_limits(np.array(stamps), np.array(positions), limits, contract.joint_names, tick_s=tick_ns / 1e9)
+    assert report.ok, report
+    np.testing.assert_allclose(measured, positions[-1])
