@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,9 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
 
     SystemOptionError where there are two drivers for one arm, ``record`` exists, or a monitor doesn't.
     """
-    if options.sim + options.loopback + options.drivers > 1:
-        raise SystemOptionError("sim, loopback and drivers are each the robot's driver; choose one")
+    robots = [name for name in ("sim", "loopback", "drivers", "emulated_bus") if getattr(options, name)]
+    if len(robots) > 1:
+        raise SystemOptionError(f"{' and '.join(robots)} are each the robot's driver; choose one")
     if options.record and options.record.exists():
         raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
     processes = []
@@ -92,7 +94,7 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     if options.loopback:
         # As a driver's, its death ends the system.
         processes.append(_describe(options, "loopback_robot", "loopback_robot_node"))
-    if options.drivers:
+    if options.drivers or options.emulated_bus:
         processes += describe_drivers(options)
     processes += [
         _describe(
@@ -139,12 +141,58 @@ def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
 
 
 def describe_drivers(options: SystemOptions) -> list[ProcessDescription]:
-    """Describe this package's own drivers of what the contract's ``drivers`` names."""
+    """Describe this package's own drivers of what the contract's ``drivers`` names, or of emulated servos and films.
+
+    The arm's death ends the system; without a leader it goes on.
+    """
+    contract = load_contract(options.robot)
+    cameras = contract.drivers.cameras
+    arms = {"follower": contract.drivers.arm, "leader": contract.drivers.leader}
+    if options.emulated_bus and arms["follower"] is None:
+        raise SystemOptionError(
+            f"{contract.path}: drivers.arm: missing, and that is what emulated_bus stands in for; "
+            "config/robots/so101.yaml has one"
+        )
+    if not (cameras or any(arms.values())):
+        raise SystemOptionError(f"{contract.path}: drivers: missing, and that is what would be started; docs/so101.md")
+    processes, places = [], dict[str, dict[str, ParameterValue]]()
+    if options.emulated_bus:
+        folder = emulated_bus_folder(options.namespace)
+        processes.append(_describe(options, "emulated_bus", "emulated_bus_node", {"folder": str(folder)}))
+        # The ports appear while the drivers start.
+        places = {
+            role: {"port": str(folder / role), "calibration": str(folder / f"{role}.json"), "wait_s": 30.0}
+            for role in arms
+        }
+        cameras = {name: camera for name, camera in cameras.items() if camera.film}
+    if arms["follower"] is not None:
+        processes.append(
+            _describe(
+                options,
+                "so101_driver",
+                "so101_driver_node",
+                places.get("follower"),
+                environment={**_ONE_THREAD, **transport_environment(images=False)},
+                # It lets the arm go limp before it ends, so it is asked to, even when nothing else is left.
+                signal_when_orphaned=signal.SIGTERM,
+            )
+        )
+    if arms["leader"] is not None:
+        processes.append(_describe(options, "so101_leader", "so101_leader_node", places.get("leader"), essential=False))
     # A camera whose driver hangs ends its process, and comes back.
-    return [
+    processes += [
         _describe(options, f"usb_camera_{camera}", "usb_camera_node", {"camera": camera}, respawn=True)
-        for camera in load_contract(options.robot).drivers.cameras
+        for camera in cameras
     ]
+    return processes
+
+
+def emulated_bus_folder(namespace: str = "") -> Path:
+    """Where the emulated bus has its ports: a place for each user, ROS domain and namespace."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    domain = os.environ.get("ROS_DOMAIN_ID", "0") or "0"
+    parts = ["swiftvla_bus", str(user), domain, *filter(None, [plain_namespace(namespace).replace("/", "_")])]
+    return Path(tempfile.gettempdir()) / "_".join(parts)
 
 
 def describe_policy(options: SystemOptions) -> ProcessDescription:

@@ -47,9 +47,12 @@ class SystemOptions:
     sim: bool = option(False, "Start the simulated robot, too.")
     loopback: bool = option(False, "Start an arm that is where it is told to be, with moving grey pictures, too.")
     drivers: bool = option(
+        False, "Start this package's own drivers of what the contract's `drivers` names, too.", page="so101.md"
+    )
+    emulated_bus: bool = option(
         False,
-        "Start this package's own drivers of what the contract's `drivers` section names, too.",
-        page="cameras.md",
+        "Start those drivers on emulated servos, follower and leader, with grey pictures for cameras without a film.",
+        page="so101.md",
     )
     shadow: bool = option(False, "Command nothing; publish what would be.")
     seed: int = option(0, "The simulated robot's first scene.")

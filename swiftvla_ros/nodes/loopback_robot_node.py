@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import array
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
-import cv2
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 
-from swiftvla_ros.contract import Camera
 from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
+from swiftvla_ros.nodes.parts.grey_cameras import GreyCameras
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
-from swiftvla_ros.nodes.ros.messages import driver_state, header, rgb_message
+from swiftvla_ros.nodes.ros.messages import driver_state
 from swiftvla_ros.nodes.ros.parameters import Allowed
-from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm, MovingPicture
+from swiftvla_ros.sim.robots.loopback import Faults, LoopbackArm
 
 _FAULTS = {
     "delay_s": "time from a command to the state that shows it, s",
@@ -57,10 +54,8 @@ class LoopbackRobotNode(ManagedNode[LoopbackParts]):
         arm = LoopbackArm(self.contract, inputs.joints, int(self.value("seed")))
         arm.faults = Faults(**{fault.name: self.value(fault.name) for fault in fields(Faults)})
         self.timer(1.0 / self.contract.joint_states.rate_hz, self._measure)
-        for camera in self.contract.cameras if self.value("cameras") else ():
-            kind = Image if camera.transport == "raw" else CompressedImage
-            publisher = self.publisher(kind, camera.topic, qos.IMAGE)
-            self.timer(1.0 / camera.rate_hz, partial(self._film, camera, publisher, MovingPicture(*camera.source_size)))
+        if self.value("cameras"):
+            GreyCameras(self)
         self.button("~/reset", self._reset)
         return LoopbackParts(arm, self.publisher(JointState, self.contract.joint_states.topic, qos.STATE))
 
@@ -76,17 +71,6 @@ class LoopbackRobotNode(ManagedNode[LoopbackParts]):
         state = arm.state(now_ns)
         if state is not None:
             self.parts.joints.publish(driver_state(self.contract, now_ns, *state))
-
-    def _film(self, camera: Camera, publisher: Any, picture: MovingPicture) -> None:
-        if not self.active:
-            return
-        frame_id = f"{camera.name}_optical_frame"
-        if camera.transport == "raw":
-            publisher.publish(rgb_message(picture.next(), self.now_ns(), frame_id))
-            return
-        _, jpeg = cv2.imencode(".jpg", picture.next())
-        data = array.array("B", jpeg.tobytes())
-        publisher.publish(CompressedImage(header=header(self.now_ns(), frame_id), format="jpeg", data=data))
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name in _FAULTS}

@@ -55,6 +55,23 @@ def test_two_drivers_for_one_arm_are_refused() -> None:
     """Protects: the simulated and the loop-back robot never answer for the same joints."""
     with pytest.raises(ValueError, match="choose one"):
         describe(SystemOptions(sim=True, loopback=True))
+    with pytest.raises(ValueError, match="loopback and emulated_bus"):
+        describe(SystemOptions("so101", loopback=True, emulated_bus=True))
+
+
+def test_the_emulated_bus_has_the_real_drivers_on_it() -> None:
+    """Protects dry runs: what drives a real arm drives the emulated one, only ports and calibrations are others."""
+    real = by_name(describe(SystemOptions("so101", drivers=True)))
+    emulated = by_name(describe(SystemOptions("so101", emulated_bus=True)))
+    assert {name for name in real if name.startswith("so101")} == {"so101_driver", "so101_leader"}
+    assert set(emulated) - set(real) == {"emulated_bus"}
+    assert real["so101_driver"].essential
+    assert not real["so101_leader"].essential
+    folder = emulated["emulated_bus"].parameters["folder"]
+    assert emulated["so101_driver"].parameters["port"] == f"{folder}/follower"
+    assert emulated["so101_leader"].parameters["calibration"] == f"{folder}/leader.json"
+    with pytest.raises(ValueError, match="drivers: missing"):
+        describe(SystemOptions("so101_sim", drivers=True))
 
 
 def test_own_drivers_are_started_where_the_contract_names_them(tmp_path: Path) -> None:
