@@ -124,21 +124,22 @@ class UsbCameraNode(ManagedNode[UsbCameraParts]):
             raise RuntimeError("the camera's reader failed") from parts.failure
         if parts.reader is None:
             return Health(Level.OK, "inactive: the camera is closed")
-        now_s, counts, problem = time.monotonic(), parts.reader.counts, parts.reader.problem
-        silent_s = now_s - counts.newest_ns / 1e9 if counts.newest_ns else 0.0
+        now_s, counts = time.monotonic(), parts.reader.counts
         health = camera_health(
             parts.seen,
             counts,
             max(now_s - parts.seen_s, 1e-3),
             parts.camera.rate_hz,
-            problem,
+            parts.reader.problem,
             parts.reader.notes,
-            silent_s,
+            parts.reader.silent_s,
         )
         parts.seen, parts.seen_s = counts, now_s
         if health.hangs:
             # Its driver does not come back from the kernel, and holds the device until this process is gone.
-            self.get_logger().fatal(f"camera '{parts.camera.name}': {health.text}; this process ends to let go of it")
+            self.get_logger().fatal(
+                f"camera '{parts.camera.name}': it has not answered for {parts.reader.silent_s:.0f} s; this process ends to let go of it"
+            )
             raise SystemExit(1)
         return Health(_LEVELS[health.severity], health.text, health.values)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Iterable
@@ -77,11 +78,11 @@ def find_cameras() -> list[CameraDevice]:
 def open_problem(path: Path, error: OSError, used_by: Iterable[str] = ()) -> str:
     """Say why a camera could not be opened, and what to do."""
     users = ", ".join(used_by)
-    if isinstance(error, FileNotFoundError) or error.errno == 19:  # ENODEV: it is being unplugged
+    if isinstance(error, FileNotFoundError) or error.errno == errno.ENODEV:
         return f"{path} is not there: plug the camera in, or write a path that `swiftvla cameras` lists"
     if isinstance(error, PermissionError):
         return f"{path} may not be opened: `sudo usermod -aG video $USER` and log in again, which is the group video"
-    if error.errno == 16:  # EBUSY
+    if error.errno == errno.EBUSY:
         return (
             f"{path} is in use{f' by {users}' if users else ''}: a camera serves one program at a time; end the other"
         )

@@ -11,6 +11,8 @@ import simplejpeg
 
 from swiftvla_ros.errors import UserError
 
+FrameEncoding = Literal["jpeg", "yuv422_yuy2", "rgb8"]
+
 _NS = 1_000_000_000
 _FIRST, _LAST = b"\xff\xd8\xff", b"\xff\xd9"
 _YUYV_BYTES = 2
@@ -46,7 +48,7 @@ class CameraFrame:
     """
 
     data: bytes
-    encoding: Literal["jpeg", "yuv422_yuy2", "rgb8"]
+    encoding: FrameEncoding
     width: int
     height: int
     taken_ns: int | None

@@ -48,7 +48,7 @@ def camera_health(
     notes
         What the camera does not do as the contract says.
     silent_s
-        For how long nothing has come, though the camera is open.
+        For how long the camera has not answered.
     """
     came, lost, damaged = now.frames - before.frames, now.lost - before.lost, now.damaged - before.damaged
     undated, came_hz = now.undated - before.undated, came / seconds
@@ -60,11 +60,9 @@ def camera_health(
         "without the driver's time": now.undated,
         "opened": now.opened,
     }
-    if problem:
-        return CameraHealth("error", problem, values)
-    if silent_s > max(_SILENT_S, 3 / rate_hz):
+    if problem or silent_s > max(_SILENT_S, 3 / rate_hz):
         text = f"no picture for {silent_s:.1f} s, though the camera is there"
-        return CameraHealth("error", text, values, hangs=silent_s > HANGS_S)
+        return CameraHealth("error", problem or text, values, hangs=silent_s > max(HANGS_S, 10 / rate_hz))
     odd = list(notes)
     if damaged:
         odd.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -52,8 +53,6 @@ class CameraCounts:
         Whole ones whose driver gave no time that can be believed; they carry the time of arrival.
     opened
         How often it was opened.
-    newest_ns
-        Monotonic time at which the last frame came, whole or not; 0 before the first.
     last_damage
         What was wrong with the last damaged one.
     """
@@ -63,7 +62,6 @@ class CameraCounts:
     damaged: int = 0
     undated: int = 0
     opened: int = 0
-    newest_ns: int = 0
     last_damage: str = ""
 
 
@@ -98,6 +96,7 @@ class CameraReader:
         self._wait_s = _FIRST_WAIT_S
         self._intervals: deque[int] = deque(maxlen=_INTERVALS)
         self._last_taken_ns: int | None = None
+        self._asked_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
 
@@ -105,6 +104,12 @@ class CameraReader:
     def notes(self) -> list[str]:
         """What the camera does not do as the contract says."""
         return self._source.notes
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the source has been asked, to open or for a frame, and has not answered; 0 between two tries."""
+        asked_ns = self._asked_ns
+        return 0.0 if asked_ns is None else (time.monotonic_ns() - asked_ns) / _NS
 
     def end(self, timeout_s: float = 1.0) -> bool:
         """Read no more; whether the thread has ended. One that waits for a camera that hangs has not."""
@@ -124,6 +129,7 @@ class CameraReader:
             self._failed(error)
 
     def _read(self) -> None:
+        self._asked_ns = time.monotonic_ns()
         try:
             with closing(self._source.frames(self._ending)) as frames:
                 for k, frame in enumerate(frames):
@@ -132,16 +138,19 @@ class CameraReader:
                         self._last_taken_ns = None
                         self.counts = replace(self.counts, opened=self.counts.opened + 1)
                     self._take(frame)
+                    self._asked_ns = time.monotonic_ns()
                     if self._ending.is_set():
                         return
         except FilmEndedError:
             raise
         except CameraError as error:
             self._become(str(error))
+        finally:
+            self._asked_ns = None
 
     def _take(self, frame: CameraFrame) -> None:
         now_ns, day_ns = both_clocks()
-        counts = replace(self.counts, newest_ns=now_ns, lost=self.counts.lost + self._lost_before(frame, now_ns))
+        counts = replace(self.counts, lost=self.counts.lost + self._lost_before(frame, now_ns))
         try:
             data = whole_frame(frame)
         except ValueError as error:

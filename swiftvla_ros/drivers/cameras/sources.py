@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 from swiftvla_ros.drivers.cameras import v4l2
 from swiftvla_ros.drivers.cameras.devices import PROC, open_problem, users_of
-from swiftvla_ros.drivers.cameras.frames import CameraError, CameraFrame, FilmEndedError
+from swiftvla_ros.drivers.cameras.frames import CameraError, CameraFrame, FilmEndedError, FrameEncoding
 from swiftvla_ros.drivers.cameras.settings import apply_settings
 
 _NS = 1_000_000_000
@@ -76,13 +77,16 @@ class V4l2Camera:
                     f"{self._modes()}: correct source_size in the contract"
                 )
             self.notes = self._set_up(stream.average_rate)
-            encoding = "jpeg" if self._driver.format == "mjpeg" else "yuv422_yuy2"
+            encoding: FrameEncoding = "jpeg" if self._driver.format == "mjpeg" else "yuv422_yuy2"
             try:
-                for packet in container.demux(stream):
-                    if ending.is_set() or packet.pts is None:
-                        break
-                    taken_ns = int(packet.pts * packet.time_base * _NS)
-                    yield CameraFrame(bytes(packet), encoding, width, height, taken_ns)  # type: ignore[arg-type]
+                # A packet is one of the driver's own buffers: none may outlive the container, or be held for long.
+                with closing(container.demux(stream)) as packets:
+                    for packet in packets:
+                        if ending.is_set() or packet.pts is None:
+                            break
+                        taken_ns, data = int(packet.pts * packet.time_base * _NS), bytes(packet)
+                        del packet
+                        yield CameraFrame(data, encoding, width, height, taken_ns)
             except (av.FFmpegError, OSError) as error:
                 raise CameraError(f"{self._path} is gone: {_reason(error)}") from error
         if not ending.is_set():
@@ -103,7 +107,7 @@ class V4l2Camera:
     def _refusal(self, error: Exception) -> str:
         if not self._path.exists():
             error = FileNotFoundError()
-        if isinstance(error, OSError) and error.errno == 22:  # EINVAL
+        if getattr(error, "errno", None) == errno.EINVAL:
             return f"{self._path} does not take format {self._driver.format}; it has {self._modes()}"
         if isinstance(error, OSError):
             return open_problem(self._path, error, users_of(self._path.resolve(), PROC))

@@ -105,9 +105,10 @@ def try_cameras(cameras: Mapping[str, TriedCamera], seconds: float) -> dict[str,
     tried = {}
     for name, reader in readers.items():
         now_s, counts = time.monotonic(), reader.counts
-        silent_s = now_s - counts.newest_ns / 1e9 if counts.newest_ns else 0.0
         rate_hz, (frames, sent) = cameras[name].rate_hz, first[name]
-        health = camera_health(before[name], counts, now_s - begun_s, rate_hz, reader.problem, reader.notes, silent_s)
+        health = camera_health(
+            before[name], counts, now_s - begun_s, rate_hz, reader.problem, reader.notes, reader.silent_s
+        )
         stamps_ns, last = seen[name].stamps_ns[frames:], seen[name].last
         gap_ns = max((later - earlier for earlier, later in pairwise(stamps_ns)), default=0)
         took_s = now_s - begun_s

@@ -16,7 +16,7 @@ from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 from swiftvla_ros.drivers.cameras import reader as reader_module
 from swiftvla_ros.drivers.cameras.frames import CameraError, CameraFrame
 from swiftvla_ros.drivers.cameras.health import camera_health
-from swiftvla_ros.drivers.cameras.reader import CameraCounts, CameraReader
+from swiftvla_ros.drivers.cameras.reader import OPENING, CameraCounts, CameraReader
 from swiftvla_ros.drivers.cameras.sources import CameraSource, source_of
 
 PICTURES = films.jpegs(6)
@@ -128,6 +128,39 @@ def test_what_can_not_be_opened_is_named(
     assert reading.reader.counts.opened == 0
 
 
+def test_a_device_is_opened_as_the_contract_says(
+    read: Any, wait_until: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects what no machine without a camera shows: the demuxer's options, another size refused, times judged.
+
+    The device is a film here: PyAV reads it where it would read V4L2, everything else is the driver's own code.
+    """
+    films.write_mp4(tmp_path / "film.mp4", PICTURES, round(RATE_HZ)).rename(tmp_path / "video0")
+    asked: dict[str, str] = {}
+    really = av.open
+
+    def opened(path: str, *, format: str, options: dict[str, str]) -> Any:  # noqa: A002
+        asked.update(options, format=format)
+        return really(path)
+
+    monkeypatch.setattr(av, "open", opened)
+    driver = CameraDriver(device=str(tmp_path / "video0"), gain=5)
+    reading = read(source_of(driver, tmp_path, SIZE, RATE_HZ))
+    wait_until(lambda: any("gives no more pictures" in text for text in reading.told), "the device ends", 2)
+    assert reading.pictures[: len(PICTURES)] == PICTURES
+    assert asked == {
+        "format": "v4l2",
+        "input_format": "mjpeg",
+        "video_size": "64x48",
+        "framerate": "100",
+        "ts": "default",
+    }
+    assert reading.reader.notes == ["gain: this camera has no such control; remove the key"]
+    assert reading.reader.counts.undated > 0  # a film's times are not the kernel's
+    other = read(source_of(driver, tmp_path, (128, 96), RATE_HZ))
+    wait_until(lambda: "gives 64×48 px instead of 128×96" in other.reader.problem, "another size is refused", 2)
+
+
 class Script:
     """A camera that gives what it was told to, each time it is opened; then it is gone, or worse."""
 
@@ -167,7 +200,7 @@ def test_a_fault_of_the_program_ends_it(read: Any, wait_until: Callable) -> None
     wait_until(lambda: reading.failures, "the fault is handed on", 2)
 
 
-NOTHING, SECOND = CameraCounts(), CameraCounts(frames=30, newest_ns=1, opened=1)
+NOTHING, SECOND = CameraCounts(), CameraCounts(frames=30, opened=1)
 
 
 @pytest.mark.parametrize(
@@ -177,10 +210,10 @@ NOTHING, SECOND = CameraCounts(), CameraCounts(frames=30, newest_ns=1, opened=1)
         (SECOND, {"problem": "film is gone"}, "error", "film is gone"),
         (SECOND, {"silent_s": 0.7}, "error", "no picture for 0.7 s"),
         (SECOND, {"notes": ["gain: this camera has no such control"]}, "warning", "no such control"),
-        (CameraCounts(frames=15, newest_ns=1), {}, "warning", "15.0 pictures a second instead of 30"),
-        (CameraCounts(frames=30, lost=2, newest_ns=1), {}, "warning", "2 pictures lost"),
-        (CameraCounts(frames=29, damaged=1, last_damage="x", newest_ns=1), {}, "warning", "1 of 30 pictures damaged"),
-        (CameraCounts(frames=30, undated=30, newest_ns=1), {}, "warning", "carry that of arrival"),
+        (CameraCounts(frames=15), {}, "warning", "15.0 pictures a second instead of 30"),
+        (CameraCounts(frames=30, lost=2), {}, "warning", "2 pictures lost"),
+        (CameraCounts(frames=29, damaged=1, last_damage="x"), {}, "warning", "1 of 30 pictures damaged"),
+        (CameraCounts(frames=30, undated=30), {}, "warning", "carry that of arrival"),
     ],
 )
 def test_health_is_a_sentence(now: CameraCounts, more: dict, severity: str, said: str) -> None:
@@ -194,4 +227,19 @@ def test_health_is_a_sentence(now: CameraCounts, more: dict, severity: str, said
 def test_a_camera_that_hangs_is_let_go_of() -> None:
     """Protects from a driver that never comes back: only the end of the process closes it."""
     assert camera_health(NOTHING, SECOND, 1.0, 30.0, silent_s=6.0).hangs
-    assert not camera_health(NOTHING, SECOND, 1.0, 30.0, problem="it is gone", silent_s=6.0).hangs
+    assert camera_health(NOTHING, NOTHING, 1.0, 30.0, problem=OPENING, silent_s=6.0).hangs
+    assert not camera_health(NOTHING, NOTHING, 1.0, 1.0, problem=OPENING, silent_s=6.0).hangs
+    assert not camera_health(NOTHING, SECOND, 1.0, 30.0, problem="it is gone").hangs
+
+
+def test_who_does_not_answer_is_known(read: Any, wait_until: Callable) -> None:
+    """Protects the verdict: the time runs while a source is asked, not while it is left alone between two tries."""
+
+    class Deaf(Script):
+        def frames(self, ending: threading.Event) -> Generator[CameraFrame, None, None]:
+            ending.wait()
+            yield from ()
+
+    reading = read(Deaf([], CameraError("")))
+    wait_until(lambda: reading.reader.silent_s > 0.2, "it is asked in vain", 2)
+    assert reading.reader.problem == OPENING
