@@ -137,9 +137,8 @@ class UsbCameraNode(ManagedNode[UsbCameraParts]):
         parts.seen, parts.seen_s = counts, now_s
         if health.hangs:
             # Its driver does not come back from the kernel, and holds the device until this process is gone.
-            self.get_logger().fatal(
-                f"camera '{parts.camera.name}': it has not answered for {parts.reader.silent_s:.0f} s; this process ends to let go of it"
-            )
+            silent = f"it has not answered for {parts.reader.silent_s:.0f} s"
+            self.get_logger().fatal(f"camera '{parts.camera.name}': {silent}; this process ends to let go of it")
             raise SystemExit(1)
         return Health(_LEVELS[health.severity], health.text, health.values)
 
