@@ -67,6 +67,7 @@ COMMANDS = {
     "tell": "tell",
     "doctor": "doctor",
     "cameras": "cameras",
+    "calibrate": "calibrate",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
     "record": "record",

@@ -77,3 +77,14 @@ class ServoAngles:
     def speed_ticks(self, rad_per_s: Array) -> NDArray[np.int64]:
         """Speeds [J] in rad/s → whole ticks/s, at least 1."""
         return np.maximum(1, np.rint(np.abs(rad_per_s / self._scale))).astype(np.int64)
+
+
+MEANINGS = {
+    "shoulder_pan": "0: straight ahead; + turns the arm to its own right",
+    "shoulder_lift": "0: the middle of its range; + leans the upper arm forward and down",
+    "elbow_flex": "0: the middle of its range; + bends the forearm down",
+    "wrist_flex": "0: the middle of its range; + bends the hand down",
+    "wrist_roll": "0: as it was held for the homing; + rolls the hand counter-clockwise, seen from behind the arm",
+    "gripper": "-0.17: closed; + opens",
+}
+"""What zero and sign of each joint mean, for a person who moves the arm by hand. The URDF's, stretched out ahead."""

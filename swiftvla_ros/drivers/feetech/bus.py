@@ -37,7 +37,8 @@ BAUD = 1_000_000
 ANSWER_S = 0.010
 # Bad packets are normal on real arms (lerobot #3131, #4282).
 RETRIES = 2
-_WRITE_S = 0.1
+# A machine that stands still for a moment is no lost port.
+_WRITE_S = 1.0
 # What a lost cable looks like; termios.error is no OSError.
 GONE = (OSError, termios.error)
 

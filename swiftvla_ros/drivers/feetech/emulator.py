@@ -30,13 +30,14 @@ class EmulatedBus:
     """Servos behind a port at a fixed path: a link to a pseudo-terminal, which goes when the cable is pulled.
 
     A thread of its own answers. ``noise`` is the share of answers with a wrong checksum; with ``wire`` each exchange
-    takes the time that it takes on a real bus.
+    takes the time that it takes on a real bus; ``requests`` counts what came in.
     """
 
     def __init__(self, link: Path, servos: Mapping[str, EmulatedServo], *, wire: bool = False, seed: int = 0) -> None:
         self.link = link
         self.servos = dict(servos)
         self.noise = 0.0
+        self.requests = 0
         self._wire = wire
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -109,6 +110,7 @@ class EmulatedBus:
         if self._wire:
             time.sleep(_BYTE_S * len(data) + _USB_S)
         for packet in self._stream.feed(data):
+            self.requests += 1
             answer = b"".join(map(self._damaged, self._answers(packet)))
             if answer and self._wire:
                 time.sleep(_BYTE_S * len(answer) + _USB_S)

@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 from servo_arm import GRIPPER, REST, SO101, Orders
 
+from swiftvla_ros.drivers.feetech import bus
 from swiftvla_ros.drivers.feetech.arm import DrivenArm
 from swiftvla_ros.drivers.feetech.emulated_arm import EmulatedArm
 from swiftvla_ros.drivers.feetech.settings import arm_settings
 
 if importlib.util.find_spec("serial") is None:
     collect_ignore_glob = ["test_bus.py", "test_arm.py", "test_guided.py", "test_loop.py"]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for answers: the emulator runs in a thread of this process, on a machine that is busy with others."""
+    monkeypatch.setattr(bus, "ANSWER_S", 0.03)
 
 
 @pytest.fixture
