@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rclpy.qos import QoSProfile
 from rclpy.subscription import MessageInfo
 
 from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage, film_topic
-from swiftvla_ros.episodes.bags.metadata import OfferedQos
-from swiftvla_ros.episodes.bags.topics import RecordedTopic, camera_type, recorded_topics
+from swiftvla_ros.episodes.bags.topics import camera_type, recorded_topics
 from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import (
@@ -32,18 +30,15 @@ from swiftvla_ros.episodes.recording.recording import (
 from swiftvla_ros.msg import PolicyState
 from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.parts.recorder_parts import RecorderParts
+from swiftvla_ros.nodes.parts.topic_taps import Take, Tap, TopicTaps, listen
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
-from swiftvla_ros.nodes.ros.messages import message_class, sequence_of
+from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
 
-# What may wait in the middleware while this process does not run: seconds of the fastest topic, two of a camera.
-_DEPTH = 400
-_IMAGE_DEPTH = 60
-_LOOK_FOR_PUBLISHERS_S = 0.2
 _LOOK_AROUND_S = 1.0
 _FILM_PERIOD_NS = 60_000_000
 _SAME_CLOCK_NS = 1_000_000_000
@@ -95,7 +90,6 @@ class RecorderNode(ManagedNode[RecorderParts]):
             raise ValueError("parameters bag and black_box are both empty; write a folder for one of them")
         parts = self._parts = RecorderParts(
             ParameterCollector(self, lambda parameters: self._take_parameters(parts, parameters)),
-            recorded_topics(self.contract, raw=bool(self.value("raw"))),
             dict.fromkeys(self.contract.camera_names, 0),
         )
         if box:
@@ -107,7 +101,8 @@ class RecorderNode(ManagedNode[RecorderParts]):
         if checkpoint := str(self.value("checkpoint")):
             self._name_checkpoint(parts, checkpoint)
         self.subscribe(PolicyState, "policy_state", partial(self._take_policy_state, parts), qos.LATCHED)
-        self.timer(_LOOK_FOR_PUBLISHERS_S, lambda: self._subscribe_to_found(parts))
+        topics = recorded_topics(self.contract, raw=bool(self.value("raw")))
+        TopicTaps(self, topics, lambda tap: self._store_callback(parts, tap))
         self.timer(_LOOK_AROUND_S, lambda: self._look_around(parts))
         publish_diagnostics(self, parts.health)
         return parts
@@ -131,9 +126,8 @@ class RecorderNode(ManagedNode[RecorderParts]):
         for camera in self.contract.cameras:
             msgtype = camera_type(camera)
             conversion = film_conversion(self.resolve_topic_name(film_topic(camera.name)), msgtype)
-            self._listen(
-                camera.topic, msgtype, qos.CAMERA_INPUT, self._film_callback(parts, camera.name, msgtype, conversion)
-            )
+            film = self._film_callback(parts, camera.name, msgtype, conversion)
+            listen(self, camera.topic, msgtype, qos.CAMERA_INPUT, film)
 
     def _open_box(self, folder: Path) -> BlackBoxKeeper:
         def say(text: str, problem: bool) -> None:
@@ -158,53 +152,24 @@ class RecorderNode(ManagedNode[RecorderParts]):
 
     # --- taking messages ------------------------------------------------------------------------------------------
 
-    def _subscribe_to_found(self, parts: RecorderParts) -> None:
-        """Subscribe with the quality of service that the publishers offer: latched topics are latched for us, too."""
-        for topic in list(parts.waiting):
-            publishers = self.get_publishers_info_by_topic(self.resolve_topic_name(topic.name))
-            if publishers:
-                parts.waiting.remove(topic)
-                offered = qos.offered_by(publishers)
-                profile = qos.as_offered(offered, depth=_IMAGE_DEPTH if topic.msgtype == IMAGE else _DEPTH)
-                self._listen(topic.name, topic.msgtype, profile, self._store_callback(parts, topic, offered))
-
-    def _listen(
-        self, topic: str, msgtype: str, profile: QoSProfile, callback: Callable[[bytes, MessageInfo], None]
-    ) -> None:
-        """Subscribe to serialized messages, where their type is installed."""
-        try:
-            kind = message_class(msgtype)
-        except (ImportError, AttributeError):
-            self.get_logger().warning(f"{topic}: not recorded, {msgtype} is not installed")
-            return
-        # Not self.subscribe, which gives no message info.
-        subscription = self.create_subscription(kind, topic, callback, profile, raw=True)
-        self.own(subscription, self.destroy_subscription)
-
-    def _store_callback(
-        self, parts: RecorderParts, topic: RecordedTopic, offered: OfferedQos
-    ) -> Callable[[bytes, MessageInfo], None]:
-        name = self.resolve_topic_name(topic.name)
+    def _store_callback(self, parts: RecorderParts, tap: Tap) -> Take:
         conversion: Conversion | None = None
-        if topic.msgtype == IMAGE and self.value("images") == "jpeg":
-            conversion = jpeg_conversion(name, int(self.value("jpeg_quality")))
+        if tap.msgtype == IMAGE and self.value("images") == "jpeg":
+            conversion = jpeg_conversion(tap.name, int(self.value("jpeg_quality")))
         if parts.recording is not None:
-            stored = conversion or topic
-            parts.recording.add_topic(name if conversion is None else conversion.topic, stored.msgtype, offered)
+            topic, msgtype = (tap.name, tap.msgtype) if conversion is None else (conversion.topic, conversion.msgtype)
+            parts.recording.add_topic(topic, msgtype, tap.offered)
 
-        # rclpy counts the arguments of the callback; a partial would hide them.
         def store(data: bytes, info: MessageInfo) -> None:
             if not self.active:
                 return
-            message = RawMessage(name, topic.msgtype, self.now_ns(), data)
-            missing = parts.sequence.missing(name, *sequence_of(info))
-            parts.store(message, conversion, missing, latched=offered.latched)
+            message = RawMessage(tap.name, tap.msgtype, self.now_ns(), data)
+            missing = parts.sequence.missing(tap.name, *sequence_of(info))
+            parts.store(message, conversion, missing, latched=tap.offered.latched)
 
         return store
 
-    def _film_callback(
-        self, parts: RecorderParts, camera: str, msgtype: str, conversion: Conversion
-    ) -> Callable[[bytes, MessageInfo], None]:
+    def _film_callback(self, parts: RecorderParts, camera: str, msgtype: str, conversion: Conversion) -> Take:
         def film(data: bytes, info: MessageInfo) -> None:
             ns = header_stamp_ns(data)
             if not self.active or parts.recording is None or abs(ns - parts.last_frame_ns[camera]) < _FILM_PERIOD_NS:

@@ -53,6 +53,12 @@ class ActionTopic(Strict):
         None, description="of `Float64MultiArray`: the joints in the order of its numbers, if not the contract's"
     )
 
+    @property
+    def msgtype(self) -> str:
+        """The type of its messages, as ``package/msg/Name``."""
+        package = {"JointState": "sensor_msgs", "JointTrajectory": "trajectory_msgs", "Float64MultiArray": "std_msgs"}
+        return f"{package[self.type]}/msg/{self.type}"
+
     @model_validator(mode="after")
     def _named(self) -> ActionTopic:
         if self.joints is not None and self.type != "Float64MultiArray":

@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 from swiftvla_ros.episodes.bags.episode_markers import STATUS_TOPIC, STATUS_TYPE
 
+_JOINT_STATE = "sensor_msgs/msg/JointState"
 _CAMERA_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
@@ -26,8 +28,8 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
     """
     return [
         *(RecordedTopic(f"observation/{name}", "sensor_msgs/msg/Image") for name in contract.camera_names),
-        RecordedTopic("observation/state", "sensor_msgs/msg/JointState"),
-        RecordedTopic(contract.joint_states.topic, "sensor_msgs/msg/JointState"),
+        RecordedTopic("observation/state", _JOINT_STATE),
+        RecordedTopic(contract.joint_states.topic, _JOINT_STATE),
         RecordedTopic("action_chunk", "swiftvla_ros/msg/ActionChunk"),
         RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
         RecordedTopic("policy_state", "swiftvla_ros/msg/PolicyState"),
@@ -35,7 +37,7 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         RecordedTopic("speed_scale", "std_msgs/msg/Float64"),
         RecordedTopic("speed_limit", "swiftvla_ros/msg/SpeedLimit"),
         RecordedTopic("shadow/predicted", "trajectory_msgs/msg/JointTrajectory"),
-        RecordedTopic("shadow/error", "sensor_msgs/msg/JointState"),
+        RecordedTopic("shadow/error", _JOINT_STATE),
         RecordedTopic("geometry_features", "swiftvla_ros/msg/GeometryFeatures"),
         RecordedTopic(STATUS_TOPIC, STATUS_TYPE),
         RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
@@ -45,6 +47,30 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         *(RecordedTopic(*topic) for topic in contract.command_topics.items()),
         *(RecordedTopic(c.topic, camera_type(c)) for c in contract.cameras if raw),
     ]
+
+
+def demonstration_topics(contract: Contract) -> list[RecordedTopic]:
+    """List what an episode of a robot that a person moves is read from: the drivers' topics, the leader's, the words.
+
+    What this package's nodes say of themselves is recorded with it where they run.
+    """
+    shown = contract.demonstrations
+    topics = [
+        *(RecordedTopic(camera.topic, camera_type(camera)) for camera in contract.cameras),
+        RecordedTopic(contract.joint_states.topic, _JOINT_STATE),
+        *(RecordedTopic(*topic) for topic in contract.command_topics.items()),
+        RecordedTopic(contract.leader.topic, _JOINT_STATE),
+        RecordedTopic(shown.instruction_topic, "std_msgs/msg/String"),
+        RecordedTopic(shown.marks_topic, "std_msgs/msg/String"),
+        RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
+        RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+        RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
+        RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
+        RecordedTopic("/robot_description", "std_msgs/msg/String"),
+    ]
+    if isinstance(shown.actions, ActionTopic) and shown.actions.topic not in {topic.name for topic in topics}:
+        topics.append(RecordedTopic(shown.actions.topic, shown.actions.msgtype))
+    return topics
 
 
 def camera_type(camera: Camera) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swiftvla_ros.episodes.bags.bag import RawMessage
-from swiftvla_ros.episodes.bags.topics import RecordedTopic
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import Conversion, Recording, SequenceWatch
 from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
@@ -19,12 +18,11 @@ from swiftvla_ros.nodes.ros.diagnostics import Health, Level
 class RecorderParts:
     """Bag, black box, and what is known of the messages that go into them.
 
-    ``waiting`` are the topics that nobody publishes yet, ``last_frame_ns`` the stamps of each camera's newest film
-    frame, ``provenance`` what the bags say of themselves.
+    ``last_frame_ns`` are the stamps of each camera's newest film frame, ``provenance`` is what the bags say of
+    themselves.
     """
 
     collector: ParameterCollector
-    waiting: list[RecordedTopic]
     last_frame_ns: dict[str, int]
     sequence: SequenceWatch = field(default_factory=SequenceWatch)
     provenance: dict[str, str] = field(default_factory=dict)
