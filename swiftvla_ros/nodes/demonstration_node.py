@@ -8,37 +8,31 @@ closed, so the answer to a verdict means that it lies on the disk.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rclpy.subscription import MessageInfo
 
-from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 from swiftvla_ros.contract.store import contract_digest
-from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.bag import RawMessage
-from swiftvla_ros.episodes.bags.topics import camera_type, demonstration_topics
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.topics import demonstration_topics
 from swiftvla_ros.episodes.bags.writer import package_version
 from swiftvla_ros.episodes.recording.recording import SequenceWatch
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
 from swiftvla_ros.episodes.session.session_folder import EpisodeOutcome, EpisodeRecord, SessionError, SessionFolder
-from swiftvla_ros.episodes.session.topic_rates import Expected, TopicRates
-from swiftvla_ros.msg import DemonstrationState
 from swiftvla_ros.nodes.parts.episode_recording import EpisodeRecording, counts_by_topic
+from swiftvla_ros.nodes.parts.session_report import SessionReport
 from swiftvla_ros.nodes.parts.topic_taps import Take, Tap, TopicTaps
-from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
-from swiftvla_ros.nodes.ros.messages import header, message_class, sequence_of
+from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.srv import JudgeEpisode, SetInstruction
 
 _TICK_S = 0.2
-_MB = 1 << 20
 _OUTCOMES: dict[int, EpisodeOutcome] = {
     JudgeEpisode.Request.SUCCEEDED: "succeeded",
     JudgeEpisode.Request.FAILED: "failed",
@@ -53,11 +47,8 @@ class DemonstrationParts:
 
     session: DemonstrationSession
     recording: EpisodeRecording
-    rates: TopicRates
-    output: Any
+    report: SessionReport
     sequence: SequenceWatch = field(default_factory=SequenceWatch)
-    blocked: str = ""
-    warnings: list[str] = field(default_factory=list)
 
 
 class DemonstrationNode(ManagedNode[DemonstrationParts]):
@@ -68,7 +59,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         self.describe("session", "", "folder of the session: a new one, or one that goes on")
         self.describe("instruction", "", "what is shown, such as: pick up the red block")
         self.describe("episodes", 50, "how many that succeeded the folder shall hold", Allowed(least=1))
-        self.describe("reset_s", 0.0, "then the next one begins by itself, s; 0: it waits for ~/begin", Allowed(least=0))
+        self.describe("reset_s", 0.0, "after which the next one begins by itself, s; 0: none does", Allowed(least=0))
         self.describe("longest_s", 120.0, "an episode ends by itself after this, unjudged, s", Allowed(least=1))
         self.describe("operator", "", "who shows it; stands in each episode")
         self.describe("jpeg_quality", 95, "of raw images, 1 to 100; 0 stores them raw", Allowed(least=0, most=100))
@@ -98,10 +89,10 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             ros=str(self.value("ros")),
             queue_mb=int(self.value("queue_mb")),
             min_free_mb=int(self.value("min_free_mb")),
-            say=lambda reason: self.get_logger().error(f"recording stopped: {reason}"),
+            say=self._say_stopped,
         )
-        output = self.publisher(DemonstrationState, "demonstration_state", qos.LATCHED)
-        parts = DemonstrationParts(session, recording, TopicRates(self._expect()), output)
+        report = SessionReport(self, session, recording, Path(folder), int(self.value("min_free_mb")))
+        parts = DemonstrationParts(session, recording, report)
         # The marks are this node's own, and written where the episode begins and ends.
         marks = self.contract.demonstrations.marks_topic
         topics = [topic for topic in demonstration_topics(self.contract) if topic.name != marks]
@@ -122,38 +113,21 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
 
     # --- what is recorded -----------------------------------------------------------------------------------------
 
-    def _expect(self) -> dict[str, Expected]:
-        """Look for what an episode can't do without, and have its silence explained."""
-        contract, full = self.contract, self.resolve_topic_name
-        expected = {full(c.topic): Expected(f"camera {c.name}", c.rate_hz) for c in contract.cameras}
-        expected[full(contract.joint_states.topic)] = Expected("joint states", contract.joint_states.rate_hz)
-        awaited = [(f"images of camera '{c.name}'", c.topic, camera_type(c)) for c in contract.cameras]
-        awaited.append(("joint states", contract.joint_states.topic, "sensor_msgs/msg/JointState"))
-        actions = contract.demonstrations.actions
-        if actions == "leader":
-            expected[full(contract.leader.topic)] = Expected("leader")
-            awaited.append(("joint states of the leader", contract.leader.topic, "sensor_msgs/msg/JointState"))
-        elif isinstance(actions, ActionTopic):
-            expected[full(actions.topic)] = Expected("actions")
-        for what, topic, msgtype in awaited:
-            self.awaits(what, message_class(msgtype), topic, qos.STATE_INPUT)
-        return expected
-
     def _tap(self, parts: DemonstrationParts, tap: Tap) -> Take:
         parts.recording.add_topic(tap)
-        awaited = {self.resolve_topic_name(each.topic): each.topic for each in self.silence.awaited}
 
         def take(data: bytes, info: MessageInfo) -> None:
             if not self.active:
                 return
             now_ns = self.now_ns()
-            parts.rates.heard(tap.name, now_ns)
-            if tap.name in awaited:
-                self.silence.heard(awaited[tap.name])
+            parts.report.heard(tap.name, now_ns)
             message = RawMessage(tap.name, tap.msgtype, now_ns, data)
             parts.recording.take(message, parts.sequence.missing(tap.name, *sequence_of(info)))
 
         return take
+
+    def _say_stopped(self, reason: str) -> None:
+        self.get_logger().error(f"recording stopped: {reason}")
 
     def _template(self) -> EpisodeRecord:
         contract = self.contract
@@ -212,14 +186,14 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             answer = True, act()
         except (SessionError, InstructionError, BagError, OSError) as error:
             answer = False, str(error)
-        self._publish()
+        self.parts.report.publish()
         return answer
 
     def _begin(self) -> str:
         parts = self.parts
-        self._look(parts)
-        if parts.blocked:
-            raise SessionError(parts.blocked)
+        parts.report.look()
+        if parts.report.blocked:
+            raise SessionError(parts.report.blocked)
         bag = parts.session.begin(self.now_ns())
         assert parts.session.record is not None
         try:
@@ -262,69 +236,23 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         if not self.active:
             return
         parts, now_ns = self.parts, self.now_ns()
-        self._look(parts)
+        parts.report.look()
         session = parts.session
         if session.phase is Phase.RECORDING:
             assert session.record is not None
-            session.record.warnings += [w for w in parts.warnings if w not in session.record.warnings]
+            session.record.warnings += [w for w in parts.report.warnings if w not in session.record.warnings]
             if stopped := parts.recording.stopped:
                 self._end(parts, "unjudged", f"recording stopped: {stopped}")
             elif session.is_overdue(now_ns):
                 self._end(parts, "unjudged", f"lasted longer than {session.longest_s:g} s")
-        elif session.is_due(now_ns) and not parts.blocked:
+        elif session.is_due(now_ns) and not parts.report.blocked:
             self._answer(self._begin)
-        self._publish()
-
-    def _look(self, parts: DemonstrationParts) -> None:
-        """Find out what is wrong, and what would keep an episode from beginning."""
-        now_ns = self.now_ns()
-        parts.recording.look()
-        free_mb = shutil.disk_usage(str(self.value("session"))).free // _MB
-        silent = parts.rates.silent(now_ns)
-        problems = [f"{what}: nothing on {topic} for a second" for topic, what in silent.items()]
-        if self.silence.text and silent:
-            problems = [self.silence.text]
-        if free_mb < 2 * int(self.value("min_free_mb")):
-            problems.append(f"{self.value('session')}: {free_mb} MB are free, too few for an episode; make space")
-        parts.blocked = "; ".join(problems)
-        lost = [f"{topic}: {count} messages lost" for topic, count in parts.recording.lost.items()]
-        parts.warnings = [*problems, *(s for s in parts.rates.slow(now_ns) if not problems), *lost]
-
-    def _publish(self) -> None:
-        parts, session, now_ns = self.parts, self.parts.session, self.now_ns()
-        rates = parts.rates.rates_hz(now_ns)
-        record = session.record if session.phase is not Phase.RECORDING else None
-        counts = session.counts
-        parts.output.publish(
-            DemonstrationState(
-                header=header(now_ns),
-                phase=int(session.phase),
-                blocked=parts.blocked,
-                warnings=parts.warnings,
-                instruction=session.instruction,
-                episode=session.next_bag.name,
-                succeeded=counts["succeeded"],
-                wanted=session.wanted,
-                failed=counts["failed"],
-                discarded=counts["discarded"],
-                unjudged=counts["unjudged"],
-                last_episode="" if record is None or session.bag is None else session.bag.name,
-                last_outcome="" if record is None else record.outcome,
-                last_note="" if record is None else record.note,
-                elapsed_s=session.elapsed_s(now_ns),
-                reset_left_s=session.reset_left_s(now_ns),
-                topics=list(rates),
-                rates_hz=list(rates.values()),
-                expected_hz=[parts.rates.expected[t].rate_hz if t in parts.rates.expected else 0.0 for t in rates],
-                lost=[parts.recording.lost.get(topic, 0) for topic in rates],
-                disk_free_bytes=shutil.disk_usage(str(self.value("session"))).free,
-            )
-        )
+        self.parts.report.publish()
 
     def _health(self) -> Health:
         parts, session = self.parts, self.parts.session
         values = {"episodes": session.counts["succeeded"], "phase": session.phase.name.lower()}
-        if problem := "; ".join(parts.warnings):
+        if problem := "; ".join(parts.report.warnings):
             return Health(Level.WARN, problem, values)
         return Health(Level.OK, session.phase.name.lower(), values)
 

@@ -39,7 +39,7 @@ class EpisodeRecording:
         ros: str,
         queue_mb: int,
         min_free_mb: int,
-        say: Callable[[str], object],
+        say: Callable[[str], None],
     ) -> None:
         self._contract = contract
         self._marks_topic = marks_topic
