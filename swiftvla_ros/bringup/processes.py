@@ -83,20 +83,9 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
 
     SystemOptionError where there are two drivers for one arm, ``record`` exists, or a monitor doesn't.
     """
-    robots = [name for name in ("sim", "loopback", "drivers", "emulated_bus") if getattr(options, name)]
-    if len(robots) > 1:
-        raise SystemOptionError(f"{' and '.join(robots)} are each the robot's driver; choose one")
     if options.record and options.record.exists():
         raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
-    processes = []
-    if options.sim:
-        processes.append(describe_simulated_robot(options))
-    if options.loopback:
-        # As a driver's, its death ends the system.
-        processes.append(_describe(options, "loopback_robot", "loopback_robot_node"))
-    if options.drivers or options.emulated_bus:
-        processes += describe_drivers(options)
-    processes += [
+    cameras = [
         _describe(
             options,
             f"camera_{camera}",
@@ -107,10 +96,35 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
         )
         for camera in load_contract(options.robot).camera_names
     ]
+    joint_state, executor = describe_motion(options)
+    processes = [*describe_robot(options), *cameras, joint_state, describe_policy(options), executor]
+    if options.record or options.black_box:
+        processes.append(describe_recorder(options))
+    if options.geometry or options.targets:
+        processes.append(describe_geometry(options))
+    return processes + describe_monitors(options)
+
+
+def describe_robot(options: SystemOptions) -> list[ProcessDescription]:
+    """Describe the chosen robot: the simulated one, the loop-back, our drivers, or none; its death ends the system.
+
+    SystemOptionError where two are chosen.
+    """
+    chosen = [name for name in ("sim", "loopback", "drivers", "emulated_bus") if getattr(options, name)]
+    if len(chosen) > 1:
+        raise SystemOptionError(f"{' and '.join(chosen)} are each the robot's driver; choose one")
+    if options.sim:
+        return [describe_simulated_robot(options)]
+    if options.loopback:
+        return [_describe(options, "loopback_robot", "loopback_robot_node")]
+    return describe_drivers(options) if options.drivers or options.emulated_bus else []
+
+
+def describe_motion(options: SystemOptions) -> tuple[ProcessDescription, ProcessDescription]:
+    """Describe what moves the arm, whoever wants it moved: the measured joints' node and the executor."""
     no_shared_memory = {**_ONE_THREAD, **transport_environment(images=False)}
-    processes += [
+    return (
         _describe(options, "joint_state", "joint_state_node", respawn=True, environment=no_shared_memory),
-        describe_policy(options),
         # A new executor knows nothing of the motion that its predecessor was in: the system ends instead.
         _describe(
             options,
@@ -121,12 +135,7 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
             # It brings the arm to rest before it ends, so it is asked to, even when nothing else is left.
             signal_when_orphaned=signal.SIGTERM,
         ),
-    ]
-    if options.record or options.black_box:
-        processes.append(describe_recorder(options))
-    if options.geometry or options.targets:
-        processes.append(describe_geometry(options))
-    return processes + describe_monitors(options)
+    )
 
 
 def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
@@ -247,6 +256,17 @@ def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
             )
         monitors.append(monitor)
     return monitors
+
+
+def describe_demonstration(options: SystemOptions, session: Path, **more: ParameterValue) -> list[ProcessDescription]:
+    """Describe what records demonstrations into the folder ``session``, and the robot's drivers that were chosen.
+
+    ``more`` are parameters of the node, such as ``instruction``.
+    """
+    # An episode that was cut off is found, kept and marked by the next process.
+    parameters = {"session": str(session.resolve()), **more}
+    recorder = _describe(options, "demonstration", "demonstration_node", parameters, respawn=True)
+    return [*describe_robot(options), recorder]
 
 
 def describe_replay(options: ReplayOptions) -> ProcessDescription:

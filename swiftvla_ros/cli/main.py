@@ -70,6 +70,7 @@ COMMANDS = {
     "calibrate": "calibrate",
     "check-contract": "check_contract",
     "check-motion": "check_motion",
+    "demonstrate": "demonstrate",
     "record": "record",
     "replay": "replay",
     "plot": "plot",

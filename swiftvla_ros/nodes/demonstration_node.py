@@ -43,12 +43,13 @@ _MARKS = {"succeeded": "end succeeded", "failed": "end failed", "discarded": "di
 
 @dataclass
 class DemonstrationParts:
-    """The session, what records its episodes, and what is known of the topics."""
+    """The session, what records its episodes, what it reports, and what the operator was told of the running one."""
 
     session: DemonstrationSession
     recording: EpisodeRecording
     report: SessionReport
     sequence: SequenceWatch = field(default_factory=SequenceWatch)
+    warned: dict[str, str] = field(default_factory=dict)
 
 
 class DemonstrationNode(ManagedNode[DemonstrationParts]):
@@ -202,6 +203,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             parts.session.not_opened()
             raise
         parts.session.opened()
+        parts.warned.clear()
         self.get_logger().info(f"{bag.name}: recording '{parts.session.instruction}'")
         return f"{bag}: recording"
 
@@ -240,7 +242,9 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         session = parts.session
         if session.phase is Phase.RECORDING:
             assert session.record is not None
-            session.record.warnings += [w for w in parts.report.warnings if w not in session.record.warnings]
+            # The newest of each kind: a rate wavers.
+            parts.warned |= parts.report.warnings
+            session.record.warnings = list(parts.warned.values())
             if stopped := parts.recording.stopped:
                 self._end(parts, "unjudged", f"recording stopped: {stopped}")
             elif session.is_overdue(now_ns):
@@ -252,7 +256,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
     def _health(self) -> Health:
         parts, session = self.parts, self.parts.session
         values = {"episodes": session.counts["succeeded"], "phase": session.phase.name.lower()}
-        if problem := "; ".join(parts.report.warnings):
+        if problem := "; ".join(parts.report.warnings.values()):
             return Health(Level.WARN, problem, values)
         return Health(Level.OK, session.phase.name.lower(), values)
 

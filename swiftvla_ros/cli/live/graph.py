@@ -109,6 +109,11 @@ class LiveGraph:
         """Take messages for so long."""
         self._wait(lambda: False, seconds)
 
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
+        """Take messages until ``condition`` holds; GraphError with ``problem`` after ``timeout_s``."""
+        if not self._wait(condition, timeout_s):
+            raise GraphError(f"{problem} ({timeout_s:.0f} s waited)")
+
     def wait_until_ready(self, contract: Contract, timeout_s: float, *, recorded: bool = False) -> None:
         """Wait until every part of the robot's system is seen; with ``recorded`` also that a recorder listens to it.
 
@@ -199,23 +204,26 @@ class LiveGraph:
         """Call a ``std_srvs/Trigger`` service such as ``sim_robot/reset``; give its message, or raise GraphError."""
         from std_srvs.srv import Trigger
 
+        return str(self.call(Trigger, service, Trigger.Request()).message)
+
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        """Call a service that answers with ``success`` and ``message``; give its answer, or raise GraphError."""
         if service not in self._services:
-            self._services[service] = self._node.create_client(Trigger, service)
+            self._services[service] = self._node.create_client(kind, service)
         client = self._services[service]
         if not self._wait(client.service_is_ready, _SERVICE_TIMEOUT_S):
             raise GraphError(f"no service {service}")
-        answer = self._result(client.call_async(Trigger.Request()), _SERVICE_TIMEOUT_S, f"{service} does not answer")
+        answer = self._result(client.call_async(request), _SERVICE_TIMEOUT_S, f"{service} does not answer")
         if not answer.success:
             raise GraphError(f"{service}: {answer.message}")
-        return str(answer.message)
+        return answer
 
     def _subscribers(self, topic: str) -> list[str]:
         name = self._node.resolve_topic_name(topic)
         return [info.node_name for info in self._node.get_subscriptions_info_by_topic(name)]
 
     def _result(self, future: Any, timeout_s: float, problem: str) -> Any:
-        if not self._wait(future.done, timeout_s):
-            raise GraphError(f"{problem} ({timeout_s:.0f} s waited)")
+        self.wait_for(future.done, timeout_s, problem)
         return future.result()
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -16,7 +16,7 @@ _SILENT_NS = _NS
 
 
 @dataclass(frozen=True)
-class Expected:
+class NeededTopic:
     """A topic without which an episode holds nothing: in people's words, and its rate, Hz; 0 where any will do."""
 
     what: str
@@ -26,7 +26,7 @@ class Expected:
 class TopicRates:
     """Counts messages by topic; ``expected`` by full name."""
 
-    def __init__(self, expected: Mapping[str, Expected]) -> None:
+    def __init__(self, expected: Mapping[str, NeededTopic]) -> None:
         self.expected = dict(expected)
         self._times: dict[str, deque[int]] = {topic: deque() for topic in expected}
 
@@ -58,11 +58,11 @@ class TopicRates:
             if not self._times[topic] or now_ns - self._times[topic][-1] > _SILENT_NS
         }
 
-    def slow(self, now_ns: int) -> list[str]:
-        """Tell which topics come more seldom than they should."""
+    def slow(self, now_ns: int) -> dict[str, str]:
+        """Tell which topics come more seldom than they should, by topic."""
         rates = self.rates_hz(now_ns)
-        return [
-            f"{each.what}: {rates[topic]:.1f} Hz on {topic}, {each.rate_hz:g} Hz expected"
+        return {
+            topic: f"{each.what}: {rates[topic]:.1f} Hz on {topic}, {each.rate_hz:g} Hz expected"
             for topic, each in self.expected.items()
             if each.rate_hz and rates[topic] < _ENOUGH * each.rate_hz
-        ]
+        }

@@ -106,8 +106,12 @@ class EpisodeRecording:
         """Learn what was lost so far."""
         if counts is None and self._recording is not None:
             counts = self._recording.counts()
-        if counts is not None:
-            self.lost = {topic: each.lost for topic, each in counts.topics.items() if each.lost}
+        if counts is None:
+            return
+        stored = {
+            name: name if conversion is None else conversion.topic for name, (_, conversion) in self._taps.items()
+        }
+        self.lost = {name: lost for name, topic in stored.items() if (lost := counts.of(topic).lost)}
 
     def _mark(self, text: str, now_ns: int) -> None:
         assert self._recording is not None

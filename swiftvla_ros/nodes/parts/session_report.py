@@ -11,7 +11,7 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 from swiftvla_ros.episodes.bags.topics import camera_type
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
-from swiftvla_ros.episodes.session.topic_rates import Expected, TopicRates
+from swiftvla_ros.episodes.session.topic_rates import NeededTopic, TopicRates
 from swiftvla_ros.msg import DemonstrationState
 from swiftvla_ros.nodes.parts.episode_recording import EpisodeRecording
 from swiftvla_ros.nodes.ros import qos
@@ -25,7 +25,7 @@ _MB = 1 << 20
 class SessionReport:
     """Looks after what an episode can't do without; ``blocked`` says why none could begin now.
 
-    ``warnings`` are what the operator should know of the running episode, or of the next one.
+    ``warnings`` are what the operator should know of the running episode, or of the next one, by what they are about.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SessionReport:
         self._awaited = {node.resolve_topic_name(each.topic): each.topic for each in node.silence.awaited}
         self._output = node.publisher(DemonstrationState, "demonstration_state", qos.LATCHED)
         self.blocked = ""
-        self.warnings: list[str] = []
+        self.warnings: dict[str, str] = {}
 
     def heard(self, topic: str, now_ns: int) -> None:
         """A message came on a topic, by its full name."""
@@ -58,16 +58,16 @@ class SessionReport:
         now_ns = self._node.now_ns()
         self._recording.look()
         silent = self._rates.silent(now_ns)
-        problems = [f"{what}: nothing on {topic} for a second" for topic, what in silent.items()]
+        problems = {topic: f"{what}: nothing on {topic} for a second" for topic, what in silent.items()}
         if silent and self._node.silence.text:
-            problems = [self._node.silence.text]
+            problems = {"silence": self._node.silence.text}
         free_mb = self._free_bytes() // _MB
         # Twice: a bag that is open holds some of it back for its end.
         if free_mb < 2 * self._min_free_mb:
-            problems.append(f"{self._folder}: {free_mb} MB are free, too few for an episode; make space")
-        self.blocked = "; ".join(problems)
-        lost = [f"{topic}: {count} messages lost" for topic, count in self._recording.lost.items()]
-        self.warnings = [*(problems or self._rates.slow(now_ns)), *lost]
+            problems["disk"] = f"{self._folder}: {free_mb} MB are free, too few for an episode; make space"
+        self.blocked = "; ".join(problems.values())
+        lost = {f"lost {topic}": f"{topic}: {count} messages lost" for topic, count in self._recording.lost.items()}
+        self.warnings = (problems or self._rates.slow(now_ns)) | lost
 
     def publish(self) -> None:
         """Tell it."""
@@ -79,7 +79,7 @@ class SessionReport:
                 header=header(now_ns),
                 phase=int(session.phase),
                 blocked=self.blocked,
-                warnings=self.warnings,
+                warnings=list(self.warnings.values()),
                 instruction=session.instruction,
                 episode=session.next_bag.name,
                 succeeded=counts["succeeded"],
@@ -104,16 +104,16 @@ class SessionReport:
         return shutil.disk_usage(self._folder).free
 
 
-def _expect(node: ManagedNode[Any], contract: Contract) -> dict[str, Expected]:
+def _expect(node: ManagedNode[Any], contract: Contract) -> dict[str, NeededTopic]:
     """Look for what an episode can't do without, and have its silence explained."""
-    needed = [(Expected(f"camera {c.name}", c.rate_hz), c.topic, camera_type(c)) for c in contract.cameras]
+    needed = [(NeededTopic(f"camera {c.name}", c.rate_hz), c.topic, camera_type(c)) for c in contract.cameras]
     states = contract.joint_states
-    needed.append((Expected("joint states", states.rate_hz), states.topic, _JOINT_STATE))
+    needed.append((NeededTopic("joint states", states.rate_hz), states.topic, _JOINT_STATE))
     actions = contract.demonstrations.actions
     if actions == "leader":
-        needed.append((Expected("leader"), contract.leader.topic, _JOINT_STATE))
+        needed.append((NeededTopic("leader"), contract.leader.topic, _JOINT_STATE))
     elif isinstance(actions, ActionTopic):
-        needed.append((Expected("actions"), actions.topic, actions.msgtype))
+        needed.append((NeededTopic("actions"), actions.topic, actions.msgtype))
     for each, topic, msgtype in needed:
         node.awaits(f"messages of {each.what}", message_class(msgtype), topic, qos.STATE_INPUT)
     return {node.resolve_topic_name(topic): each for each, topic, _ in needed}

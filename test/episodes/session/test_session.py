@@ -12,7 +12,7 @@ from swiftvla_ros.episodes.session.session_folder import (
     SessionFolder,
     read_episode_record,
 )
-from swiftvla_ros.episodes.session.topic_rates import Expected, TopicRates
+from swiftvla_ros.episodes.session.topic_rates import NeededTopic, TopicRates
 
 _S = 1_000_000_000
 
@@ -102,13 +102,13 @@ def test_a_spoiled_episode_file_is_named(tmp_path: Path) -> None:
 
 def test_slow_and_silent_topics_are_told() -> None:
     """Protects against a camera that comes at half its rate: told with both numbers; silence after a second."""
-    rates = TopicRates({"/front": Expected("camera front", 30.0), "/joints": Expected("joint states", 50.0)})
+    rates = TopicRates({"/front": NeededTopic("camera front", 30.0), "/joints": NeededTopic("joint states", 50.0)})
     for k in range(60):
         rates.heard("/front", k * _S // 15)
     for k in range(200):
         rates.heard("/joints", k * _S // 50)
     now_ns = 4 * _S
-    (told,) = rates.slow(now_ns)
+    (told,) = rates.slow(now_ns).values()
     assert told.startswith("camera front: 15.")
     assert told.endswith("Hz on /front, 30 Hz expected")
     assert rates.silent(now_ns) == {}
