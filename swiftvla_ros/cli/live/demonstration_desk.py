@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.live import Live
 
@@ -11,9 +12,9 @@ from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
 from swiftvla_ros.cli.live.keys import Keys
 from swiftvla_ros.cli.live.session_view import counts_line, phase_line, session_view
 from swiftvla_ros.cli.output import console
-from swiftvla_ros.msg import DemonstrationState
-from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.srv import JudgeEpisode, SetInstruction
+
+if TYPE_CHECKING:
+    from swiftvla_ros.msg import DemonstrationState
 
 _SPIN_S = 0.1
 _START_TIMEOUT_S = 60.0
@@ -24,6 +25,9 @@ class DemonstrationDesk:
     """The conversation between one operator and ``demonstration_node``; all in one thread."""
 
     def __init__(self, graph: LiveGraph, keys: Keys) -> None:
+        from swiftvla_ros.msg import DemonstrationState
+        from swiftvla_ros.nodes.ros import qos
+
         self._graph, self._keys = graph, keys
         self._states: list[DemonstrationState] = []
         self._message = ""
@@ -55,7 +59,7 @@ class DemonstrationDesk:
 
     def _take_keys(self) -> None:
         with Live(console=console, auto_refresh=False) as live:
-            while not self._left and self._state.phase != DemonstrationState.ENDED:
+            while not self._left and self._state.phase != self._state.ENDED:
                 for key in self._keys.pressed():
                     self._press(key, live)
                 live.update(session_view(self._state, self._message), refresh=True)
@@ -65,7 +69,7 @@ class DemonstrationDesk:
     def _follow(self) -> None:
         """Print what happens, where somebody else presses the buttons."""
         told = ""
-        while self._state.phase != DemonstrationState.ENDED:
+        while self._state.phase != self._state.ENDED:
             last = f"{self._state.last_episode}: {self._state.last_outcome}; " if self._state.last_episode else ""
             line = f"{last}{phase_line(self._state).split(',')[0]}; {counts_line(self._state)}"
             if line != told:
@@ -74,15 +78,15 @@ class DemonstrationDesk:
             self._graph.spin(_SPIN_S)
 
     def _press(self, key: str, live: Live) -> None:
-        recording = self._state.phase == DemonstrationState.RECORDING
+        recording = self._state.phase == self._state.RECORDING
         if key == " " and not recording:
             self._do(lambda: self._graph.trigger(f"{_NODE}/begin"))
         elif key in (" ", "s"):
-            self._do(lambda: self._judge(JudgeEpisode.Request.SUCCEEDED))
+            self._do(lambda: self._judge("SUCCEEDED"))
         elif key == "f":
-            self._do(lambda: self._judge(JudgeEpisode.Request.FAILED))
+            self._do(lambda: self._judge("FAILED"))
         elif key == "d":
-            self._do(lambda: self._judge(JudgeEpisode.Request.DISCARDED))
+            self._do(lambda: self._judge("DISCARDED"))
         elif key == "r":
             self._do(lambda: self._graph.trigger(f"{_NODE}/re_record"))
         elif key == "n" and recording:
@@ -97,20 +101,23 @@ class DemonstrationDesk:
             self._left = True
 
     def _note(self, text: str) -> None:
-        verdicts = {"succeeded": JudgeEpisode.Request.SUCCEEDED, "failed": JudgeEpisode.Request.FAILED}
-        verdict = verdicts.get(self._state.last_outcome)
-        if text and verdict is None:
+        outcome = self._state.last_outcome
+        if text and outcome not in ("succeeded", "failed"):
             self._message = "judge the last episode first (s, f), then n notes something"
         elif text:
-            self._do(lambda: self._judge(verdict, text))
+            self._do(lambda: self._judge(outcome.upper(), text))
 
     def _instruct(self, text: str) -> None:
+        from swiftvla_ros.srv import SetInstruction
+
         if text:
             request = SetInstruction.Request(instruction=text)
             self._do(lambda: str(self._graph.call(SetInstruction, f"{_NODE}/set_instruction", request).message))
 
-    def _judge(self, verdict: int | None, note: str = "") -> str:
-        request = JudgeEpisode.Request(verdict=verdict, note=note)
+    def _judge(self, verdict: str, note: str = "") -> str:
+        from swiftvla_ros.srv import JudgeEpisode
+
+        request = JudgeEpisode.Request(verdict=getattr(JudgeEpisode.Request, verdict), note=note)
         return str(self._graph.call(JudgeEpisode, f"{_NODE}/judge", request).message)
 
     def _ask(self, prompt: str, live: Live) -> str:
