@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.bringup.supervisor import Supervisor
 
 
-@with_system_flags("robot", "namespace", "sim", "loopback", "seed", "scene")
+@with_system_flags("robot", "namespace", "drivers", "emulated_bus", "sim", "loopback", "seed", "scene")
 def command(
     instruction: Annotated[str, typer.Argument(help="What you show, in the words that the policy will be told.")],
     out: Annotated[Path, typer.Argument(help="The session's folder: a new one, or an earlier one that goes on.")],
