@@ -2,6 +2,7 @@
 """Bags of a teleoperated arm, as `ros2 bag record` leaves them: topics of drivers and a leader, none of ours."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ SIZE = (64, 48)
 
 Pose = Callable[[float], np.ndarray]
 Picture = Callable[[str, float], np.ndarray]
+
+
+@cache
+def _messages() -> Messages:
+    return Messages(ROBOT)
 
 
 def at(seconds: float) -> int:
@@ -64,6 +70,7 @@ def write_teleoperation(
     image_hz: float = 15.0,
     drop: Sequence[str] = (),
     cut_at: float = -1.0,
+    contract: Contract | None = None,
 ) -> Path:
     """Write a bag; messages are received 3 ms after their stamps.
 
@@ -71,7 +78,7 @@ def write_teleoperation(
     driver's units make a radian; the wrist's picture at ``cut_at`` is cut in half. ``pose`` is what is commanded,
     unless ``command`` is, and is measured ``lag_s`` later.
     """
-    messages, entries = Messages(ROBOT), []
+    messages, entries = _messages(), []
     names = list(ROBOT.joint_names)
 
     def trajectory(ns: int, goal: np.ndarray) -> Any:
@@ -94,7 +101,7 @@ def write_teleoperation(
         entries.append((t + 0.002, COMMANDS, trajectory(at(t + 0.002), (command or pose)(t + 0.002))))
     for topic, said in ((TASK, texts), (MARKS, marks)):
         entries += [(t, topic, messages.types["std_msgs/msg/String"](data=text)) for t, text in said]
-    with BagWriter(folder, None, provenance=dict(custom or {})) as writer:
+    with BagWriter(folder, contract, provenance=dict(custom or {})) as writer:
         for t, topic, message in sorted(entries, key=lambda entry: entry[0]):
             begin, end = (without or {}).get(topic, (0.0, 0.0))
             if topic not in drop and not begin <= t < end:

@@ -69,6 +69,7 @@ COMMANDS = {
     "cameras": "cameras",
     "calibrate": "calibrate",
     "check-contract": "check_contract",
+    "check-demonstrations": "check_demonstrations",
     "check-motion": "check_motion",
     "demonstrate": "demonstrate",
     "record": "record",

@@ -17,7 +17,7 @@ from typing import Any
 from rclpy.subscription import MessageInfo
 
 from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage, film_topic
-from swiftvla_ros.episodes.bags.topics import camera_type, recorded_topics
+from swiftvla_ros.episodes.bags.topics import camera_type, demonstration_topics, recorded_topics
 from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import (
@@ -53,6 +53,8 @@ class RecorderNode(ManagedNode[RecorderParts]):
         self.describe("bag", "", "folder of the new bag; must not exist. Empty: only a black box")
         self.describe("film", True, "store small JPEGs of the raw cameras as film/<camera>, for people")
         self.describe("raw", False, "record the cameras' own topics, too")
+        self.describe("demonstrations", False, "record a person's work: the drivers' topics as published, no film")
+        self.describe("instruction", "", "what is being done, for the bag's metadata")
         self.describe(
             "images",
             "raw",
@@ -96,12 +98,16 @@ class RecorderNode(ManagedNode[RecorderParts]):
             parts.box = self._open_box(Path(box))
         if folder:
             parts.recording = self._open_bag(Path(folder))
-            if self.value("film"):
+            if self.value("film") and not self.value("demonstrations"):
                 self._film(parts)
+        if instruction := str(self.value("instruction")):
+            parts.tell({"task": instruction})
         if checkpoint := str(self.value("checkpoint")):
             self._name_checkpoint(parts, checkpoint)
         self.subscribe(PolicyState, "policy_state", partial(self._take_policy_state, parts), qos.LATCHED)
         topics = recorded_topics(self.contract, raw=bool(self.value("raw")))
+        if self.value("demonstrations"):
+            topics = demonstration_topics(self.contract)
         TopicTaps(self, topics, lambda tap: self._store_callback(parts, tap))
         self.timer(_LOOK_AROUND_S, lambda: self._look_around(parts))
         publish_diagnostics(self, parts.health)

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from swiftvla_ros.contract.sections.demonstrations import Demonstrations
 from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+
+# What every graph of nodes publishes.
+OTHERS = {"/diagnostics", "/rosout", "/tf_static"}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,21 @@ def test_the_button_writes_a_box_with_a_page(recorded: Path) -> None:
     assert box.name.endswith("-button")
     assert bag.counts["/observation/front"] > 0
     assert "~/save was called" in (box / "summary.md").read_text()
+
+
+def test_a_persons_work_is_recorded_as_the_drivers_publish_it(conditioned: Any, tmp_path: Path) -> None:
+    """Protects first demonstrations: drivers' topics and the instruction, no film, and training has its steps."""
+    graph, folder = conditioned, tmp_path / "shown"
+    recorder = graph.start("recorder_node", robot="so101_sim", bag=str(folder), demonstrations=True, instruction="wave")
+    graph.wait_until(lambda: listens(graph, "recorder", "/joint_states"), "the recorder records", 90)
+    graph.wait_until(lambda: size(folder) > 40_000_000, "the bag grows", 60)
+    assert recorder.end() == 0, recorder.output()
+    bag = Bag(folder)
+    assert {"/camera/front/image_raw", "/camera/wrist/image_raw", "/joint_states"} == set(bag.counts) - OTHERS
+    shown = bag.contract.with_keys(demonstrations=Demonstrations(actions="measured"))
+    (episode,) = open_bags(folder, shown).episodes
+    assert episode.load().instruction == "wave"
+    assert episode.steps() > 3
 
 
 def test_a_killed_recorder_leaves_a_bag(conditioned: Any, tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ import importlib.util
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, console, print_table, refuse, write_json
 from swiftvla_ros.cli.system_flags import with_system_flags
+
+if TYPE_CHECKING:
+    from swiftvla_ros.contract import Contract
+    from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 
 
 @with_system_flags("robot", "namespace", "black_box")
@@ -26,6 +30,14 @@ def command(
         Literal["raw", "jpeg"], typer.Option(help="raw replays bit for bit; jpeg takes a tenth of the space.")
     ] = "raw",
     raw: Annotated[bool, typer.Option("--raw", help="Record the cameras' own topics, too.")] = False,
+    demonstrations: Annotated[
+        bool,
+        typer.Option(
+            "--demonstrations",
+            help="Record a person's work instead: the drivers' topics as published, commands, leader, tf_static.",
+        ),
+    ] = False,
+    instruction: Annotated[str, typer.Option(help="With --demonstrations: what is being done.")] = "",
     film: Annotated[bool, typer.Option(help="Store small JPEGs of the cameras, for people.")] = True,
     compression: Annotated[
         Literal["none", "zstd", "lz4"], typer.Option(help="Of the file: zstd for space, lz4 for speed.")
@@ -54,6 +66,7 @@ def command(
     The exit code is 0 only if nothing was lost.
 
     Examples: swiftvla record runs/monday --images jpeg;  swiftvla record --black-box runs/boxes;
+    swiftvla record shown/monday_01 --demonstrations --robot my_arm.yaml --instruction "pick up the red block";
     swiftvla record runs/whole --repair runs/broken
     """
     packing = "" if compression == "none" else compression
@@ -68,11 +81,15 @@ def command(
         refuse(f"{out}: exists already; choose another folder, bags are never overwritten")
     if importlib.util.find_spec("rclpy") is None:
         refuse("rclpy is not installed: pip install '.[ros]', or source a ROS setup")
-    parameters = {"images": images, "raw": raw, "film": film, "compression": packing, "ros": ros}
+    if instruction and not demonstrations:
+        refuse("--instruction says what a person shows: write --demonstrations, too")
+    parameters: dict[str, Any] = {"images": images, "raw": raw, "film": film, "compression": packing, "ros": ros}
+    if demonstrations:
+        parameters |= {"demonstrations": True, "instruction": instruction}
     failed = _record(SystemOptions(**system, record=out, checkpoint=checkpoint or ""), parameters, seconds)
     if out is None:
         raise typer.Exit(1 if failed else 0)
-    figures = _report(out)
+    figures = _report(out, demonstrations)
     write_json(json_file, figures)
     raise typer.Exit(0 if figures.get("lost") == 0 and not figures["stopped"] and not failed else 1)
 
@@ -107,7 +124,7 @@ def _record(options: SystemOptions, parameters: dict[str, Any], seconds: float |
     return bool(died)
 
 
-def _report(out: Path) -> dict[str, Any]:
+def _report(out: Path, demonstrations: bool) -> dict[str, Any]:
     """Print what the bag holds and what is missing in it, by topic; return it."""
     from swiftvla_ros.episodes.bags.bag import Bag
 
@@ -119,6 +136,8 @@ def _report(out: Path) -> dict[str, Any]:
     kinds = {"lost_on_the_way": "lost on the way", "lost_in_queue": "in the queue", "lost_on_disk": "on the disk"}
     counts = [(t, n, *(topics.get(t, {}).get(kind, "?") for kind in kinds)) for t, n in sorted(bag.counts.items())]
     print_table(("topic", "messages", *kinds.values()), counts)
+    if demonstrations:
+        _tell_demonstrations(out, bag.contract)
     for episode in bag.episodes():
         span = f"{(episode.end_ns - episode.begin_ns) / 1e9:.1f} s"
         console.print(
@@ -133,6 +152,26 @@ def _report(out: Path) -> dict[str, Any]:
     if stopped:
         console.print(f"stopped early: {stopped}", style="red", markup=False)
     return {"bag": str(out), "messages": count, "lost": lost, "stopped": stopped, "seconds": seconds, "bytes": size}
+
+
+def _tell_demonstrations(out: Path, contract: Contract) -> None:
+    """Print what training will read of it."""
+    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+
+    listed = open_bags(out, contract)
+    for episode in listed.episodes:
+        console.print(_steps_of(episode), markup=False)
+    for line in (*listed.left_out, *listed.problems):
+        console.print(f"left out: {line}", style="yellow", markup=False)
+
+
+def _steps_of(episode: EpisodeHandle) -> str:
+    from swiftvla_ros.episodes.datasets.store import EpisodeError
+
+    try:
+        return f"{episode.name}: {episode.steps()} steps for training"
+    except EpisodeError as error:
+        return str(error)
 
 
 def _repair(broken: Path, out: Path, ros: str, compression: str, json_file: Path | None) -> None:

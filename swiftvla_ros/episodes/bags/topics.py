@@ -9,6 +9,7 @@ from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 from swiftvla_ros.episodes.bags.episode_markers import STATUS_TOPIC, STATUS_TYPE
 
+STRING = "std_msgs/msg/String"
 _JOINT_STATE = "sensor_msgs/msg/JointState"
 _CAMERA_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
@@ -60,13 +61,14 @@ def demonstration_topics(contract: Contract) -> list[RecordedTopic]:
         RecordedTopic(contract.joint_states.topic, _JOINT_STATE),
         *(RecordedTopic(*topic) for topic in contract.command_topics.items()),
         RecordedTopic(contract.leader.topic, _JOINT_STATE),
-        RecordedTopic(shown.instruction_topic, "std_msgs/msg/String"),
-        RecordedTopic(shown.marks_topic, "std_msgs/msg/String"),
+        RecordedTopic(shown.instruction_topic, STRING),
+        RecordedTopic(shown.marks_topic, STRING),
         RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
+        RecordedTopic("operator_chunk", "swiftvla_ros/msg/ActionChunk"),
         RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
-        RecordedTopic("/robot_description", "std_msgs/msg/String"),
+        RecordedTopic("/robot_description", STRING),
     ]
     if isinstance(shown.actions, ActionTopic) and shown.actions.topic not in {topic.name for topic in topics}:
         topics.append(RecordedTopic(shown.actions.topic, shown.actions.msgtype))

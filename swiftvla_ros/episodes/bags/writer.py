@@ -18,7 +18,7 @@ import yaml
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.store import contract_digest, store_contract
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel, message_types
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, known_types
 from swiftvla_ros.episodes.bags.metadata import (
     DEFAULT_ROS,
     METADATA_VERSIONS,
@@ -85,7 +85,7 @@ class BagWriter:
         self._provenance = dict(provenance or {})
         self._told: dict[str, str] = {}
         self._min_free = min_free_bytes
-        self._typestore = message_types()
+        self._typestore = known_types()
         self._channels: dict[str, tuple[int, TopicSummary]] = {}
         self._schemas: dict[str, int] = {}
         self._file: McapWriter | None = None

@@ -75,7 +75,7 @@ def action_track(bag: Bag, contract: Contract) -> ActionTrack | None:
         )
         if source.joints is not None:
             part = _ordered(part, contract)
-        return _CommandTrack(contract, [part], {source.topic: _TYPES[source.type]}, si=source.unit == "si")
+        return _CommandTrack(contract, [part], {source.topic: source.msgtype}, si=source.unit == "si")
     if bag.topic(EXECUTOR) is not None:
         return _ExecutorTrack(contract)
     wrong = [part for part in contract.command_parts if part.kind not in ("forward_position", "joint_trajectory")]
@@ -85,13 +85,6 @@ def action_track(bag: Bag, contract: Contract) -> ActionTrack | None:
             "demonstrations.actions: leader, measured, or a topic of positions"
         )
     return _CommandTrack(contract, list(contract.command_parts), contract.command_topics)
-
-
-_TYPES = {
-    "JointState": STATE,
-    "JointTrajectory": "trajectory_msgs/msg/JointTrajectory",
-    "Float64MultiArray": "std_msgs/msg/Float64MultiArray",
-}
 
 
 def _ordered(part: CommandPart, contract: Contract) -> CommandPart:

@@ -21,9 +21,9 @@ from typing import Any
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
+from swiftvla_ros.episodes.bags.topics import STRING
 
 EPISODE_FILE = "episode.json"
-STRING = "std_msgs/msg/String"
 PROMPTS = ("task", "lerobot.operator_prompt")
 """Names of the instruction in a bag's custom data."""
 
@@ -78,7 +78,7 @@ def find_demonstrations(bag: Bag, contract: Contract, instruction: str = "") -> 
         cuts.found.append(ShownEpisode(told[0][1] if told else "", None, None, "succeeded", KEPT))
     if session is not None:
         cuts.found = [_judged(each, session) for each in cuts.found]
-    prompt = _prompt(bag.information.get("custom_data"))
+    prompt = _prompt(bag.information.get("custom_data")) or _prompt(bag.provenance)
     cuts.found = [replace(each, instruction=instruction or each.instruction or prompt) for each in cuts.found]
     return cuts
 

@@ -95,12 +95,27 @@ def check_first_state(bag: Bag, contract: Contract) -> None:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """What was published meanwhile, as fast as it came; times in s on the clock of the stamps.
+
+    ``commanded`` has a row for each state, NaN where nothing was commanded; ``commanded_s`` is when it was.
+    """
+
+    image_s: dict[str, NDArray[np.float64]]  # by camera [N]
+    state_s: NDArray[np.float64]  # [M]
+    state: NDArray[np.float64]  # [M, J], rad or m
+    commanded: NDArray[np.float64]  # [M, J], rad or m
+    commanded_s: NDArray[np.float64]  # [M]
+
+
+@dataclass(frozen=True)
 class _Timeline:
     steps: list[GridStep]
     actions: list[Action]
     expert: NDArray[np.bool_]
     missing: list[tuple[int, str, str]]  # time, topic, why
     begin_ns: int
+    streams: Streams
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,10 @@ class DemonstrationEpisode:
         EpisodeError
             The bag is damaged or of another robot, nothing was commanded, or it has no instruction.
         """
+        return self.read()[0]
+
+    def read(self) -> tuple[Episode, Streams]:
+        """Read it as :meth:`load` does, and what was published meanwhile."""
         line = self._timeline(decode=True)
         try:
             instruction = validate_instruction(self.shown.instruction)
@@ -147,7 +166,7 @@ class DemonstrationEpisode:
                 extra={"incomplete": True},
             )
         names = self.contract.camera_names
-        return Episode(
+        episode = Episode(
             instruction=instruction,
             images={name: np.stack([s.images[name] for s in seen]) for name in names},
             state=np.stack([s.state for s in seen]).astype(np.float32),
@@ -168,6 +187,7 @@ class DemonstrationEpisode:
                 "left_out_by_topic": dict(counted),
             },
         )
+        return episode, line.streams
 
     def _timeline(self, *, decode: bool) -> _Timeline:
         try:
@@ -200,6 +220,8 @@ class _Reading:
         self._merger = JointStateMerger(self._contract.joint_names)
         self._refused: Counter[str] = Counter()
         self._last_ns = 0
+        self._image_ns: dict[str, list[int]] = {camera: [] for camera in self._contract.camera_names}
+        self._measured_at: list[tuple[int, NDArray[np.float64]]] = []
 
     def timeline(self) -> _Timeline:
         """Return the steps that show something, and what was commanded at each."""
@@ -217,7 +239,23 @@ class _Reading:
             text = "%s: %s: refused %d messages of %s"
             _log.warning(text, self._bag.path, self._name, count, why, extra={"incomplete": True})
         missing.sort()
-        return _Timeline(shown, actions, expert, missing, begin_ns)
+        return _Timeline(shown, actions, expert, missing, begin_ns, self._streams(begin_ns))
+
+    def _streams(self, begin_ns: int) -> Streams:
+        """What came in the episode's time."""
+        end_ns = self._last_ns if self._shown.end_ns is None else self._shown.end_ns
+        measured = [(ns, position) for ns, position in self._measured_at if begin_ns <= ns <= end_ns]
+        nothing = Action(np.full(len(self._contract.joints), np.nan), 0)
+        asked = [None if self._track is None else self._track.at(ns) for ns, _ in measured]
+        commanded = [action if isinstance(action, Action) else nothing for action in asked]
+        images = {name: [ns for ns in stamps if begin_ns <= ns <= end_ns] for name, stamps in self._image_ns.items()}
+        return Streams(
+            {name: np.array(stamps, np.float64) / _NS for name, stamps in images.items()},
+            np.array([ns for ns, _ in measured], np.float64) / _NS,
+            np.array([position for _, position in measured]).reshape(len(measured), -1),
+            np.array([action.position for action in commanded]).reshape(len(measured), -1),
+            np.array([action.stamp_ns for action in commanded], np.float64) / _NS,
+        )
 
     def _begin_ns(self) -> int:
         """When it began: as it is marked, or as soon as everything has come."""
@@ -240,7 +278,9 @@ class _Reading:
             time_ns = self._time_ns(raw)
             self._last_ns = max(self._last_ns, time_ns)
             if raw.topic in self._pictures:
-                grid.add_image(self._pictures[raw.topic][0], time_ns, raw)
+                camera = self._pictures[raw.topic][0]
+                self._image_ns[camera].append(time_ns)
+                grid.add_image(camera, time_ns, raw)
             elif raw.topic == self._states:
                 self._state(grid, raw, time_ns)
             else:
@@ -295,6 +335,7 @@ class _Reading:
             return
         position = self._contract.to_si(state.positions)
         check_magnitude(raw.topic, position, self._contract)
+        self._measured_at.append((state.stamp_ns, position))
         grid.add_state(state.stamp_ns, position)
 
     def _picture(self, camera: str, raw: RawMessage) -> NDArray[np.uint8] | None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``swiftvla check-demonstrations``: one table, a picture of each episode, a report, an exit code."""
+
+import json
+from pathlib import Path
+
+from teleoperation import WRIST, write_teleoperation
+from typer.testing import CliRunner
+
+from swiftvla_ros.cli.main import app
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run it with the real arm's contract; give its exit code and what it printed, in one line."""
+    call = ["check-demonstrations", *map(str, arguments), "--robot", "so101"]
+    result = CliRunner().invoke(app, call, env={"COLUMNS": "250", "TERM": "dumb"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_a_folder_is_judged_drawn_and_told(tmp_path: Path) -> None:
+    """Protects whoever trains next: a bad bag and a gap are errors, each episode has its picture."""
+    folder = tmp_path / "shown"
+    write_teleoperation(folder / "good", seconds=1.5, image_hz=30)
+    write_teleoperation(folder / "gap", seconds=2.5, image_hz=30, without={WRIST: (0.8, 1.8)})
+    write_teleoperation(folder / "degrees", seconds=0.5, unit=57.3)
+    code, text = run(folder, "--json", tmp_path / "found.json")
+    assert code == 1
+    assert "good pick up the red block 1.4 15 0" in text
+    assert f"error: gap: {WRIST}: 7 of 25 steps are missing" in text
+    assert "error: bag: " in text
+    assert "write `unit: deg`" in text
+    report = (tmp_path / "shown.check" / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == 3, text
+    assert "http" not in report
+    assert {p.name for p in (tmp_path / "shown.check").glob("*.png")} == {"good.png", "gap.png", "coverage.png"}
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [episode["name"] for episode in found["episodes"]] == ["gap", "good"]
+    assert {"gaps", "unreadable"} <= {finding["check"] for finding in found["findings"]}
+
+
+def test_a_good_folder_passes_also_strictly(tmp_path: Path) -> None:
+    """Protects CI: no finding, exit code 0, and nothing is written where no picture is wanted."""
+    write_teleoperation(tmp_path / "shown" / "good", seconds=1.5, image_hz=30)
+    code, text = run(tmp_path / "shown", "--strict", "--no-pictures")
+    assert (code, text[-32:]) == (0, "1 episodes: 0 errors, 0 warnings")
+    assert not (tmp_path / "shown.check").exists()
