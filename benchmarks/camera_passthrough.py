@@ -31,6 +31,7 @@ from swiftvla_ros.nodes.ros.messages import header
 
 _SIZE, _RATE_HZ, _QUALITY = (640, 480), 30.0, 90
 _PICTURES = 60
+_PULLS = 6
 
 
 def write_film(path: Path) -> float:
@@ -73,8 +74,32 @@ def measure(folder: Path, cameras: int, seconds: float, change: Callable[[bytes]
     return cpu_s / took_s, frames / took_s / cameras
 
 
+def measure_pull(film: Path, times: int) -> tuple[list[float], list[float]]:
+    """Pull a camera and plug it in again; returns the times until it is named, and until pictures come again, s."""
+    told: list[tuple[float, str]] = []
+    source = source_of(CameraDriver(film=film.name, repeat=True), film.parent, _SIZE, _RATE_HZ)
+    reader = CameraReader(source, lambda *_: None, lambda problem: told.append((time.perf_counter(), problem)), print)
+    named, back = [], []
+    for k in range(times):
+        while reader.problem:
+            time.sleep(0.001)
+        time.sleep(0.5 + 0.01 * k)
+        told.clear()
+        pulled_s = time.perf_counter()
+        film.rename(film.with_suffix(".away"))
+        time.sleep(1.0 + 0.5 * k)
+        plugged_s = time.perf_counter()
+        film.with_suffix(".away").rename(film)
+        while reader.problem:
+            time.sleep(0.001)
+        named.append(told[0][0] - pulled_s)
+        back.append(told[-1][0] - plugged_s)
+    reader.end()
+    return named, back
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", type=int, default=2, help="how many")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
@@ -87,6 +112,7 @@ def main() -> None:
         films, films_hz = measure(Path(folder), options.cameras, options.seconds, None)
         through, through_hz = measure(Path(folder), options.cameras, options.seconds, lambda data: data)
         coded, coded_hz = measure(Path(folder), options.cameras, options.seconds, again)
+        pulls = measure_pull(Path(folder) / "film.mjpeg", _PULLS)
     rclpy.shutdown()
     rows = [
         ["films read, nothing published", f"{100 * films:.1f} %", f"{films_hz:.1f}", ""],
@@ -100,6 +126,15 @@ def main() -> None:
     ]
     title = f"{options.cameras} × {_SIZE[0]}×{_SIZE[1]} at {_RATE_HZ:g} Hz, JPEGs of {size_kb:.0f} kB"
     print_table(["", "share of a core", "Hz of each", "ratio"], rows, title=title)
+    rows = [
+        [what, f"{1000 * np.median(times):.0f} ms", f"{1000 * max(times):.0f} ms"]
+        for what, times in zip(("pulled, until it is named", "back, until pictures come"), pulls, strict=True)
+    ]
+    print_table(
+        ["", "median", "longest"],
+        rows,
+        title=f"a camera that was pulled for 1 to {0.5 + 0.5 * _PULLS:g} s, {_PULLS} times",
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from swiftvla_ros.drivers.cameras.sources import CameraSource
 
 _NS = 1_000_000_000
 # A camera that is plugged in again needs a moment; one that stays away is asked for all the time, but not often.
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 1.0
 # The usual time between two frames is the median of the last ones: a camera may be slower than was asked for.
 _INTERVALS = 30
 _A_GAP = 1.5
