@@ -130,6 +130,10 @@ class _Player:
             taken = executor.set_speed_scale(event.scale)
             if taken != (0.0 <= event.scale <= 1.0):
                 self._wrong("speed scale", f"{event.scale} was {'taken' if taken else 'refused'}")
+        elif event.kind == "take":
+            executor.take_over()
+        elif event.kind == "give":
+            executor.give_back(self._now_ns)
         elif event.kind == "reset":
             if executor.reset():
                 self._commanding, self._known, self._begun = False, None, None
@@ -206,7 +210,9 @@ class _Player:
             rows = rows[:0]
         stamp_ns = self._now_ns + round(event.stamp_ms * MS)
         chunk_id = max(number - 3, 0) if event.fault == "ids backwards" else number
-        return JointChunk(stamp_ns, event.step_ns, rows, chunk_id, event.instruction, event.checkpoint, names)
+        return JointChunk(
+            stamp_ns, event.step_ns, rows, chunk_id, event.instruction, event.checkpoint, names, event.source
+        )
 
     def _measure(self, kind: str) -> None:
         """A joint state, as good as ``kind`` says."""

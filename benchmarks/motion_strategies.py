@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.contract.control import BlendConfig, BlendKind, FrozenJoint, Gripper, GripperBinary, Tracking
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.motion import ExecutorConfig
 
 Array = NDArray[np.float64]
@@ -81,7 +82,8 @@ class Event:
     Attributes
     ----------
     kind
-        ``chunk``, a call (``stop``, ``start``, ``emergency``, ``reset``, ``seed``, ``speed``), or ``nothing``.
+        ``chunk``, a call (``stop``, ``start``, ``emergency``, ``reset``, ``seed``, ``speed``, ``take``, ``give``), or
+        ``nothing``.
     ticks
         How many ticks follow.
     jump_ms
@@ -93,6 +95,8 @@ class Event:
         Whether the pose before this event becomes the anchor.
     stamp_ms, step_ns, instruction, checkpoint
         Of the chunk; the stamp counts from now.
+    source
+        Whose it is.
     fault
         What else is wrong with it, or odd about it: one of ``FAULTS``.
     measured
@@ -113,6 +117,7 @@ class Event:
     step_ns: int = 100_000_000
     instruction: int = 0
     checkpoint: str = ""
+    source: Source = Source.POLICY
     fault: str = ""
     measured: str = "follows"
     scale: float = 1.0
@@ -138,6 +143,8 @@ past or yet to come."""
 
 
 _SCALES = (0.0, 0.03, 0.3, 0.5, 0.9, 1.0, 1.0, 1.0, np.nan, -0.1, 1.1)
+
+_ENDED_BY = {"stop": "start", "emergency": "reset", "take": "give"}
 
 
 @dataclass(frozen=True)
@@ -250,7 +257,9 @@ def draw_config(draws: Draws, limits: Limits) -> ExecutorConfig:
 
 def _chaos(draws: Draws, limits: Limits, most_ticks: int) -> list[Event]:
     """Anything: a chunk good or bad, a call, bad joint states, a clock jump. Mostly what was stopped starts again."""
-    kind = draws.one_of(("chunk",) * 16 + ("stop", "start", "emergency", "reset", "seed", "speed", "nothing"))
+    kind = draws.one_of(
+        ("chunk",) * 16 + ("stop", "start", "emergency", "reset", "seed", "speed", "take", "give", "nothing")
+    )
     event = Event(
         kind,
         draws.integer(1, most_ticks),
@@ -259,8 +268,8 @@ def _chaos(draws: Draws, limits: Limits, most_ticks: int) -> list[Event]:
     )
     if kind == "speed":
         return [dataclasses.replace(event, scale=draws.one_of(_SCALES))]
-    if kind in ("stop", "emergency") and draws.one_of((True, True, False)):
-        return [event, Event({"stop": "start", "emergency": "reset"}[kind], 1)]
+    if kind in _ENDED_BY and draws.one_of((True, True, False)):
+        return [event, Event(_ENDED_BY[kind], 1)]
     if kind != "chunk":
         return [event]
     joints = len(limits.max_velocity)
@@ -277,10 +286,12 @@ def _chaos(draws: Draws, limits: Limits, most_ticks: int) -> list[Event]:
         step_ns=step_ms * 1_000_000 + draws.one_of((0, 0, 0, 1)),
         instruction=draws.integer(0, 1),
         checkpoint=draws.one_of(("", "", "", "another")),
+        source=draws.one_of((Source.POLICY,) * 4 + (Source.OPERATOR,)),
         fault=draws.one_of(("",) * 24 + FAULTS),
         startled=draws.one_of((None, None, None, draws.number(-1.0, 1.0) * draws.numbers((joints,), 0.0, 1.0))),
     )
-    return [chunk]
+    gives_back = chunk.source is Source.OPERATOR and draws.one_of((True, False))
+    return [chunk, Event("give", 1)] if gives_back else [chunk]
 
 
 def _rows(draws: Draws, limits: Limits, shape: tuple[int, int]) -> Array:
@@ -307,7 +318,8 @@ def _rows(draws: Draws, limits: Limits, shape: tuple[int, int]) -> Array:
 def _stream(draws: Draws, limits: Limits, config: ExecutorConfig, count: int) -> list[Event]:
     """``count`` chunks as a policy sends them: every so many ticks, late by its inference, of one motion with noise.
 
-    Now and then the policy changes its mind, misses a chunk, or the operator turns the speed.
+    Now and then the policy changes its mind, misses a chunk, or the operator turns the speed, takes the arm over with
+    chunks of the same motion, or gives it back.
     """
     joints = len(limits.max_velocity)
     period = draws.integer(1, max(round(0.3 * config.rate_hz), 2))
@@ -320,16 +332,21 @@ def _stream(draws: Draws, limits: Limits, config: ExecutorConfig, count: int) ->
     omega = np.minimum(omega, 40.0)
     noise = draws.one_of((0.0, 0.0, 0.01, 0.05))
     measured = draws.one_of(("follows",) * 6 + ("noisy", "lags", "frozen", "deaf"))
-    phase = np.zeros(joints)
+    phase, source = np.zeros(joints), Source.POLICY
     events = []
     for k in range(count):
-        what = draws.one_of(("goes on",) * 12 + ("turns", "misses", "speed", "speed"))
+        what = draws.one_of(("goes on",) * 12 + ("turns", "misses", "speed", "speed", "hand", "hand"))
         if what == "turns":
             phase = draws.numbers((joints,), 0.0, 2 * np.pi)
         ticks = period * (draws.integer(2, 6) if what == "misses" else 1)
         if what == "speed":
             scale = draws.one_of(_SCALES)
             events.append(Event("speed", 1, sets_anchor=not events, scale=scale, measured=measured))
+        if what == "hand" and source is Source.OPERATOR:
+            source = Source.POLICY
+            events.append(Event("give", 1, measured=measured))
+        elif what == "hand" and events:
+            source = Source.OPERATOR
         stamps = k * period / config.rate_hz - latency_ms / 1e3 + np.arange(rows) * (step_ns / 1e9)
         wave = amplitude * (np.cos(phase) - np.cos(phase + np.maximum(stamps, 0.0)[:, None] * omega))
         if noise:
@@ -343,6 +360,7 @@ def _stream(draws: Draws, limits: Limits, config: ExecutorConfig, count: int) ->
                 sets_anchor=not events,
                 stamp_ms=-latency_ms,
                 step_ns=step_ns,
+                source=source,
                 measured=measured,
             )
         )

@@ -39,6 +39,7 @@ class Reason(IntEnum):
     JOINT_FROZEN = 15
     PAUSED = 16
     NOT_ARMED = 17
+    TAKEN_OVER = 18
 
 
 class Refusal(IntEnum):
@@ -58,3 +59,12 @@ class Refusal(IntEnum):
     NOT_READY = 11
     OTHER_CHECKPOINT = 12
     NOT_MONOTONIC = 13
+    OPERATOR_HOLDS = 14
+
+
+class Source(IntEnum):
+    """Whose a chunk is."""
+
+    NONE = 0
+    POLICY = 1
+    OPERATOR = 2

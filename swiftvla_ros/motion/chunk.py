@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.executor_codes import Refusal
+from swiftvla_ros.contract.executor_codes import Refusal, Source
 
 Array = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ class JointChunk:
         checkpoint.
     joint_names
         The columns' joints, in any order; None says that they stand in the executor's own order.
+    source
+        Whose it is: ids, checkpoints and stamps are compared with those of the same source only.
     """
 
     stamp_ns: int
@@ -41,6 +43,13 @@ class JointChunk:
     instruction_id: int = 0
     checkpoint: str = ""
     joint_names: tuple[str, ...] | None = None
+    source: Source = Source.POLICY
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        owner = "the operator's " if self.source is Source.OPERATOR else ""
+        return f"{owner}chunk {self.chunk_id}"
 
 
 @dataclass(frozen=True)

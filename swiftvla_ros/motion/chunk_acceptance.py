@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, SYNCHRONISE
-from swiftvla_ros.contract.executor_codes import Refusal
+from swiftvla_ros.contract.executor_codes import Refusal, Source
 from swiftvla_ros.contract.turns import nearest, unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, JointChunk, MotionStart
 from swiftvla_ros.motion.config import ExecutorConfig
@@ -34,7 +34,13 @@ class ChunkAcceptance:
         self._switched = [joint_names.index(gripper.joint) for gripper in config.switched]
 
     def accept(
-        self, chunk: JointChunk, current: JointChunk | None, path_age_s: float | None, start: MotionStart
+        self,
+        chunk: JointChunk,
+        current: JointChunk | None,
+        path_age_s: float | None,
+        start: MotionStart,
+        *,
+        changes_source: bool = False,
     ) -> AcceptedChunk:
         """Accept a chunk with which nothing is wrong, and to which the motion may begin as it would.
 
@@ -43,24 +49,28 @@ class ChunkAcceptance:
         chunk
             What came.
         current
-            The chunk that is followed, or was last.
+            The chunk of its source that is followed, or was last.
         path_age_s
             Path time since its observation; None while nothing is followed.
         start
             Present time, and where the arm is.
+        changes_source
+            The motion that is followed is another source's: a person takes over, or gives back.
 
         Raises
         ------
         ChunkRefused
-            Something is wrong with it, or it begins far from a standing arm.
+            Something is wrong with it, or it begins far from a standing arm, or from one that another source moves.
         """
         positions = ordered_positions(chunk, self._names)
         check_times(chunk, len(positions), current, self._config, start.now_ns, path_age_s)
-        if path_age_s is not None and current is not None:
+        if path_age_s is not None and current is not None and not changes_source:
             check_source(chunk, current)
         positions = self._at_turn(positions, chunk.step_ns, path_age_s, start)
         inside = np.clip(positions, self._low, self._high)
         far = start.standing and self._starts_far(chunk, inside[0], start)
+        if changes_source and not start.standing:
+            self._refuse_far_change(chunk, inside[self._due(chunk.step_ns, len(inside), path_age_s, start)], start)
         return AcceptedChunk(chunk, positions, inside, start, far)
 
     def _at_turn(self, positions: Array, step_ns: int, path_age_s: float | None, start: MotionStart) -> Array:
@@ -70,10 +80,29 @@ class ChunkAcceptance:
         """
         if not self._continuous.any():
             return positions
-        due = 0 if start.standing or path_age_s is None else round(path_age_s * NS / step_ns)
         positions = unwrapped(positions, self._continuous)
-        row = positions[min(max(due, 0), len(positions) - 1)]
+        row = positions[self._due(step_ns, len(positions), path_age_s, start)]
         return positions + (nearest(row, start.state[0], self._continuous) - row)
+
+    @staticmethod
+    def _due(step_ns: int, rows: int, path_age_s: float | None, start: MotionStart) -> int:
+        """Which row is due now."""
+        due = 0 if start.standing or path_age_s is None else round(path_age_s * NS / step_ns)
+        return min(max(due, 0), rows - 1)
+
+    def _refuse_far_change(self, chunk: JointChunk, due: Array, start: MotionStart) -> None:
+        """Refuse to change from one source to another in motion where the row [J] that is due is far from the arm."""
+        due = due.copy()
+        due[self._switched] = start.state[0, self._switched]
+        gap, tolerance = np.abs(due - start.state[0]), self._config.start_tolerance_rad
+        j = int(gap.argmax())
+        if gap[j] > tolerance:
+            raise ChunkRefused(
+                Refusal.FAR_FROM_MEASURED,
+                f"chunk {chunk.chunk_id}: its target for joint '{self._names[j]}', {due[j]:.3f}, is {gap[j]:.3f} from "
+                f"where the joint is commanded, {start.state[0, j]:.3f}, while another source's motion is followed; "
+                f"start_tolerance_rad is {tolerance:g}, and from rest it may begin",
+            )
 
     def _starts_far(self, chunk: JointChunk, first: Array, start: MotionStart) -> bool:
         """Whether the first target [J] is far from a standing arm, where the arm may go there."""
@@ -166,7 +195,7 @@ def check_times(
 ) -> None:
     """Refuse a chunk of so many rows that does not fit in time: its step, its length, its stamp, its place."""
     name, step_s = f"chunk {chunk.chunk_id}", chunk.step_ns / NS
-    wanted = config.step_s
+    wanted = config.step_s if chunk.source is Source.POLICY else None
     if chunk.step_ns <= 0 or (wanted is not None and abs(step_s - wanted) > 1e-3 * wanted):
         expected = "a positive one" if wanted is None else f"the contract's {wanted:g} s"
         raise ChunkRefused(Refusal.BAD_STEP, f"{name}: its step is {step_s:g} s; expected {expected}")

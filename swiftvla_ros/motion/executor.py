@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal
+from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal, Source
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult
 from swiftvla_ros.motion.chunk_acceptance import ChunkAcceptance
@@ -18,6 +18,7 @@ from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.executor_status import ExecutorStatus
 from swiftvla_ros.motion.following.follower import PathFollower
 from swiftvla_ros.motion.measured_state import MeasuredState
+from swiftvla_ros.motion.operator_grip import OperatorGrip
 from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
 from swiftvla_ros.motion.planning.command_history import CommandHistory
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit, SpeedLimits
@@ -65,6 +66,7 @@ class ChunkExecutor(ExecutorStatus):
         self.refused = 0
         self.last_refusal = OfferResult()
         self._machine = StateMachine(self.config.fresh_s, self.config.tail_timeout_s, self.config.hold_timeout_s)
+        self._grip = OperatorGrip()
         self._measured = MeasuredState(len(self.joint_names), self.config.state_timeout_s)
         self._continuous = limits.continuous
         self._watch = TrackingWatch(self.joint_names, self.config)
@@ -101,12 +103,24 @@ class ChunkExecutor(ExecutorStatus):
         self._follower.drop()
         self._machine.emergency_stop()
 
+    def take_over(self) -> None:
+        """Let an operator have the arm: what the policy began slows down to rest, and its chunks are refused."""
+        self._grip.take()
+        if self.chunk is not None and self.chunk.source is Source.POLICY and self._follower.reference is not None:
+            self._slow_down(self._ticked_ns, Reason.TAKEN_OVER, "an operator takes over")
+
+    def give_back(self, now_ns: int) -> None:
+        """Let the policy have the arm again, by what it sees from now on; until then the operator's rows go on."""
+        self._grip.give_back(now_ns)
+
     def set_speed_scale(self, scale: float) -> bool:
         """Set the operator's share of the planned speed, 0 … 1; False, and nothing changes, where it is no such."""
         return self.speed_limits.set(SpeedLimit(OPERATOR, scale))
 
     def reset(self) -> bool:
         """Go back to the beginning: nothing is commanded, the next chunk starts from the measured state.
+
+        Who holds the arm does not change: after an emergency stop of an operator's the policy is still kept off.
 
         Returns
         -------
@@ -190,6 +204,7 @@ class ChunkExecutor(ExecutorStatus):
         """
         if self._machine.closed:
             raise ChunkRefused(Refusal.NOT_READY, self._machine.closed)
+        self._grip.check(chunk)
         if self._measured.position is None or self._measured.stale(now_ns):
             raise ChunkRefused(Refusal.NOT_READY, self._measured.problem[1])
         limiter, clock, path_age_s = self._follower.limiter, self._follower.clock, None
@@ -204,7 +219,9 @@ class ChunkExecutor(ExecutorStatus):
         else:
             standing = self.mode is Mode.HOLD
             start = MotionStart(now_ns, limiter.state, self._ticked_ns, limiter.state[0], standing)
-        return self._acceptance.accept(chunk, self.chunk, path_age_s, start)
+        change = self.chunk is not None and self.chunk.source is not chunk.source
+        current = self._grip.newest(chunk.source) if change else self.chunk
+        return self._acceptance.accept(chunk, current, path_age_s, start, changes_source=change)
 
     def plan(self, accepted: AcceptedChunk) -> PlannedChunk:
         """Plan the motion that an accepted chunk asks for. Where nothing is followed, path time begins anew by it."""
@@ -224,12 +241,13 @@ class ChunkExecutor(ExecutorStatus):
             self._untold = accepted
             self._watch.forget()
         self._planner.take(planned)
+        self._grip.follow(chunk)
         follower.limiter.note_outside(accepted.positions)
         self._rows, self._approach_until_ns = planned.plan.rows, planned.approach_until_ns
         self.taken_ns, self.first_command_ns = start.now_ns, None
         at_the_end = planned.at_the_end or (Reason.CHUNK_LATE, self._late_text())
         approach_s = planned.approach_s / max(self.speed_limits.scale, 0.01)
-        self._machine.follow(start.now_ns, chunk.chunk_id, at_the_end, approach_s)
+        self._machine.follow(start.now_ns, chunk.name, at_the_end, approach_s)
 
     def tick(self, now_ns: int) -> Command | None:
         """Give the command for ``now_ns``; None while nothing is to be commanded (IDLE, RELEASED).
@@ -326,6 +344,7 @@ class ChunkExecutor(ExecutorStatus):
             self._machine.not_begun()
             return True
         try:
+            self._grip.check(untold.chunk)
             accepted = self._acceptance.accept(untold.chunk, None, None, self._start_at(measured, now_ns))
         except ChunkRefused as refused:
             self.accepted, self.refused, self.last_refusal = self.accepted - 1, self.refused + 1, refused.result
@@ -355,6 +374,7 @@ class ChunkExecutor(ExecutorStatus):
     def _forget_time(self) -> None:
         """What was noted by a clock that jumped, or before a reset, says nothing any more."""
         self._rows = None
+        self._grip.forget_time()
         self._measured.forget()
         self._follower.forget_time()
         self._watch.forget()

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from swiftvla_ros.contract.executor_codes import Mode, Reason
+from swiftvla_ros.contract.executor_codes import Mode, Reason, Source
 from swiftvla_ros.motion.chunk import NS, JointChunk
 from swiftvla_ros.motion.following.follower import PathFollower
 from swiftvla_ros.motion.measured_state import MeasuredState
+from swiftvla_ros.motion.operator_grip import OperatorGrip
 from swiftvla_ros.motion.planning.rows import PlannedRows
 from swiftvla_ros.motion.speed_limits import SpeedLimits
 from swiftvla_ros.motion.state_machine import StateMachine
@@ -19,6 +20,7 @@ class ExecutorStatus:
     _machine: StateMachine
     _follower: PathFollower
     _measured: MeasuredState
+    _grip: OperatorGrip
     _rows: PlannedRows | None
     _ticked_ns: int
 
@@ -56,6 +58,21 @@ class ExecutorStatus:
     def chunk(self) -> JointChunk | None:
         """The chunk being followed, or the last one that was."""
         return self._rows.chunk if self._rows is not None else None
+
+    @property
+    def chunk_source(self) -> Source:
+        """Whose chunk that is."""
+        return self._rows.chunk.source if self._rows is not None else Source.NONE
+
+    @property
+    def operator_holds(self) -> bool:
+        """Whether an operator holds the arm, and the policy's chunks are refused."""
+        return self._grip.held
+
+    @property
+    def operator_gave_back_ns(self) -> int:
+        """When the operator gave it back last; 0: never."""
+        return self._grip.gave_back_ns
 
     @property
     def chunk_id(self) -> int:

@@ -53,7 +53,7 @@ class StateMachine:
         """Any mode → IDLE, with nothing remembered. Only for an arm that rests."""
         self._stopped = False
         self._latched = ""
-        self._chunk_id = 0
+        self._chunk = "no chunk"
         self._followed_ns = 0
         self._held_ns = 0
         self._at_the_end: tuple[Reason, str] = Reason.NONE, ""
@@ -104,14 +104,15 @@ class StateMachine:
             elif self.reason is Reason.NOT_ARMED:
                 self._enter(Mode.IDLE, Reason.NO_CHUNK, "waiting for a first chunk")
 
-    def follow(self, now_ns: int, chunk_id: int, at_the_end: tuple[Reason, str], approach_s: float = 0.0) -> None:
-        """A chunk is taken: any mode but STOPPED → FRESH. ``at_the_end`` is why its rows will end.
+    def follow(self, now_ns: int, chunk: str, at_the_end: tuple[Reason, str], approach_s: float = 0.0) -> None:
+        """A chunk of that name is taken: any mode but STOPPED → FRESH. ``at_the_end`` is why its rows will end.
 
         For ``approach_s`` the arm only goes to where the chunk begins; patience begins after that.
         """
-        self._chunk_id, self._at_the_end = chunk_id, at_the_end
+        self._at_the_end = at_the_end
+        self._chunk = chunk
         self._followed_ns = now_ns + round(approach_s * NS)
-        self._enter(Mode.FRESH, Reason.CHUNK, f"{'approaching' if approach_s else 'following'} chunk {chunk_id}")
+        self._enter(Mode.FRESH, Reason.CHUNK, f"{'approaching' if approach_s else 'following'} {self._chunk}")
 
     def slow_down(self, reason: Reason, text: str, *, following: bool) -> None:
         """Stop, a missing state, a watch: FRESH, TAIL → DECELERATING. What rests stays where it is, and says so."""
@@ -167,12 +168,12 @@ class StateMachine:
         elif facts.slowing:
             self._enter(Mode.DECELERATING, *self._at_the_end)
         elif late_s > self._fresh_s:
-            text = f"following what is left of chunk {self._chunk_id}, {late_s:.1f} s"
+            text = f"following what is left of {self._chunk}, {late_s:.1f} s"
             self._enter(Mode.TAIL, Reason.CHUNK_LATE, text)
         elif self.reason is Reason.PAUSED:
-            self._enter(Mode.FRESH, Reason.CHUNK, f"following chunk {self._chunk_id}")
+            self._enter(Mode.FRESH, Reason.CHUNK, f"following {self._chunk}")
         if facts.paused and self.mode in (Mode.FRESH, Mode.TAIL):
-            self._enter(self.mode, Reason.PAUSED, f"speed scale 0: standing on the path of chunk {self._chunk_id}")
+            self._enter(self.mode, Reason.PAUSED, f"speed scale 0: standing on the path of {self._chunk}")
 
     def _hold(self, now_ns: int, reason: Reason, text: str) -> None:
         self._held_ns = now_ns

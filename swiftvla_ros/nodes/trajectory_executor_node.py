@@ -8,12 +8,14 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, String
 
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.msg import ActionChunk
@@ -21,6 +23,7 @@ from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
 from swiftvla_ros.nodes.commands.controller_order import ControllerOrders
 from swiftvla_ros.nodes.commands.outputs import ContractOutputs
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
+from swiftvla_ros.nodes.parts.executor_buttons import ExecutorButtons
 from swiftvla_ros.nodes.parts.executor_report import ExecutorReport
 from swiftvla_ros.nodes.parts.joint_state_gate import JointStateGate
 from swiftvla_ros.nodes.parts.observation_topics import await_state
@@ -33,7 +36,7 @@ from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, stamp_ns
 
 _REPEAT_S = 2.0
-# The control thread takes one chunk a tick: of a flood, the newest.
+# The control thread takes one chunk a tick, an operator's first: of a flood of one source's, the newest.
 _MOST_WAITING = 2
 # Modes in which the arm is told to move.
 _COMMANDING = (Mode.FRESH, Mode.TAIL, Mode.DECELERATING)
@@ -55,7 +58,9 @@ class ExecutorParts:
     gate: JointStateGate
     orders: ControllerOrders | None
     loop: ControlLoop | None = None
-    waiting: deque[JointChunk] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    waiting: dict[Source, deque[JointChunk]] = field(
+        default_factory=lambda: {source: deque(maxlen=_MOST_WAITING) for source in (Source.OPERATOR, Source.POLICY)}
+    )
     resting: bool = True
     ticked_ns: int = 0
     longest_ns: int = 0
@@ -101,17 +106,15 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         )
         if shadow:
             self.get_logger().warning("shadow mode: nothing is commanded")
-        self.subscribe(ActionChunk, "action_chunk", self._keep, qos.CHUNK)
+        for topic, source in (("action_chunk", Source.POLICY), ("operator_chunk", Source.OPERATOR)):
+            self.subscribe(ActionChunk, topic, partial(self._keep, source), qos.CHUNK)
         self.subscribe_with_info(JointState, "observation/state", self._measure, qos.STATE_INPUT)
         self.subscribe(String, "observation/state_problem", self._hear_problem, qos.LATCHED, always=True)
         await_state(self)
         # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
         self.subscribe(SpeedLimitMessage, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)
-        self.button("~/start", self._press_start)
-        self.button("~/stop", self._press_stop)
-        self.button("~/emergency_stop", self._press_emergency_stop)
-        self.button("~/reset", self._press_reset)
+        ExecutorButtons(self, core, self._lock, lambda: report.catch_up(parts.ticked_ns))
         publish_diagnostics(self, self._health)
         sys.setswitchinterval(_LOCK_S)
         # What is there by now stays: collections no longer go through it, which would hold up a tick for milliseconds.
@@ -142,7 +145,8 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         """Slow down and hold; the control thread goes on until the arm rests."""
         with self._lock:
             if self._parts is not None:
-                self._parts.waiting.clear()
+                for waiting in self._parts.waiting.values():
+                    waiting.clear()
                 if not self._parts.resting:
                     self._parts.core.stop(Reason.DEACTIVATED)
 
@@ -164,9 +168,9 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         assert self.executor is not None
         self.executor.create_task(raise_it)
 
-    def _keep(self, message: ActionChunk) -> None:
+    def _keep(self, source: Source, message: ActionChunk) -> None:
         chunk = read_chunk(message)
-        self.parts.waiting.append(
+        self.parts.waiting[source].append(
             JointChunk(
                 stamp_ns=chunk.stamp_ns,
                 step_ns=chunk.step_ns,
@@ -175,6 +179,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
                 instruction_id=chunk.instruction_id,
                 checkpoint=chunk.checkpoint_sha256,
                 joint_names=chunk.joint_names,
+                source=source,
             )
         )
 
@@ -182,8 +187,8 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         """One tick, and then what has time until the next; the control thread's."""
         with self._lock:
             self._tick(parts)
-            if parts.waiting:
-                self._offer(parts, parts.waiting.popleft())
+            if (waiting := next(filter(None, parts.waiting.values()), None)) is not None:
+                self._offer(parts, waiting.popleft())
 
     def _offer(self, parts: ExecutorParts, chunk: JointChunk) -> None:
         if parts.orders is not None and parts.core.mode not in _COMMANDING and (doubt := parts.orders.doubt):
@@ -269,28 +274,6 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             self.get_logger().error(text, throttle_duration_sec=_REPEAT_S)
             return Health(Level.ERROR, text, health.values)
         return health
-
-    def _press_start(self) -> tuple[bool, str]:
-        with self._lock:
-            self.parts.core.start()
-        return True, "chunks are accepted"
-
-    def _press_stop(self) -> tuple[bool, str]:
-        with self._lock:
-            self.parts.core.stop()
-        return True, "slowing down to rest; ~/start accepts chunks again"
-
-    def _press_emergency_stop(self) -> tuple[bool, str]:
-        with self._lock:
-            self.parts.core.emergency_stop()
-        return True, "braking; ~/reset leads out once the arm rests"
-
-    def _press_reset(self) -> tuple[bool, str]:
-        with self._lock:
-            done = self.parts.core.reset()
-        if done:
-            return True, "nothing is commanded; the next chunk starts from the measured pose"
-        return False, "the arm still moves; call ~/stop and wait for HOLD first"
 
 
 main = script_of(TrajectoryExecutorNode)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import latency_stages
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.observation.joint_state import JointStateError
 
 Array = NDArray[np.float64]
@@ -114,7 +115,8 @@ class ExecutorTick:
 
     Times in ns. ``position_clamps``, ``velocity_clamps`` and ``acceleration_clamps`` are int64.
     ``row`` is the place between the chunk's rows; ``planned_rows`` [n, J] is what is commanded at their times, empty in
-    most ticks. ``speed_limits_taken`` is None in bags of before the executor told of it.
+    most ticks. ``speed_limits_taken`` is None in bags of before the executor told of it; in bags of before there were
+    operators' chunks, all are the policy's.
     """
 
     stamp_ns: Annotated[int, "header.stamp"]
@@ -142,6 +144,9 @@ class ExecutorTick:
     shadow: bool
     commanded: Annotated[Array, "commanded_position"]
     tracking_error: Array
+    chunk_source: int
+    operator_holds: bool
+    gave_back_ns: int
 
 
 def read_executor_state(message: Any) -> ExecutorTick:
@@ -151,6 +156,9 @@ def read_executor_state(message: Any) -> ExecutorTick:
         message,
         planned_rows=_rows(getattr(message, "planned_rows", ()), len(message.joint_names)),  # not in older bags
         speed_limits_taken=getattr(message, "speed_limits_taken", None),
+        chunk_source=int(getattr(message, "chunk_source", Source.POLICY)),
+        operator_holds=bool(getattr(message, "operator_holds", False)),
+        gave_back_ns=stamp_ns(message.operator_gave_back) if hasattr(message, "operator_gave_back") else 0,
     )
 
 

@@ -79,6 +79,12 @@ class CommandReplay:
         self._run = run
         self._tick_ns = round(_NS / contract.control.rate_hz)
         self._limited = 0
+        self._chunks = sorted([*run.chunks, *run.operator_chunks], key=lambda chunk: chunk.received_ns)
+        self._by_id: dict[tuple[int, int], list[RecordedChunk]] = {}
+        for chunk in self._chunks:
+            self._by_id.setdefault((chunk.source, chunk.chunk_id), []).append(chunk)
+        followed = (self._find(tick) for tick in run.ticks if tick.taken_ns)
+        self._followed = {id(chunk) for chunk in followed if chunk is not None}
         self.comparison = CommandComparison(contract.joint_names)
         self._begin()
 
@@ -130,6 +136,8 @@ class CommandReplay:
             self._joined = tick
         elif not len(tick.commanded):
             self._joined = tick
+        if self._joined is not None and tick.operator_holds:
+            self._core.take_over()
 
     def _operator(self, before: ExecutorTick | None, tick: ExecutorTick) -> None:
         """Press the buttons that were pressed between two ticks, as the modes tell."""
@@ -147,6 +155,12 @@ class CommandReplay:
         if tick.reason in _REQUESTED and before.reason != tick.reason and tick.mode != Mode.STOPPED:
             core.stop(Reason(tick.reason))
             self.comparison.notes["stop"] += 1
+        if tick.operator_holds and not before.operator_holds and tick.reason == Reason.TAKEN_OVER:
+            core.take_over()
+            self.comparison.notes["an operator took over"] += 1
+        elif tick.gave_back_ns and tick.gave_back_ns != before.gave_back_ns:
+            core.give_back(tick.gave_back_ns)
+            self.comparison.notes["an operator gave back"] += 1
         if tick.accepted > before.accepted:
             # Chunks are let in, so the executor was not stopped any more.
             core.start()
@@ -156,14 +170,14 @@ class CommandReplay:
 
         The node takes a chunk over right behind a tick, and tells of that tick: so first the chunk, then the states.
         """
-        newly = before is not None and (tick.taken_ns, tick.chunk_id) != (before.taken_ns, before.chunk_id)
+        newly = before is not None and _taken(tick) != _taken(before)
         if before is not None:
             if tick.accepted - before.accepted > 1:
                 self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
             if tick.refused > before.refused:
                 self._offer_refused(before, tick)
         if newly and tick.taken_ns:
-            chunk = self._find(tick.chunk_id, tick.taken_ns)
+            chunk = self._find(tick)
             if chunk is None:
                 self.comparison.notes[f"chunk {tick.chunk_id} was followed, but not recorded"] += 1
             else:
@@ -180,9 +194,10 @@ class CommandReplay:
         first, self._fed = self._fed, max(self._fed, end)
         return list(range(first, end))
 
-    def _find(self, chunk_id: int, taken_ns: int) -> RecordedChunk | None:
+    def _find(self, tick: ExecutorTick) -> RecordedChunk | None:
         """The newest chunk of this id whose observation was before it was taken (ids begin anew with the policy)."""
-        found = [c for c in self._run.chunks if c.chunk_id == chunk_id and c.stamp_ns <= taken_ns]
+        of_its_id = self._by_id.get((tick.chunk_source, tick.chunk_id), [])
+        found = [c for c in of_its_id if c.stamp_ns <= tick.taken_ns]
         return found[-1] if found else None
 
     def _offer(self, recorded: RecordedChunk, now_ns: int) -> None:
@@ -195,11 +210,7 @@ class CommandReplay:
         """Offer the chunks that were refused between two ticks, as of the first: their own times are not told."""
         count = tick.refused - before.refused
         self.comparison.recorded_refusals[Refusal(tick.last_refusal).name] += count
-        waiting = [
-            c
-            for c in self._run.chunks
-            if id(c) not in self._offered and c.end_ns <= tick.stamp_ns and c.chunk_id != tick.chunk_id
-        ]
+        waiting = [c for c in self._chunks if id(c) not in self._offered | self._followed and c.end_ns <= tick.stamp_ns]
         for chunk in waiting[-count:]:
             self._offer(chunk, before.stamp_ns)
 
@@ -271,7 +282,13 @@ def as_chunk(recorded: RecordedChunk, joint_names: tuple[str, ...]) -> JointChun
         instruction_id=recorded.instruction_id,
         checkpoint=recorded.checkpoint_sha256,
         joint_names=joint_names,
+        source=recorded.source,
     )
+
+
+def _taken(tick: ExecutorTick) -> tuple[int, int, int]:
+    """Which chunk was taken over, and when."""
+    return tick.taken_ns, tick.chunk_source, tick.chunk_id
 
 
 def replay_commands(run: RecordedRun, contract: Contract) -> CommandComparison:

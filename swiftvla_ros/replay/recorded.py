@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
@@ -44,6 +45,7 @@ class RecordedChunk(ChunkMessage):
     """
 
     runtime: RuntimeOptions
+    source: Source = Source.POLICY
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class RecordedRun:
     states: Array
     # (received, limit) of every `speed_scale` and `speed_limit` message, in the order of reception.
     speed_limits: list[tuple[int, SpeedLimit]]
+    # Of people, in the order of recording; nothing is inferred for these.
+    operator_chunks: list[RecordedChunk] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what of the recording could not be used, named
 
     def state_at(self, stamp: int) -> Array | None:
@@ -123,6 +127,7 @@ def read_run(bag: Bag) -> RecordedRun:
         np.array(stamps, dtype=np.int64)[order],
         np.array(states, dtype=np.float64).reshape(len(stamps), len(names))[order],
         _speed_limits(bag, notes),
+        _operator_chunks(bag, names),
         notes,
     )
 
@@ -137,13 +142,8 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
     if not runtimes:
         notes.append("policy_state was not recorded: the policy's runtime, precision, threads and guidance are unknown")
     chunks = []
-    for received, message in bag.messages("action_chunk"):
-        chunk = read_chunk(message, received)
-        if chunk.joint_names != names or chunk.positions.ndim != 2:
-            raise BagError(
-                f"{bag.folder}: action_chunk {chunk.chunk_id} has joints {list(chunk.joint_names)}, the contract "
-                f"{list(names)}"
-            )
+    for chunk in _chunks_of(bag, "action_chunk", names):
+        received = chunk.received_ns
         of_its_own = [(at, runtime) for at, sha256, runtime in runtimes if sha256 == chunk.checkpoint_sha256]
         # The state is latched and repeated, so the newest one before the chunk is the same policy process's.
         before = [runtime for at, runtime in of_its_own if at <= received]
@@ -153,6 +153,23 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
         )
         chunks.append(RecordedChunk(**vars(chunk), runtime=runtime))
     return chunks
+
+
+def _operator_chunks(bag: Bag, names: tuple[str, ...]) -> list[RecordedChunk]:
+    nothing = RuntimeOptions("", "", "", None, NO_GUIDANCE)
+    chunks = _chunks_of(bag, "operator_chunk", names) if bag.topic("operator_chunk") is not None else ()
+    return [RecordedChunk(**vars(chunk), runtime=nothing, source=Source.OPERATOR) for chunk in chunks]
+
+
+def _chunks_of(bag: Bag, topic: str, names: tuple[str, ...]) -> Iterator[ChunkMessage]:
+    for received, message in bag.messages(topic):
+        chunk = read_chunk(message, received)
+        if chunk.joint_names != names or chunk.positions.ndim != 2:
+            raise BagError(
+                f"{bag.folder}: {topic} {chunk.chunk_id} has joints {list(chunk.joint_names)}, the contract "
+                f"{list(names)}"
+            )
+        yield chunk
 
 
 def _speed_limits(bag: Bag, notes: list[str]) -> list[tuple[int, SpeedLimit]]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.contract.latency_stages import POLICY, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.observation.message_fields import ExecutorTick
 from swiftvla_ros.replay.chunks import ChunkComparison, Policies, compare_chunks, explain
 from swiftvla_ros.replay.commands import CommandComparison, replay_commands
 from swiftvla_ros.replay.differences import (
@@ -241,7 +243,7 @@ def _over(difference: Array, bound: float | dict[str, float], names: tuple[str, 
 
 def _executed(run: RecordedRun, chunks: list[ChunkComparison]) -> list[Executed]:
     joints = len(run.bag.contract.joints)
-    taken = sorted({(t.taken_ns, t.chunk_id) for t in run.ticks if t.taken_ns})
+    taken = sorted({(t.taken_ns, t.chunk_id if _of_the_policy(t) else 0) for t in run.ticks if t.taken_ns})
     moving = [t for t in run.ticks if len(t.commanded)]
     ticks = np.array([t.stamp_ns for t in moving], dtype=np.int64)
     commanded = np.array([t.commanded for t in moving], dtype=np.float64).reshape(len(moving), joints)
@@ -264,6 +266,11 @@ def _executed(run: RecordedRun, chunks: list[ChunkComparison]) -> list[Executed]
     return found
 
 
+def _of_the_policy(tick: ExecutorTick) -> bool:
+    """Whether the chunk that a tick tells of is the policy's, not an operator's."""
+    return tick.chunk_source != Source.OPERATOR
+
+
 def _gap(rows: Array, times: NDArray[np.int64], stamps: NDArray[np.int64], positions: Array) -> Array:
     """Largest distance [J] of rows from positions at their times, between which lines are drawn."""
     covered = (times >= stamps[0]) & (times <= stamps[-1]) if len(stamps) else np.zeros(len(times), dtype=bool)
@@ -275,7 +282,7 @@ def _gap(rows: Array, times: NDArray[np.int64], stamps: NDArray[np.int64], posit
 
 def _latency(run: RecordedRun, chunks: list[ChunkComparison]) -> dict[str, tuple[float, float, float]]:
     first = {t.taken_ns: t.first_command_ns for t in run.ticks if t.first_command_ns}
-    first_of = {t.chunk_id: first[t.taken_ns] for t in run.ticks if t.taken_ns in first}
+    first_of = {t.chunk_id: first[t.taken_ns] for t in run.ticks if t.taken_ns in first and _of_the_policy(t)}
     found = [durations_s(_RECORDED, c.stamps_ns(first_of.get(c.chunk_id, 0))) for c in run.chunks]
     stages = {name: [durations[name] for durations in found if name in durations] for name in _RECORDED}
     stages["inference now"] = [c.seconds for c in chunks if c.rows is not None]

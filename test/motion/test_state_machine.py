@@ -19,7 +19,7 @@ def at(mode: Mode) -> StateMachine:
     if mode is Mode.IDLE:
         return machine
     machine.measured()
-    machine.follow(0, 7, END)
+    machine.follow(0, "chunk 7", END)
     if mode is Mode.STOPPED:
         machine.emergency_stop()
     if mode in (Mode.TAIL, Mode.DECELERATING, Mode.HOLD, Mode.RELEASED):
@@ -108,7 +108,7 @@ def test_each_step(name):
 def test_a_chunk_leads_to_fresh_from_every_mode(mode):
     """The ways back up."""
     machine = at(mode)
-    machine.follow(9 * S, 8, END)
+    machine.follow(9 * S, "chunk 8", END)
     assert (machine.mode, machine.reason) == (Mode.FRESH, Reason.CHUNK)
     assert "chunk 8" in machine.text
 
@@ -151,7 +151,7 @@ def test_a_latch_shuts_until_reset():
 def test_patience_begins_after_an_approach():
     """An approach of three seconds is no late chunk."""
     machine = at(Mode.IDLE)
-    machine.follow(0, 1, END, approach_s=3.0)
+    machine.follow(0, "chunk 1", END, approach_s=3.0)
     machine.tick(3 * S, MOVES)
     assert machine.mode is Mode.FRESH
     assert not machine.overdue(4 * S)

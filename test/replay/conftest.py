@@ -9,6 +9,7 @@ import pytest
 from bag_messages import Messages
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.executor_codes import Source
 from swiftvla_ros.episodes.bags.bag import BagWriter
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
@@ -28,7 +29,7 @@ class Run:
         self.messages = Messages(contract)
         self.ns = 1000 * NS
         self.arm = contract.rest.copy()
-        self.chunks = 0
+        self.chunks = self.operated = 0
         self._told: Any = None
         self._told_ns = self._ticked_ns = 0
         self._command: Any = None
@@ -53,7 +54,7 @@ class Run:
         if command is not None:
             self.arm = self.arm + 0.3 * (command.position - self.arm)
         core = self.core
-        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken)
+        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken, core.operator_holds)
         resting = command is None or not (command.velocity.any() or command.acceleration.any())
         self._ticked_ns, self._command = self.ns, command
         # As the node: every tick in motion, and every 50 ms at rest.
@@ -81,6 +82,8 @@ class Run:
             "speed_limit_reason": binding.reason if binding else "",
             "commanded_position": np.zeros(0) if command is None else command.position.copy(),
             "tracking_error": core.tracking_error.copy(),
+            "chunk_source": int(core.chunk_source), "operator_holds": core.operator_holds,
+            "operator_gave_back": stamp(core.operator_gave_back_ns),
         }  # fmt: skip
         message = self.messages.make("swiftvla_ros/msg/ExecutorState", self._ticked_ns, **fields)
         self.writer.write_message("/executor_state", message, self._ticked_ns)
@@ -101,6 +104,24 @@ class Run:
         if self._told_ns != self._ticked_ns:
             self.tell()  # a chunk from rest is planned from the last tick
         chunk = JointChunk(stamp, STEP_NS, positions, self.chunks, 1, SHA256, names)
+        return self.core.offer(chunk, self.ns + 1_000_000).accepted
+
+    def operate(self, target: np.ndarray) -> bool:
+        """Give the executor a person's chunk of 20 ms rows towards ``target``, and record it."""
+        rows = 20
+        share = np.linspace(0.0, 1.0, rows)[:, None]
+        positions = (1 - share) * self.arm + share * target
+        self.operated += 1
+        step_ns = 20_000_000
+        message = self.messages.chunk(
+            self.ns, self.ns, self.ns, self.ns, rows=rows, positions=positions.ravel(), chunk_id=self.operated,
+            step=self.messages.stamp(step_ns), instruction="", checkpoint_sha256="", camera_names=[], camera_stamps=[],
+        )  # fmt: skip
+        self.writer.write_message("/operator_chunk", message, self.ns)
+        if self._told_ns != self._ticked_ns:
+            self.tell()
+        names = self.contract.joint_names
+        chunk = JointChunk(self.ns, step_ns, positions, self.operated, 1, "", names, Source.OPERATOR)
         return self.core.offer(chunk, self.ns + 1_000_000).accepted
 
     def scale(self, percent: float) -> None:

@@ -91,7 +91,30 @@ def refused(run) -> None:
     run.spin(1500)
 
 
-@pytest.mark.parametrize("story", [moving, slower, monitored, stopped, refused])
+def taken_over(run) -> None:
+    """A person's chunks over the policy's, the policy's refused meanwhile; given back, and taken over again."""
+    run.spin(200)
+    assert run.offer(run.contract.rest + 0.3)
+    run.spin(150)
+    for k in range(10):
+        assert run.operate(run.contract.rest + 0.1)
+        run.spin(20)
+        if k in (3, 7):
+            assert not run.offer(run.contract.rest + 0.3)
+        run.spin(20)
+    run.core.give_back(run.ns)
+    run.spin(20)
+    assert not run.offer(run.contract.rest + 0.2), "its observation is of before"
+    run.spin(110)
+    assert run.offer(run.contract.rest + 0.2, age_ms=100)
+    run.spin(200)
+    run.core.take_over()
+    run.spin(1000)
+    assert run.operate(run.contract.rest)
+    run.spin(800)
+
+
+@pytest.mark.parametrize("story", [moving, slower, monitored, stopped, refused, taken_over])
 def test_every_command_comes_out_again(record: Callable[..., CommandComparison], story: Callable[..., None]) -> None:
     """Protects the executor's determinism: the same inputs at the same times give the same bits, whatever happened."""
     found = record(story)
@@ -101,7 +124,11 @@ def test_every_command_comes_out_again(record: Callable[..., CommandComparison],
     assert not found.not_comparable
     for kind, count in found.clamps.items():
         np.testing.assert_array_equal(count, found.recorded_clamps[kind])
-    assert sum(found.refusals.values()) == sum(found.recorded_refusals.values()) == (2 if story is refused else 0)
+    assert (
+        sum(found.refusals.values())
+        == sum(found.recorded_refusals.values())
+        == {refused: 2, taken_over: 3}.get(story, 0)
+    )
 
 
 def test_a_recording_may_begin_while_the_arm_is_held(

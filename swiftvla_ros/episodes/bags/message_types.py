@@ -17,7 +17,15 @@ from swiftvla_ros.resources import share_folders
 
 # Distributions since Iron agree on the definitions of all messages that are recorded here.
 _STORE = Stores.ROS2_JAZZY
-_OWN_MESSAGES = ("ActionChunk", "ExecutorState", "GeometryFeatures", "PolicyState", "SpeedLimit", "TaskVerdict")
+_OWN_MESSAGES = (
+    "ActionChunk",
+    "ExecutorState",
+    "GeometryFeatures",
+    "PolicyState",
+    "SpeedLimit",
+    "TaskVerdict",
+    "TeleopState",
+)
 # What a definition may ask for; nothing that a robot publishes comes near it.
 _LONGEST_DEFINITION = 1 << 20
 _LARGEST_FIXED_ARRAY = 1 << 20

@@ -32,6 +32,8 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         RecordedTopic("observation/state", _JOINT_STATE),
         RecordedTopic(contract.joint_states.topic, _JOINT_STATE),
         RecordedTopic("action_chunk", "swiftvla_ros/msg/ActionChunk"),
+        RecordedTopic("operator_chunk", "swiftvla_ros/msg/ActionChunk"),
+        RecordedTopic("teleop_state", "swiftvla_ros/msg/TeleopState"),
         RecordedTopic("executor_state", "swiftvla_ros/msg/ExecutorState"),
         RecordedTopic("policy_state", "swiftvla_ros/msg/PolicyState"),
         RecordedTopic("task_verdict", "swiftvla_ros/msg/TaskVerdict"),

@@ -33,5 +33,5 @@ class PlannedRows:
 
 
 def same_source(one: JointChunk, other: JointChunk) -> bool:
-    """Whether rows of both belong to one intention: the same instruction, and the same checkpoint."""
-    return (one.instruction_id, one.checkpoint) == (other.instruction_id, other.checkpoint)
+    """Whether rows of both belong to one intention: the same instruction of the same checkpoint, or one operator's."""
+    return (one.source, one.instruction_id, one.checkpoint) == (other.source, other.instruction_id, other.checkpoint)

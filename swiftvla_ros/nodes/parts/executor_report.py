@@ -49,7 +49,7 @@ class ExecutorReport:
         self.state_problem = ""
         self._command: Command | None = None
         self._resting = True
-        self._told: tuple[Mode, Reason, int, int, int] | None = None
+        self._told: tuple[Mode, Reason, int, int, int, bool] | None = None
         self._told_ns = self._plan_told_ns = self._plan_told_of = 0
         self._expired: SpeedLimit | None = None
         # One message for all ticks: making one anew costs more than filling it in.
@@ -60,7 +60,7 @@ class ExecutorReport:
     def tick(self, command: Command | None, now_ns: int, *, resting: bool) -> None:
         """Tell of a tick, where that is due; ``resting``: whether its command, if any, is to stand still."""
         core, still, self._command, self._resting = self._core, self._resting and resting, command, resting
-        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken)
+        told = (core.mode, core.reason, core.accepted, core.refused, core.speed_limits.taken, core.operator_holds)
         gap_ns = _STATE_PERIOD_NS if still else self._gap_ns
         if told != self._told or not 0 <= now_ns - self._told_ns < gap_ns:
             if self._told is None or told[:2] != self._told[:2]:
@@ -85,6 +85,7 @@ class ExecutorReport:
         values = {
             "mode": core.mode.name,
             "reason": core.reason.name,
+            "operator holds the arm": core.operator_holds,
             "chunks accepted": core.accepted,
             "chunks refused": core.refused,
             "last refusal": core.last_refusal.text,
@@ -107,7 +108,9 @@ class ExecutorReport:
         let_go = not self._node.active and self._resting and core.mode is not Mode.STOPPED
         message.mode = Mode.RELEASED if let_go else core.mode
         message.reason, message.reason_text = core.reason, self._reason_text()
-        message.chunk_id, message.row = core.chunk_id, core.row
+        message.chunk_id, message.row, message.chunk_source = core.chunk_id, core.row, core.chunk_source
+        message.operator_holds = core.operator_holds
+        set_time(message.operator_gave_back, core.operator_gave_back_ns)
         due = core.accepted != self._plan_told_of or not 0 <= now_ns - self._plan_told_ns < _PLAN_PERIOD_NS
         if due:
             self._plan_told_of, self._plan_told_ns = core.accepted, now_ns
