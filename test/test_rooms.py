@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str] | None] = {
     "training": {"contract", "observation", "model", "geometry", "policy", "episodes"},
     "sim": {"contract", "observation", "policy", "motion", "episodes"},
     "drivers": {"contract", "observation"},
+    "teleop": {"contract", "observation", "motion"},
     "bringup": {"contract"},
     "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay"},
     "nodes": {
@@ -43,6 +44,7 @@ ROOMS: dict[str, set[str] | None] = {
         "replay",
         "sim",
         "drivers",
+        "teleop",
     },
     "doctor": {"contract", "policy", "bringup", "nodes"},
     "cli": None,

@@ -98,6 +98,8 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     ]
     joint_state, executor = describe_motion(options)
     processes = [*describe_robot(options), *cameras, joint_state, describe_policy(options), executor]
+    if options.teleop != "off":
+        processes.append(describe_teleop(options))
     if options.record or options.black_box:
         processes.append(describe_recorder(options))
     if options.geometry or options.targets:
@@ -136,6 +138,13 @@ def describe_motion(options: SystemOptions) -> tuple[ProcessDescription, Process
             signal_when_orphaned=signal.SIGTERM,
         ),
     )
+
+
+def describe_teleop(options: SystemOptions) -> ProcessDescription:
+    """Describe a person's node: that it died must not end the system, in which the executor holds the arm."""
+    environment = {**_ONE_THREAD, **transport_environment(images=False)}
+    hand = {"hand": options.teleop}
+    return _describe(options, "teleop", "teleop_node", hand, respawn=True, essential=False, environment=environment)
 
 
 def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:

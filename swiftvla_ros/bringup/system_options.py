@@ -65,6 +65,12 @@ class SystemOptions:
     targets: Path | None = option(
         None, "Start the 4D transformer, too, and write its teacher targets into this folder.", page="geometry.md"
     )
+    teleop: str = option(
+        "off",
+        "Start the node by which a person moves the arm, by a leader arm or by jogs (`swiftvla teleop`)",
+        page="teleoperation.md",
+        choices=("off", "leader", "jog"),
+    )
     monitors: str = option(
         "",
         "Start these nodes, too, which only watch: names with commas. Their end doesn't end the system.",

@@ -3,7 +3,7 @@
 
 It knows where the blocks lie (``sim_robot/blocks``), rehearses the whole demonstration in a simulation of its own, and
 gives the executor chunks of it as a policy does. So recordings of it are made by the very nodes, topics and limits that
-a policy's are.
+a policy's are. With ``as_leader`` it moves a leader arm instead, as a person would, for teleop_node to follow.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
+from sensor_msgs.msg import JointState
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
-from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
+from swiftvla_ros.nodes.ros.messages import header, leader_state, to_duration, to_time
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 # The motion begins so long after it was planned: the chunk has to reach the executor.
 _LEAD_S = 0.1
+# A leader says where it is so often.
+_LEADER_S = 0.02
 # Rows of a chunk; a policy has as many.
 _ROWS = 16
 
@@ -59,10 +62,12 @@ class ExpertParts:
     planner: DemonstrationPlanner
     instructions: InstructionServer
     chunks: Any
+    leader: Any
     show: _Show = field(default_factory=_Show)
     layout: tuple[int, SceneLayout] | None = None
     measured: tuple[int, NDArray[np.float64]] | None = None
     commanded: NDArray[np.float64] | None = None
+    led: NDArray[np.float64] | None = None
     count: int = 0
 
 
@@ -72,6 +77,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
     def __init__(self) -> None:
         super().__init__("policy")
         self.describe("chunk_rate_hz", 5.0, "chunks a second", Allowed(above=0))
+        self.describe("as_leader", False, "move a leader arm, which teleop_node follows, instead of sending chunks")
         self.describe("scene", "table", "which variant of the scene the simulated robot shows")
 
     def setup(self) -> ExpertParts:
@@ -86,8 +92,14 @@ class ExpertNode(ManagedNode[ExpertParts]):
         self.subscribe(PoseArray, "sim_robot/blocks", self._take_blocks, qos.STATE_INPUT)
         self.subscribe(TaskVerdict, "task_verdict", self._judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
-        self.timer(1 / rate_hz, self._demonstrate)
-        return ExpertParts(planner, instructions, self.publisher(ActionChunk, "action_chunk", qos.CHUNK))
+        chunks = leader = None
+        if self.value("as_leader"):
+            leader = self.publisher(JointState, self.contract.leader.topic, qos.STATE)
+            self.timer(_LEADER_S, self._demonstrate)
+        else:
+            chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
+            self.timer(1 / rate_hz, self._demonstrate)
+        return ExpertParts(planner, instructions, chunks, leader)
 
     def start(self) -> None:
         """Take instructions."""
@@ -146,7 +158,9 @@ class ExpertNode(ManagedNode[ExpertParts]):
         return InferenceStatus(reason=reason, chunks=parts.count)
 
     def _demonstrate(self) -> None:
-        """Give the executor the next rows."""
+        """Give the executor the next rows, or say where the leader is."""
+        if self.active and self.parts.leader is not None:
+            self._lead()
         parts, show = self.parts, self.parts.show
         over = show.motion is not None and self.now_ns() > show.begin_ns + show.motion.duration_s * _NS
         if self.active and over and show.done is not None:
@@ -158,7 +172,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
             return
         if show.motion is None:
             self._plan(instruction, parts.layout[1], parts.measured[1])
-        if show.motion is not None:
+        if show.motion is not None and parts.leader is None:
             self._publish(instruction, show.motion, parts.measured[0])
 
     def _plan(self, instruction: Instruction, layout: SceneLayout, measured: NDArray[np.float64]) -> None:
@@ -179,6 +193,16 @@ class ExpertNode(ManagedNode[ExpertParts]):
         self.get_logger().info(
             f"'{instruction.text}': {show.motion.duration_s:.1f} s of motion, planned in {took_s:.2f} s"
         )
+
+    def _lead(self) -> None:
+        """Say where the leader is: on the motion that is shown, else where it was left, or where the arm is."""
+        parts, show, now_ns = self.parts, self.parts.show, self.now_ns()
+        if show.motion is not None:
+            parts.led = show.motion.at(np.array([(now_ns - show.begin_ns) / _NS]))[0]
+        elif parts.led is None and parts.measured is not None:
+            parts.led = parts.measured[1]
+        if parts.led is not None:
+            parts.leader.publish(leader_state(self.contract, now_ns, parts.led))
 
     def _publish(self, instruction: Instruction, motion: Demonstration, measured_ns: int) -> None:
         step_s, now_ns, begin_ns = self.contract.policy.step_s, self.now_ns(), self.parts.show.begin_ns

@@ -2,10 +2,10 @@
 """Bags read as the project's episodes: what the policy saw, and what the arm was commanded meanwhile, at even steps.
 
 Step k of an episode is at ``begin + k · policy.step_s``. Images and state are those that the policy would have paired
-at that moment (``StepGrid``: nothing stamped later), the action is the position
-that the executor commanded at it. Steps that show nothing are left out; steps that must not be imitated have ``expert``
-false: before the first chunk of the instruction is followed, while the executor brakes or holds by itself, and the last
-step before a gap, as what comes next in the bag is not what came next.
+at that moment (``StepGrid``: nothing stamped later), the action is the position that the executor commanded at it. Steps
+that show nothing are left out; steps that must not be imitated have ``expert`` false: before the first chunk of the
+instruction, or a person, is followed, while the executor brakes or holds by itself, and the last step before a gap, as
+what comes next in the bag is not what came next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.contract.executor_codes import Mode, Source
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
@@ -47,6 +47,8 @@ DEMONSTRATIONS = (
 """The way on from a bag that lacks topics."""
 
 _NAMED = 5
+# In place of the id of a policy's chunk.
+_OPERATOR = -1
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
 # Step 0 sees what was stamped before the instruction came.
@@ -60,13 +62,14 @@ _EARLIER_NS, _LATER_NS = 5_000_000_000, 5_000_000_000
 class _Timeline:
     """The steps of an episode that show something, and what was commanded at each.
 
-    ``action`` [T, J], ``expert`` [T] and ``commanded_ns`` [T]; ``missing``: for each step that was left out its time
-    and why.
+    ``action`` [T, J], ``expert`` [T], ``corrections`` [T] and ``commanded_ns`` [T]; ``missing``: for each step that was
+    left out its time and why.
     """
 
     steps: list[GridStep]
     action: NDArray[np.float64]
     expert: NDArray[np.bool_]
+    corrections: NDArray[np.bool_]
     commanded_ns: NDArray[np.int64]
     missing: list[tuple[int, str]]
 
@@ -113,6 +116,7 @@ class BagEpisode:
             state=np.stack([s.state for s in seen]).astype(np.float32),
             action=line.action.astype(np.float32),
             expert=line.expert,
+            corrections=line.corrections if line.corrections.any() else None,
             stamps_s=np.array([step.time_ns for step in line.steps], np.float64) / _NS,
             chosen_s={
                 **{n: _seconds([s.image_stamps_ns[n] for s in seen]) for n in self.contract.camera_names},
@@ -138,7 +142,8 @@ class BagEpisode:
         if not shown:
             reason = missing[0][1] if missing else "it has no step"
             raise EpisodeError(f"{self.bag.path}: {self.recorded.name}: nothing was seen in it: {reason}")
-        action, expert, commanded_ns = commands.at([step.time_ns for step in shown], [_state(step) for step in shown])
+        times, states = [step.time_ns for step in shown], [_state(step) for step in shown]
+        action, expert, corrections, commanded_ns = commands.at(times, states)
         # A step is skipped between two that are not neighbours.
         indices = np.array([step.index for step in shown])
         expert[:-1] &= np.diff(indices) == 1
@@ -147,7 +152,7 @@ class BagEpisode:
                 f"{self.bag.path}: {self.recorded.name}: the executor followed no chunk of it, so nothing can be "
                 "imitated; was executor_state recorded?"
             )
-        return _Timeline(shown, action, expert, commanded_ns, missing)
+        return _Timeline(shown, action, expert, corrections, commanded_ns, missing)
 
     def _read(self, decode: bool) -> tuple[list[GridStep], _Commands]:
         """Sort the messages of the episode's time into its steps; without ``decode`` images are empty."""
@@ -194,7 +199,7 @@ class BagEpisode:
 
 
 class _Commands:
-    """What the executor commanded, and whether it followed a chunk of the episode's instruction."""
+    """What the executor commanded, and whether it followed a chunk of the episode's instruction, or a person."""
 
     def __init__(self, contract: Contract, instruction_id: int) -> None:
         self._contract = contract
@@ -221,16 +226,19 @@ class _Commands:
             )
         self._times.append(tick.stamp_ns)
         self._positions.append(tick.commanded)
-        self._followed.append(tick.chunk_id if tick.mode in (Mode.FRESH, Mode.TAIL) else 0)
+        followed = tick.chunk_id if tick.mode in (Mode.FRESH, Mode.TAIL) else 0
+        self._followed.append(_OPERATOR if followed and tick.chunk_source == Source.OPERATOR else followed)
 
     def at(
         self, times_ns: Sequence[int], states: Sequence[NDArray[np.float64]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-        """The newest command at each time [T, J], whether it is to be imitated [T], and its stamp [T].
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+        """The newest command at each time [T, J], whether to imitate or a correction [T] each, and its stamp [T].
 
-        Where nothing was commanded the arm stays where it is.
+        Where nothing was commanded the arm stays where it is. What a person did is imitated, and corrects a policy
+        where one had this instruction.
         """
-        action, expert = np.array(states, np.float64), np.zeros(len(times_ns), bool)
+        action = np.array(states, np.float64)
+        expert, corrections = np.zeros(len(times_ns), bool), np.zeros(len(times_ns), bool)
         stamps_ns = np.array(times_ns, np.int64)
         for row, (time_ns, index) in enumerate(
             zip(times_ns, np.searchsorted(self._times, times_ns, "right") - 1, strict=True)
@@ -238,9 +246,11 @@ class _Commands:
             if index < 0 or time_ns - self._times[index] > self._patience_ns or not self._positions[index].size:
                 continue
             action[row] = self._positions[index]
-            expert[row] = self._followed[index] in self._chunks
+            led = self._followed[index] == _OPERATOR
+            expert[row] = led or self._followed[index] in self._chunks
+            corrections[row] = led and bool(self._chunks)
             stamps_ns[row] = self._times[index]
-        return action, expert, stamps_ns
+        return action, expert, corrections, stamps_ns
 
 
 @dataclass

@@ -25,6 +25,7 @@ Images = dict[str, NDArray[np.uint8]]
 
 _IMAGES = "images."
 _EPISODE, _SCENES = ("state", "action", "expert", "stamps_s"), ("state", "target_uv", "target_color")
+_CORRECTIONS = "corrections"
 _GEOMETRY = ("depth", "base_from_camera", "fov")
 _REMEDIES = {
     "episode": "record some with `swiftvla collect {folder}`, or name a bag, a folder of bags, or a LeRobotDataset v3 "
@@ -49,10 +50,11 @@ class Episode:
     expert: NDArray[np.bool_]  # bool [T]: False where the command was a disturbance that must not be imitated
     stamps_s: NDArray[np.float64]  # float64 [T], s
     metadata: dict[str, Any] = field(default_factory=dict)  # JSON values: verb, color, seed, success, block positions …
-    # Of bags, not kept in files: the stamps of what was chosen for each step, by camera, of `state` and of `action`,
-    # float64 [T], s; and bool [T]: where an operator had taken over from the policy, None where nobody could.
-    chosen_s: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    # bool [T]: where an operator had taken over from the policy, None where nobody could.
     corrections: NDArray[np.bool_] | None = None
+    # Of bags, not kept in files: the stamps of what was chosen for each step, by camera, of `state` and of `action`,
+    # float64 [T], s.
+    chosen_s: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ class GeometrySequences:
 def save_episode(path: Path, episode: Episode, contract: Contract) -> None:
     """Write one episode; the file appears under its name only when it is whole."""
     header = {"instruction": episode.instruction, "metadata": episode.metadata}
-    _write(path, _tensors(episode, _EPISODE), contract, header)
+    tensors = _tensors(episode, _EPISODE)
+    if episode.corrections is not None:
+        tensors[_CORRECTIONS] = episode.corrections
+    _write(path, tensors, contract, header)
 
 
 def load_episode(path: Path, contract: Contract) -> Episode:
@@ -94,6 +99,9 @@ def load_episode(path: Path, contract: Contract) -> Episode:
     shapes = {"state": (steps, joints), "action": (steps, joints), "expert": (steps,), "stamps_s": (steps,)}
     for camera in contract.cameras:
         shapes[_IMAGES + camera.name] = (steps, camera.size[1], camera.size[0], 3)
+    if _CORRECTIONS in tensors:
+        shapes[_CORRECTIONS] = (steps,)
+        own[_CORRECTIONS] = tensors[_CORRECTIONS]
     wrong = [
         f"{key} {list(tensors[key].shape)} instead of {list(s)}" for key, s in shapes.items() if tensors[key].shape != s
     ]

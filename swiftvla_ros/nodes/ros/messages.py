@@ -61,6 +61,16 @@ def driver_state(contract: Contract, ns: int, position: Array, velocity: Array) 
     )
 
 
+def leader_state(contract: Contract, ns: int, position: Array) -> JointState:
+    """What the contract's leader would say to lead the joints to ``position`` [J] (rad or m), in its own units."""
+    lines = np.array([(joint.scale, joint.offset) for joint in contract.leader_joints])
+    return JointState(
+        header=header(ns, contract.base_frame),
+        name=[joint.name for joint in contract.leader_joints],
+        position=contract.from_si((position - lines[:, 1]) / lines[:, 0]).tolist(),
+    )
+
+
 def rgb_message(rgb: NDArray[np.uint8], ns: int, frame_id: str) -> Image:
     """RGB uint8 [H, W, 3] as an image message."""
     message = Image(header=header(ns, frame_id), height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8")
