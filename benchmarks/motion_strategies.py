@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.contract.control import BlendConfig, BlendKind, FrozenJoint, Gripper, GripperBinary, Tracking
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.motion import ExecutorConfig
 
 Array = NDArray[np.float64]
@@ -117,7 +117,7 @@ class Event:
     step_ns: int = 100_000_000
     instruction: int = 0
     checkpoint: str = ""
-    source: Source = Source.POLICY
+    source: ChunkSource = ChunkSource.POLICY
     fault: str = ""
     measured: str = "follows"
     scale: float = 1.0
@@ -286,11 +286,11 @@ def _chaos(draws: Draws, limits: Limits, most_ticks: int) -> list[Event]:
         step_ns=step_ms * 1_000_000 + draws.one_of((0, 0, 0, 1)),
         instruction=draws.integer(0, 1),
         checkpoint=draws.one_of(("", "", "", "another")),
-        source=draws.one_of((Source.POLICY,) * 4 + (Source.OPERATOR,)),
+        source=draws.one_of((ChunkSource.POLICY,) * 4 + (ChunkSource.OPERATOR,)),
         fault=draws.one_of(("",) * 24 + FAULTS),
         startled=draws.one_of((None, None, None, draws.number(-1.0, 1.0) * draws.numbers((joints,), 0.0, 1.0))),
     )
-    gives_back = chunk.source is Source.OPERATOR and draws.one_of((True, False))
+    gives_back = chunk.source is ChunkSource.OPERATOR and draws.one_of((True, False))
     return [chunk, Event("give", 1)] if gives_back else [chunk]
 
 
@@ -332,7 +332,7 @@ def _stream(draws: Draws, limits: Limits, config: ExecutorConfig, count: int) ->
     omega = np.minimum(omega, 40.0)
     noise = draws.one_of((0.0, 0.0, 0.01, 0.05))
     measured = draws.one_of(("follows",) * 6 + ("noisy", "lags", "frozen", "deaf"))
-    phase, source = np.zeros(joints), Source.POLICY
+    phase, source = np.zeros(joints), ChunkSource.POLICY
     events = []
     for k in range(count):
         what = draws.one_of(("goes on",) * 12 + ("turns", "misses", "speed", "speed", "hand", "hand"))
@@ -342,11 +342,11 @@ def _stream(draws: Draws, limits: Limits, config: ExecutorConfig, count: int) ->
         if what == "speed":
             scale = draws.one_of(_SCALES)
             events.append(Event("speed", 1, sets_anchor=not events, scale=scale, measured=measured))
-        if what == "hand" and source is Source.OPERATOR:
-            source = Source.POLICY
+        if what == "hand" and source is ChunkSource.OPERATOR:
+            source = ChunkSource.POLICY
             events.append(Event("give", 1, measured=measured))
         elif what == "hand" and events:
-            source = Source.OPERATOR
+            source = ChunkSource.OPERATOR
         stamps = k * period / config.rate_hz - latency_ms / 1e3 + np.arange(rows) * (step_ns / 1e9)
         wave = amplitude * (np.cos(phase) - np.cos(phase + np.maximum(stamps, 0.0)[:, None] * omega))
         if noise:

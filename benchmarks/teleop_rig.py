@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.motion import ChunkExecutor, Command, JointChunk
 from swiftvla_ros.teleop.engagement import Engagement, Follower
 from swiftvla_ros.teleop.jog import Jog
-from swiftvla_ros.teleop.leader import Leader
+from swiftvla_ros.teleop.leader import LeaderArm
+from swiftvla_ros.teleop.prediction import PredictionSettings
 
 Array = NDArray[np.float64]
 Motion = Callable[[float], Array]
@@ -47,16 +48,17 @@ class TeleopRig:
     far: str = "approach"
     link: Link = field(default_factory=Link)
     jogs: bool = False
+    prediction: PredictionSettings | None = None
     ns: int = BEGIN_NS
     commands: list[Command] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[ChunkSource] = field(default_factory=list)
     chunks: int = 0
 
     def __post_init__(self) -> None:
         """Stand at rest."""
         self.executor = ChunkExecutor.from_contract(self.contract)
         self.arm = self.contract.rest.copy()
-        self.leader, self.jog = Leader(self.contract), Jog(self.contract)
+        self.leader, self.jog = LeaderArm(self.contract, self.prediction), Jog(self.contract)
         hand = self.jog if self.jogs else self.leader
         self.engagement = Engagement(
             self.contract, hand, self.far, self.executor.take_over, lambda: self.executor.give_back(self.ns)
@@ -107,7 +109,7 @@ class TeleopRig:
         rows = self.engagement.rows(self.ns)
         if rows is not None:
             self.chunks += 1
-            chunk = JointChunk(rows.stamp_ns, rows.step_ns, rows.positions, self.chunks, source=Source.OPERATOR)
+            chunk = JointChunk(rows.stamp_ns, rows.step_ns, rows.positions, self.chunks, source=ChunkSource.OPERATOR)
             self.executor.offer(chunk, self.ns)
 
     def _drive(self) -> None:

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
 from swiftvla_ros.extras import EXTRAS, FROM_THE_MACHINE, missing_extra
 
 if sys.version_info >= (3, 11):
@@ -94,7 +94,7 @@ def test_every_field_has_unit_and_meaning(path):
 
 
 @pytest.mark.parametrize(
-    ("prefix", "enum"), [("", Mode), ("REASON_", Reason), ("REFUSAL_", Refusal), ("SOURCE_", Source)]
+    ("prefix", "enum"), [("", Mode), ("REASON_", Reason), ("REFUSAL_", Refusal), ("SOURCE_", ChunkSource)]
 )
 def test_executor_codes_are_the_message_s(prefix, enum):
     """A code that means one thing in the executor and another in its message would misreport why the arm stopped."""

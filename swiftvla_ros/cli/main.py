@@ -65,6 +65,7 @@ COMMANDS = {
     "demo": "demo",
     "up": "up",
     "tell": "tell",
+    "teleop": "teleop",
     "doctor": "doctor",
     "cameras": "cameras",
     "calibrate": "calibrate",

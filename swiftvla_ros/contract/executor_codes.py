@@ -62,7 +62,7 @@ class Refusal(IntEnum):
     OPERATOR_HOLDS = 14
 
 
-class Source(IntEnum):
+class ChunkSource(IntEnum):
     """Whose a chunk is."""
 
     NONE = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.executor_codes import Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Refusal
 
 Array = NDArray[np.float64]
 
@@ -43,12 +43,12 @@ class JointChunk:
     instruction_id: int = 0
     checkpoint: str = ""
     joint_names: tuple[str, ...] | None = None
-    source: Source = Source.POLICY
+    source: ChunkSource = ChunkSource.POLICY
 
     @property
     def name(self) -> str:
         """What people call it."""
-        owner = "the operator's " if self.source is Source.OPERATOR else ""
+        owner = "the operator's " if self.source is ChunkSource.OPERATOR else ""
         return f"{owner}chunk {self.chunk_id}"
 
 

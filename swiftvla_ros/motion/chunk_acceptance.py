@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, SYNCHRONISE
-from swiftvla_ros.contract.executor_codes import Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Refusal
 from swiftvla_ros.contract.turns import nearest, unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, JointChunk, MotionStart
 from swiftvla_ros.motion.config import ExecutorConfig
@@ -195,7 +195,7 @@ def check_times(
 ) -> None:
     """Refuse a chunk of so many rows that does not fit in time: its step, its length, its stamp, its place."""
     name, step_s = f"chunk {chunk.chunk_id}", chunk.step_ns / NS
-    wanted = config.step_s if chunk.source is Source.POLICY else None
+    wanted = config.step_s if chunk.source is ChunkSource.POLICY else None
     if chunk.step_ns <= 0 or (wanted is not None and abs(step_s - wanted) > 1e-3 * wanted):
         expected = "a positive one" if wanted is None else f"the contract's {wanted:g} s"
         raise ChunkRefused(Refusal.BAD_STEP, f"{name}: its step is {step_s:g} s; expected {expected}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult
 from swiftvla_ros.motion.chunk_acceptance import ChunkAcceptance
@@ -106,7 +106,7 @@ class ChunkExecutor(ExecutorStatus):
     def take_over(self) -> None:
         """Let an operator have the arm: what the policy began slows down to rest, and its chunks are refused."""
         self._grip.take()
-        if self.chunk is not None and self.chunk.source is Source.POLICY and self._follower.reference is not None:
+        if self.chunk is not None and self.chunk.source is ChunkSource.POLICY and self._follower.reference is not None:
             self._slow_down(self._ticked_ns, Reason.TAKEN_OVER, "an operator takes over")
 
     def give_back(self, now_ns: int) -> None:

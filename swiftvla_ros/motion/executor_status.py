@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason
 from swiftvla_ros.motion.chunk import NS, JointChunk
 from swiftvla_ros.motion.following.follower import PathFollower
 from swiftvla_ros.motion.measured_state import MeasuredState
@@ -60,9 +60,9 @@ class ExecutorStatus:
         return self._rows.chunk if self._rows is not None else None
 
     @property
-    def chunk_source(self) -> Source:
+    def chunk_source(self) -> ChunkSource:
         """Whose chunk that is."""
-        return self._rows.chunk.source if self._rows is not None else Source.NONE
+        return self._rows.chunk.source if self._rows is not None else ChunkSource.NONE
 
     @property
     def operator_holds(self) -> bool:

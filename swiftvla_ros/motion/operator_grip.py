@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from swiftvla_ros.contract.executor_codes import Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Refusal
 from swiftvla_ros.motion.chunk import NS, ChunkRefused, JointChunk
 
 
@@ -23,7 +23,7 @@ class OperatorGrip:
 
     def __init__(self) -> None:
         self.held = False
-        self._newest: dict[Source, JointChunk] = {}
+        self._newest: dict[ChunkSource, JointChunk] = {}
         self.gave_back_ns = 0
 
     def take(self) -> None:
@@ -38,14 +38,14 @@ class OperatorGrip:
     def follow(self, chunk: JointChunk) -> None:
         """A chunk is followed from now on."""
         self._newest[chunk.source] = chunk
-        self.held = self.held or chunk.source is Source.OPERATOR
+        self.held = self.held or chunk.source is ChunkSource.OPERATOR
 
     def forget_time(self) -> None:
         """Stamps that were noted are of another time; who holds the arm does not change."""
         self._newest.clear()
         self.gave_back_ns = 0
 
-    def newest(self, source: Source) -> JointChunk | None:
+    def newest(self, source: ChunkSource) -> JointChunk | None:
         """The chunk of a source that was followed last."""
         return self._newest.get(source)
 
@@ -58,7 +58,7 @@ class OperatorGrip:
             It is not to be followed.
         """
         name = chunk.name
-        if self.held and chunk.source is not Source.OPERATOR:
+        if self.held and chunk.source is not ChunkSource.OPERATOR:
             raise ChunkRefused(
                 Refusal.OPERATOR_HOLDS,
                 f"{name}: an operator holds the arm; the policy has it again after ~/give_back, which "
@@ -67,7 +67,7 @@ class OperatorGrip:
         if chunk.stamp_ns > self.gave_back_ns:
             return
         before_s = (self.gave_back_ns - chunk.stamp_ns) / NS
-        if chunk.source is Source.OPERATOR:
+        if chunk.source is ChunkSource.OPERATOR:
             text = f"{name} is {before_s:.3f} s older than the giving back of the arm"
             raise ChunkRefused(Refusal.OLDER_THAN_CURRENT, text)
         text = f"{name}: its observation is {before_s:.3f} s older than the operator's giving back of the arm"

@@ -9,7 +9,7 @@ a policy's are. With ``as_leader`` it moves a leader arm instead, as a person wo
 from __future__ import annotations
 
 import math
-import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class _Show:
     """One instruction being shown."""
 
     accepted_ns: int = 0
+    planning: Future[Demonstration] | None = None
     motion: Demonstration | None = None
     begin_ns: int = 0
     problem: str = ""
@@ -60,6 +61,7 @@ class ExpertParts:
     """The simulation in which it plans, what it was told and saw, and where it speaks."""
 
     planner: DemonstrationPlanner
+    thread: ThreadPoolExecutor
     instructions: InstructionServer
     chunks: Any
     leader: Any
@@ -72,7 +74,7 @@ class ExpertParts:
 
 
 class ExpertNode(ManagedNode[ExpertParts]):
-    """Serves instructions as the policy node does; all in the executor's thread."""
+    """Serves instructions as the policy node does; all in the executor's thread but the planning, which has its own."""
 
     def __init__(self) -> None:
         super().__init__("policy")
@@ -99,7 +101,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
         else:
             chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
             self.timer(1 / rate_hz, self._demonstrate)
-        return ExpertParts(planner, instructions, chunks, leader)
+        return ExpertParts(planner, ThreadPoolExecutor(1), instructions, chunks, leader)
 
     def start(self) -> None:
         """Take instructions."""
@@ -113,6 +115,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
 
     def teardown(self, parts: ExpertParts) -> None:
         """Close the simulation."""
+        parts.thread.shutdown(cancel_futures=True)
         parts.planner.close()
 
     def _take_state(self, stamp: int, positions: NDArray[np.float64]) -> None:
@@ -171,25 +174,31 @@ class ExpertNode(ManagedNode[ExpertParts]):
         if parts.layout[0] <= show.accepted_ns or parts.measured[0] <= show.accepted_ns:
             return
         if show.motion is None:
-            self._plan(instruction, parts.layout[1], parts.measured[1])
+            self._plan(instruction, show, parts.layout[1], parts.measured[1])
         if show.motion is not None and parts.leader is None:
             self._publish(instruction, show.motion, parts.measured[0])
 
-    def _plan(self, instruction: Instruction, layout: SceneLayout, measured: NDArray[np.float64]) -> None:
+    def _plan(self, instruction: Instruction, show: _Show, layout: SceneLayout, measured: NDArray[np.float64]) -> None:
+        """Begin to plan, or take the plan that is ready: a leader must go on saying where it is meanwhile."""
         from swiftvla_ros.sim.expert.plan_demonstration import DemonstrationError
         from swiftvla_ros.sim.tasks.registry import parse
 
-        task = parse(instruction.text)
-        assert task is not None, "checked before it was accepted"
-        parts, show, began = self.parts, self.parts.show, time.monotonic()
+        parts = self.parts
+        if show.planning is None:
+            task = parse(instruction.text)
+            assert task is not None, "checked before it was accepted"
+            arm = measured if parts.commanded is None else parts.commanded
+            show.planning = parts.thread.submit(parts.planner.plan, task, layout, arm)
+        if not show.planning.done():
+            return
         try:
-            show.motion = parts.planner.plan(task, layout, measured if parts.commanded is None else parts.commanded)
+            show.motion = show.planning.result()
         except DemonstrationError as error:
             show.problem = str(error)
             self.get_logger().error(f"'{instruction.text}': {error}")
             return
         show.begin_ns = self.now_ns() + round(_LEAD_S * _NS)
-        took_s = time.monotonic() - began
+        took_s = (show.begin_ns - show.accepted_ns) / _NS
         self.get_logger().info(
             f"'{instruction.text}': {show.motion.duration_s:.1f} s of motion, planned in {took_s:.2f} s"
         )

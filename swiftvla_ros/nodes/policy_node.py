@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.executor_codes import Mode, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_images, subscribe_to_state
@@ -176,7 +176,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         # Anybody can publish, so nothing else gets through to the inference thread.
         good = tick.joint_names == self.contract.joint_names and rows.ndim == 2 and bool(np.isfinite(rows).all())
         # A person's motion is none that a chunk of this policy's could continue, nor has it its delay.
-        own = tick.chunk_source != Source.OPERATOR
+        own = tick.chunk_source != ChunkSource.OPERATOR
         mode, first_ns, stamp = tick.mode if own else Mode.HOLD, own and tick.first_command_ns, tick.chunk_stamp_ns
         self.parts.inference.follow(
             Following(tick.stamp_ns, mode, tick.chunk_id, tick.row, rows if good else rows[:0], tick.speed_scale),

@@ -26,7 +26,7 @@ from swiftvla_ros.observation.message_fields import read_executor_state, stamp_n
 from swiftvla_ros.teleop.engagement import Engagement, Follower
 from swiftvla_ros.teleop.hand import OperatorRows, Phase
 from swiftvla_ros.teleop.jog import Jog
-from swiftvla_ros.teleop.leader import SLOW_HZ, Leader
+from swiftvla_ros.teleop.leader import SLOW_HZ, LeaderArm
 from swiftvla_ros.teleop.tool_jog import joint_speeds
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ class TeleopParts:
     """The hand, what it is allowed, where it speaks, and the executor's buttons."""
 
     engagement: Engagement
-    leader: Leader
+    leader: LeaderArm
     jog: Jog
     chunks: Any
     states: Any
@@ -73,7 +73,7 @@ class TeleopNode(ManagedNode[TeleopParts]):
     def setup(self) -> TeleopParts:
         """Open the topics; nothing moves before ``~/engage``."""
         contract = self.contract
-        leader, jog = Leader(contract), Jog(contract)
+        leader, jog = LeaderArm(contract), Jog(contract)
         hand = leader if self.value("hand") == "leader" else jog
         engagement = Engagement(
             contract, hand, self.value("far_leader"), lambda: self._press("take_over"), lambda: self._press("give_back")
@@ -205,12 +205,13 @@ class TeleopNode(ManagedNode[TeleopParts]):
     def _tell(self) -> None:
         parts, engagement, now_ns = self.parts, self.parts.engagement, self.now_ns()
         told = (engagement.phase, engagement.reason)
-        if told != parts.told:
-            log = self.get_logger().warning if engagement.phase is Phase.HELD else self.get_logger().info
-            log(f"{engagement.phase.name}: {engagement.reason}")
+        if told != parts.told and engagement.phase is Phase.HELD:
+            self.get_logger().warning(f"HELD: {engagement.reason}")
+        elif told != parts.told:
+            self.get_logger().info(f"{engagement.phase.name}: {engagement.reason}")
         parts.told, parts.told_s = told, time.monotonic()
         leads = self.value("hand") == "leader"
-        hand: Leader | Jog = parts.leader if leads else parts.jog
+        hand: LeaderArm | Jog = parts.leader if leads else parts.jog
         distance = engagement.distance
         parts.states.publish(
             TeleopState(
@@ -233,7 +234,7 @@ class TeleopNode(ManagedNode[TeleopParts]):
     def _health(self) -> Health:
         parts, engagement = self.parts, self.parts.engagement
         leads = self.value("hand") == "leader"
-        hand: Leader | Jog = parts.leader if leads else parts.jog
+        hand: LeaderArm | Jog = parts.leader if leads else parts.jog
         level, text = Level.OK, engagement.reason
         if engagement.phase is Phase.HELD:
             level = Level.WARN

@@ -15,7 +15,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, String
 
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.msg import ActionChunk
@@ -38,6 +38,7 @@ from swiftvla_ros.observation.message_fields import measured_positions, read_chu
 _REPEAT_S = 2.0
 # The control thread takes one chunk a tick, an operator's first: of a flood of one source's, the newest.
 _MOST_WAITING = 2
+_BY_RANK = (ChunkSource.OPERATOR, ChunkSource.POLICY)
 # Modes in which the arm is told to move.
 _COMMANDING = (Mode.FRESH, Mode.TAIL, Mode.DECELERATING)
 # Python passes its lock on after so long when the control thread waits for it; its default is 5 ms.
@@ -58,8 +59,8 @@ class ExecutorParts:
     gate: JointStateGate
     orders: ControllerOrders | None
     loop: ControlLoop | None = None
-    waiting: dict[Source, deque[JointChunk]] = field(
-        default_factory=lambda: {source: deque(maxlen=_MOST_WAITING) for source in (Source.OPERATOR, Source.POLICY)}
+    waiting: dict[ChunkSource, deque[JointChunk]] = field(
+        default_factory=lambda: {source: deque(maxlen=_MOST_WAITING) for source in _BY_RANK}
     )
     resting: bool = True
     ticked_ns: int = 0
@@ -106,7 +107,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         )
         if shadow:
             self.get_logger().warning("shadow mode: nothing is commanded")
-        for topic, source in (("action_chunk", Source.POLICY), ("operator_chunk", Source.OPERATOR)):
+        for topic, source in (("action_chunk", ChunkSource.POLICY), ("operator_chunk", ChunkSource.OPERATOR)):
             self.subscribe(ActionChunk, topic, partial(self._keep, source), qos.CHUNK)
         self.subscribe_with_info(JointState, "observation/state", self._measure, qos.STATE_INPUT)
         self.subscribe(String, "observation/state_problem", self._hear_problem, qos.LATCHED, always=True)
@@ -168,7 +169,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         assert self.executor is not None
         self.executor.create_task(raise_it)
 
-    def _keep(self, source: Source, message: ActionChunk) -> None:
+    def _keep(self, source: ChunkSource, message: ActionChunk) -> None:
         chunk = read_chunk(message)
         self.parts.waiting[source].append(
             JointChunk(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import latency_stages
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.observation.joint_state import JointStateError
 
 Array = NDArray[np.float64]
@@ -156,7 +156,7 @@ def read_executor_state(message: Any) -> ExecutorTick:
         message,
         planned_rows=_rows(getattr(message, "planned_rows", ()), len(message.joint_names)),  # not in older bags
         speed_limits_taken=getattr(message, "speed_limits_taken", None),
-        chunk_source=int(getattr(message, "chunk_source", Source.POLICY)),
+        chunk_source=int(getattr(message, "chunk_source", ChunkSource.POLICY)),
         operator_holds=bool(getattr(message, "operator_holds", False)),
         gave_back_ns=stamp_ns(message.operator_gave_back) if hasattr(message, "operator_gave_back") else 0,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
@@ -45,7 +45,7 @@ class RecordedChunk(ChunkMessage):
     """
 
     runtime: RuntimeOptions
-    source: Source = Source.POLICY
+    source: ChunkSource = ChunkSource.POLICY
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _chunks(bag: Bag, names: tuple[str, ...], notes: list[str]) -> list[Recorded
 def _operator_chunks(bag: Bag, names: tuple[str, ...]) -> list[RecordedChunk]:
     nothing = RuntimeOptions("", "", "", None, NO_GUIDANCE)
     chunks = _chunks_of(bag, "operator_chunk", names) if bag.topic("operator_chunk") is not None else ()
-    return [RecordedChunk(**vars(chunk), runtime=nothing, source=Source.OPERATOR) for chunk in chunks]
+    return [RecordedChunk(**vars(chunk), runtime=nothing, source=ChunkSource.OPERATOR) for chunk in chunks]
 
 
 def _chunks_of(bag: Bag, topic: str, names: tuple[str, ...]) -> Iterator[ChunkMessage]:

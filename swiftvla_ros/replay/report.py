@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.contract.latency_stages import POLICY, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.observation.message_fields import ExecutorTick
@@ -268,7 +268,7 @@ def _executed(run: RecordedRun, chunks: list[ChunkComparison]) -> list[Executed]
 
 def _of_the_policy(tick: ExecutorTick) -> bool:
     """Whether the chunk that a tick tells of is the policy's, not an operator's."""
-    return tick.chunk_source != Source.OPERATOR
+    return tick.chunk_source != ChunkSource.OPERATOR
 
 
 def _gap(rows: Array, times: NDArray[np.int64], stamps: NDArray[np.int64], positions: Array) -> Array:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.planning.chunk_planner import approach_duration_s
-from swiftvla_ros.teleop.hand import Hand, OperatorRows, Phase
+from swiftvla_ros.teleop.hand import OperatorHand, OperatorRows, Phase
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class Follower:
     def follows_operator(self) -> bool:
         """Whether it moves as an operator's chunks say."""
         moving = self.mode in (Mode.FRESH, Mode.TAIL) and self.reason != Reason.PAUSED
-        return moving and self.source == Source.OPERATOR
+        return moving and self.source == ChunkSource.OPERATOR
 
 
 class Engagement:
@@ -59,7 +59,7 @@ class Engagement:
     def __init__(
         self,
         contract: Contract,
-        hand: Hand,
+        hand: OperatorHand,
         far: Literal["approach", "refuse"],
         take_over: Callable[[], None],
         give_back: Callable[[], None],

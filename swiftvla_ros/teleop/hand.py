@@ -32,7 +32,7 @@ class OperatorRows:
     positions: Array
 
 
-class Hand(Protocol):
+class OperatorHand(Protocol):
     """A leader arm, or a jog."""
 
     def arm(self) -> None:

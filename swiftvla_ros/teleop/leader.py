@@ -10,14 +10,11 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.clock_offset import off_clock_text
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.teleop.hand import OperatorRows
-from swiftvla_ros.teleop.prediction import LeaderPrediction
+from swiftvla_ros.teleop.prediction import LeaderPrediction, PredictionSettings
 
 Array = NDArray[np.float64]
 
 NS = 1_000_000_000
-
-SILENT_S = 0.25
-"""A leader that says nothing for so long leads no more; the follower has come to rest by then."""
 
 _JUMP_RAD, _JUMP_RAD_S, _JUMP_S = 0.1, 15.0, 0.03
 """A pose farther from the one before than this, and what the fastest hand moves meanwhile (reckoned for no longer than
@@ -29,7 +26,7 @@ SLOW_HZ = 20.0
 _JUMPED_AFTER = 3  # poses in a row on the other side: not one bad reading, the leader is elsewhere
 
 
-class Leader:
+class LeaderArm:
     """Takes a leader's poses in and draws rows from them.
 
     A single pose that jumps is left out; one that stays where it jumped ends the engagement.
@@ -42,10 +39,11 @@ class Leader:
         Poses a second, over the last second or so; 0 before there are two.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, prediction: PredictionSettings | None = None) -> None:
         self._names, self._topic = contract.joint_names, contract.leader.topic
         self._continuous = contract.limits.continuous
-        self._prediction = LeaderPrediction()
+        self._silent_s = contract.policy.max_state_age_s  # the follower has come to rest by then
+        self._prediction = LeaderPrediction(prediction)
         self._pose: Array | None = None
         self._stamp_ns = self._arrived_ns = 0
         self._elsewhere = 0
@@ -67,9 +65,9 @@ class Leader:
     def take(self, pose: Array, stamp_ns: int, now_ns: int) -> bool:
         """Take a pose [J], rad or m, in; False where it is left out. A zero stamp says nothing: arrival counts."""
         stamp_ns = stamp_ns or now_ns
-        if clock := off_clock_text((stamp_ns - now_ns) / NS, SILENT_S):
+        if clock := off_clock_text((stamp_ns - now_ns) / NS, self._silent_s):
             return self._leave_out(f"{self._topic}: a pose is {clock}")
-        if self._pose is None or now_ns - self._arrived_ns > SILENT_S * NS:
+        if self._pose is None or now_ns - self._arrived_ns > self._silent_s * NS:
             return self._accept(pose, stamp_ns, now_ns, anew=True)
         if stamp_ns <= self._stamp_ns:
             return self._leave_out(f"{self._topic}: a pose is not newer than the one before; is it published twice?")
@@ -112,7 +110,7 @@ class Leader:
             more = f" ({self.last_refusal})" if self.last_refusal else "; is the leader's driver running?"
             return f"no pose of a leader came on {self._topic}{more}"
         silent_s = (now_ns - self._arrived_ns) / NS
-        if silent_s > SILENT_S:
+        if silent_s > self._silent_s:
             return f"{self._topic} is silent for {silent_s:.1f} s; look at the leader's cable and driver"
         return self._jump
 
@@ -128,10 +126,10 @@ class Leader:
             self._prediction.forget()
             self._prediction.take(self._pose, self._stamp_ns)
 
-    def rows(self, _now_ns: int) -> OperatorRows | None:
+    def rows(self, now_ns: int) -> OperatorRows | None:
         """Where the leader was and will be; None where it said nothing new."""
         if self._pose is None or self._drawn_ns == self._stamp_ns:
             return None
         self._drawn_ns = self._stamp_ns
-        stamp_ns, rows = self._prediction.rows()
+        stamp_ns, rows = self._prediction.rows(now_ns)
         return OperatorRows(stamp_ns, round(self._prediction.settings.step_s * NS), rows)

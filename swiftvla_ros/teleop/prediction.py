@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 NS = 1_000_000_000
 
+_OLDEST_S = 0.15  # what is older than this is no basis to go on
+
 
 @dataclass(frozen=True)
 class PredictionSettings:
@@ -29,7 +31,7 @@ class PredictionSettings:
     degree
         Of the polynomial through them.
     ahead_s
-        For how long the curve goes on as it was.
+        For how long after now the curve goes on as it was, now being later than the newest pose.
     rest_s
         In how long it comes to rest after that, so that a leader that falls silent stops the follower by itself.
     delay_s
@@ -66,20 +68,21 @@ class LeaderPrediction:
         while stamp_ns - self._poses[0][0] > self.settings.window_s * NS:
             self._poses.popleft()
 
-    def rows(self) -> tuple[int, Array]:
+    def rows(self, now_ns: int) -> tuple[int, Array]:
         """The stamp of row 0, and rows [R, J] a step apart; there must be a pose.
 
         Up to the newest pose they are the curve through the poses, after it the curve's continuation.
         """
         s = self.settings
         newest_ns = self._poses[-1][0]
+        ahead_s = s.ahead_s + min(max((now_ns - newest_ns) / NS, 0.0), _OLDEST_S)
         times = np.array([(ns - newest_ns) / NS for ns, _ in self._poses])
         poses = np.array([pose for _, pose in self._poses])
         # Few poses, or poses that cover too short a time, say nothing of speed.
         degree = min(s.degree, len(times) - 1) if times[0] < -0.3 * s.window_s else 0
         fit = np.polynomial.polynomial.polyfit(times, poses, degree)
-        back, ahead = round(s.past_s / s.step_s), round((s.ahead_s + s.rest_s) / s.step_s) + 1
-        rows = _curve(fit, s.step_s * np.arange(-back, ahead + 1, dtype=np.float64), s.ahead_s, s.rest_s)
+        back, ahead = round(s.past_s / s.step_s), round((ahead_s + s.rest_s) / s.step_s) + 1
+        rows = _curve(fit, s.step_s * np.arange(-back, ahead + 1, dtype=np.float64), ahead_s, s.rest_s)
         return newest_ns + round((s.delay_s - back * s.step_s) * NS), rows
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.observation.message_fields import (
     ChunkMessage,
@@ -229,7 +229,9 @@ class RunCollector:
         if mode != self._mode:
             self._modes.append(ModeChange(ns, _name(Mode, mode[0]), _name(Reason, mode[1]), tick.reason_text))
         self._mode = mode
-        own = tick.chunk_source != Source.OPERATOR  # a person's chunks come too fast to be seams that anybody looks at
+        own = (
+            tick.chunk_source != ChunkSource.OPERATOR
+        )  # a person's chunks come too fast to be seams that anybody looks at
         if own and tick.first_command_ns and tick.first_command_ns != self._seam_ns:
             self._seam_ns = tick.first_command_ns
             self._seams.append(Seam(tick.first_command_ns, tick.chunk_id, tick.chunk_stamp_ns))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from swiftvla_ros.contract.executor_codes import Mode, Reason, Refusal, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
 from swiftvla_ros.motion import JointChunk
 
 
@@ -18,14 +18,14 @@ def swing(s: np.ndarray) -> np.ndarray:
 def operated(bench, target: np.ndarray | float, number: int) -> JointChunk:
     """A person's chunk: 20 ms rows that stay at one place."""
     rows = np.tile(np.broadcast_to(target, 3), (20, 1))
-    return JointChunk(bench.now_ns, 20_000_000, rows, number, source=Source.OPERATOR)
+    return JointChunk(bench.now_ns, 20_000_000, rows, number, source=ChunkSource.OPERATOR)
 
 
 def test_an_operator_is_followed_over_a_policy_and_the_policy_after_the_operator(make_bench: Callable):
     """Protects take-over: the policy is refused by name while the operator holds, and both seams keep the limits."""
     bench = make_bench()
     bench.stream(swing, 1.5)
-    assert bench.executor.chunk_source is Source.POLICY
+    assert bench.executor.chunk_source is ChunkSource.POLICY
     here = bench.commands[-1].position.copy()
     for k in range(30):
         assert bench.executor.offer(operated(bench, here + 0.1, k + 1), bench.now_ns).accepted
@@ -33,17 +33,17 @@ def test_an_operator_is_followed_over_a_policy_and_the_policy_after_the_operator
         refused = bench.executor.offer(bench.chunk(swing), bench.now_ns)
         assert refused.code is Refusal.OPERATOR_HOLDS
         assert "give_back" in refused.text
-    assert bench.executor.chunk_source is Source.OPERATOR
+    assert bench.executor.chunk_source is ChunkSource.OPERATOR
     np.testing.assert_allclose(bench.commands[-1].position, here + 0.1, atol=0.03)
     seen_before = bench.chunk(np.tile(here, (10, 1)))
     bench.run(0.02)
     bench.executor.give_back(bench.now_ns)
     assert bench.executor.offer(seen_before, bench.now_ns).code is Refusal.OPERATOR_HOLDS
     bench.run(0.02)
-    late = JointChunk(bench.now_ns - 30_000_000, 20_000_000, np.tile(here, (20, 1)), 99, source=Source.OPERATOR)
+    late = JointChunk(bench.now_ns - 30_000_000, 20_000_000, np.tile(here, (20, 1)), 99, source=ChunkSource.OPERATOR)
     assert bench.executor.offer(late, bench.now_ns).code is Refusal.OLDER_THAN_CURRENT, "it takes nothing over again"
     assert bench.executor.offer(bench.chunk(np.tile(here, (10, 1))), bench.now_ns).accepted
-    assert bench.executor.chunk_source is Source.POLICY
+    assert bench.executor.chunk_source is ChunkSource.POLICY
     bench.run(0.5)
     assert bench.report().ok
 

@@ -9,7 +9,7 @@ import pytest
 from bag_messages import Messages
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import Source
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.episodes.bags.bag import BagWriter
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
@@ -121,7 +121,7 @@ class Run:
         if self._told_ns != self._ticked_ns:
             self.tell()
         names = self.contract.joint_names
-        chunk = JointChunk(self.ns, step_ns, positions, self.operated, 1, "", names, Source.OPERATOR)
+        chunk = JointChunk(self.ns, step_ns, positions, self.operated, 1, "", names, ChunkSource.OPERATOR)
         return self.core.offer(chunk, self.ns + 1_000_000).accepted
 
     def scale(self, percent: float) -> None:

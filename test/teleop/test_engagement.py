@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.contract.executor_codes import Mode, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.teleop.hand import Phase
 from teleop_rig import TeleopRig
@@ -63,17 +63,17 @@ def test_a_policy_is_taken_over_and_goes_on_after_release(leader: np.ndarray):
     """Protects corrections: over a running policy and back, each command inside the limits of the one before."""
     rig = TeleopRig(CONTRACT, lambda _: leader, policy=lambda s: REST + 0.1 * np.sin(s))
     rig.run(1.5)
-    assert rig.sources[-1] is Source.POLICY
+    assert rig.sources[-1] is ChunkSource.POLICY
     assert rig.engagement.engage(rig.ns)[0]
     rig.run(6.0)
     assert rig.engagement.phase is Phase.FOLLOWING
-    assert rig.sources[-1] is Source.OPERATOR
+    assert rig.sources[-1] is ChunkSource.OPERATOR
     np.testing.assert_allclose(rig.arm, leader, atol=2e-3)
     rig.motion = None
     rig.policy = lambda s: leader + 0.1 * np.sin(s - 7.6)
     rig.engagement.release()
     rig.run(1.0)
-    assert rig.sources[-1] is Source.POLICY
+    assert rig.sources[-1] is ChunkSource.POLICY
     assert limits_kept(rig)
 
 

@@ -91,6 +91,14 @@ class LiveGraph:
         """Take the messages of a topic from now on; they come while this object waits or spins."""
         self._node.create_subscription(kind, topic, callback, qos)
 
+    def publisher(self, kind: type, topic: str, qos: Any) -> Any:
+        """Make a publisher, which lives as long as this object."""
+        return self._node.create_publisher(kind, topic, qos)
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Take messages until ``condition`` holds; False after ``timeout_s``."""
+        return self._wait(condition, timeout_s)
+
     def publishers(self, topic: str) -> int:
         """Count the publishers of a topic that are seen."""
         return int(self._node.count_publishers(topic))

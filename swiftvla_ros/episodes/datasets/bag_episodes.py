@@ -2,10 +2,10 @@
 """Bags read as the project's episodes: what the policy saw, and what the arm was commanded meanwhile, at even steps.
 
 Step k of an episode is at ``begin + k · policy.step_s``. Images and state are those that the policy would have paired
-at that moment (``StepGrid``: nothing stamped later), the action is the position that the executor commanded at it. Steps
-that show nothing are left out; steps that must not be imitated have ``expert`` false: before the first chunk of the
-instruction, or a person, is followed, while the executor brakes or holds by itself, and the last step before a gap, as
-what comes next in the bag is not what came next.
+at that moment (``StepGrid``: nothing stamped later), the action is the position that the executor commanded at it.
+Steps that show nothing are left out; steps that must not be imitated have ``expert`` false: before the first chunk of
+the instruction, or a person, is followed, while the executor brakes or holds by itself, and the last step before a gap,
+as what comes next in the bag is not what came next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.contract.executor_codes import Mode, Source
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
@@ -227,7 +227,7 @@ class _Commands:
         self._times.append(tick.stamp_ns)
         self._positions.append(tick.commanded)
         followed = tick.chunk_id if tick.mode in (Mode.FRESH, Mode.TAIL) else 0
-        self._followed.append(_OPERATOR if followed and tick.chunk_source == Source.OPERATOR else followed)
+        self._followed.append(_OPERATOR if followed and tick.chunk_source == ChunkSource.OPERATOR else followed)
 
     def at(
         self, times_ns: Sequence[int], states: Sequence[NDArray[np.float64]]
