@@ -100,7 +100,7 @@ def test_shadow_mode_reaches_the_executor_and_nobody_else() -> None:
 def test_every_process_is_a_module_that_exists() -> None:
     """Protects: a renamed node is found here and not on the robot."""
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    everything = SystemOptions(sim=True, black_box=Path("boxes"), geometry=True)
+    everything = SystemOptions(sim=True, black_box=Path("boxes"), geometry=True, teleop="jog")
     for process in [*describe(everything), *describe(SystemOptions(loopback=True))]:
         assert importlib.util.find_spec(process.module) is not None, process.module
 
@@ -184,6 +184,14 @@ def test_monitors_watch_and_never_end_the_system() -> None:
     assert processes["geometry"].parameters == {"robot": "so101"}
     with pytest.raises(ValueError, match="'watchdog' is no node"):
         describe(SystemOptions(monitors="watchdog"))
+
+
+def test_a_person_s_node_is_there_where_it_is_asked_for() -> None:
+    """Protects: no arm can be led unless somebody chose so, and a person's node that dies ends nothing."""
+    assert "teleop" not in by_name(describe(SystemOptions()))
+    teleop = by_name(describe(SystemOptions(teleop="leader")))["teleop"]
+    assert teleop.parameters["hand"] == "leader"
+    assert (teleop.respawn, teleop.essential) == (True, False)
 
 
 def test_a_bag_in_the_place_of_weights_needs_no_checkpoint(tmp_path: Path) -> None:

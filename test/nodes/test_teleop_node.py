@@ -34,7 +34,7 @@ CONTRACT = load_contract("so101_sim")
 class Rig:
     """The simulated robot, the executor, teleop_node and a recorder, and what they say."""
 
-    def __init__(self, graph: Any, bag: Path) -> None:
+    def __init__(self, graph: Any) -> None:
         self.graph = graph
         graph.start("sim_robot_node", robot="so101_sim", seed=4)
         for camera in CONTRACT.camera_names:
@@ -43,17 +43,19 @@ class Rig:
             graph.start(node, robot="so101_sim")
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.teleop = graph.listen(TeleopState, "teleop_state", qos.LATCHED)
-        self.recorder = graph.start("recorder_node", bag=str(bag), robot="so101_sim")
-        self.bag = bag
 
-    def wait_for_recorder(self) -> None:
-        """Wait until all that is recorded is heard."""
+    def record(self, bag: Path) -> Any:
+        """Start a recorder, and wait until it hears all that matters; from now on states are kept."""
+        recorder = self.graph.start("recorder_node", bag=str(bag), robot="so101_sim")
         names = ["/executor_state", "/observation/state", "/operator_chunk", "/policy_state", "/teleop_state"]
 
         def heard(topic: str) -> bool:
             return any(info.node_name == "recorder" for info in self.graph.node.get_subscriptions_info_by_topic(topic))
 
         self.graph.wait_until(lambda: all(heard(name) for name in names), "the recorder listens", 60)
+        self.states.clear()
+        self.graph.wait_until(lambda: self.states.messages, "the executor speaks", 20)
+        return recorder
 
     def engage(self) -> None:
         """Engage, once there is a leader, and wait until it leads."""
@@ -73,18 +75,18 @@ class Rig:
         self.graph.wait_until(holds, what, timeout_s)
 
 
-@pytest.fixture
-def rig(graph: Any, tmp_path: Path) -> Rig:
+@pytest.fixture(scope="module")
+def rig(graph: Any) -> Rig:
     """Start a rig."""
-    return Rig(graph, tmp_path / "run")
+    return Rig(graph)
 
 
-def test_a_leader_does_a_task_through_the_executor(rig: Rig) -> None:
+def test_a_leader_does_a_task_through_the_executor(rig: Rig, tmp_path: Path) -> None:
     """Protects demonstrations without a policy: leader → teleop → executor → robot, recorded as steps to imitate."""
-    rig.graph.start("expert_node", name="policy", robot="so101_sim", as_leader=True)
+    expert = rig.graph.start("expert_node", name="policy", robot="so101_sim", as_leader=True)
     action = ActionClient(rig.graph.node, RunInstruction, "run_instruction")
     rig.graph.wait_until(action.server_is_ready, "the demonstrator takes instructions", 60)
-    rig.wait_for_recorder()
+    recorder = rig.record(tmp_path / "run")
     rig.graph.wait_until(lambda: rig.teleop.messages and rig.teleop.last.distance, "a leader is there", 60)
     assert not len(rig.states.last.commanded_position), "nothing moves before somebody engages"
     rig.engage()
@@ -95,18 +97,20 @@ def test_a_leader_does_a_task_through_the_executor(rig: Rig) -> None:
     result = sent.result().get_result_async()
     rig.lead_until(result.done, "the goal has ended", 60)
     assert result.result().result.outcome == RunInstruction.Result.SUCCEEDED, result.result().result.message
-    rig.graph.wait_until(lambda: rig.recorder.end() == 0, "the recorder has ended", 20)
+    assert recorder.end() == 0
+    assert rig.graph.call(Trigger, "teleop/release", Trigger.Request()).success
+    assert expert.end() == 0
     check_commands([state for state in rig.states.messages if len(state.commanded_position)])
-    (handle,) = open_bags(rig.bag, CONTRACT).episodes
+    (handle,) = open_bags(tmp_path / "run", CONTRACT).episodes
     episode = handle.load()
     assert episode.expert.mean() > 0.5
     assert episode.corrections is None, "nobody corrected a policy"
 
 
-def test_a_policy_is_taken_over_and_has_the_arm_again(rig: Rig, checkpoint: Path) -> None:
+def test_a_policy_is_taken_over_and_has_the_arm_again(rig: Rig, checkpoint: Path, tmp_path: Path) -> None:
     """Protects corrections: over a running policy and back inside all limits, and the bag says which steps they are."""
     rig.graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
-    rig.wait_for_recorder()
+    recorder = rig.record(tmp_path / "run")
     request = SetInstruction.Request(instruction="touch the green block")
     assert rig.graph.call(SetInstruction, "set_instruction", request, 90).success
     policy, operator = ExecutorState.SOURCE_POLICY, ExecutorState.SOURCE_OPERATOR
@@ -144,12 +148,12 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(rig: Rig, checkpoint: Path
         ended.set()
         thread.join()
     assert rig.graph.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction="")).success
-    assert rig.recorder.end() == 0
+    assert recorder.end() == 0
     check_commands([state for state in rig.states.messages if len(state.commanded_position)])
-    (handle,) = open_bags(rig.bag, CONTRACT, ("unknown",)).episodes
+    (handle,) = open_bags(tmp_path / "run", CONTRACT, ("unknown",)).episodes
     episode = handle.load()
     assert episode.corrections is not None
     assert 0.1 < episode.corrections.mean() < 0.9
     assert episode.expert[episode.corrections][:-1].mean() > 0.8
-    replayed = replay_commands(read_run(Bag(rig.bag)), CONTRACT)
+    replayed = replay_commands(read_run(Bag(tmp_path / "run")), CONTRACT)
     assert float(np.nanmax(replayed.difference)) == 0.0, replayed.first_difference(0.0)

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import Contract, contract_from_text
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
 from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode, open_bags
 from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import EpisodeError
+from swiftvla_ros.episodes.datasets.store import EpisodeError, load_episode, save_episode
 from swiftvla_ros.observation.message_fields import stamp_ns
 
 T0 = 1_000_000_000_000
@@ -45,7 +46,12 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
     def short(message: Any) -> Any:
         return replace(message, data=message.data[:-1])
 
-    def write(name: str = "run", without: tuple[float, float] = (0.0, 0.0), damaged: int = -1) -> Path:
+    def write(
+        name: str = "run",
+        without: tuple[float, float] = (0.0, 0.0),
+        damaged: int = -1,
+        person: tuple[float, float] = (0.0, 0.0),
+    ) -> Path:
         entries: list[tuple[int, str, Any]] = []
         for frame in range(105):
             ns = at(frame / 15)
@@ -61,7 +67,10 @@ def record(contract: Contract, messages: Any, tmp_path: Path) -> Callable[..., P
             ns, seconds = at(tick / 100), tick / 100
             moving = 2.25 <= seconds < 4.5 or seconds >= 5.1
             state = messages.executor_state(ns, measured(ns) + 0.5, mode=1 if moving else 4)
-            entries.append((ns, "/executor_state", replace(state, chunk_id=1 if seconds < 4.5 else 2)))
+            state = replace(state, chunk_id=1 if seconds < 4.5 else 2)
+            if person[0] <= seconds < person[1]:
+                state = replace(state, chunk_id=77, chunk_source=ChunkSource.OPERATOR)
+            entries.append((ns, "/executor_state", state))
         for number, ready in ((1, at(2.2)), (2, at(5.1))):
             chunk = replace(messages.chunk(ready, ready, ready, ready), chunk_id=number, instruction_id=number)
             entries.append((ready, "/action_chunk", chunk))
@@ -93,6 +102,23 @@ def test_a_damaged_picture_is_refused_and_counted(
     assert 39 in whole
     np.testing.assert_array_equal(episode.images["front"][:, 0, 0, 0], np.where(whole == 39, 38, whole))
     assert "episode_000000: refused 1 pictures of /observation/front: 27647 bytes are no image" in caplog.text
+
+
+def test_steps_of_a_person_are_imitated_and_marked(
+    record: Callable[..., Path], contract: Contract, tmp_path: Path
+) -> None:
+    """Protects corrections: what a person did over a policy is imitated, told apart, and still is after storing."""
+    (handle,) = open_episodes(record(person=(3.0, 3.5)), contract)
+    episode = handle.load()
+    assert episode.corrections is not None
+    seconds = episode.stamps_s - T0 / 1e9
+    np.testing.assert_array_equal(episode.corrections, (seconds > 2.99) & (seconds < 3.49))
+    assert episode.expert[episode.corrections].all()
+    save_episode(tmp_path / "episode_000000.safetensors", episode, contract)
+    stored = load_episode(tmp_path / "episode_000000.safetensors", contract)
+    np.testing.assert_array_equal(stored.corrections, episode.corrections)
+    (untouched,) = open_episodes(record("other"), contract)[:1]
+    assert untouched.load().corrections is None
 
 
 def test_each_step_has_the_newest_of_its_past(record: Callable[..., Path], contract: Contract) -> None:
