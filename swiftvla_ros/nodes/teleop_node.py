@@ -80,7 +80,7 @@ class TeleopNode(ManagedNode[TeleopParts]):
         )
         if hand is leader:
             self.subscribe(JointState, contract.leader.topic, self._take_leader, qos.STATE_INPUT)
-            self.awaits("the leader's joint states", JointState, contract.leader.topic, qos.STATE_INPUT)
+            self.awaits("joint states of a leader", JointState, contract.leader.topic, qos.STATE_INPUT)
         else:
             self.subscribe(JointState, "jog", self._take_jog, qos.STATE_INPUT)
             self.subscribe(TwistStamped, "jog_twist", self._take_twist, qos.STATE_INPUT)

@@ -103,7 +103,7 @@ def test_a_leader_does_a_task_through_the_executor(rig: Rig, tmp_path: Path) -> 
     check_commands([state for state in rig.states.messages if len(state.commanded_position)])
     (handle,) = open_bags(tmp_path / "run", CONTRACT).episodes
     episode = handle.load()
-    assert episode.expert.mean() > 0.5
+    assert episode.expert.mean() > 0.2, "a machine that stands still ends engagements"
     assert episode.corrections is None, "nobody corrected a policy"
 
 
