@@ -95,10 +95,6 @@ class LiveGraph:
         """Make a publisher, which lives as long as this object."""
         return self._node.create_publisher(kind, topic, qos)
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Take messages until ``condition`` holds; False after ``timeout_s``."""
-        return self._wait(condition, timeout_s)
-
     def publishers(self, topic: str) -> int:
         """Count the publishers of a topic that are seen."""
         return int(self._node.count_publishers(topic))

@@ -81,10 +81,8 @@ class _Session:
 
     def run(self, device: Keyboard | Gamepad, help_text: str) -> int:
         """Go on until it is ended."""
-        if not self._graph.wait_for(lambda: self._state is not None, _DISCOVERY_TIMEOUT_S):
-            raise GraphError(
-                "no teleop_node speaks on teleop_state; start it with `swiftvla up --teleop jog` (or leader)"
-            )
+        missing = "no teleop_node speaks on teleop_state; start one: `swiftvla up --teleop jog` (or leader)"
+        self._graph.wait_for(lambda: self._state is not None, _DISCOVERY_TIMEOUT_S, missing)
         with Live(self._shown(help_text), console=console, auto_refresh=False, transient=True) as live:
             while True:
                 for said in device.read():
