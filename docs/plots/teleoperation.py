@@ -16,7 +16,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.teleop.hand import Phase
+from swiftvla_ros.teleop.hand import TeleopPhase
 from teleop_rig import TeleopRig
 
 IMAGE = Path(__file__).parents[1] / "images" / "teleoperation.png"
@@ -24,18 +24,18 @@ CONTRACT = load_contract("so101_sim")
 JOINT = 0
 ENGAGE_S, SILENT_S, AGAIN_S, RELEASE_S, END_S = 2.0, 9.0, 10.5, 12.5, 15.5
 COLORS = {
-    Phase.RELEASED: "#cfe2f3",
-    Phase.STOPPING: "#f4cccc",
-    Phase.APPROACHING: "#fff2cc",
-    Phase.FOLLOWING: "#d9ead3",
-    Phase.HELD: "#d9d9d9",
+    TeleopPhase.RELEASED: "#cfe2f3",
+    TeleopPhase.STOPPING: "#f4cccc",
+    TeleopPhase.APPROACHING: "#fff2cc",
+    TeleopPhase.FOLLOWING: "#d9ead3",
+    TeleopPhase.HELD: "#d9d9d9",
 }
 LABELS = {
-    Phase.RELEASED: "released: the policy moves the arm",
-    Phase.STOPPING: "stopping: engaged, the leader is far",
-    Phase.APPROACHING: "approaching",
-    Phase.FOLLOWING: "following",
-    Phase.HELD: "held: the leader fell silent",
+    TeleopPhase.RELEASED: "released: the policy moves the arm",
+    TeleopPhase.STOPPING: "stopping: engaged, the leader is far",
+    TeleopPhase.APPROACHING: "approaching",
+    TeleopPhase.FOLLOWING: "following",
+    TeleopPhase.HELD: "held: the leader fell silent",
 }
 
 
@@ -49,7 +49,7 @@ def hand(s: float) -> np.ndarray:
 def main() -> None:
     """Let a person take over, and draw what was commanded."""
     rig = TeleopRig(CONTRACT, hand)
-    told: list[tuple[float, Phase, float, float]] = []
+    told: list[tuple[float, TeleopPhase, float, float]] = []
 
     def policy(s: float) -> np.ndarray:
         """Swing about where the arm was when the policy was asked last, as one that sees the arm does."""

@@ -24,7 +24,7 @@ from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.leader_state import leader_positions
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
 from swiftvla_ros.teleop.engagement import Engagement, Follower
-from swiftvla_ros.teleop.hand import OperatorRows, Phase
+from swiftvla_ros.teleop.hand import OperatorRows, TeleopPhase
 from swiftvla_ros.teleop.jog import Jog
 from swiftvla_ros.teleop.leader import SLOW_HZ, LeaderArm
 from swiftvla_ros.teleop.tool_jog import joint_speeds
@@ -49,7 +49,7 @@ class TeleopParts:
     measured: Array | None = None
     sent_ns: int = 0
     count: int = 0
-    told: tuple[Phase, str] | None = None
+    told: tuple[TeleopPhase, str] | None = None
     told_s: float = 0.0
 
 
@@ -205,7 +205,7 @@ class TeleopNode(ManagedNode[TeleopParts]):
     def _tell(self) -> None:
         parts, engagement, now_ns = self.parts, self.parts.engagement, self.now_ns()
         told = (engagement.phase, engagement.reason)
-        if told != parts.told and engagement.phase is Phase.HELD:
+        if told != parts.told and engagement.phase is TeleopPhase.HELD:
             self.get_logger().warning(f"HELD: {engagement.reason}")
         elif told != parts.told:
             self.get_logger().info(f"{engagement.phase.name}: {engagement.reason}")
@@ -236,7 +236,7 @@ class TeleopNode(ManagedNode[TeleopParts]):
         leads = self.value("hand") == "leader"
         hand: LeaderArm | Jog = parts.leader if leads else parts.jog
         level, text = Level.OK, engagement.reason
-        if engagement.phase is Phase.HELD:
+        if engagement.phase is TeleopPhase.HELD:
             level = Level.WARN
         elif leads and engagement.engaged and 0.0 < hand.rate_hz < SLOW_HZ:
             level, text = (

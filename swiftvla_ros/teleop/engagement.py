@@ -14,7 +14,7 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.planning.chunk_planner import approach_duration_s
-from swiftvla_ros.teleop.hand import OperatorHand, OperatorRows, Phase
+from swiftvla_ros.teleop.hand import OperatorHand, OperatorRows, TeleopPhase
 
 Array = NDArray[np.float64]
 
@@ -72,13 +72,13 @@ class Engagement:
         self._sending_ns = self._sent_ns = 0  # since when rows are sent without a gap, and last
         self._from: Array | None = None
         self._approach_s = 0.0
-        self.phase = Phase.RELEASED
+        self.phase = TeleopPhase.RELEASED
         self.reason = "waits for ~/engage"
 
     @property
     def engaged(self) -> bool:
         """Whether a person leads, or is about to."""
-        return self.phase in (Phase.STOPPING, Phase.APPROACHING, Phase.FOLLOWING)
+        return self.phase in (TeleopPhase.STOPPING, TeleopPhase.APPROACHING, TeleopPhase.FOLLOWING)
 
     @property
     def distance(self) -> Array | None:
@@ -90,7 +90,7 @@ class Engagement:
 
     def approach_left_s(self, now_ns: int) -> float:
         """How long the approach takes still; 0 where there is none."""
-        if self.phase is not Phase.APPROACHING:
+        if self.phase is not TeleopPhase.APPROACHING:
             return 0.0
         return max(0.0, self._approach_s - (now_ns - self._began_ns) / NS)
 
@@ -112,16 +112,16 @@ class Engagement:
         if far and self._far == "refuse":
             return False, f"{far}; bring the leader near the arm, or write far_leader: approach"
         if not far and (self._hand.target() is not None or follower.mode in _RESTING):
-            self._lead(now_ns, Phase.FOLLOWING, "following")
+            self._lead(now_ns, TeleopPhase.FOLLOWING, "following")
             return True, self.reason
-        self._began_ns, self.phase = now_ns, Phase.STOPPING
+        self._began_ns, self.phase = now_ns, TeleopPhase.STOPPING
         self.reason = f"waits until the arm rests{': ' + far if far else ''}"
         self._take_over()
         return True, self.reason
 
     def release(self) -> tuple[bool, str]:
         """Lead no more, and let the policy have the arm again."""
-        self.phase, self.reason = Phase.RELEASED, "released; waits for ~/engage"
+        self.phase, self.reason = TeleopPhase.RELEASED, "released; waits for ~/engage"
         self._give_back()
         return True, "the arm is given back: a policy that runs goes on from here, else it holds"
 
@@ -139,23 +139,23 @@ class Engagement:
             return
         if problem := self._hand.problem(now_ns):
             self.hold(problem)
-        elif self.phase is Phase.STOPPING:
+        elif self.phase is TeleopPhase.STOPPING:
             self._when_it_rests(now_ns, self._follower)
         elif self._in_vain(now_ns):
             self.hold(f"the executor does not follow: {self._follower.text}")
-        elif self.phase is Phase.APPROACHING and self.approach_left_s(now_ns) == 0.0:
-            self.phase, self.reason = Phase.FOLLOWING, "following"
+        elif self.phase is TeleopPhase.APPROACHING and self.approach_left_s(now_ns) == 0.0:
+            self.phase, self.reason = TeleopPhase.FOLLOWING, "following"
 
     def rows(self, now_ns: int) -> OperatorRows | None:
         """What is to be sent to the executor now, if anything."""
-        if self.phase not in (Phase.APPROACHING, Phase.FOLLOWING):
+        if self.phase not in (TeleopPhase.APPROACHING, TeleopPhase.FOLLOWING):
             return None
         self.watch(now_ns)
         rows = self._hand.rows(now_ns) if self.engaged else None
         if rows is not None:
             self._sending_ns = self._sending_ns if now_ns - self._sent_ns < _GAP_NS else now_ns
             self._sent_ns = now_ns
-        if rows is None or self.phase is Phase.FOLLOWING or self._from is None:
+        if rows is None or self.phase is TeleopPhase.FOLLOWING or self._from is None:
             return rows
         times = (rows.stamp_ns - self._began_ns + rows.step_ns * np.arange(len(rows.positions))) / NS
         u = np.clip(times / self._approach_s, 0.0, 1.0)[:, None]
@@ -170,15 +170,15 @@ class Engagement:
         elif follower.mode in _RESTING:
             gap = self.distance
             if gap is None or not self._far_text():
-                self._lead(now_ns, Phase.FOLLOWING, "following")
+                self._lead(now_ns, TeleopPhase.FOLLOWING, "following")
                 return
             self._from = follower.pose.copy()
             self._approach_s = approach_duration_s(gap, self._limits, self._control.approach_s)
-            self._lead(now_ns, Phase.APPROACHING, f"{self._far_text()}: goes there in {self._approach_s:.1f} s")
+            self._lead(now_ns, TeleopPhase.APPROACHING, f"{self._far_text()}: goes there in {self._approach_s:.1f} s")
         elif now_ns - self._began_ns > _REST_WITHIN_S * NS:
             self.hold(f"the arm did not come to rest: {follower.text}")
 
-    def _lead(self, now_ns: int, phase: Phase, reason: str) -> None:
+    def _lead(self, now_ns: int, phase: TeleopPhase, reason: str) -> None:
         assert self._follower is not None
         self._hand.begin(self._follower.pose, now_ns)
         self._began_ns, self._sent_ns = now_ns, 0
@@ -191,7 +191,7 @@ class Engagement:
 
     def hold(self, why: str) -> None:
         """Lead no more, and keep the arm where it comes to rest."""
-        self.phase = Phase.HELD
+        self.phase = TeleopPhase.HELD
         self.reason = f"{why}. The arm holds; ~/engage leads on, ~/release gives it back"
 
     def _far_text(self) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Phase(IntEnum):
+class TeleopPhase(IntEnum):
     """Phases of an engagement; numbers as in ``msg/TeleopState.msg``."""
 
     RELEASED = 0

@@ -7,7 +7,7 @@ import pytest
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.motion import check_limits
-from swiftvla_ros.teleop.hand import Phase
+from swiftvla_ros.teleop.hand import TeleopPhase
 from teleop_rig import TeleopRig
 
 CONTRACT = load_contract("so101_sim")
@@ -34,7 +34,7 @@ def test_nothing_moves_before_somebody_engages():
     assert not rig.commands
     assert rig.engagement.engage(rig.ns)[0]
     rig.run(3.0)
-    assert rig.engagement.phase is Phase.FOLLOWING
+    assert rig.engagement.phase is TeleopPhase.FOLLOWING
     target = wave(rig.seconds)
     np.testing.assert_allclose(rig.arm, target, atol=0.05)
     assert limits_kept(rig)
@@ -52,7 +52,7 @@ def test_a_far_leader_is_approached_slowly_or_refused_by_name():
     rig.run(0.2)
     assert rig.engagement.engage(rig.ns)[0]
     rig.run(CONTRACT.control.approach_s + 1.0)
-    assert rig.engagement.phase is Phase.FOLLOWING
+    assert rig.engagement.phase is TeleopPhase.FOLLOWING
     np.testing.assert_allclose(rig.arm, FAR, atol=2e-3)
     assert max(np.abs(c.velocity).max() for c in rig.commands) < 2.0 * 0.9 / CONTRACT.control.approach_s
     assert limits_kept(rig)
@@ -66,7 +66,7 @@ def test_a_policy_is_taken_over_and_goes_on_after_release(leader: np.ndarray):
     assert rig.sources[-1] is ChunkSource.POLICY
     assert rig.engagement.engage(rig.ns)[0]
     rig.run(6.0)
-    assert rig.engagement.phase is Phase.FOLLOWING
+    assert rig.engagement.phase is TeleopPhase.FOLLOWING
     assert rig.sources[-1] is ChunkSource.OPERATOR
     np.testing.assert_allclose(rig.arm, leader, atol=2e-3)
     rig.motion = None
@@ -87,14 +87,14 @@ def test_a_leader_that_falls_silent_holds_the_arm_and_is_named():
     before = rig.arm.copy()
     rig.policy = lambda _: REST
     rig.run(1.0)
-    assert rig.engagement.phase is Phase.HELD
+    assert rig.engagement.phase is TeleopPhase.HELD
     assert "leader/joint_states is silent" in rig.engagement.reason
     assert rig.executor.mode is Mode.HOLD
     assert rig.executor.operator_holds
     assert np.abs(rig.arm - before).max() < 0.15
     rig.motion = lambda _: rig.arm
     rig.run(0.1)
-    assert rig.engagement.phase is Phase.HELD, "each engagement is armed anew"
+    assert rig.engagement.phase is TeleopPhase.HELD, "each engagement is armed anew"
     assert rig.engagement.engage(rig.ns)[0]
     assert limits_kept(rig)
 
@@ -107,12 +107,12 @@ def test_one_bad_pose_is_left_out_and_a_jump_holds():
     rig.run(0.5)
     rig.leader.take(FAR, rig.ns, rig.ns)
     rig.run(0.3)
-    assert rig.engagement.phase is Phase.FOLLOWING
+    assert rig.engagement.phase is TeleopPhase.FOLLOWING
     assert rig.leader.refused == 1
     np.testing.assert_allclose(rig.arm, REST, atol=2e-3)
     rig.motion = lambda _: FAR
     rig.run(0.3)
-    assert rig.engagement.phase is Phase.HELD
+    assert rig.engagement.phase is TeleopPhase.HELD
     assert "joint 'shoulder_pan' jumped from 0.000 to 0.900" in rig.engagement.reason
     np.testing.assert_allclose(rig.arm, REST, atol=2e-3)
 
@@ -125,7 +125,7 @@ def test_an_executor_that_is_stopped_ends_the_engagement():
     rig.run(1.0)
     rig.executor.stop()
     rig.run(1.5)
-    assert rig.engagement.phase is Phase.HELD
+    assert rig.engagement.phase is TeleopPhase.HELD
     assert "stopped" in rig.engagement.reason
     rig.executor.start()
     rig.run(0.5)
@@ -150,7 +150,7 @@ def test_a_jog_moves_from_where_the_arm_is_and_expires():
         rig.jog.take(["shoulder_pan"], [9.0], rig.ns)
         rig.run(0.02)
     assert rig.arm[0] == pytest.approx(CONTRACT.limits.max_position[0], abs=0.01)
-    assert rig.engagement.phase is Phase.FOLLOWING
+    assert rig.engagement.phase is TeleopPhase.FOLLOWING
     assert not rig.jog.take(["elbow"], [0.1], rig.ns)
     assert "'elbow'" in rig.jog.last_refusal
     assert limits_kept(rig)

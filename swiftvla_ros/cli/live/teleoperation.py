@@ -14,7 +14,7 @@ from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
 from swiftvla_ros.cli.output import console
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.teleop.gamepad import Gamepad
-from swiftvla_ros.teleop.hand import Phase
+from swiftvla_ros.teleop.hand import TeleopPhase
 from swiftvla_ros.teleop.keyboard import DOWN, UP, Keyboard
 
 _DISCOVERY_TIMEOUT_S = 10.0
@@ -131,7 +131,7 @@ class _Session:
     def _shown(self, help_text: str) -> Table:
         state, executor = self._state, self._executor
         table = Table.grid(padding=(0, 2))
-        table.add_row("teleop", f"[bold]{Phase(state.phase).name}[/] {state.source}: {state.reason}")
+        table.add_row("teleop", f"[bold]{TeleopPhase(state.phase).name}[/] {state.source}: {state.reason}")
         if executor is not None:
             table.add_row("executor", executor.reason_text)
         table.add_row("speed", f"{self._speed:.2f} rad/s, {state.input_rate:.0f} inputs/s, {help_text}")
