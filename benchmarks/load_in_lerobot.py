@@ -30,7 +30,7 @@ def truth(bags: str, file: str, robot: str = "so101_sim") -> int:
     arrays = {f"observation.images.{c}": np.concatenate([e.images[c] for e in episodes]) for c in contract.camera_names}
     arrays |= {key: np.concatenate([getattr(e, key.split(".")[-1]) for e in episodes])
                for key in ("observation.state", "action")}  # fmt: skip
-    chosen = {"action": "action.stamp", **{n: f"observation.stamp.{n}" for n in (*contract.camera_names, "state")}}
+    chosen = {name: f"observation.stamp.{name}" for name in (*contract.camera_names, "state", "action")}
     arrays |= {key: np.concatenate([e.chosen_s[name] for e in episodes]) for name, key in chosen.items()}
     arrays["task"] = np.concatenate([[e.instruction] * len(e.state) for e in episodes])
     np.savez(file, **arrays)

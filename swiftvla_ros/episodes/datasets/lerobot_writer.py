@@ -5,9 +5,10 @@
 no mark for frames that must not be imitated: an episode is written from the first to the last step at which a chunk was
 followed, and of one with a gap only what comes after it.
 
-Beside LeRobot's own, each frame has the stamps of what was chosen for it (``observation.stamp.<camera>``,
-``observation.stamp.state`` and ``action.stamp``: float64, s) and ``corrections``: whether an operator had taken over
-from a policy. LeRobot loads them; its policies go by ``observation.state``, ``action`` and the images.
+Beside LeRobot's own, each frame has the stamps of what was chosen for it (``observation.stamp.`` and the camera,
+``state`` or ``action``: float64, s; LeRobot takes what begins with ``action`` for an action) and, where an operator had
+taken over from a policy anywhere, ``corrections``: whether at this frame. LeRobot loads them; its policies go by
+``observation.state``, ``action`` and the images.
 """
 
 from __future__ import annotations
@@ -188,8 +189,9 @@ class _Writer:
         self._names = [column.names[0] for column in columns]
         self._scale, self._offset = np.array([(column.scale, column.offset) for column in columns]).T
         # By what was chosen, as episodes call it.
-        self._stamps = {name: f"observation.stamp.{name}" for name in (*contract.camera_names, "state")}
-        self._stamps["action"] = "action.stamp"
+        self._stamps = {name: f"observation.stamp.{name}" for name in (*contract.camera_names, "state", "action")}
+        # Only where there is any: a column that never changes is a broken sensor to those who check datasets.
+        self._corrected = False
         self._tasks: dict[str, int] = {}
         self._statistics: list[dict[str, Statistics]] = []
         self._file = -1
@@ -225,6 +227,7 @@ class _Writer:
             **{key: episode.chosen_s.get(name, episode.stamps_s) for name, key in self._stamps.items()},
             _CORRECTIONS: np.zeros(length, bool) if episode.corrections is None else episode.corrections,
         }
+        self._corrected |= bool(columns[_CORRECTIONS].any())
         self._data.write_table(_table(columns))
         place = self._place()
         row: dict[str, Any] = {
@@ -259,6 +262,8 @@ class _Writer:
     def finish(self) -> None:
         """Write what describes the data."""
         self._close()
+        if not self._corrected:
+            self._leave_out_corrections()
         meta = self._root / "meta"
         (self._root / _EPISODES_PATH).parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self.rows), self._root / _EPISODES_PATH)
@@ -267,6 +272,15 @@ class _Writer:
         plain = {feature: {key: v.tolist() for key, v in values.items()} for feature, values in merged.items()}
         (meta / "stats.json").write_text(json.dumps(plain, indent=4), encoding="utf-8")
         (meta / "info.json").write_text(json.dumps(self._information(), indent=4), encoding="utf-8")
+
+    def _leave_out_corrections(self) -> None:
+        for path in (self._root / "data").rglob("*.parquet"):
+            pq.write_table(pq.read_table(path).drop_columns([_CORRECTIONS]), path)
+        for row in self.rows:
+            for key in [key for key in row if key.startswith(f"stats/{_CORRECTIONS}/")]:
+                del row[key]
+        for statistics in self._statistics:
+            del statistics[_CORRECTIONS]
 
     def _information(self) -> dict[str, Any]:
         vector = {"dtype": "float32", "shape": [len(self._names)], "names": self._names}
@@ -282,7 +296,8 @@ class _Writer:
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
         features |= {key: {"dtype": "int64", "shape": [1], "names": None} for key in _COUNTERS}
         features |= {key: {"dtype": "float64", "shape": [1], "names": None} for key in self._stamps.values()}
-        features[_CORRECTIONS] = {"dtype": "bool", "shape": [1], "names": None}
+        if self._corrected:
+            features[_CORRECTIONS] = {"dtype": "bool", "shape": [1], "names": None}
         return {
             "codebase_version": "v3.0",
             "robot_type": self._contract.robot,

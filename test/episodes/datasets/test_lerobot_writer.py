@@ -91,13 +91,16 @@ def test_each_frame_tells_the_stamps_that_it_was_made_of(recorded: Episode, cont
     assert part is not None
     assert part.corrections is not None
     table = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet")
-    chosen = {f"observation.stamp.{n}": part.chosen_s[n] for n in (*contract.camera_names, "state")}
+    chosen = {f"observation.stamp.{n}": part.chosen_s[n] for n in (*contract.camera_names, "state", "action")}
     features = json.loads((tmp_path / "out/meta/info.json").read_text())["features"]
-    for key, stamps in {**chosen, "action.stamp": part.chosen_s["action"]}.items():
+    for key, stamps in chosen.items():
         np.testing.assert_array_equal(table[key].to_numpy(), stamps)
         assert features[key]["dtype"] == "float64"
         assert (stamps <= part.stamps_s).all()
     np.testing.assert_array_equal(table["corrections"].to_numpy(), part.corrections)
+    export_lerobot([Handle("a", recorded)], tmp_path / "none", contract)
+    assert "corrections" not in pq.read_table(tmp_path / "none/data/chunk-000/file-000.parquet").column_names
+    assert "corrections" not in (tmp_path / "none/meta/info.json").read_text()
 
 
 def test_nothing_half_written_and_nothing_overwritten(recorded: Episode, contract: Contract, tmp_path: Path) -> None:

@@ -13,28 +13,34 @@ it failed counts as succeeded: people keep what went well.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.topics import STRING
+from swiftvla_ros.episodes.session.session_folder import (
+    EpisodeOutcome,
+    EpisodeRecord,
+    SessionError,
+    read_episode_record,
+)
 
-EPISODE_FILE = "episode.json"
 PROMPTS = ("task", "lerobot.operator_prompt")
 """Names of the instruction in a bag's custom data."""
 
 KEPT = "nobody judged it"
 DISCARDED = "discarded by the operator"
 
-_VERDICTS: dict[str, Outcome] = {
+_VERDICTS: dict[str, Outcome] = {"succeeded": "succeeded", "failed": "failed"}
+# Of episode.json: one that is still being recorded, or whose recorder was killed, was not judged.
+_OUTCOMES: dict[EpisodeOutcome, Outcome] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "discarded": "canceled",
-    "unknown": "unknown",
+    "unjudged": "unknown",
+    "recording": "unknown",
 }
 
 
@@ -69,7 +75,7 @@ def find_demonstrations(bag: Bag, contract: Contract, instruction: str = "") -> 
     names = contract.demonstrations
     told = _changes(_texts(bag, names.instruction_topic))
     cuts = Cuts()
-    session = _session(bag.folder / EPISODE_FILE)
+    session = _session(bag)
     if marks := _texts(bag, names.marks_topic):
         cuts = _by_marks(marks, told)
     elif session is None and len(told) > 1:
@@ -136,22 +142,17 @@ def _newest(told: list[tuple[int, str]], ns: int) -> str:
     return next((text for at, text in reversed(told) if at <= ns), told[0][1] if told else "")
 
 
-def _session(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
+def _session(bag: Bag) -> EpisodeRecord | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BagError(f"{path}: can't be read: {error}; restore it, or delete it") from error
-    if not isinstance(data, dict) or data.get("verdict") not in _VERDICTS:
-        raise BagError(f"{path}: has no verdict; write one of {list(_VERDICTS)}")
-    return data
+        return read_episode_record(bag.folder)
+    except SessionError as error:
+        raise BagError(str(error)) from error
 
 
-def _judged(shown: ShownEpisode, session: dict[str, Any]) -> ShownEpisode:
-    verdict, instruction = str(session["verdict"]), str(session.get("instruction") or shown.instruction)
-    note = DISCARDED if verdict == "discarded" else str(session.get("note") or "")
-    return replace(shown, instruction=instruction, outcome=_VERDICTS[verdict], text=note)
+def _judged(shown: ShownEpisode, session: EpisodeRecord) -> ShownEpisode:
+    outcome = _OUTCOMES[session.outcome]
+    text = session.note or (DISCARDED if session.outcome == "discarded" else session.outcome)
+    return replace(shown, instruction=session.instruction or shown.instruction, outcome=outcome, text=text)
 
 
 def _prompt(custom: Any) -> str:

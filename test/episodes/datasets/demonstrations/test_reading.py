@@ -132,10 +132,10 @@ def test_words_come_from_the_bag_the_session_or_the_command_line(tmp_path: Path,
     """Protects unlabelled data from being learnt: custom data, episode.json and --instruction, in this order."""
     folder = write_teleoperation(tmp_path / "run", seconds=1.0, texts=(), custom={key: "  pick it\n up "})
     assert loaded(folder).instruction == "pick it up"
-    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "verdict": "succeeded", "note": ""}))
+    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "outcome": "succeeded", "note": ""}))
     assert loaded(folder).instruction == "fold"
     assert [h.load().instruction for h in listed(folder, instruction="hang").episodes] == ["hang"]
-    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "verdict": "discarded", "note": "x"}))
+    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "outcome": "discarded", "note": ""}))
     assert listed(folder).left_out == ["run: canceled (discarded by the operator)"]
 
 
