@@ -97,7 +97,7 @@ def open_port(path: str) -> Port:
 def _why_not(path: str, error: Exception) -> str:
     # pyserial's own errors carry no errno where the lock fails.
     if not Path(path).exists():
-        return "there is no such port; plug the arm's USB cable in, or see `swiftvla calibrate` for the ports there are"
+        return "there is no such port; plug the arm's USB cable in, or see `swiftvla calibrate --ports`"
     number = error.args[0] if error.args else None
     if number == 13 or "Permission" in str(error):
         return "permission denied; sudo usermod -aG dialout $USER, then log in again"

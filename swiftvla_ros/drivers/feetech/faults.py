@@ -118,7 +118,7 @@ class ArmHealth:
 
     def believed(self, joint: str) -> bool:
         """Whether the joint's position can be."""
-        return not {(Fault.SILENT, joint), (Fault.SENSOR, joint), (Fault.GONE, "")} & set(self.found)
+        return not self.found or not {(Fault.SILENT, joint), (Fault.SENSOR, joint), (Fault.GONE, "")} & set(self.found)
 
     def holds(self, joint: str) -> bool:
         """Whether the joint's torque is on, as far as is known."""
@@ -161,17 +161,20 @@ class ArmHealth:
 
     def _judge(self, joint: str, reading: ServoReading, now_s: float) -> None:
         self._answered_s[joint] = now_s
+        flags, limit = reading.flags, self._limits.max_temperature_c
+        # A goal wakes a servo that restarted: then only its limit of speed, which it has lost, tells of it.
+        lost = self.holding and (reading.torque is False or reading.speed_limit == 0)
+        if not self.found and not flags and not lost and reading.temperature_c <= limit:
+            return
         if reading.torque is not None or not self.holding:
             # Only now it is known whether one that answers again has been away without power.
             self._drop(Fault.SILENT, joint)
-        # A goal wakes a servo that restarted: then only its limit of speed, which it has lost, tells of it.
-        if self.holding and (reading.torque is False or reading.speed_limit == 0):
+        if lost:
             self._find(
                 Fault.RESTARTED,
                 joint,
                 f"{joint} let go: its servo restarted, or protected itself; check its cables, the supply and the load",
             )
-        flags, limit = reading.flags, self._limits.max_temperature_c
         hot = limit - _COOLED_C * ((Fault.HOT, joint) in self.found)
         self._set(
             Fault.HOT,

@@ -7,6 +7,7 @@ Addresses and sizes are Feetech's ("STS3215 memory table"); which bit is the sig
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from swiftvla_ros.drivers.feetech.protocol import ErrorFlag
@@ -45,10 +46,12 @@ class Register:
     def decode(self, data: bytes) -> int:
         """Return the number that its bytes mean."""
         raw = int.from_bytes(data, "little")
-        if self.sign_bit is None:
-            return raw
-        magnitude = raw & ((1 << self.sign_bit) - 1)
-        return -magnitude if raw >> self.sign_bit & 1 else magnitude
+        return raw if self.sign_bit is None else _signed(raw, self.sign_bit)
+
+
+def _signed(raw: int, sign_bit: int) -> int:
+    magnitude = raw & ((1 << sign_bit) - 1)
+    return -magnitude if raw >> sign_bit & 1 else magnitude
 
 
 FIRMWARE_MAJOR = Register("Firmware_Major_Version", 0)
@@ -80,6 +83,8 @@ STATE_ADDRESS, STATE_BYTES = 56, 15
 """All that a servo measures, in one block."""
 FULL_ADDRESS, FULL_BYTES = 40, 31
 """The same with what was written to it before: torque, goal, limits, lock."""
+# Position, speed, load, voltage, temperature, status, current; a loop reads it too often for a register at a time.
+_STATE = struct.Struct("<HHHBBxBxxxH")
 
 
 @dataclass(frozen=True)
@@ -103,20 +108,15 @@ class ServoReading:
 def read_state(data: bytes, flags: int = 0) -> ServoReading:
     """Make a reading of the block at ``STATE_ADDRESS`` or at ``FULL_ADDRESS``; ``flags`` are those of the answer."""
     full = len(data) == FULL_BYTES
-    start = FULL_ADDRESS if full else STATE_ADDRESS
-
-    def number(register: Register) -> int:
-        at = register.address - start
-        return register.decode(data[at : at + register.size])
-
+    position, velocity, load, voltage, temperature, status, current = _STATE.unpack_from(data, len(data) - STATE_BYTES)
     return ServoReading(
-        number(PRESENT_POSITION),
-        number(PRESENT_VELOCITY),
-        LOAD_PERCENT * number(PRESENT_LOAD),
-        VOLTAGE_V * number(PRESENT_VOLTAGE),
-        number(PRESENT_TEMPERATURE),
-        ErrorFlag(flags | number(STATUS)),
-        CURRENT_A * number(PRESENT_CURRENT),
-        number(TORQUE_ENABLE) == 1 if full else None,
-        number(GOAL_VELOCITY) if full else None,
+        _signed(position, 15),
+        _signed(velocity, 15),
+        LOAD_PERCENT * _signed(load, 10),
+        VOLTAGE_V * voltage,
+        temperature,
+        ErrorFlag(flags | status),
+        CURRENT_A * _signed(current, 15),
+        data[0] == 1 if full else None,
+        GOAL_VELOCITY.decode(data[6:8]) if full else None,
     )
