@@ -137,9 +137,9 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(rig: Rig, checkpoint: Path
     try:
         rig.engage()
         rig.lead_until(lambda: followed(operator), "the person leads", 20)
-        refused = rig.states.last.chunks_refused
-        rig.lead_until(lambda: rig.states.last.chunks_refused > refused + 3, "the policy is refused", 30)
-        assert rig.states.last.last_refusal == ExecutorState.REFUSAL_OPERATOR_HOLDS
+        holds = ExecutorState.REFUSAL_OPERATOR_HOLDS
+        rig.lead_until(lambda: rig.states.last.last_refusal == holds, "the policy is refused", 30)
+        rig.lead_until(lambda: followed(operator), "the person leads on", 20)
         assert rig.graph.call(Trigger, "teleop/release", Trigger.Request()).success
         rig.graph.wait_until(lambda: followed(policy), "the policy has the arm again", 30)
         count = len(rig.states.messages)
