@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import typer.main
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from teleoperation import write_teleoperation
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
@@ -110,11 +111,27 @@ def test_a_teleoperation_bag_is_told_what_it_lacks(teleoperation: Path, tmp_path
     code, text = run("replay", "--live", teleoperation, "--robot", "so101_sim")
     assert code == 2
     assert "/camera/wrist/image_raw (sensor_msgs/msg/Image), did you mean /camera/wrist/image_raw/compressed" in text
-    for reader in ("check-motion", "plot"):
-        code, text = run(reader, teleoperation)
-        assert code == 2
-        assert "holds no executor_state (swiftvla_ros/msg/ExecutorState)" in text
-        assert "swiftvla record" in text
+    code, text = run("check-motion", teleoperation)
+    assert code == 2
+    assert "holds no executor_state (swiftvla_ros/msg/ExecutorState)" in text
+    assert "swiftvla record" in text
+    code, text = run("plot", teleoperation)
+    assert code == 2
+    assert "holds no contract (not recorded by swiftvla); name one with --robot" in text
+    code, text = run("plot", teleoperation, "--robot", "so101_sim")
+    assert code == 2
+    assert "and no /forward_position_controller/commands" in text
+
+
+def test_what_a_person_showed_is_drawn_and_shown(tmp_path: Path) -> None:
+    """Protects a first look: each episode of a bag without any node of ours is a picture, and lies in the viewer."""
+    folder = write_teleoperation(tmp_path / "shown", seconds=2.0, texts=[(0.1, "wave"), (1.0, "fold")])
+    code, text = run("plot", folder, tmp_path / "out.png", "--robot", "so101")
+    assert code == 0, text
+    assert {path.name for path in tmp_path.glob("*.png")} == {"out.png", "out_1.png"}
+    code, text = run("view", folder, "--robot", "so101", "--save", tmp_path / "out.rrd")
+    assert code == 0, text
+    assert (tmp_path / "out.rrd").stat().st_size > 50_000
 
 
 def test_a_folder_of_bags_is_exported_whole_or_ends_in_an_error(contract: Contract, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from swiftvla_ros.cli.output import console, refuse
 
 if TYPE_CHECKING:
     from swiftvla_ros.episodes.bags.bag import Bag
+    from swiftvla_ros.episodes.quality.findings import ExaminedEpisode, Finding
 
 _MOMENTS = 6
 # As many images as the picture holds take a second even on a slow machine.
@@ -45,6 +46,9 @@ def command(
     their reasons; every joint as planned, commanded and measured, with its limits and the seams between chunks; how
     long each chunk took from the camera's stamp to the arm; speed, limits and refusals; the tracking error.
 
+    Of a robot that a person drove, without this package's nodes, each episode is one picture: what the cameras saw, the
+    joints as commanded and measured, and what `check-demonstrations` finds.
+
     For a closer look: swiftvla view BAG
     """
     path = out or bag.with_name(f"{bag.name}.png")
@@ -58,10 +62,14 @@ def command(
 def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
     """Draw a bag; tells the console why paths are missing. Raises BagError, CheckpointError, OSError."""
     from swiftvla_ros.episodes.bags.bag import BagError
+    from swiftvla_ros.viewing.demonstration_run import is_demonstration
     from swiftvla_ros.viewing.run_frames import find_predictor, frames, moments
     from swiftvla_ros.viewing.run_picture import draw_run
     from swiftvla_ros.viewing.run_summary import summarize
 
+    if is_demonstration(bag):
+        _draw_demonstrations(bag, path)
+        return
     run = summarize(bag)
     if not len(run.ticks.t_ns) and not run.chunks:
         raise BagError(f"{bag.path}: holds neither executor_state nor action_chunk, so there is nothing to draw")
@@ -71,6 +79,26 @@ def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -
     found = frames(bag, run, predictor, moments(run, _MOMENTS), budget_s=_BUDGET_S) if run.chunks else []
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_run(run, path, found, title=_title(bag))
+
+
+def _draw_demonstrations(bag: Bag, path: Path) -> None:
+    """Draw what a person showed: the first episode as ``path``, the others beside it."""
+    from swiftvla_ros.episodes.quality.examination import examine
+    from swiftvla_ros.viewing.demonstration_picture import draw_demonstration
+    from swiftvla_ros.viewing.demonstration_run import demonstrations_in
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn: list[Path] = []
+
+    def draw(episode: ExaminedEpisode, findings: list[Finding]) -> None:
+        drawn.append(path.with_stem(f"{path.stem}_{len(drawn)}") if drawn else path)
+        draw_demonstration(episode, findings, drawn[-1])
+        if drawn[1:]:
+            console.print(str(drawn[-1]))
+
+    done = examine(demonstrations_in(bag), bag.contract, draw)
+    if not drawn:
+        refuse("; ".join(finding.line() for finding in done.findings) or f"{bag.path}: nothing was shown in it")
 
 
 def _title(bag: Bag) -> str:

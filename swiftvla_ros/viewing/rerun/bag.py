@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.viewing.demonstration_run import is_demonstration
 from swiftvla_ros.viewing.predicted_paths import predicted_paths
+from swiftvla_ros.viewing.rerun.demonstrations import log_demonstrations
 from swiftvla_ros.viewing.rerun.run_log import RunLog
 from swiftvla_ros.viewing.run_frames import chunk_uv, find_predictor, front_camera
 from swiftvla_ros.viewing.run_summary import Run, summarize
@@ -34,6 +36,9 @@ def log_bag(
     ``budget_s`` is how long computing them may take; None: they are not drawn. Raises BagError where the bag holds
     nothing to see, CheckpointError where the checkpoint that was named can't be used.
     """
+    if is_demonstration(bag):
+        log_demonstrations(console, bag, stream)
+        return
     run = summarize(bag)
     if run.span_ns == (0, 0):
         raise BagError(

@@ -53,6 +53,18 @@ def dark(camera: str, t: float) -> np.ndarray:
     return scene(camera, t) // 20 if camera == "front" else scene(camera, t)
 
 
+def glaring(camera: str, t: float) -> np.ndarray:
+    """Give a camera that looks into a lamp."""
+    return np.maximum(scene(camera, t), 245) if camera == "front" else scene(camera, t)
+
+
+def outside(t: float) -> np.ndarray:
+    """Give a joint whose calibration is off."""
+    pose = wave(t)
+    pose[3] = ROBOT.limits.max_position[3] + 0.1 * np.sin(t)
+    return pose
+
+
 def one_joint(speed: float) -> Callable[[float], np.ndarray]:
     """Give a motion of the first joint alone, uneven enough to tell when it was."""
     return lambda t: np.asarray(
@@ -104,6 +116,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str, float, float]] = {
     "stamps swapped": ({"lag_s": -0.1}, "lag", "error", "commands", -0.1, 0.01),
     "idle": ({"pose": waits}, "idle", "warning", "arm", 2.5, 0.2),
     "limit": ({"command": at_limit}, "limit", "warning", "shoulder_pan", 1.0, 0.01),
+    "glaring": ({"picture": glaring}, "glaring", "error", "front", 1.0, 0.01),
+    "outside": ({"pose": outside, "command": wave}, "outside", "warning", "wrist_flex", 0.1, 0.02),
     "slow camera": ({"image_hz": 10.6}, "rate", "warning", "front", 10.6, 0.2),
 }
 
@@ -164,3 +178,25 @@ def test_another_contract_than_the_recordings_is_told(tmp_path: Path) -> None:
     finding = the(examined(tmp_path, ROBOT.with_keys(cameras=(front, ROBOT.camera("wrist")))), "contract")
     assert finding.where == "cameras.front.rotate_deg"
     assert "recorded with 0, and given is 180" in finding.text
+
+
+def test_things_that_always_lie_at_one_place_are_told(tmp_path: Path) -> None:
+    """Protects from a policy that knows one place: where something differs between first pictures, and how far."""
+    for number in range(6):
+        x = 40 + number % 2
+
+        def thing(camera: str, t: float, x: int = x, number: int = number) -> np.ndarray:
+            image = scene(camera, min(t, 0.0))
+            cv2.circle(image, (x, 10), 3, (30, 30, 40 * number), -1)
+            return image
+
+        write_teleoperation(tmp_path / f"e{number}", seconds=1.2, picture=thing, image_hz=10)
+    assert the(examined(tmp_path), "places").where == "front"
+
+
+def test_a_gripper_that_hardly_moves_is_told(tmp_path: Path) -> None:
+    """Protects grasps: a gripper that uses a tenth of its way was clipped, or is calibrated wrongly."""
+    write_teleoperation(
+        tmp_path / "a", pose=lambda t: ROBOT.rest + np.array([0.2, 0.2, 0.2, 0.2, 0.2, 0.05]) * np.sin(t)
+    )
+    assert the(examined(tmp_path), "gripper").value == pytest.approx(0.08, abs=0.02)
