@@ -22,6 +22,7 @@ step() {
   step "the arm: servos, read rate, checksums, calibration" "$swiftvla" calibrate --robot "$robot" --report
   step "the leader: the same (skip it if there is none)" "$swiftvla" calibrate --robot "$robot" --leader --report
   step "cameras and their modes" "$swiftvla" cameras
+  step "the cameras of the contract, read all at once for 10 s" "$swiftvla" cameras --robot "$robot" --try 10
   step "may this user use ports and cameras" id -Gn
   step "USB devices" sh -c 'command -v lsusb >/dev/null && lsusb || echo "lsusb is not installed"'
 } | tee "$out"
