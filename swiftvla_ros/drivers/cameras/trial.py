@@ -91,8 +91,9 @@ def from_device(device: CameraDevice) -> TriedCamera:
 def try_cameras(cameras: Mapping[str, TriedCamera], seconds: float) -> dict[str, CameraTrial]:
     """Read all cameras at once for some seconds; one that can't be read says why."""
     seen = {name: _Seen() for name in cameras}
+    failures: list[Exception] = []
     readers = {
-        name: CameraReader(each.source, seen[name].take, lambda _: None, lambda _: None)
+        name: CameraReader(each.source, seen[name].take, lambda _: None, failures.append)
         for name, each in cameras.items()
     }
     until_s = time.monotonic() + _OPEN_S
@@ -122,4 +123,6 @@ def try_cameras(cameras: Mapping[str, TriedCamera], seconds: float) -> dict[str,
         )
     for reader in readers.values():
         reader.end()
+    if failures:
+        raise failures[0]
     return tried
