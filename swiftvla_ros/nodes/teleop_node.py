@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from swiftvla_ros.contract.executor_codes import Refusal
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TeleopState
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
 from swiftvla_ros.nodes.ros import qos
@@ -155,8 +156,8 @@ class TeleopNode(ManagedNode[TeleopParts]):
         if pose is None:
             return
         text = tick.reason_text
-        if tick.last_refusal_text and not tick.commanded.size:
-            text = f"{text}; {tick.last_refusal_text}"
+        if tick.last_refusal not in (Refusal.NONE, Refusal.OPERATOR_HOLDS):
+            text = f"{text}; the last chunk that it refused: {tick.last_refusal_text}"
         follower = Follower(pose, tick.mode, tick.reason, text, tick.chunk_source)
         self.parts.engagement.follower(follower, self.now_ns())
 

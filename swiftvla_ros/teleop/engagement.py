@@ -111,10 +111,11 @@ class Engagement:
         far = self._far_text()
         if far and self._far == "refuse":
             return False, f"{far}; bring the leader near the arm, or write far_leader: approach"
-        if not far and (self._hand.target() is not None or follower.mode in _RESTING):
+        if not far and self._hand.target() is not None:
             self._lead(now_ns, TeleopPhase.FOLLOWING, "following")
             return True, self.reason
         self._began_ns, self.phase = now_ns, TeleopPhase.STOPPING
+        # A jog, too: it begins where the arm rests, and until it moves nothing else may.
         self.reason = f"waits until the arm rests{': ' + far if far else ''}"
         self._take_over()
         return True, self.reason

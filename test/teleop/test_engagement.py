@@ -138,6 +138,7 @@ def test_a_jog_moves_from_where_the_arm_is_and_expires():
     assert rig.engagement.engage(rig.ns)[0]
     rig.run(0.1)
     assert not rig.commands
+    assert rig.executor.operator_holds, "nothing else moves the arm before the jog does"
     for _ in range(50):
         rig.jog.take(["shoulder_pan"], [0.5], rig.ns)
         rig.run(0.02)
