@@ -222,9 +222,21 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         record = parts.session.record
         assert record is not None
         record.counts = counts_by_topic(counts)
+        if self.contract.demonstrations.actions == "commands" and not self._commanded(record):
+            topics = ", ".join(self.contract.command_topics) or "its action"
+            record.warnings.append(
+                f"nothing was commanded on {topics}, so there is nothing to learn: teleoperate through what commands the "
+                "arm, or write where actions are under `demonstrations:` of the contract"
+            )
+            self.get_logger().warning(record.warnings[-1])
         parts.session.end(outcome, note, now_ns)
         self.get_logger().info(self._told(parts))
         return self._told(parts)
+
+    def _commanded(self, record: EpisodeRecord) -> bool:
+        """Whether anybody moved the arm; goals of an action are seen in what the executor says."""
+        topics = {self.resolve_topic_name(topic) for topic in (*self.contract.command_topics, "executor_state")}
+        return any(each["recorded"] for topic, each in record.counts.items() if topic in topics)
 
     def _told(self, parts: DemonstrationParts) -> str:
         assert parts.session.bag is not None

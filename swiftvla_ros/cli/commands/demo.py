@@ -59,7 +59,7 @@ def command(
 
     The exit code is 0 only if the task was done.
     """
-    from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
+    from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.observation.observation import validate_instruction
     from swiftvla_ros.sim.tasks.registry import examples, parse, scene_for
@@ -79,7 +79,7 @@ def command(
         refuse(f"{folder}: holds a run already; choose another folder with --out")
     options = SystemOptions(**system, scene=scene_for(verbs).name, record=folder / "bag")
     try:
-        with SimulatedSystem(options, folder) as simulated:
+        with SimulatedSystem(describe_simulated(options), folder) as simulated:
             outcome, start_s = _converse(contract, simulated, instruction, then, after, timeout)
     except KeyboardInterrupt:
         console.print("interrupted; all processes were ended")

@@ -11,7 +11,7 @@ import numpy as np
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import LiveGraph
-from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
+from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
 from swiftvla_ros.sim.tasks.registry import phrase
@@ -57,7 +57,7 @@ def run_scenes(
     """
     results: list[RosEpisode] = []
     with (
-        SimulatedSystem(options, folder, expert=expert) as system,
+        SimulatedSystem(describe_simulated(options, expert=expert), folder) as system,
         LiveGraph(check=system.check) as graph,
     ):
         graph.wait_until_ready(contract, _START_TIMEOUT_S, recorded=options.record is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +19,28 @@ from swiftvla_ros.cli.live.graph import GraphError, own_domain
 _LAST_LINES = 15
 
 
+def describe_simulated(options: SystemOptions, *, expert: bool = False) -> list[ProcessDescription]:
+    """Describe the system with the simulated robot, whatever the options say.
+
+    With ``expert`` the scripted demonstrator, which takes instructions as the policy does, stands in the policy's place.
+    """
+    processes = describe(replace(options, sim=True))
+    return [describe_expert(options) if expert and p.name == "policy" else p for p in processes]
+
+
+def describe_expert(options: SystemOptions, *, as_leader: bool = False) -> ProcessDescription:
+    """Describe the scripted demonstrator; ``as_leader`` it moves a leader arm instead of sending chunks."""
+    parameters = {"robot": options.robot, "scene": options.scene, "as_leader": as_leader}
+    return ProcessDescription("policy", "expert_node", parameters)
+
+
 class SimulatedSystem:
     """Starts every node as a process of its own, in a ROS domain of its own; a context manager.
 
-    The system has the simulated robot whatever its options say; its processes' lines go to ``folder/log``. With
-    ``expert`` the scripted demonstrator, which takes instructions as the policy does, stands in the policy's place.
+    The processes' lines go to ``folder/log``.
     """
 
-    def __init__(self, options: SystemOptions, folder: Path, *, expert: bool = False) -> None:
-        processes = describe(replace(options, sim=True))
-        if expert:
-            demonstrator = ProcessDescription("policy", "expert_node", {"robot": options.robot, "scene": options.scene})
-            processes = [demonstrator if p.name == "policy" else p for p in processes]
+    def __init__(self, processes: Sequence[ProcessDescription], folder: Path) -> None:
         self.events: list[ProcessEvent] = []
         self._log = folder / "log"
         self._log.mkdir(parents=True, exist_ok=True)

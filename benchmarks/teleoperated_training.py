@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations through a leader arm, recorded as a person's would be, trained on, and judged in fresh scenes.
+
+    python benchmarks/teleoperated_training.py runs/teleoperated --episodes 300        # goes on where it was left
+
+The scripted expert moves a leader arm; teleop_node makes chunks of it, the executor moves the simulated robot inside
+its limits, and the node of `swiftvla demonstrate` records the drivers' topics, one bag an episode. Then `swiftvla train`
+and `swiftvla eval`. For comparison (`--compare`) as many demonstrations of `swiftvla collect`, with the same training.
+Prints what was recorded, and the success of both with 95 % Wilson intervals.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from swiftvla_ros.bringup.processes import describe_demonstration
+from swiftvla_ros.bringup.system_options import SystemOptions
+from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
+from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_expert
+from swiftvla_ros.cli.output import print_table, write_json
+from swiftvla_ros.episodes.session.session_folder import SessionFolder
+from swiftvla_ros.sim.evaluation.first_step import task_of_episode
+from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase
+
+_SWIFTVLA = [sys.executable, "-m", "swiftvla_ros.cli.main"]
+_START_TIMEOUT_S = 90.0
+_REST_TIMEOUT_S = 10.0
+_TASK_TIMEOUT_S = 15.0
+# A reset scene falls into place, and pictures of the old one grow too old to be used.
+_SETTLE_S = 1.0
+# The arm comes to rest after the verdict.
+_AFTER_S = 0.5
+_TRAIN = ("--steps", "1200", "--batch", "48")
+_EVALUATION_SEED = 10000
+
+
+def main() -> int:
+    """Record, train, judge; return 1 where a step failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop recording after so long")
+    parser.add_argument("--record-only", action="store_true")
+    parser.add_argument("--compare", action="store_true", help="train on as many of `swiftvla collect`, too")
+    parser.add_argument("--eval", type=int, default=60, help="scenes of the evaluation")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    session = options.out / "session"
+    _record(session, options.episodes, options.seconds)
+    outcomes = [record.outcome for record in SessionFolder(session).records().values()]
+    counts = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
+    print(f"{session}: {counts}")
+    if options.record_only or counts.get("succeeded", 0) < options.episodes:
+        return 0
+    ways = {"through the leader": session}
+    if options.compare:
+        ways["swiftvla collect"] = options.out / "collected"
+        _run("collect", ways["swiftvla collect"], "--episodes", options.episodes)
+    rows, figures = [], {"recorded": counts}
+    for way, episodes in ways.items():
+        policy, judged = options.out / f"policy_of_{episodes.name}", options.out / f"eval_of_{episodes.name}.json"
+        _run("train", episodes, policy, *_TRAIN)
+        _run("eval", policy, "--episodes", options.eval, "--seed", _EVALUATION_SEED, "--json", judged, may_fail=True)
+        found = figures[way] = json.loads(judged.read_text())
+        done = found["done"]["all"]
+        rows.append((way, f"{done['count']} of {done['total']}", f"{done['low']:.0%} … {done['high']:.0%}"))
+    print_table(("demonstrations", "done", "95 % interval"), rows)
+    write_json(options.json, figures)
+    return 0
+
+
+def _record(session: Path, wanted: int, seconds: float) -> None:
+    """Record until the session has as many episodes as are wanted."""
+    folder = SessionFolder(session)
+    have = sum(record.outcome == "succeeded" for record in folder.records().values())
+    if have >= wanted:
+        return
+    # Each sitting has scenes of its own, and none is an evaluation's.
+    first = len(folder.bags())
+    options = SystemOptions(robot="so101_sim", sim=True, teleop="leader", seed=first)
+    processes = [
+        *describe_demonstration(options, session, instruction="pick up the red block", episodes=wanted),
+        describe_expert(options, as_leader=True),
+    ]
+    deadline = time.monotonic() + seconds
+    with SimulatedSystem(processes, session) as system, LiveGraph(check=system.check) as graph, Progress() as progress:
+        operator = _Operator(graph)
+        operator.wait_until_ready()
+        bar = progress.add_task("demonstrations through the leader", total=wanted, completed=have)
+        index = first
+        while have < wanted and time.monotonic() < deadline:
+            outcome = operator.show(index, reset=index > first)
+            have += outcome == "SUCCEEDED"
+            progress.update(bar, completed=have)
+            if outcome != "SUCCEEDED":
+                progress.console.print(f"scene {index}: {outcome}")
+            index += 1
+
+
+class _Operator:
+    """Does what a person at the desk does: engage, begin, show, judge, put the scene back."""
+
+    def __init__(self, graph: LiveGraph) -> None:
+        from swiftvla_ros.msg import DemonstrationState, TeleopState
+        from swiftvla_ros.nodes.ros import qos
+
+        self._graph = graph
+        self._session: list[DemonstrationState] = []
+        self._teleop: list[TeleopState] = []
+        graph.listen(DemonstrationState, "demonstration_state", lambda m: self._session.__setitem__(slice(None), [m]),
+                     qos.LATCHED)  # fmt: skip
+        graph.listen(TeleopState, "teleop_state", lambda m: self._teleop.__setitem__(slice(None), [m]), qos.LATCHED)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the nodes."""
+        self._graph.wait_for_instructions(_START_TIMEOUT_S)
+        self._graph.wait_for(
+            lambda: bool(self._session and not self._session[-1].blocked and self._teleop),
+            _START_TIMEOUT_S,
+            "not everything that is recorded comes",
+        )
+
+    def show(self, index: int, *, reset: bool) -> str:
+        """Show the task of a scene; return how it ended."""
+        from swiftvla_ros.srv import JudgeEpisode, SetInstruction
+
+        graph = self._graph
+        if reset:
+            graph.wait_until_at_rest(_REST_TIMEOUT_S)
+            graph.trigger("trajectory_executor/reset")
+            graph.trigger("sim_robot/reset")
+        graph.spin(_SETTLE_S)
+        text = phrase(task_of_episode(index, STANDARD_VERBS), np.random.default_rng([index, 4]))
+        graph.call(SetInstruction, "demonstration/set_instruction", SetInstruction.Request(instruction=text))
+        self._engage()
+        graph.trigger("demonstration/begin")
+        outcome = graph.run_instruction(text, _TASK_TIMEOUT_S)
+        graph.spin(_AFTER_S)
+        verdict = JudgeEpisode.Request.SUCCEEDED if outcome.success else JudgeEpisode.Request.FAILED
+        graph.call(JudgeEpisode, "demonstration/judge", JudgeEpisode.Request(verdict=verdict, note=outcome.message))
+        graph.trigger("teleop/release")
+        return outcome.name
+
+    def _engage(self) -> None:
+        from swiftvla_ros.msg import TeleopState
+
+        # The leader of a new scene has to be heard first.
+        for _ in range(20):
+            try:
+                self._graph.trigger("teleop/engage")
+                break
+            except GraphError:
+                self._graph.spin(0.2)
+        follows = lambda: self._teleop[-1].phase == TeleopState.FOLLOWING  # noqa: E731
+        self._graph.wait_for(follows, _REST_TIMEOUT_S, f"the arm does not follow: {self._teleop[-1].reason}")
+
+
+def _run(*arguments: object, may_fail: bool = False) -> None:
+    command = [str(a) for a in arguments]
+    print(f"\n== swiftvla {' '.join(command)}", flush=True)
+    done = subprocess.run([*_SWIFTVLA, *command], check=False)
+    if done.returncode and not may_fail:
+        raise SystemExit(f"swiftvla {command[0]} failed with exit code {done.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
