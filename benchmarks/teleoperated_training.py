@@ -4,8 +4,8 @@
     python benchmarks/teleoperated_training.py runs/teleoperated --episodes 300        # goes on where it was left
 
 The scripted expert moves a leader arm; teleop_node makes chunks of it, the executor moves the simulated robot inside
-its limits, and the node of `swiftvla demonstrate` records the drivers' topics, one bag an episode. Then `swiftvla train`
-and `swiftvla eval`. For comparison (`--compare`) as many demonstrations of `swiftvla collect`, with the same training.
+its limits, and the node of `swiftvla demonstrate` records the drivers' topics, one bag an episode. Then come
+`swiftvla train` and `swiftvla eval`. For comparison (`--compare`) as many demonstrations of `swiftvla collect`, with the same training.
 Prints what was recorded, and the success of both with 95 % Wilson intervals.
 """
 

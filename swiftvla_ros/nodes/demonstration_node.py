@@ -225,8 +225,8 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         if self.contract.demonstrations.actions == "commands" and not self._commanded(record):
             topics = ", ".join(self.contract.command_topics) or "its action"
             record.warnings.append(
-                f"nothing was commanded on {topics}, so there is nothing to learn: teleoperate through what commands the "
-                "arm, or write where actions are under `demonstrations:` of the contract"
+                f"nothing was commanded on {topics}, so there is nothing to learn: teleoperate through what commands "
+                "the arm, or write where actions are under `demonstrations:` of the contract"
             )
             self.get_logger().warning(record.warnings[-1])
         parts.session.end(outcome, note, now_ns)

@@ -22,7 +22,7 @@ _LAST_LINES = 15
 def describe_simulated(options: SystemOptions, *, expert: bool = False) -> list[ProcessDescription]:
     """Describe the system with the simulated robot, whatever the options say.
 
-    With ``expert`` the scripted demonstrator, which takes instructions as the policy does, stands in the policy's place.
+    With ``expert`` the scripted demonstrator stands in the policy's place and takes instructions as it does.
     """
     processes = describe(replace(options, sim=True))
     return [describe_expert(options) if expert and p.name == "policy" else p for p in processes]
@@ -30,8 +30,9 @@ def describe_simulated(options: SystemOptions, *, expert: bool = False) -> list[
 
 def describe_expert(options: SystemOptions, *, as_leader: bool = False) -> ProcessDescription:
     """Describe the scripted demonstrator; ``as_leader`` it moves a leader arm instead of sending chunks."""
-    parameters = {"robot": options.robot, "scene": options.scene, "as_leader": as_leader}
-    return ProcessDescription("policy", "expert_node", parameters)
+    return ProcessDescription(
+        "policy", "expert_node", {"robot": options.robot, "scene": options.scene, "as_leader": as_leader}
+    )
 
 
 class SimulatedSystem:
