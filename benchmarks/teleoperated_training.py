@@ -5,8 +5,8 @@
 
 The scripted expert moves a leader arm; teleop_node makes chunks of it, the executor moves the simulated robot inside
 its limits, and the node of `swiftvla demonstrate` records the drivers' topics, one bag an episode. Then come
-`swiftvla train` and `swiftvla eval`. For comparison (`--compare`) as many demonstrations of `swiftvla collect`, with the same training.
-Prints what was recorded, and the success of both with 95 % Wilson intervals.
+`swiftvla train` and `swiftvla eval`. With `--compare` the same training has as many demonstrations of
+`swiftvla collect`, too. Prints what was recorded, and the success of both with 95 % Wilson intervals.
 """
 
 import argparse

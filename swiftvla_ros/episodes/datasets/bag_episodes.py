@@ -27,7 +27,13 @@ from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
 from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags
-from swiftvla_ros.episodes.datasets.demonstrations.cuts import Cuts, find_demonstrations
+from swiftvla_ros.episodes.datasets.demonstrations.cuts import (
+    OUTCOMES,
+    Cuts,
+    find_demonstrations,
+    how_it_ended,
+    verdict_of,
+)
 from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode, check_first_state
 from swiftvla_ros.episodes.datasets.demonstrations.reading import lacking as demonstration_lacks
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
@@ -305,6 +311,10 @@ def _list(
 ) -> str:
     """Add the episodes of one bag; return what keeps it from being read, else nothing."""
     try:
+        record = verdict_of(path)
+        if record is not None and (outcome := OUTCOMES[record.outcome]) not in outcomes:
+            listed.left_out.append(f"{label}: {outcome} ({how_it_ended(record)})")
+            return ""
         bag = Bag(path, contract, namespace=namespace)
         recorded = bag.episodes()
         lacking = bag.lacks(needed_topics(contract))

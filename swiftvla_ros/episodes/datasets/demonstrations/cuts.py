@@ -14,18 +14,14 @@ it failed counts as succeeded: people keep what went well.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
 from swiftvla_ros.episodes.bags.topics import STRING
-from swiftvla_ros.episodes.session.session_folder import (
-    EpisodeOutcome,
-    EpisodeRecord,
-    SessionError,
-    read_episode_record,
-)
+from swiftvla_ros.episodes.session.session_folder import EpisodeRecord, SessionError, read_episode_record
 
 PROMPTS = ("task", "lerobot.operator_prompt")
 """Names of the instruction in a bag's custom data."""
@@ -33,15 +29,14 @@ PROMPTS = ("task", "lerobot.operator_prompt")
 KEPT = "nobody judged it"
 DISCARDED = "discarded by the operator"
 
-_VERDICTS: dict[str, Outcome] = {"succeeded": "succeeded", "failed": "failed"}
-# Of episode.json: one that is still being recorded, or whose recorder was killed, was not judged.
-_OUTCOMES: dict[EpisodeOutcome, Outcome] = {
+OUTCOMES: dict[str, Outcome] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "discarded": "canceled",
     "unjudged": "unknown",
     "recording": "unknown",
 }
+"""What a session's verdicts are among the outcomes of episodes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def find_demonstrations(bag: Bag, contract: Contract, instruction: str = "") -> 
     names = contract.demonstrations
     told = _changes(_texts(bag, names.instruction_topic))
     cuts = Cuts()
-    session = _session(bag)
+    session = verdict_of(bag.folder)
     if marks := _texts(bag, names.marks_topic):
         cuts = _by_marks(marks, told)
     elif session is None and len(told) > 1:
@@ -122,8 +117,8 @@ def _by_marks(marks: list[tuple[int, str]], told: list[tuple[int, str]]) -> Cuts
             open_ns, text = ns, rest or _newest(told, ns)
         elif word == "end" and open_ns is not None:
             verdict, _, note = rest.partition(" ")
-            outcome: Outcome = _VERDICTS.get(verdict, "unknown")
-            cuts.found.append(ShownEpisode(text, open_ns, ns, outcome, note if verdict in _VERDICTS else rest))
+            outcome: Outcome = OUTCOMES.get(verdict, "unknown")
+            cuts.found.append(ShownEpisode(text, open_ns, ns, outcome, note if verdict in OUTCOMES else rest))
             open_ns = None
         elif word == "discard" and open_ns is not None:
             cuts.found.append(ShownEpisode(text, open_ns, ns, "canceled", DISCARDED))
@@ -142,17 +137,22 @@ def _newest(told: list[tuple[int, str]], ns: int) -> str:
     return next((text for at, text in reversed(told) if at <= ns), told[0][1] if told else "")
 
 
-def _session(bag: Bag) -> EpisodeRecord | None:
+def verdict_of(bag: Path) -> EpisodeRecord | None:
+    """Return what a session noted beside a bag; raises ``BagError`` where it can't be read."""
     try:
-        return read_episode_record(bag.folder)
+        return read_episode_record(bag)
     except SessionError as error:
         raise BagError(str(error)) from error
 
 
-def _judged(shown: ShownEpisode, session: EpisodeRecord) -> ShownEpisode:
-    outcome = _OUTCOMES[session.outcome]
-    text = session.note or (DISCARDED if session.outcome == "discarded" else session.outcome)
-    return replace(shown, instruction=session.instruction or shown.instruction, outcome=outcome, text=text)
+def _judged(shown: ShownEpisode, record: EpisodeRecord) -> ShownEpisode:
+    instruction = record.instruction or shown.instruction
+    return replace(shown, instruction=instruction, outcome=OUTCOMES[record.outcome], text=how_it_ended(record))
+
+
+def how_it_ended(record: EpisodeRecord) -> str:
+    """Tell how an episode ended, for people."""
+    return DISCARDED if record.outcome == "discarded" else record.note or record.outcome
 
 
 def _prompt(custom: Any) -> str:

@@ -135,7 +135,7 @@ def test_words_come_from_the_bag_the_session_or_the_command_line(tmp_path: Path,
     (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "outcome": "succeeded", "note": ""}))
     assert loaded(folder).instruction == "fold"
     assert [h.load().instruction for h in listed(folder, instruction="hang").episodes] == ["hang"]
-    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "outcome": "discarded", "note": ""}))
+    (folder / "episode.json").write_text(json.dumps({"instruction": "fold", "outcome": "discarded", "note": "x"}))
     assert listed(folder).left_out == ["run: canceled (discarded by the operator)"]
 
 
