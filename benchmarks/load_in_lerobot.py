@@ -21,7 +21,7 @@ def truth(bags: str, file: str, robot: str = "so101_sim") -> int:
     from pathlib import Path
 
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+    from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.lerobot_writer import even_part
 
     contract = load_contract(robot)

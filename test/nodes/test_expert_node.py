@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 
 
 def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations
 from swiftvla_ros.episodes.bags.bag import Bag
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 
 # What every graph of nodes publishes.
 OTHERS = {"/diagnostics", "/rosout", "/tf_static"}

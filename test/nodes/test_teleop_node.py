@@ -20,7 +20,7 @@ from std_srvs.srv import Trigger
 from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.bags.bag import Bag
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.msg import ExecutorState, TeleopState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import leader_state

@@ -102,8 +102,8 @@ def _episodes(
     path: Path, contract: Contract, namespace: str | None, instruction: str
 ) -> tuple[list[EpisodeHandle], list[str], list[str]]:
     """The episodes, what was left out on purpose, and the bags that can't be read."""
-    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
     from swiftvla_ros.episodes.datasets.bag_folders import find_bags
+    from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.sources import open_episodes
 
     left_out: list[str] = []

@@ -46,7 +46,7 @@ def command(
     from rich.progress import Progress
 
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+    from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
 
     wanted: list[Outcome] = [known for known in _OUTCOMES if known in outcomes.split(",")]

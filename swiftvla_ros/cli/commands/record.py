@@ -156,7 +156,7 @@ def _report(out: Path, demonstrations: bool) -> dict[str, Any]:
 
 def _tell_demonstrations(out: Path, contract: Contract) -> None:
     """Print what training will read of it."""
-    from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+    from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 
     listed = open_bags(out, contract)
     for episode in listed.episodes:

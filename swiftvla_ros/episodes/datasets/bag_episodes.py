@@ -12,30 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract, ContractError
+from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
-from swiftvla_ros.episodes.bags.episode_markers import Outcome
-from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
-from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags
-from swiftvla_ros.episodes.datasets.demonstrations.cuts import (
-    OUTCOMES,
-    Cuts,
-    find_demonstrations,
-    how_it_ended,
-    verdict_of,
-)
-from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode, check_first_state
-from swiftvla_ros.episodes.datasets.demonstrations.reading import lacking as demonstration_lacks
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
@@ -43,16 +30,6 @@ from swiftvla_ros.observation.message_fields import measured_positions, read_exe
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction
 from swiftvla_ros.observation.step_grid import GridStep, StepGrid
 
-ONLY_SUCCESSES: tuple[Outcome, ...] = ("succeeded",)
-"""Which episodes are demonstrations where nothing else is asked for."""
-
-DEMONSTRATIONS = (
-    "Episodes are read from what `swiftvla record` writes, and from any bag with the topics of the contract: name this "
-    "robot's with --robot, and where its commands are under `demonstrations:` (docs/data.md)"
-)
-"""The way on from a bag that lacks topics."""
-
-_NAMED = 5
 # In place of the id of a policy's chunk.
 _OPERATOR = -1
 _log = logging.getLogger(__name__)
@@ -257,122 +234,6 @@ class _Commands:
             corrections[row] = led and bool(self._chunks)
             stamps_ns[row] = self._times[index]
         return action, expert, corrections, stamps_ns
-
-
-@dataclass
-class BagEpisodes:
-    """The episodes of bags, none loaded, in the order of the bags' names and of time.
-
-    ``left_out`` says of each episode, and of each bag, that isn't among them why; ``problems`` names, a line each, the
-    bags that can't be read.
-    """
-
-    episodes: list[BagEpisode | DemonstrationEpisode] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def none_left(self, path: Path, outcomes: Collection[Outcome] = ONLY_SUCCESSES) -> EpisodeError:
-        """Say why no episode of ``path`` is left."""
-        reasons = [*self.problems, *self.left_out] or ["there is no bag"]
-        more = "; …" if len(reasons) > _NAMED else ""
-        return EpisodeError(f"{path}: no episode {' or '.join(outcomes)}: {'; '.join(reasons[:_NAMED])}{more}")
-
-
-def open_bags(
-    path: Path,
-    contract: Contract,
-    outcomes: Collection[Outcome] = ONLY_SUCCESSES,
-    *,
-    namespace: str | None = None,
-    instruction: str = "",
-) -> BagEpisodes:
-    """List the episodes that ended with one of ``outcomes``, of a bag, a lone file or the bags of a folder.
-
-    A bag in which a policy followed instructions has an episode for each; another one has those that a person showed,
-    if it holds the topics of the robot. ``namespace`` is the robot's in bags of several; ``instruction`` is what was
-    done in bags that a person drove, whatever they say themselves. There may be no episode.
-    """
-    found = find_bags(path)
-    listed = BagEpisodes(left_out=found.notes, problems=found.problems)
-    for label, bag in zip(bag_labels(path, found.bags), found.bags, strict=True):
-        if problem := _list(bag, label, contract, outcomes, namespace, instruction, listed):
-            listed.problems.append(problem)
-    return listed
-
-
-def _list(
-    path: Path,
-    label: str,
-    contract: Contract,
-    outcomes: Collection[Outcome],
-    namespace: str | None,
-    instruction: str,
-    listed: BagEpisodes,
-) -> str:
-    """Add the episodes of one bag; return what keeps it from being read, else nothing."""
-    try:
-        record = verdict_of(path)
-        if record is not None and (outcome := OUTCOMES[record.outcome]) not in outcomes:
-            listed.left_out.append(f"{label}: {outcome} ({how_it_ended(record)})")
-            return ""
-        bag = Bag(path, contract, namespace=namespace)
-        recorded = bag.episodes()
-        lacking = bag.lacks(needed_topics(contract))
-        shown_lacks = "" if recorded else demonstration_lacks(bag, contract)
-        cuts = Cuts() if recorded or shown_lacks else find_demonstrations(bag, contract, instruction)
-        if cuts.found:
-            check_first_state(bag, contract)
-    except OSError as error:
-        return f"{path}: can't be read ({error.strerror})"
-    except (BagError, ContractError) as error:
-        return str(error)
-    if not any(bag.counts.values()):
-        listed.left_out.append(f"{label}: holds no message")
-        return ""
-    if len(bag.namespaces) > 1:
-        # So that what is computed of one robot is not taken for another's.
-        label = f"{label}_{bag.namespace.strip('/').replace('/', '_') or 'root'}"
-    if not recorded and not shown_lacks:
-        _list_shown(bag, label, contract, outcomes, cuts, listed)
-        return ""
-    if lacking:
-        own = any(bag.topic(name) is not None for name in OWN)
-        return f"{path}: holds no {lacking if own else shown_lacks}. {DEMONSTRATIONS}"
-    if not recorded:
-        listed.left_out.append(f"{label}: no instruction was followed in it")
-    for entry in recorded:
-        if entry.outcome in outcomes:
-            listed.episodes.append(BagEpisode(bag, label, entry, contract))
-        else:
-            listed.left_out.append(f"{label}_{entry.name}: {entry.outcome} ({entry.text})")
-    return ""
-
-
-def _list_shown(
-    bag: Bag, label: str, contract: Contract, outcomes: Collection[Outcome], cuts: Cuts, listed: BagEpisodes
-) -> None:
-    """Add the episodes that a person showed."""
-    listed.left_out += [f"{label}: {note}" for note in cuts.notes]
-    for number, shown in enumerate(cuts.found):
-        name = label if shown.begin_ns is None and len(cuts.found) == 1 else f"{label}_episode_{number:06d}"
-        if shown.outcome not in outcomes:
-            listed.left_out.append(f"{name}: {shown.outcome} ({shown.text})")
-        elif not shown.instruction and bag.topic("policy_state") is not None:
-            listed.left_out.append(f"{label}: no instruction was followed in it")
-        elif not shown.instruction:
-            listed.left_out.append(
-                f"{name}: nothing says what was done in it; write --instruction, or publish it on "
-                f"{contract.demonstrations.instruction_topic} while recording"
-            )
-        else:
-            listed.episodes.append(DemonstrationEpisode(bag, name, shown, contract))
-
-
-def needed_topics(contract: Contract) -> dict[str, str]:
-    """The topics, and their types, without which a bag holds no episode."""
-    seen = {f"observation/{name}": IMAGES[0] for name in contract.camera_names}
-    own = {name: OWN[name] for name in ("policy_state", "executor_state")}
-    return {**own, **seen, "observation/state": STATE}
 
 
 def _seconds(stamps_ns: Sequence[int]) -> NDArray[np.float64]:

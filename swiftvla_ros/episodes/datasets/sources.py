@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
 from swiftvla_ros.episodes.datasets.bag_folders import find_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, count_steps, list_files, load_episode
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import Contract, contract_from_text
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.datasets.lerobot_statistics import merge, vector_statistics
 from swiftvla_ros.episodes.datasets.lerobot_writer import even_part, export_lerobot
 from swiftvla_ros.episodes.datasets.sources import open_episodes

@@ -11,7 +11,7 @@ import pytest
 from teleoperation import LAG_S, ROBOT, WRIST, scene, wave, write_teleoperation
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.bag_episodes import open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.quality.examination import Examination, examine
 from swiftvla_ros.episodes.quality.findings import Finding
 

@@ -24,7 +24,7 @@ from teleoperation import (
 
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations
-from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisodes, open_bags
+from swiftvla_ros.episodes.datasets.bag_listing import BagEpisodes, open_bags
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 
 
