@@ -131,7 +131,7 @@ def _list_shown(
     """Add the episodes that a person showed."""
     listed.left_out += [f"{label}: {note}" for note in cuts.notes]
     for number, shown in enumerate(cuts.found):
-        name = label if shown.begin_ns is None and len(cuts.found) == 1 else f"{label}_episode_{number:06d}"
+        name = label if len(cuts.found) == 1 else f"{label}_episode_{number:06d}"
         if shown.outcome not in outcomes:
             listed.left_out.append(f"{name}: {shown.outcome} ({shown.text})")
         elif not shown.instruction and bag.topic("policy_state") is not None:

@@ -16,9 +16,15 @@ AHEAD_S = -0.03
 # USB cameras are 0.03 to 0.1 s behind; more than a step of the policy and it acts on what was.
 PICTURE_LAG_S = 0.15
 # Correlations below these tell nothing: too little motion, or something else moves.
-_COMMAND_FITS, _PICTURE_FITS = 0.6, 0.6
+_COMMAND_FITS, _PICTURE_FITS = 0.6, 0.7
 _LEAST_S, _LEAST_MOTION_RAD = 1.5, 0.05
 _EARLIEST_S, _LATEST_S = -0.3, 1.0
+# The search is wider than any lag that is told, so that what lies outside is not taken for something inside.
+_WIDEST_S, _LARGEST_S = 0.8, 0.5
+# Pictures for each joint that moves, so that what fits is no accident.
+_PICTURES_A_JOINT = 6
+# Grey values a second that change less are noise, as in the dark.
+_LEAST_CHANGE = 2.0
 # Encoders count in steps: velocities are averaged over so many states.
 _SMOOTH = 5
 # What the best lag leaves unexplained (1 - correlation) must be less than this share of what any lag leaves that is so
@@ -82,18 +88,23 @@ def picture_lag(evidence: ExaminedEpisode, camera: str) -> float:
         return math.nan
     images = episode.images[camera][index].astype(np.float32)
     changed = np.abs(np.diff(images, axis=0)).mean(axis=(1, 2, 3)) / np.diff(shown_s)
-    # The way that the joints have gone, so that each picture's change is held against the very time between two.
-    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(streams.state, axis=0)).sum(axis=1))])
-    if way[-1] < _LEAST_MOTION_RAD:
+    # The way that each joint has gone, so that a picture's change is held against the very time between two. A camera
+    # sees one joint more than another: how much, is what fits best.
+    way = np.concatenate([np.zeros((1, streams.state.shape[1])), np.cumsum(np.abs(np.diff(streams.state, axis=0)), 0)])
+    moving = [j for j in range(way.shape[1]) if way[-1, j] > _LEAST_MOTION_RAD]
+    if not moving or len(changed) < _PICTURES_A_JOINT * len(moving) or changed.mean() < _LEAST_CHANGE:
         return math.nan
-    lags = np.arange(-0.4, 0.6, 0.01)
+    lags = np.arange(-_WIDEST_S, _WIDEST_S, 0.01)
     fits = []
     for lag in lags:
-        gone = np.interp(shown_s - lag, streams.state_s, way)
         inside = (shown_s[:-1] - lag >= streams.state_s[0]) & (shown_s[1:] - lag <= streams.state_s[-1])
-        speed = np.diff(gone) / np.diff(shown_s)
-        fits.append(_correlation(changed[inside], speed[inside]))
-    return _best(lags, np.array(fits), _PICTURE_FITS)
+        gone = np.stack([np.interp(shown_s - lag, streams.state_s, way[:, j]) for j in moving], axis=1)
+        speed = (np.diff(gone, axis=0) / np.diff(shown_s)[:, None])[inside]
+        design = np.column_stack([speed, np.ones(len(speed))])
+        weights = np.linalg.lstsq(design, changed[inside], rcond=None)[0]
+        fits.append(_correlation(changed[inside], design @ weights))
+    lag_s = _best(lags, np.array(fits), _PICTURE_FITS)
+    return lag_s if abs(lag_s) <= _LARGEST_S else math.nan
 
 
 def _velocity(values: Array) -> Array:

@@ -171,3 +171,23 @@ def test_pictures_of_another_shape_are_refused(tmp_path: Path) -> None:
     folder = write_teleoperation(tmp_path / "run", seconds=0.5, picture=lambda camera, t: scene(camera, t)[:, :40])
     with pytest.raises(EpisodeError, match=r"image_raw.*camera front: image of 40×48 px.*source_size is 640×480"):
         loaded(folder)
+
+
+def test_a_session_is_read_as_it_was_judged(tmp_path: Path) -> None:
+    """Protects `train SESSION`: each bag is an episode; what failed or was discarded is only told."""
+    judged = {"episode_000000": "succeeded", "discarded/episode_000001": "discarded", "episode_000002": "failed",
+              "episode_000003": "unjudged"}  # fmt: skip
+    for name, outcome in judged.items():
+        # Nothing had been commanded yet when it was discarded: that is no problem of the session's.
+        drop = (COMMANDS,) if outcome == "discarded" else ()
+        marks = [(0.2, f"begin {RED}"), (0.8, f"end {outcome}")]
+        folder = write_teleoperation(tmp_path / name, seconds=1.0, texts=(), marks=marks, drop=drop)
+        (folder / "episode.json").write_text(json.dumps({"instruction": RED, "outcome": outcome}))
+    result = listed(tmp_path)
+    assert result.problems == []
+    assert [(handle.name, handle.steps()) for handle in result.episodes] == [("episode_000000", 6)]
+    assert result.left_out == [
+        "episode_000001: canceled (discarded by the operator)",
+        "episode_000002: failed (failed)",
+        "episode_000003: unknown (unjudged)",
+    ]
