@@ -177,7 +177,7 @@ def describe_drivers(options: SystemOptions) -> list[ProcessDescription]:
     if options.emulated_bus:
         folder = emulated_bus_folder(options.namespace)
         processes.append(_describe(options, "emulated_bus", "emulated_bus_node", {"folder": str(folder)}))
-        # The ports appear while the drivers start.
+        # Ports and calibrations appear while the drivers start.
         places = {
             role: {"port": str(folder / role), "calibration": str(folder / f"{role}.json"), "wait_s": 30.0}
             for role in arms

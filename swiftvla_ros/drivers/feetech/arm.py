@@ -41,6 +41,8 @@ _FULL_EVERY_S = 0.2
 # A silent servo costs a wait, so it is asked only so often, without a second try.
 _ASK_SILENT_S = 0.1
 _REOPEN_S = 0.5
+# Before the torque comes on nothing waits for an answer but this.
+_PATIENT = 20
 # The servo lets go by itself so far above the temperature at which the driver holds.
 _LETS_GO_C = 5
 
@@ -275,7 +277,7 @@ class DrivenArm:
 
     def _read_all(self) -> dict[str, ServoReading]:
         assert self.bus is not None
-        found = self.bus.read_states(self.settings.servos.values(), full=True)
+        found = self.bus.read_states(self.settings.servos.values(), full=True, retries=_PATIENT)
         return {joint: found[servo] for joint, servo in self.settings.servos.items() if servo in found}
 
     def _positions(self, servos: Mapping[str, ServoReading]) -> Array:

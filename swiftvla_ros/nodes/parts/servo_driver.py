@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sensor_msgs.msg import JointState
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.drivers.feetech.arm import ArmReading, DrivenArm, GoalSource
 from swiftvla_ros.drivers.feetech.bus import BusError
-from swiftvla_ros.drivers.feetech.calibration import Role
+from swiftvla_ros.drivers.feetech.calibration import CalibrationError, Role
 from swiftvla_ros.drivers.feetech.loop import ArmLoop
 from swiftvla_ros.drivers.feetech.settings import arm_settings
 from swiftvla_ros.extras import need
@@ -30,6 +31,7 @@ from swiftvla_ros.sim.robots.setpoints import RobotSetpoints
 Array = NDArray[np.float64]
 _LEAST_RATE_HZ = 50.0
 _LOOK_S = 0.05
+_WAIT_S = 0.1
 # More damaged answers than this are worth a look at cables; some are normal.
 _DAMAGED_SHARE = 0.01
 
@@ -61,7 +63,7 @@ def describe_port(node: ManagedNode[Any]) -> None:
     """Declare the parameters that say where the arm is."""
     node.describe("port", "", "the arm's serial port; empty: the contract's")
     node.describe("calibration", "", "LeRobot's id of the arm, or a path; empty: the contract's")
-    node.describe("wait_s", 0.0, "how long the port may take to appear, s", Allowed(least=0, most=600))
+    node.describe("wait_s", 0.0, "how long port and calibration may take to appear, s", Allowed(least=0, most=600))
 
 
 class ServoDriver:
@@ -76,12 +78,9 @@ class ServoDriver:
     ) -> None:
         need("serial")
         self._node, self._goals, self._changed = node, goals, changed
-        contract = node.contract
-        settings = arm_settings(
-            contract, role, port=str(node.value("port")), calibration=str(node.value("calibration"))
-        )
-        self.arm = DrivenArm(settings, node.now_ns)
-        self._connect(float(node.value("wait_s")))
+        self.arm, written = self._connect(role, float(node.value("wait_s")))
+        if written:
+            node.get_logger().info(f"set in the servos' EEPROM: {'; '.join(written)}")
         self._publisher = node.publisher(JointState, topic, qos.STATE)
         self._loop: ArmLoop | None = None
         self._failure: Exception | None = None
@@ -162,18 +161,20 @@ class ServoDriver:
                 text, level = f"{bus.counts.damaged} of {bus.counts.answers} answers were damaged", Level.WARN
         return Health(level if text else Level.OK, text or "all servos answer", values)
 
-    def _connect(self, wait_s: float) -> None:
+    def _connect(self, role: Role, wait_s: float) -> tuple[DrivenArm, list[str]]:
+        """Connect to the arm, whose port and calibration may take a while to appear."""
         deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                changed = self.arm.connect()
-                break
-            except BusError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        if changed:
-            self._node.get_logger().info(f"set in the servos' EEPROM: {'; '.join(changed)}")
+        while time.monotonic() < deadline:
+            with suppress(BusError, CalibrationError):
+                return self._connected(role)
+            time.sleep(_WAIT_S)
+        return self._connected(role)
+
+    def _connected(self, role: Role) -> tuple[DrivenArm, list[str]]:
+        node = self._node
+        port, calibration = str(node.value("port")), str(node.value("calibration"))
+        arm = DrivenArm(arm_settings(node.contract, role, port=port, calibration=calibration), node.now_ns)
+        return arm, arm.connect()
 
     def _look(self) -> None:
         if self._failure is not None:
