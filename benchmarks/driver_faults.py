@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """How soon the SO-101's driver names each fault of the emulated bus, how far the arm moves then, and how it goes on.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Loop rate and CPU of the SO-101's driver with six servos on the emulated bus, with the times of a real wire.
 
