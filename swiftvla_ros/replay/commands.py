@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason, Refusal
 from swiftvla_ros.observation.message_fields import ExecutorTick
 from swiftvla_ros.replay.recorded import RecordedChunk, RecordedRun
@@ -155,12 +156,10 @@ class CommandReplay:
         if tick.reason in _REQUESTED and before.reason != tick.reason and tick.mode != Mode.STOPPED:
             core.stop(Reason(tick.reason))
             self.comparison.notes["stop"] += 1
-        if tick.operator_holds and not before.operator_holds and tick.reason == Reason.TAKEN_OVER:
+        by_chunk = tick.accepted > before.accepted and tick.chunk_source == ChunkSource.OPERATOR
+        if tick.operator_holds and not before.operator_holds and not by_chunk:
             core.take_over()
             self.comparison.notes["an operator took over"] += 1
-        elif tick.gave_back_ns and tick.gave_back_ns != before.gave_back_ns:
-            core.give_back(tick.gave_back_ns)
-            self.comparison.notes["an operator gave back"] += 1
         if tick.accepted > before.accepted:
             # Chunks are let in, so the executor was not stopped any more.
             core.start()
@@ -174,16 +173,26 @@ class CommandReplay:
         if before is not None:
             if tick.accepted - before.accepted > 1:
                 self.comparison.notes["chunk overtaken between two ticks, whose time of taking over is not told"] += 1
+            # What was taken over, and then the arm given back, is the operator's; what comes after it is the policy's.
+            early = newly and tick.taken_ns <= tick.gave_back_ns
+            if early:
+                self._offer_taken(tick)
+            if tick.gave_back_ns and tick.gave_back_ns != before.gave_back_ns:
+                self._core.give_back(tick.gave_back_ns)
+                self.comparison.notes["an operator gave back"] += 1
             if tick.refused > before.refused:
                 self._offer_refused(before, tick)
-        if newly and tick.taken_ns:
-            chunk = self._find(tick)
-            if chunk is None:
-                self.comparison.notes[f"chunk {tick.chunk_id} was followed, but not recorded"] += 1
-            else:
-                self._offer(chunk, tick.taken_ns)
+            if newly and not early:
+                self._offer_taken(tick)
         for k in self._arrived(tick):
             self._core.measured(self._run.states[k], int(self._run.state_stamps[k]))
+
+    def _offer_taken(self, tick: ExecutorTick) -> None:
+        chunk = self._find(tick)
+        if chunk is not None:
+            self._offer(chunk, tick.taken_ns)
+        elif tick.taken_ns:
+            self.comparison.notes[f"chunk {tick.chunk_id} was followed, but not recorded"] += 1
 
     def _arrived(self, tick: ExecutorTick) -> list[int]:
         """The joint states, by index, that the executor had taken in by a tick and not by the one before."""
