@@ -268,14 +268,15 @@ def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
 
 
 def describe_demonstration(options: SystemOptions, session: Path, **more: ParameterValue) -> list[ProcessDescription]:
-    """Describe what records demonstrations into the folder ``session``, and the robot's drivers that were chosen.
+    """Describe what records demonstrations into the folder ``session``, the chosen drivers, and what leads the arm.
 
-    ``more`` are parameters of the node, such as ``instruction``.
+    ``more`` are parameters of its node, such as ``instruction``.
     """
+    leading = [] if options.teleop == "off" else [*describe_motion(options), describe_teleop(options)]
     # An episode that was cut off is found, kept and marked by the next process.
-    parameters = {"session": str(session.resolve()), **more}
+    parameters = {"session": str(session.resolve()), "teleop": options.teleop != "off", **more}
     recorder = _describe(options, "demonstration", "demonstration_node", parameters, respawn=True)
-    return [*describe_robot(options), recorder]
+    return [*describe_robot(options), *leading, recorder]
 
 
 def describe_replay(options: ReplayOptions) -> ProcessDescription:

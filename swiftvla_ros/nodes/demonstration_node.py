@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rclpy.subscription import MessageInfo
+from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract.store import contract_digest
 from swiftvla_ros.episodes.bags.bag import RawMessage
@@ -48,6 +50,7 @@ class DemonstrationParts:
     session: DemonstrationSession
     recording: EpisodeRecording
     report: SessionReport
+    release: Any
     sequence: SequenceWatch = field(default_factory=SequenceWatch)
     warned: dict[str, str] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         self.describe("episodes", 50, "how many that succeeded the folder shall hold", Allowed(least=1))
         self.describe("reset_s", 0.0, "after which the next one begins by itself, s; 0: none does", Allowed(least=0))
         self.describe("longest_s", 120.0, "an episode ends by itself after this, unjudged, s", Allowed(least=1))
+        self.describe("teleop", False, "teleop_node leads the arm: engaged before each episode, released after it")
         self.describe("operator", "", "who shows it; stands in each episode")
         self.describe("jpeg_quality", 95, "of raw images, 1 to 100; 0 stores them raw", Allowed(least=0, most=100))
         self.describe("ros", "jazzy", "distribution whose rosbag2 is to read the bags: humble, jazzy or kilted")
@@ -92,8 +96,10 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             min_free_mb=int(self.value("min_free_mb")),
             say=self._say_stopped,
         )
-        report = SessionReport(self, session, recording, Path(folder), int(self.value("min_free_mb")))
-        parts = DemonstrationParts(session, recording, report)
+        free_mb, led = int(self.value("min_free_mb")), bool(self.value("teleop"))
+        report = SessionReport(self, session, recording, Path(folder), free_mb, led=led)
+        release = self.own(self.create_client(Trigger, "teleop/release"), self.destroy_client) if led else None
+        parts = DemonstrationParts(session, recording, report, release)
         # The marks are this node's own, and written where the episode begins and ends.
         marks = self.contract.demonstrations.marks_topic
         topics = [topic for topic in demonstration_topics(self.contract) if topic.name != marks]
@@ -230,6 +236,9 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             )
             self.get_logger().warning(record.warnings[-1])
         parts.session.end(outcome, note, now_ns)
+        if parts.release is not None and parts.release.service_is_ready():
+            # Armed anew for each episode: the arm holds while the scene is put back, whatever the leader does.
+            parts.release.call_async(Trigger.Request())
         self.get_logger().info(self._told(parts))
         return self._told(parts)
 

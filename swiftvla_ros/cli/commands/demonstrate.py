@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.bringup.supervisor import Supervisor
 
 
-@with_system_flags("robot", "namespace", "drivers", "emulated_bus", "sim", "loopback", "seed", "scene")
+@with_system_flags("robot", "namespace", "drivers", "emulated_bus", "teleop", "sim", "loopback", "seed", "scene")
 def command(
     instruction: Annotated[str, typer.Argument(help="What you show, in the words that the policy will be told.")],
     out: Annotated[Path, typer.Argument(help="The session's folder: a new one, or an earlier one that goes on.")],
@@ -35,10 +35,10 @@ def command(
 ) -> None:
     """Record demonstrations of an arm that you move: with a leader arm, a gamepad, or controllers of your own.
 
-    The terminal shows each topic's rate against the contract's, what is lost and what is missing, and takes keys: space
-    begins an episode and ends it as succeeded, f ends it as failed, d discards it, r discards it and begins again, n
-    notes something, i changes the instruction of the next ones, q quits. The verdict of the last episode can be changed
-    until the next one begins.
+    The terminal shows each topic's rate against the contract's, what is lost and what is missing, and takes keys: e
+    engages a leader arm (--teleop leader), which is released after each episode; space begins an episode and ends it as
+    succeeded, f ends it as failed, d discards it, r discards it and begins again, n notes something, i changes the
+    instruction of the next ones, q quits. The verdict of the last episode can be changed until the next one begins.
 
     Each episode is a bag of its own (OUT/episode_000000 and so on) with its verdict in episode.json; what was discarded
     lies in OUT/discarded. Nothing that was recorded is lost, whatever ends the recorder. Without a terminal, services
@@ -46,7 +46,7 @@ def command(
 
     Then: swiftvla train OUT runs/mine
 
-    Example: swiftvla demonstrate "pick up the red block" data/red --robot my_arm.yaml --episodes 50
+    Example: swiftvla demonstrate "pick up the red block" data/red --robot my_arm.yaml --drivers --teleop leader
     """
     from swiftvla_ros.bringup.processes import describe_demonstration, transport_environment
     from swiftvla_ros.bringup.supervisor import Supervisor

@@ -14,7 +14,7 @@ from swiftvla_ros.cli.live.session_view import counts_line, phase_line, session_
 from swiftvla_ros.cli.output import console
 
 if TYPE_CHECKING:
-    from swiftvla_ros.msg import DemonstrationState
+    from swiftvla_ros.msg import DemonstrationState, TeleopState
 
 _SPIN_S = 0.1
 _START_TIMEOUT_S = 60.0
@@ -25,14 +25,16 @@ class DemonstrationDesk:
     """The conversation between one operator and ``demonstration_node``; all in one thread."""
 
     def __init__(self, graph: LiveGraph, keys: Keys) -> None:
-        from swiftvla_ros.msg import DemonstrationState
+        from swiftvla_ros.msg import DemonstrationState, TeleopState
         from swiftvla_ros.nodes.ros import qos
 
         self._graph, self._keys = graph, keys
         self._states: list[DemonstrationState] = []
         self._message = ""
         self._left = False
+        self._hands: list[TeleopState] = []
         graph.listen(DemonstrationState, "demonstration_state", self._take, qos.LATCHED)
+        graph.listen(TeleopState, "teleop_state", self._take_hand, qos.LATCHED)
 
     def run(self) -> None:
         """Go on until as many episodes as were wanted have succeeded, or the operator quits.
@@ -56,6 +58,9 @@ class DemonstrationDesk:
 
     def _take(self, state: DemonstrationState) -> None:
         self._states[:] = [state]
+
+    def _take_hand(self, state: TeleopState) -> None:
+        self._hands[:] = [state]
 
     def _take_keys(self) -> None:
         with Live(console=console, auto_refresh=False) as live:
@@ -87,6 +92,9 @@ class DemonstrationDesk:
             self._do(lambda: self._judge("FAILED"))
         elif key == "d":
             self._do(lambda: self._judge("DISCARDED"))
+        elif key == "e":
+            leads = self._hands and self._hands[-1].engaged
+            self._do(lambda: self._graph.trigger(f"teleop/{'release' if leads else 'engage'}"))
         elif key == "r":
             self._do(lambda: self._graph.trigger(f"{_NODE}/re_record"))
         elif key == "n" and recording:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.msg import DemonstrationState
 
 KEYS = {
+    "e": "engage, or release the leader",
     "space": "begin, or end as succeeded",
     "f": "failed",
     "d": "discard",

@@ -12,7 +12,7 @@ from swiftvla_ros.contract.sections.demonstrations import ActionTopic
 from swiftvla_ros.episodes.bags.topics import camera_type
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
 from swiftvla_ros.episodes.session.topic_rates import NeededTopic, TopicRates
-from swiftvla_ros.msg import DemonstrationState
+from swiftvla_ros.msg import DemonstrationState, TeleopState
 from swiftvla_ros.nodes.parts.episode_recording import EpisodeRecording
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -25,7 +25,7 @@ _MB = 1 << 20
 class SessionReport:
     """Looks after what an episode can't do without; ``blocked`` says why none could begin now.
 
-    ``warnings`` are what the operator should know of the running episode, or of the next one, by what they are about.
+    Where the arm is ``led`` by teleop_node, somebody has to lead it. ``warnings`` are what the operator should know of the running episode, or of the next one, by what they are about.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class SessionReport:
         recording: EpisodeRecording,
         folder: Path,
         min_free_mb: int,
+        *,
+        led: bool,
     ) -> None:
         self._node = node
         self._session = session
@@ -43,6 +45,10 @@ class SessionReport:
         self._min_free_mb = min_free_mb
         self._rates = TopicRates(_expect(node, node.contract))
         self._awaited = {node.resolve_topic_name(each.topic): each.topic for each in node.silence.awaited}
+        self._hand: TeleopState | None = None
+        self._led = led
+        if led:
+            node.subscribe(TeleopState, "teleop_state", self._take_hand, qos.LATCHED, always=True)
         self._output = node.publisher(DemonstrationState, "demonstration_state", qos.LATCHED)
         self.blocked = ""
         self.warnings: dict[str, str] = {}
@@ -53,6 +59,9 @@ class SessionReport:
         if topic in self._awaited:
             self._node.silence.heard(self._awaited[topic])
 
+    def _take_hand(self, state: TeleopState) -> None:
+        self._hand = state
+
     def look(self) -> None:
         """Find out what is wrong, and what would keep an episode from beginning."""
         now_ns = self._node.now_ns()
@@ -61,6 +70,9 @@ class SessionReport:
         problems = {topic: f"{what}: nothing on {topic} for a second" for topic, what in silent.items()}
         if silent and self._node.silence.text:
             problems = {"silence": self._node.silence.text}
+        if self._led and (self._hand is None or self._hand.phase != TeleopState.FOLLOWING):
+            reason = "teleop_node does not report" if self._hand is None else self._hand.reason
+            problems["teleop"] = f"nobody leads the arm: {reason}"
         free_mb = self._free_bytes() // _MB
         # Twice: a bag that is open holds some of it back for its end.
         if free_mb < 2 * self._min_free_mb:
