@@ -121,9 +121,9 @@ class _Operator:
         """Wait for the nodes."""
         self._graph.wait_for_instructions(_START_TIMEOUT_S)
         self._graph.wait_for(
-            lambda: bool(self._session and not self._session[-1].blocked and self._teleop),
+            lambda: bool(self._session and self._teleop),
             _START_TIMEOUT_S,
-            "not everything that is recorded comes",
+            "demonstration_node or teleop_node is missing",
         )
 
     def show(self, index: int, *, reset: bool) -> str:
@@ -139,12 +139,12 @@ class _Operator:
         text = phrase(task_of_episode(index, STANDARD_VERBS), np.random.default_rng([index, 4]))
         graph.call(SetInstruction, "demonstration/set_instruction", SetInstruction.Request(instruction=text))
         self._engage()
+        graph.wait_for(lambda: not self._session[-1].blocked, _START_TIMEOUT_S, f"{self._session[-1].blocked}")
         graph.trigger("demonstration/begin")
         outcome = graph.run_instruction(text, _TASK_TIMEOUT_S)
         graph.spin(_AFTER_S)
         verdict = JudgeEpisode.Request.SUCCEEDED if outcome.success else JudgeEpisode.Request.FAILED
         graph.call(JudgeEpisode, "demonstration/judge", JudgeEpisode.Request(verdict=verdict, note=outcome.message))
-        graph.trigger("teleop/release")
         return outcome.name
 
     def _engage(self) -> None:

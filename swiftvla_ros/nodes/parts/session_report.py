@@ -25,7 +25,8 @@ _MB = 1 << 20
 class SessionReport:
     """Looks after what an episode can't do without; ``blocked`` says why none could begin now.
 
-    Where the arm is ``led`` by teleop_node, somebody has to lead it. ``warnings`` are what the operator should know of the running episode, or of the next one, by what they are about.
+    Where the arm is ``led`` by teleop_node, somebody has to lead it. ``warnings`` are what the operator should know of
+    the running episode, or of the next one, by what they are about.
     """
 
     def __init__(
