@@ -81,6 +81,17 @@ def deployed(source: Path, contract: Contract, evidence: Evidence, tmp_path_fact
 
 
 @pytest.fixture
+def exported(deployed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give an export the graphs that torch made of the same checkpoint before: that takes most of its time."""
+
+    def again(_network: SwiftVLA, folder: Path, _weights: Path) -> None:
+        for path in deployed.glob("*.onnx"):
+            shutil.copy(path, folder)
+
+    monkeypatch.setattr("swiftvla_ros.deploy.export.export_graphs", again)
+
+
+@pytest.fixture
 def copy(deployed: Path, tmp_path: Path) -> Path:
     """Return a copy that a test may break."""
     return Path(shutil.copytree(deployed, tmp_path / "copy"))
@@ -155,6 +166,7 @@ def test_a_robot_needs_no_torch(deployed: Path, runtime: str) -> None:
     assert done.stdout == f"(10, 6) {runtime}\n", done.stderr
 
 
+@pytest.mark.usefixtures("exported")
 def test_an_ir_stands_alone(source: Path, contract: Contract, evidence: Evidence, tmp_path: Path) -> None:
     """Protects the robot's disk: 8-bit weights, no other ones, the same name in every chunk."""
     found = export(source, tmp_path / "ir", contract, "openvino", "int8-weights", evidence)
