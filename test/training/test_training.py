@@ -11,7 +11,7 @@ import pytest
 from swiftvla_ros.contract import ActionCoding, CameraPose, Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import EpisodeError, list_files, load_episode, save_episode
-from swiftvla_ros.model.config import swiftvla_nano
+from swiftvla_ros.model.config import SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.training.checkpoint_writer import load_start
@@ -142,15 +142,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         train_policy(whole, source, lambda _: None)
 
 
-def test_grounding_in_two_processes_starts_a_policy(recorded: Path, contract: Contract, tmp_path: Path) -> None:
+def test_grounding_in_two_processes_starts_a_policy(
+    recorded: Path, contract: Contract, tiny: SwiftVLAConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Protects the grounding stage: forked processes write one checkpoint, from which a policy can be trained."""
+    monkeypatch.setattr("swiftvla_ros.training.stages.swiftvla_nano", lambda **_: tiny)
     options = TrainOptions(steps=2, batch=4, validate_every=2, scene_share=1.0)
     run = TrainingRun(tmp_path / "two", recorded / "scenes", contract, options, processes=2, device="cpu")
     result = pretrain_grounding(run, FULL.read_text(), lambda _: None)
     assert result.last.validation is not None
     assert np.isfinite(result.last.validation.losses["trajectory"])
     assert not result.listens()
-    objective = build(swiftvla_nano(), 1)
+    objective = build(tiny, 1)
     assert load_start(run.out, objective) == ("expert", "action_out_proj", "guide")
 
 
