@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``swiftvla replay`` on the stored bag: what is the same, and that each thing that is not is caught and named."""
 
+import contextlib
+import io
 import itertools
 import json
 import shutil
@@ -285,18 +287,24 @@ def test_a_bag_without_chunks_is_refused(stored: Path, tmp_path: Path) -> None:
 
 
 def test_the_plugin_fails_a_test_that_differs(tmp_path: Path, computed_here: Path, changed_checkpoint: Path) -> None:
-    """Protects users' own folders: a YAML is a test, and fails where replay does; bags/ has one that passes."""
+    """Protects users' own folders: a YAML is a test, and fails where replay does; bags/ has one that passes.
+
+    Replay runs in this process, which has torch; what a process of its own finds wrong is read without it.
+    """
     (changed_checkpoint / "stats.json").write_text((changed_checkpoint / "stats.json").read_text() + "\n")
-    folder = tmp_path / "runs"
+    folder, wrong = tmp_path / "runs", tmp_path / "wrong"
     folder.mkdir()
+    wrong.mkdir()
     text = f"bag: {computed_here}\nchunks: {{max_difference: 1.0}}\ncommands: {{max_difference: 1.0}}\n"
     (folder / "other.replay.yaml").write_text(f"{text}checkpoint: {changed_checkpoint}\n")
-    (folder / "typo.replay.yaml").write_text("bags: none\n")
-    command = [sys.executable, "-m", "pytest", "-p", "swiftvla_ros.replay.pytest_plugin", str(folder)]
+    (wrong / "typo.replay.yaml").write_text("bags: none\n")
     # Not this project's own settings: a user's folder has none.
+    words = ["-p", "swiftvla_ros.replay.pytest_plugin", f"--rootdir={tmp_path}", "-c", "/dev/null"]
     done = subprocess.run(
-        [*command, f"--rootdir={folder}", "-c", "/dev/null"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", *words, str(wrong)], capture_output=True, text=True, check=False
     )
-    assert "2 failed" in done.stdout, done.stdout
-    assert "stats.json: another layout, the same content" in done.stdout
+    assert "1 failed" in done.stdout, done.stdout
     assert "bags: unknown key" in done.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert pytest.main([*words, "--capture=no", str(folder)]) == pytest.ExitCode.TESTS_FAILED
+    assert "stats.json: another layout, the same content" in told.getvalue()
