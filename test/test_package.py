@@ -7,6 +7,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,7 @@ def ros_dependencies():
     return {element.text for element in ET.parse(ROOT / "package.xml").getroot() if "depend" in element.tag}
 
 
+@cache
 def third_party_imports():
     """Return the top-level packages that the hand-written code imports, each with one place where it does."""
     found = {}

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def room_of(module: str) -> str | None:
     return parts[1] if parts[0] == PACKAGE and len(parts) > 1 else None
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return every module of the package that is written by hand."""
     found = {}
@@ -130,10 +132,16 @@ class ImportVisitor(ast.NodeVisitor):
         self.imports.append(Import(self.module, node.lineno, target, on_import=self._later == 0))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Parse a file, once for all tests."""
+    return ast.parse(path.read_text(), filename=str(path))
+
+
 def parse_imports(module: str, path: Path) -> list[Import]:
     """Return the imports of one module, the ones inside functions included."""
     visitor = ImportVisitor(module, path.name == "__init__.py")
-    visitor.visit(ast.parse(path.read_text(), filename=str(path)))
+    visitor.visit(parsed(path))
     return visitor.imports
 
 
@@ -224,7 +232,7 @@ def test_a_listing_explains_each_folder():
             count = sum(1 for module in path.parent.glob("*.py") if module.name != "__init__.py")
             if count > 16 and path.parent.name != "commands":
                 wrong.append(f"{path.parent.name}: {count} modules")
-            if not ast.get_docstring(ast.parse(path.read_text())):
+            if not ast.get_docstring(parsed(path)):
                 wrong.append(f"{path.parent.name}: no docstring")
     assert wrong == []
     strangers = [path.name for path in (ROOT / "nodes").glob("*.py") if not path.stem.endswith("_node")]
@@ -244,7 +252,7 @@ def test_no_class_name_twice():
     """One name is one thing, wherever it is met."""
     places: dict[str, list[str]] = {}
     for module, path in modules().items():
-        for node in ast.parse(path.read_text()).body:
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(module)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -4,6 +4,7 @@
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftvla_ros.contract import ContractError, contract_from_text, load_contract
+from swiftvla_ros.contract import Contract, ContractError, contract_from_text, load_contract
 from swiftvla_ros.contract.images import condition_image
 
 SHIPPED = ("so101_sim", "so101")
@@ -209,15 +210,21 @@ def test_two_arms_are_shipped() -> None:
     assert len(contract.cameras) == 3
 
 
-@given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))
-@settings(max_examples=50)
-def test_units_are_inverted(percent: float, degrees: float) -> None:
-    """Protects against commands in the wrong unit: driver → SI → driver is the identity."""
+@cache
+def with_units() -> Contract:
+    """One joint in degrees, one in percent."""
     root = Path(__file__).parents[2] / "config" / "robots"
     data = yaml.safe_load((root / "so101_sim.yaml").read_text())
     data["joints"][0].update(unit="deg")
     data["joints"][5].update(unit="percent", percent_of=[-0.1, 0.6])
-    contract = contract_from_text(yaml.safe_dump(data), root / "units.yaml")
+    return contract_from_text(yaml.safe_dump(data), root / "units.yaml")
+
+
+@given(percent=st.floats(-50, 150), degrees=st.floats(-100, 100))
+@settings(max_examples=50)
+def test_units_are_inverted(percent: float, degrees: float) -> None:
+    """Protects against commands in the wrong unit: driver → SI → driver is the identity."""
+    contract = with_units()
     driver = np.array([degrees, 0, 0, 0, 0, percent])
     si = contract.to_si(driver)
     assert si[0] == pytest.approx(math.radians(degrees))
