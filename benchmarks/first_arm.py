@@ -67,11 +67,13 @@ def _walk(out: Path, steps: int) -> int:
     print(f"recorded: {', '.join(outcomes)}")
     failed = _run("check-demonstrations", session, "--robot", robot)
     failed |= _run("train", session, policy, "--robot", robot, "--scenes", 0, "--steps", steps, "--batch", 8)
-    with _running("up", *bus, "--checkpoint", policy, "--record", out / "run") as up:
-        with LiveGraph(check=lambda: _alive(up)) as graph:
-            graph.wait_until_ready(contract, _START_TIMEOUT_S)
-            told = graph.run_instruction(_INSTRUCTION, 6.0)
-            print(f"told '{_INSTRUCTION}': {told.name}: {told.message}")
+    with (
+        _running("up", *bus, "--checkpoint", policy, "--record", out / "run") as up,
+        LiveGraph(check=lambda: _alive(up)) as graph,
+    ):
+        graph.wait_until_ready(contract, _START_TIMEOUT_S)
+        told = graph.run_instruction(_INSTRUCTION, 6.0)
+        print(f"told '{_INSTRUCTION}': {told.name}: {told.message}")
     moved = _moved(out / "run")
     print(f"the policy moved the emulated arm by {moved:.2f} rad")
     failed |= _run("check-motion", out / "run")
@@ -137,7 +139,7 @@ class _Operator:
         graph.wait_for(lambda: all((self._session.there, self._teleop.there, self._leader.there)),
                        _START_TIMEOUT_S, "demonstration_node, teleop_node or the leader does not speak")  # fmt: skip
         if number == 0:
-            self._move(lambda t: self._contract.rest, 1.0)
+            self._move(lambda _: self._contract.rest, 1.0)
         graph.trigger("teleop/engage")
         graph.wait_for(lambda: self._teleop.it.phase == TeleopState.FOLLOWING, _REST_TIMEOUT_S, "the arm follows")
         graph.wait_for(lambda: not self._session.it.blocked, _START_TIMEOUT_S, self._session.it.blocked)
@@ -145,7 +147,7 @@ class _Operator:
         self._move(lambda t: self._contract.rest + _swing(t, number, len(self._contract.joints)), _EPISODE_S)
         request = JudgeEpisode.Request(verdict=getattr(JudgeEpisode.Request, verdict))
         print(graph.call(JudgeEpisode, "demonstration/judge", request).message, flush=True)
-        self._move(lambda t: self._contract.rest, 1.0)
+        self._move(lambda _: self._contract.rest, 1.0)
 
     def _move(self, pose: Callable[[float], np.ndarray], seconds: float) -> None:
         from sensor_msgs.msg import JointState

@@ -15,11 +15,13 @@ from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import leader_state
+from swiftvla_ros.replay.commands import replay_commands
+from swiftvla_ros.replay.recorded import open_recording, read_run
 from swiftvla_ros.srv import SetInstruction
 
 
 def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Path, tmp_path: Path) -> None:
-    """Protects corrections: over a running policy and back inside all limits, and the bag says which steps they are."""
+    """Protects corrections: over a running policy and back inside all limits, and the bag tells them, and replays."""
     # Its pictures are grey: what the policy makes of them is no matter here, and nothing is rendered.
     rig = TeleopGraph(graph, "loopback_robot_node")
     rig.graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
@@ -67,3 +69,6 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Pa
     assert episode.corrections is not None
     assert 0.1 < episode.corrections.mean() < 0.9
     assert episode.expert[episode.corrections][:-1].mean() > 0.8
+    replayed = replay_commands(read_run(open_recording(tmp_path / "run")), CONTRACT)
+    assert len(replayed.times_ns) > 100
+    np.testing.assert_array_equal(replayed.difference, 0)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract, ContractError
@@ -117,6 +117,10 @@ def _list(
         return f"{path}: holds no {lacking if own else shown_lacks}. {DEMONSTRATIONS}"
     if not recorded:
         listed.left_out.append(f"{label}: no instruction was followed in it")
+    if record is not None:
+        # What a person wrote beside the bag counts: few real scenes have a verdict of their own.
+        verdict = OUTCOMES[record.outcome], how_it_ended(record)
+        recorded = [replace(entry, outcome=verdict[0], text=verdict[1]) for entry in recorded]
     for entry in recorded:
         if entry.outcome in outcomes:
             listed.episodes.append(BagEpisode(bag, label, entry, contract))

@@ -17,6 +17,7 @@ from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode
 from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import EpisodeError, load_episode, save_episode
+from swiftvla_ros.episodes.session.session_folder import EpisodeRecord, write_episode_record
 from swiftvla_ros.observation.message_fields import stamp_ns
 
 T0 = 1_000_000_000_000
@@ -153,6 +154,17 @@ def test_failures_are_left_out_or_labelled(record: Callable[..., Path], contract
     none = open_bags(folder, contract, ("canceled",))
     assert not none.episodes
     assert "no episode canceled: run_episode_000000: succeeded" in str(none.none_left(folder, ("canceled",)))
+
+
+def test_a_persons_word_beside_a_bag_counts(record: Callable[..., Path], contract: Contract) -> None:
+    """Protects runs on real arms, which no verdict ends: what a person wrote into episode.json is what counts."""
+    folder = record()
+    write_episode_record(
+        folder / "run", EpisodeRecord("pick up the red block", outcome="succeeded", note="taken over once")
+    )
+    assert [each.recorded.outcome for each in open_bags(folder, contract).episodes] == ["succeeded", "succeeded"]
+    write_episode_record(folder / "run", EpisodeRecord("pick up the red block", outcome="failed", note="dropped it"))
+    assert open_bags(folder, contract).left_out == ["run: failed (dropped it)"]
 
 
 def test_gaps_are_cut(record: Callable[..., Path], contract: Contract) -> None:
