@@ -21,7 +21,8 @@ CHECKPOINT = Path(__file__).parents[3] / "models" / "swiftvla-nano-so101"
 def plain_layers() -> set[int]:
     """Return the layers that are alive."""
     gc.collect()
-    return {id(each) for each in gc.get_objects() if type(each) in {VisionLayer, TextLayer, ExpertLayer}}
+    kinds = {VisionLayer, TextLayer, ExpertLayer}
+    return {id(each) for each in gc.get_objects() if type(each) in kinds}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
