@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.live.graph import GraphError, LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_expert
 from swiftvla_ros.cli.output import print_table, write_json
+from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.session.session_folder import SessionFolder
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
 from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase
@@ -36,6 +38,7 @@ _TASK_TIMEOUT_S = 15.0
 _SETTLE_S = 1.0
 # The arm comes to rest after the verdict.
 _AFTER_S = 0.5
+_MOVES_RAD = 0.004
 _TRAIN = ("--steps", "1200", "--batch", "48")
 _EVALUATION_SEED = 10000
 
@@ -90,44 +93,52 @@ def _record(session: Path, wanted: int, seconds: float) -> None:
     ]
     deadline = time.monotonic() + seconds
     with SimulatedSystem(processes, session) as system, LiveGraph(check=system.check) as graph, Progress() as progress:
-        operator = _Operator(graph)
+        operator = _Operator(graph, load_contract(options.robot).leader.topic)
         operator.wait_until_ready()
         bar = progress.add_task("demonstrations through the leader", total=wanted, completed=have)
         index = first
         while have < wanted and time.monotonic() < deadline:
-            outcome = operator.show(index, reset=index > first)
-            have += outcome == "SUCCEEDED"
+            try:
+                succeeded, message = operator.show(index, reset=index > first)
+            except GraphError as error:
+                # A machine that stalls silences the leader for a moment: the arm holds, and the scene is not shown.
+                succeeded, message = False, str(error)
+            have += succeeded
             progress.update(bar, completed=have)
-            if outcome != "SUCCEEDED":
-                progress.console.print(f"scene {index}: {outcome}")
+            if not succeeded:
+                progress.console.print(f"scene {index}: {message}")
             index += 1
 
 
 class _Operator:
     """Does what a person at the desk does: engage, begin, show, judge, put the scene back."""
 
-    def __init__(self, graph: LiveGraph) -> None:
+    def __init__(self, graph: LiveGraph, topic: str) -> None:
+        from sensor_msgs.msg import JointState
+
         from swiftvla_ros.msg import DemonstrationState, TeleopState
         from swiftvla_ros.nodes.ros import qos
 
         self._graph = graph
-        self._session: list[DemonstrationState] = []
-        self._teleop: list[TeleopState] = []
-        graph.listen(DemonstrationState, "demonstration_state", lambda m: self._session.__setitem__(slice(None), [m]),
-                     qos.LATCHED)  # fmt: skip
-        graph.listen(TeleopState, "teleop_state", lambda m: self._teleop.__setitem__(slice(None), [m]), qos.LATCHED)
+        self._session: deque[DemonstrationState] = deque(maxlen=1)
+        self._teleop: deque[TeleopState] = deque(maxlen=1)
+        self._leader: deque[JointState] = deque(maxlen=1)
+        # rclpy asks a callback for its signature, which a built-in has not.
+        graph.listen(DemonstrationState, "demonstration_state", lambda m: self._session.append(m), qos.LATCHED)  # noqa: PLW0108
+        graph.listen(TeleopState, "teleop_state", lambda m: self._teleop.append(m), qos.LATCHED)  # noqa: PLW0108
+        graph.listen(JointState, topic, lambda m: self._leader.append(m), qos.STATE_INPUT)  # noqa: PLW0108
 
     def wait_until_ready(self) -> None:
         """Wait for the nodes."""
         self._graph.wait_for_instructions(_START_TIMEOUT_S)
         self._graph.wait_for(
-            lambda: bool(self._session and self._teleop),
+            lambda: bool(self._session and self._teleop and self._leader),
             _START_TIMEOUT_S,
-            "demonstration_node or teleop_node is missing",
+            "demonstration_node, teleop_node or the leader does not speak",
         )
 
-    def show(self, index: int, *, reset: bool) -> str:
-        """Show the task of a scene; return how it ended."""
+    def show(self, index: int, *, reset: bool) -> tuple[bool, str]:
+        """Show the task of a scene; return whether it was done, and what was said of it."""
         from swiftvla_ros.srv import JudgeEpisode, SetInstruction
 
         graph = self._graph
@@ -140,12 +151,21 @@ class _Operator:
         graph.call(SetInstruction, "demonstration/set_instruction", SetInstruction.Request(instruction=text))
         self._engage()
         graph.wait_for(lambda: not self._session[-1].blocked, _START_TIMEOUT_S, f"{self._session[-1].blocked}")
+        # While the expert plans nothing moves, and a policy would learn to wait.
+        still = self._leader[-1].position
+        ending = graph.start_instruction(text, _TASK_TIMEOUT_S).get_result_async()
+        graph.wait_for(
+            lambda: bool(np.abs(np.subtract(self._leader[-1].position, still)).max() > _MOVES_RAD),
+            _REST_TIMEOUT_S,
+            f"'{text}': the leader does not move",
+        )
         graph.trigger("demonstration/begin")
-        outcome = graph.run_instruction(text, _TASK_TIMEOUT_S)
+        graph.wait_for(ending.done, _TASK_TIMEOUT_S + _REST_TIMEOUT_S, f"'{text}' does not end")
+        result = ending.result().result
         graph.spin(_AFTER_S)
-        verdict = JudgeEpisode.Request.SUCCEEDED if outcome.success else JudgeEpisode.Request.FAILED
-        graph.call(JudgeEpisode, "demonstration/judge", JudgeEpisode.Request(verdict=verdict, note=outcome.message))
-        return outcome.name
+        verdict = JudgeEpisode.Request.SUCCEEDED if result.success else JudgeEpisode.Request.FAILED
+        graph.call(JudgeEpisode, "demonstration/judge", JudgeEpisode.Request(verdict=verdict, note=result.message))
+        return bool(result.success), str(result.message)
 
     def _engage(self) -> None:
         from swiftvla_ros.msg import TeleopState

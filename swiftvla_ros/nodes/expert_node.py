@@ -204,11 +204,14 @@ class ExpertNode(ManagedNode[ExpertParts]):
         )
 
     def _lead(self) -> None:
-        """Say where the leader is: on the motion that is shown, else where it was left, or where the arm is."""
+        """Say where the leader is: on the motion that is shown, else where it was left.
+
+        While nobody commands the arm it is brought to where that is, as a person does before engaging.
+        """
         parts, show, now_ns = self.parts, self.parts.show, self.now_ns()
         if show.motion is not None:
             parts.led = show.motion.at(np.array([(now_ns - show.begin_ns) / _NS]))[0]
-        elif parts.led is None and parts.measured is not None:
+        elif parts.measured is not None and (parts.led is None or parts.commanded is None):
             parts.led = parts.measured[1]
         if parts.led is not None:
             parts.leader.publish(leader_state(self.contract, now_ns, parts.led))
