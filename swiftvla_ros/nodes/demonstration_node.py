@@ -21,6 +21,7 @@ from swiftvla_ros.episodes.bags.bag import RawMessage
 from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.topics import demonstration_topics
 from swiftvla_ros.episodes.bags.writer import package_version
+from swiftvla_ros.episodes.quality.session_robot import check_same_robot
 from swiftvla_ros.episodes.recording.recording import SequenceWatch
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
 from swiftvla_ros.episodes.session.session_folder import EpisodeOutcome, EpisodeRecord, SessionError, SessionFolder
@@ -77,8 +78,10 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         folder = str(self.value("session"))
         if not folder:
             raise ValueError("parameter session is empty; write a folder")
+        opened = SessionFolder(Path(folder))
+        check_same_robot(opened, self.contract)
         session = DemonstrationSession(
-            SessionFolder(Path(folder)),
+            opened,
             str(self.value("instruction")),
             wanted=int(self.value("episodes")),
             reset_s=float(self.value("reset_s")),
@@ -216,12 +219,13 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
     def _re_record(self) -> str:
         session = self.parts.session
         if session.phase is Phase.RECORDING:
-            self._end(self.parts, "discarded", "")
+            # Who leads goes on: an answer that releases the leader would leave the next episode without one.
+            self._end(self.parts, "discarded", "", release=False)
         else:
             session.judge("discarded", "")
         return self._begin()
 
-    def _end(self, parts: DemonstrationParts, outcome: EpisodeOutcome, note: str) -> str:
+    def _end(self, parts: DemonstrationParts, outcome: EpisodeOutcome, note: str, *, release: bool = True) -> str:
         now_ns = self.now_ns()
         mark = _MARKS.get(outcome, "end")
         counts = parts.recording.end(f"{mark} {note}".strip(), now_ns)
@@ -236,7 +240,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             )
             self.get_logger().warning(record.warnings[-1])
         parts.session.end(outcome, note, now_ns)
-        if parts.release is not None and parts.release.service_is_ready():
+        if release and parts.release is not None and parts.release.service_is_ready():
             # Armed anew for each episode: the arm holds while the scene is put back, whatever the leader does.
             parts.release.call_async(Trigger.Request())
         self.get_logger().info(self._told(parts))

@@ -53,9 +53,13 @@ def command(
     from swiftvla_ros.cli.live.demonstration_desk import DemonstrationDesk
     from swiftvla_ros.cli.live.graph import LiveGraph
     from swiftvla_ros.cli.live.keys import Keys
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.episodes.quality.session_robot import check_same_robot
+    from swiftvla_ros.episodes.session.session_folder import SessionFolder
     from swiftvla_ros.observation.observation import validate_instruction
 
     need("rclpy")
+    check_same_robot(SessionFolder(out), load_contract(system["robot"]))
     processes = describe_demonstration(
         SystemOptions(**system),
         out,
@@ -69,7 +73,6 @@ def command(
     environment = transport_environment()
     os.environ.update(environment)
     log = out / "log.txt"
-    out.mkdir(parents=True, exist_ok=True)
     console.print(f"starting {', '.join(p.name for p in processes)}; what they print is in {log}")
     with log.open("a", encoding="utf-8") as file:
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _SPIN_S = 0.1
 _START_TIMEOUT_S = 60.0
+# The node reports five times a second.
+_SILENT_S = 2.0
 _NODE = "demonstration"
 
 
@@ -32,6 +35,7 @@ class DemonstrationDesk:
         self._states: list[DemonstrationState] = []
         self._message = ""
         self._left = False
+        self._heard_s = time.monotonic()
         self._hands: list[TeleopState] = []
         graph.listen(DemonstrationState, "demonstration_state", self._take, qos.LATCHED)
         graph.listen(TeleopState, "teleop_state", self._take_hand, qos.LATCHED)
@@ -58,6 +62,18 @@ class DemonstrationDesk:
 
     def _take(self, state: DemonstrationState) -> None:
         self._states[:] = [state]
+        self._heard_s = time.monotonic()
+
+    @property
+    def _told(self) -> str:
+        """What the last key did; or that what is shown is old, because the node that says it is gone."""
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s < _SILENT_S:
+            return self._message
+        return (
+            f"demonstration_node is silent for {silent_s:.0f} s: nothing is recorded, and what stands above is "
+            "old. It is started again by itself; the episode that ran is kept, unjudged"
+        )
 
     def _take_hand(self, state: TeleopState) -> None:
         self._hands[:] = [state]
@@ -67,9 +83,9 @@ class DemonstrationDesk:
             while not self._left and self._state.phase != self._state.ENDED:
                 for key in self._keys.pressed():
                     self._press(key, live)
-                live.update(session_view(self._state, self._message), refresh=True)
+                live.update(session_view(self._state, self._told), refresh=True)
                 self._graph.spin(_SPIN_S)
-            live.update(session_view(self._state, self._message), refresh=True)
+            live.update(session_view(self._state, self._told), refresh=True)
 
     def _follow(self) -> None:
         """Print what happens, where somebody else presses the buttons."""
@@ -93,7 +109,9 @@ class DemonstrationDesk:
         elif key == "d":
             self._do(lambda: self._judge("DISCARDED"))
         elif key == "e":
-            leads = self._hands and self._hands[-1].engaged
+            hand = self._hands[-1] if self._hands else None
+            # A hand that is held is engaged anew, as its reason says.
+            leads = hand is not None and hand.engaged and hand.phase != hand.HELD
             self._do(lambda: self._graph.trigger(f"teleop/{'release' if leads else 'engage'}"))
         elif key == "r":
             self._do(lambda: self._graph.trigger(f"{_NODE}/re_record"))

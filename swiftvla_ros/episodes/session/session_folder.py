@@ -8,6 +8,7 @@ name: nothing that was recorded is deleted, and no number is used twice.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -83,14 +84,22 @@ class SessionFolder:
     Raises
     ------
     SessionError
-        The path is a file, or an ``episode.json`` in it can't be read.
+        The path is a file or can't be written to, or an ``episode.json`` in it can't be read.
     """
 
     def __init__(self, path: Path) -> None:
-        if path.exists() and not path.is_dir():
-            raise SessionError(f"{path}: is a file; name a folder, a new one or an earlier session's")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            place = f"{path}: is a file, or lies in one"
+            raise SessionError(f"{place}; name a folder, a new one or an earlier session's") from error
+        except OSError as error:
+            raise SessionError(
+                f"{path}: can't be made ({error.strerror}); name a folder that you may write to"
+            ) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise SessionError(f"{path}: is not yours to write to; name another folder, or `sudo chown $USER {path}`")
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
 
     def bags(self) -> list[Path]:
         """List the episodes' bags, discarded ones too, in the order of their numbers."""

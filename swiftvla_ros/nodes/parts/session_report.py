@@ -73,7 +73,7 @@ class SessionReport:
             problems = {"silence": self._node.silence.text}
         if self._led and (self._hand is None or self._hand.phase != TeleopState.FOLLOWING):
             reason = "teleop_node does not report" if self._hand is None else self._hand.reason
-            problems["teleop"] = f"nobody leads the arm: {reason}"
+            problems["teleop"] = f"nobody leads the arm: {reason} (teleop/engage: key e of swiftvla demonstrate)"
         free_mb = self._free_bytes() // _MB
         # Twice: a bag that is open holds some of it back for its end.
         if free_mb < 2 * self._min_free_mb:

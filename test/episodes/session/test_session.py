@@ -113,3 +113,11 @@ def test_slow_and_silent_topics_are_told() -> None:
     assert told.endswith("Hz on /front, 30 Hz expected")
     assert rates.silent(now_ns) == {}
     assert rates.silent(now_ns + 2 * _S) == {"/front": "camera front", "/joints": "joint states"}
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    """Protects the first minute: a file, or a place under one, is named before anything starts."""
+    (tmp_path / "notes").write_text("x")
+    for path in (tmp_path / "notes", tmp_path / "notes" / "session"):
+        with pytest.raises(SessionError, match="is a file, or lies in one; name a folder"):
+            SessionFolder(path)
