@@ -85,9 +85,9 @@ class Desk:
     def row(self, fault: str, order: Callable[[], tuple[int, float, str]]) -> None:
         """Record, order the fault, and tell what became of the episode."""
         self._ready()
+        bag = self._session / self._states[-1].episode
         self._graph.trigger("demonstration/begin")
         self._graph.spin(_BEFORE_S)
-        bag = self._session / self._states[-1].episode
         at_ns, named_s, says = order()
         record = read_episode_record(bag)
         assert record is not None

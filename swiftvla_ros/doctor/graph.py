@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -119,7 +119,8 @@ class GraphFacts:
 
     ``connections`` counts the pairs of publisher and subscriber that meet. ``policy`` is None, or why it computes no
     chunks (empty: it does); ``executor`` is None, or its mode and the reason. ``orders`` are pairs of a topic of
-    commands and what is wrong with the order in which a controller takes the joints.
+    commands and what is wrong with the order in which a controller takes the joints. ``session`` is None, or why no
+    episode can begin (empty: it can); ``teleop`` is None, or what the operator's hand does.
     """
 
     namespace: str
@@ -133,6 +134,8 @@ class GraphFacts:
     policy: str | None = None
     executor: tuple[int, str] | None = None
     orders: tuple[tuple[str, str], ...] = ()
+    session: str | None = None
+    teleop: str | None = None
 
 
 def full_name(name: str, namespace: str) -> str:
@@ -141,10 +144,17 @@ def full_name(name: str, namespace: str) -> str:
     return name if name.startswith("/") else f"/{inside}/{name}" if inside else f"/{name}"
 
 
-def own_nodes(contract: Contract, namespace: str) -> tuple[str, ...]:
-    """Full names of the nodes that each system of this robot has."""
-    names = (*(f"camera_{c}" for c in contract.camera_names), "joint_state", "policy", "trajectory_executor")
-    return tuple(full_name(name, namespace) for name in names)
+def own_nodes(contract: Contract, namespace: str, running: Collection[str] = ()) -> tuple[str, ...]:
+    """Full names of the nodes that each system of this robot has; of a session of demonstrations, where one runs."""
+    policy, session, teleop = (full_name(name, namespace) for name in ("policy", "demonstration", "teleop"))
+    motion = ("joint_state", "trajectory_executor")
+    if session in running and policy not in running:
+        # Others' controllers may move the arm; then none of this package's nodes does.
+        led = motion if any(full_name(name, namespace) in running for name in (*motion, "teleop")) else ()
+        names: tuple[str, ...] = ("demonstration", *led)
+    else:
+        names = (*(f"camera_{c}" for c in contract.camera_names), "joint_state", "policy", "trajectory_executor")
+    return (*((teleop,) if teleop in running else ()), *(full_name(name, namespace) for name in names))
 
 
 def expected_topics(contract: Contract, namespace: str) -> list[ExpectedTopic]:
@@ -166,6 +176,10 @@ def expected_topics(contract: Contract, namespace: str) -> list[ExpectedTopic]:
     add("policy", "policy_state", "swiftvla_ros/msg/PolicyState", "state")
     add("policy", "action_chunk", "swiftvla_ros/msg/ActionChunk", "chunks")
     add("trajectory_executor", "executor_state", "swiftvla_ros/msg/ExecutorState", "state")
+    # Of what runs beside a policy, or in its place, while a person moves the arm.
+    add("teleop", "teleop_state", "swiftvla_ros/msg/TeleopState", "state")
+    add("teleop", "operator_chunk", "swiftvla_ros/msg/ActionChunk", "chunks")
+    add("demonstration", "demonstration_state", "swiftvla_ros/msg/DemonstrationState", "state")
     for topic, kind in contract.command_topics.items():
         add("trajectory_executor", topic, kind, "command")
     return found

@@ -16,7 +16,7 @@ _LOG = "look at its log (in the terminal of swiftvla up, or in ~/.ros/log)"
 
 def check_graph(facts: GraphFacts, contract: Contract) -> list[Row]:
     """Judge a running graph; where none runs, one row that says so: it is no fault of the machine."""
-    own = own_nodes(contract, facts.namespace)
+    own = own_nodes(contract, facts.namespace, facts.nodes)
     if not any(node in facts.nodes for node in own) and expected_silence(facts.topics):
         others = f"; there are {names(facts.nodes)}" if facts.nodes else ""
         finding = f"nothing of {contract.robot} runs in this ROS domain{others}"
@@ -99,7 +99,7 @@ def _simulated_time(facts: GraphFacts, own: tuple[str, ...]) -> Iterator[Row]:
 
 
 def _actions(facts: GraphFacts, contract: Contract) -> Iterator[Row]:
-    started = any(node in facts.nodes for node in own_nodes(contract, facts.namespace))
+    started = any(node in facts.nodes for node in own_nodes(contract, facts.namespace, facts.nodes))
     for part in contract.command_parts if started else ():
         if part.message_type is None and f"{part.topic}/_action/send_goal" not in facts.services:
             finding = "no server of this action: the arm does not move"
@@ -113,6 +113,11 @@ def _orders(facts: GraphFacts) -> Iterator[Row]:
 
 
 def _states(facts: GraphFacts) -> Iterator[Row]:
+    if facts.session is not None:
+        fix = "mend it, or see what `swiftvla demonstrate` says"
+        yield Row("session", "warning", facts.session, fix) if facts.session else Row("session", "ok", "may begin")
+    if facts.teleop is not None:
+        yield Row("teleop", "ok", facts.teleop)
     if facts.policy is not None:
         yield Row("policy", "ok", facts.policy or "computes chunks")
     if facts.executor is not None:

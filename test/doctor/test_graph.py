@@ -282,3 +282,22 @@ def test_names_are_resolved_in_a_namespace():
     assert {"/left/observation/state", STATES} <= topics
     nodes = {"/left/trajectory_executor": NodeFacts(parameters={"robot": "so101"})}
     assert (robot_of(nodes, "left"), robot_of(nodes, "")) == ("so101", "")
+
+
+def test_a_session_of_demonstrations_needs_no_policy():
+    """Protects `doctor` beside `swiftvla demonstrate`: no policy is missed; a blocked episode and a rival are told."""
+    names = ("/demonstration", "/teleop", "/joint_state", "/trajectory_executor")
+    facts = replace(
+        healthy(),
+        nodes={name: NodeFacts(1, "active", {"use_sim_time": False}) for name in names},
+        policy=None,
+        session="nobody leads the arm",
+        teleop="leader: waits for ~/engage",
+    )
+    facts = replace(facts, topics=tuple(t for t in facts.topics if t.expected.publisher in ("", *names)))
+    assert {name: row.status for name, row in spoiled(facts).items()} == {"session": "warning"}
+    two = tuple(Endpoint(node, "swiftvla_ros/msg/ActionChunk") for node in ("/teleop", "/script"))
+    found = spoiled(with_topic(facts, "/operator_chunk", publishers=two))
+    assert "2 publishers: /script, /teleop" in found["/operator_chunk"].finding
+    del facts.nodes["/trajectory_executor"]
+    assert spoiled(facts)["/trajectory_executor"].status == "fail"

@@ -135,7 +135,7 @@ class GraphListener:
     ) -> GraphFacts:
         """Take the messages of a robot's topics for so long; ``progress`` is told which part of it is over."""
         expected = expected_topics(contract, self._namespace)
-        own = own_nodes(contract, self._namespace)
+        own = own_nodes(contract, self._namespace, nodes)
         self._follow_clock(any(nodes[name].parameters.get("use_sim_time") for name in own if name in nodes))
         for topic in expected:
             self._subscribe(topic)
@@ -151,6 +151,8 @@ class GraphListener:
         mismatches, connections = self._pairs(set(own), silent)
         policy = self._newest.get(full_name("policy_state", self._namespace))
         executor = self._newest.get(full_name("executor_state", self._namespace))
+        session = self._newest.get(full_name("demonstration_state", self._namespace))
+        teleop = self._newest.get(full_name("teleop_state", self._namespace))
         return GraphFacts(
             namespace=self._namespace,
             seconds=elapsed_s,
@@ -163,6 +165,8 @@ class GraphListener:
             policy=None if policy is None else "" if policy.ready else str(policy.reason),
             executor=None if executor is None else (int(executor.mode), str(executor.reason_text)),
             orders=tuple(self._wrong_orders(contract)),
+            session=None if session is None else str(session.blocked),
+            teleop=None if teleop is None else f"{teleop.source}: {teleop.reason}",
         )
 
     def _discover(self) -> None:
