@@ -38,17 +38,30 @@ LIVE = tuple(
 )
 
 
+# Where tests compute networks and simulations: as much work as all others together.
+COMPUTING = tuple(ROOT / "test" / name for name in ("benchmarks", "deploy", "geometry", "model", "sim", "training"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of ``scripts/run_tests.sh``."""
-    parser.addoption("--live", action="store_true", help="collect only the files whose tests run live nodes")
+    parser.addoption(
+        "--part",
+        choices=("live", "computing", "others"),
+        help="collect only the files whose tests run live nodes, or only those that compute much, or not those",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what runs no live nodes, where that is asked for."""
-    if not config.getoption("--live"):
+    """Leave out what belongs to another part, where one is asked for."""
+    part = config.getoption("--part")
+    if part is None:
         return None
+    if part == "others":
+        return any(collection_path.is_relative_to(place) for place in COMPUTING) or None
+    places = LIVE if part == "live" else COMPUTING
     return (
-        not any(collection_path.is_relative_to(live) or live.is_relative_to(collection_path) for live in LIVE) or None
+        not any(collection_path.is_relative_to(place) or place.is_relative_to(collection_path) for place in places)
+        or None
     )
 
 

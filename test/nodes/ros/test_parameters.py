@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import rclpy
 from rclpy.parameter import Parameter
 
 import swiftvla_ros.nodes
+from swiftvla_ros.drivers.feetech.emulated_arm import BusFaults
+from swiftvla_ros.nodes.emulated_bus_node import ROLES
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.parameters import Allowed
 
 NODES = sorted(path.stem for path in Path(swiftvla_ros.nodes.__file__).parent.glob("*_node.py"))
 # What a node applies in a callback of its own, or rclpy does; all others must be refused.
-LIVE = {"use_sim_time", "delay_s", "noise_rad", "dropout", "deaf"}
+LIVE = {"use_sim_time", "delay_s", "noise_rad", "dropout", "deaf"} | {
+    f"{role}.{fault}" for role in ROLES for fault in (*(each.name for each in fields(BusFaults)), "restart")
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
