@@ -15,7 +15,7 @@ import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 console = Console(highlight=False)
 
@@ -24,7 +24,7 @@ JsonOption = Annotated[
 ]
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+def print_table(columns: Iterable[str | Column], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
     """Print a table; what its cells hold is written as ``str`` has it."""
     table = Table(*columns, title=title, box=SIMPLE)
     for row in rows:

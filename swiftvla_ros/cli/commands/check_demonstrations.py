@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Column
 
 from swiftvla_ros.cli.bags import BagRobotOption, InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, console, print_table, write_json
@@ -67,7 +68,9 @@ def command(
         done = examine(handles, contract, draw)
     fix = "mend it, or move it out of the folder"
     done.findings += [Finding("unreadable", "error", "", "bag", 1.0, problem, fix) for problem in problems]
-    print_table(*episode_rows(done))
+    (name, *columns), rows = episode_rows(done)
+    # The numbers of episodes stand at the ends of their names.
+    print_table((Column(name, no_wrap=True), *columns), rows)
     for level, text in done.lines():
         console.print(text, style="red" if level == "error" else "yellow", markup=False)
     for line in left_out:
