@@ -223,7 +223,11 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             self._end(self.parts, "discarded", "", release=False)
         else:
             session.judge("discarded", "")
-        return self._begin()
+        discarded = self._told(self.parts)
+        try:
+            return self._begin()
+        except SessionError as error:
+            raise SessionError(f"{discarded}, and the next one can't begin: {error}") from error
 
     def _end(self, parts: DemonstrationParts, outcome: EpisodeOutcome, note: str, *, release: bool = True) -> str:
         now_ns = self.now_ns()
@@ -270,10 +274,12 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             # The newest of each kind: a rate wavers.
             parts.warned |= parts.report.warnings
             session.record.warnings = list(parts.warned.values())
-            if stopped := parts.recording.stopped:
-                self._end(parts, "unjudged", f"recording stopped: {stopped}")
-            elif session.is_overdue(now_ns):
-                self._end(parts, "unjudged", f"lasted longer than {session.longest_s:g} s")
+            why = f"recording stopped: {parts.recording.stopped}" if parts.recording.stopped else ""
+            if not why and session.is_overdue(now_ns):
+                why = f"lasted longer than {session.longest_s:g} s"
+            # What can't be written now (the disk is full) is told, and found by the next sitting.
+            if why and not (ended := self._answer(lambda: self._end(parts, "unjudged", why)))[0]:
+                self.get_logger().error(ended[1])
         elif session.is_due(now_ns) and not parts.report.blocked:
             self._answer(self._begin)
         self.parts.report.publish()

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from swiftvla_ros.episodes.session.topic_rates import ENOUGH
+
 if TYPE_CHECKING:
     from swiftvla_ros.msg import DemonstrationState
 
@@ -24,8 +26,6 @@ KEYS = {
     "i": "next instruction",
     "q": "quit",
 }
-# A rate below this part of what the contract promises is told; the node's own bound.
-_ENOUGH = 0.8
 _GB = 1 << 30
 
 
@@ -72,6 +72,6 @@ def _headline(state: DemonstrationState) -> Text:
 def _topics(state: DemonstrationState) -> Table:
     table = Table("topic", "Hz", "of", "lost", box=SIMPLE)
     for topic, rate, expected, lost in zip(state.topics, state.rates_hz, state.expected_hz, state.lost, strict=True):
-        style = "red" if expected and not rate else "yellow" if rate < _ENOUGH * expected or lost else ""
+        style = "red" if expected and not rate else "yellow" if rate < ENOUGH * expected or lost else ""
         table.add_row(escape(topic), f"{rate:.1f}", f"{expected:g}" if expected else "", str(lost or ""), style=style)
     return table

@@ -30,11 +30,6 @@ class Register:
     size: int = 1
     sign_bit: int | None = None
 
-    @property
-    def in_eeprom(self) -> bool:
-        """Whether it is kept without power, and written only while ``LOCK`` is 0."""
-        return self.address < TORQUE_ENABLE.address
-
     def encode(self, value: int) -> bytes:
         """Return its bytes; ValueError where it can't hold ``value``."""
         largest = (1 << (8 * self.size)) - 1 if self.sign_bit is None else (1 << self.sign_bit) - 1

@@ -17,7 +17,6 @@ from swiftvla_ros.episodes.session.session_folder import (
     EpisodeRecord,
     SessionError,
     SessionFolder,
-    read_episode_record,
     write_episode_record,
 )
 from swiftvla_ros.observation.observation import validate_instruction
@@ -144,7 +143,6 @@ class DemonstrationSession:
             raise SessionError("no episode is being recorded; begin one first")
         self.record.ended_ns = now_ns
         self.phase, self._since_ns = Phase.RESETTING, now_ns
-        self.counts["recording"] = 0
         return self._write(outcome, note)
 
     def judge(self, outcome: EpisodeOutcome, note: str) -> EpisodeRecord:
@@ -195,9 +193,3 @@ class DemonstrationSession:
         elif self.phase is Phase.ENDED:
             # The last verdict was taken back.
             self.phase = Phase.RESETTING
-
-
-def outcome_of(bag: Path) -> EpisodeOutcome | None:
-    """Return the verdict beside a bag's file; None where there is none."""
-    record = read_episode_record(bag)
-    return None if record is None else record.outcome

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 _NS = 1_000_000_000
 # A second of a 15 Hz camera is 15 messages: enough to tell 80 % from 100 %.
 _WINDOW_NS = 2 * _NS
-# Drivers round (29.97 Hz), and a message more or less lies in the window.
-_ENOUGH = 0.8
+ENOUGH = 0.8
+"""Part of its rate below which a topic is slow: drivers round (29.97 Hz), and the window cuts messages."""
 _SILENT_NS = _NS
 
 
@@ -64,5 +64,5 @@ class TopicRates:
         return {
             topic: f"{each.what}: {rates[topic]:.1f} Hz on {topic}, {each.rate_hz:g} Hz expected"
             for topic, each in self.expected.items()
-            if each.rate_hz and rates[topic] < _ENOUGH * each.rate_hz
+            if each.rate_hz and rates[topic] < ENOUGH * each.rate_hz
         }
