@@ -103,6 +103,7 @@ def _record(session: Path, wanted: int, seconds: float) -> None:
             except GraphError as error:
                 # A machine that stalls silences the leader for a moment: the arm holds, and the scene is not shown.
                 succeeded, message = False, str(error)
+                operator.let_go()
             have += succeeded
             progress.update(bar, completed=have)
             if not succeeded:
@@ -166,6 +167,16 @@ class _Operator:
         verdict = JudgeEpisode.Request.SUCCEEDED if result.success else JudgeEpisode.Request.FAILED
         graph.call(JudgeEpisode, "demonstration/judge", JudgeEpisode.Request(verdict=verdict, note=result.message))
         return bool(result.success), str(result.message)
+
+    def let_go(self) -> None:
+        """End what a scene that was not shown has left running: its episode, and the hand on the arm."""
+        from swiftvla_ros.msg import DemonstrationState
+        from swiftvla_ros.srv import JudgeEpisode
+
+        discarded = JudgeEpisode.Request(verdict=JudgeEpisode.Request.DISCARDED, note="the scene was not shown")
+        if self._session[-1].phase == DemonstrationState.RECORDING:
+            self._graph.call(JudgeEpisode, "demonstration/judge", discarded)
+        self._graph.trigger("teleop/release")
 
     def _engage(self) -> None:
         from swiftvla_ros.msg import TeleopState
