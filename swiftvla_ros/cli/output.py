@@ -32,6 +32,12 @@ def print_table(columns: Iterable[str | Column], rows: Iterable[Iterable[object]
     console.print(table)
 
 
+def print_advice(sentences: Iterable[str]) -> None:
+    """Print what limits a run's latency and what to turn; nothing where nothing does."""
+    for text in sentences:
+        console.print(f"latency: {text}", style="yellow", markup=False)
+
+
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """Write ``figures`` to ``path`` where one was given; a figure that is not finite becomes null."""
     if path is None:

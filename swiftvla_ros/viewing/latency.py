@@ -9,7 +9,18 @@ import numpy as np
 
 from swiftvla_ros.contract.latency_stages import IMAGE, STAGES, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic
-from swiftvla_ros.observation.message_fields import read_chunk, read_executor_state, stamp_ns
+from swiftvla_ros.monitoring.latency_advice import ComputedBy, LatencyAdvice, RunTiming, advise
+from swiftvla_ros.observation.message_fields import (
+    ChunkMessage,
+    PolicyReport,
+    read_chunk,
+    read_executor_state,
+    read_policy_state,
+    stamp_ns,
+)
+from swiftvla_ros.policy.checkpoint import CheckpointError
+from swiftvla_ros.policy.checkpoint_fingerprint import read_fingerprint
+from swiftvla_ros.replay.differences import FINGERPRINT
 
 _MEASURED = (
     "rendering", "image_transport", "wait", "inference", "chunk_transport", "first_command", "camera_to_chunk",
@@ -34,20 +45,13 @@ def latency_stages(bag: Bag) -> list[Stage]:
     The newest camera stamp of a chunk's observation counts. Chunks that were overtaken before a command followed them
     are missing from the stages that end at a command, those of unrecorded images from the stages that begin with one.
     """
-    first_command: dict[int, int] = {}
-    for _, message in bag.messages("executor_state"):
-        tick = read_executor_state(message)
-        if tick.first_command_ns:
-            first_command.setdefault(tick.chunk_stamp_ns, tick.first_command_ns)
     published = {
         (camera, stamp_ns(frame.header.stamp)): at_ns
         for camera in bag.contract.camera_names
         for at_ns, frame in bag.messages(film_topic(camera))
     }
     found = []
-    for received_ns, message in bag.messages("action_chunk"):
-        chunk = read_chunk(message, received_ns)
-        stamps = chunk.stamps_ns(first_command.get(chunk.stamp_ns, 0))
+    for chunk, stamps in _chunks(bag):
         frames = [published.get(key, 0) for key in chunk.image_stamps.items()]
         stamps[IMAGE] = max(frames, default=0) if all(frames) else 0
         found.append(durations_s(_MEASURED, stamps))
@@ -57,6 +61,48 @@ def latency_stages(bag: Bag) -> list[Stage]:
     both = [d["image_transport"] + d["chunk_transport"] for d in found if "image_transport" in d]
     durations["ROS: image → observation, chunk → receiver"] = both
     return [Stage(name, len(s), *percentiles(1e3 * np.array(s))) for name, s in durations.items()]
+
+
+def _chunks(bag: Bag) -> list[tuple[ChunkMessage, dict[str, int]]]:
+    """Every chunk with its stamps, that of the first command that followed it among them."""
+    first_command: dict[int, int] = {}
+    for _, message in bag.messages("executor_state"):
+        tick = read_executor_state(message)
+        if tick.first_command_ns:
+            first_command.setdefault(tick.chunk_stamp_ns, tick.first_command_ns)
+    chunks = [read_chunk(message, received_ns) for received_ns, message in bag.messages("action_chunk")]
+    return [(chunk, chunk.stamps_ns(first_command.get(chunk.stamp_ns, 0))) for chunk in chunks]
+
+
+def recorded_advice(bag: Bag, cores: int = 0) -> LatencyAdvice:
+    """What limited a recorded run, and which knob to turn; ``cores`` are those of its machine, 0: nobody knows."""
+    chunks = _chunks(bag)
+    if not chunks:
+        return LatencyAdvice()
+    stale, state = 0, None
+    for _, message in bag.messages("policy_state"):
+        stale, state = int(message.dropped_stale), read_policy_state(message)
+    # Chunks of two instructions are apart as long as nobody asked for anything.
+    newest = chunks[-1][0].instruction_id
+    stamps = [chunk.stamp_ns for chunk, _ in chunks if chunk.instruction_id == newest]
+    timing = RunTiming.of([durations_s(STAGES, at_ns) for _, at_ns in chunks], stamps, stale)
+    return advise(timing, bag.contract, _computed_by(bag, len(chunks[0][0].positions), state, cores))
+
+
+def _computed_by(bag: Bag, rows: int, state: PolicyReport | None, cores: int) -> ComputedBy:
+    told = bag.provenance.get("parameters", {}).get("policy", {})
+    try:
+        network = read_fingerprint(bag.folder / FINGERPRINT).config.get("model", {})
+    except (CheckpointError, OSError):
+        network = {}  # of a bag without one, only what the messages say is known
+    return ComputedBy(
+        rows,
+        *((state.runtime, state.device, state.precision, state.guidance, state.threads) if state is not None else ()),
+        cores=cores,
+        flow_steps=int(network.get("denoise_steps", 0)),
+        max_rate_hz=float(told.get("max_rate_hz", 0.0)),
+        max_delay_rows=int(network.get("max_delay_steps", 0)),
+    )
 
 
 def rates(bag: Bag) -> dict[str, float]:

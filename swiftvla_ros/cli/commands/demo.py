@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.cli.output import JsonOption, console, print_table, refuse, write_json
+from swiftvla_ros.cli.output import JsonOption, console, print_advice, print_table, refuse, write_json
 from swiftvla_ros.cli.system_flags import with_system_flags
 from swiftvla_ros.extras import need
 
@@ -170,16 +171,18 @@ def _report(folder: Path, recorded: Path) -> dict[str, Any]:
 
 
 def _print_timing(bag: Bag) -> dict[str, Any]:
-    from swiftvla_ros.viewing.latency import latency_stages, rates
+    from swiftvla_ros.viewing.latency import latency_stages, rates, recorded_advice
 
-    stages, per_second = latency_stages(bag), rates(bag)
+    stages, per_second, advice = latency_stages(bag), rates(bag), recorded_advice(bag, os.cpu_count() or 0)
     print_table(
         ("ms, over all chunks", "chunks", "p50", "p95", "max"),
         ((s.name, s.count, f"{s.p50_ms:.1f}", f"{s.p95_ms:.1f}", f"{s.max_ms:.1f}") for s in stages),
     )
     counts = ((topic, f"{rate:.1f}", bag.counts[topic]) for topic, rate in sorted(per_second.items()))
     print_table(("topic", "Hz", "messages"), counts)
+    print_advice(advice.sentences)
     return {
         "latency_ms": {s.name: {"chunks": s.count, "p50": s.p50_ms, "p95": s.p95_ms, "max": s.max_ms} for s in stages},
         "rates_hz": per_second,
+        "latency_advice": advice.sentences,
     }

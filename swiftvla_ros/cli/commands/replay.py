@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.bags import BagArgument, BagRobotOption, NamespaceOption
-from swiftvla_ros.cli.output import JsonOption, console, print_table, write_json
+from swiftvla_ros.cli.output import JsonOption, console, print_advice, print_table, write_json
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def command(
     from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, beside, load_thresholds
     from swiftvla_ros.replay.writers import as_dict, write_junit, write_markdown
     from swiftvla_ros.resources import model_path
+    from swiftvla_ros.viewing.latency import recorded_advice
 
     need(*(["matplotlib"] if plot else []), *(["rerun"] if rrd else []))
     wanted = load_thresholds(thresholds) if thresholds else Thresholds()
@@ -120,8 +121,10 @@ def command(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     checks, code = judge(report, wanted), exit_code(report, wanted)
+    advice = recorded_advice(recording)
     _print(report, checks, code)
-    write_json(json_file, as_dict(report, checks, code))
+    print_advice(advice.sentences)
+    write_json(json_file, as_dict(report, checks, code) | {"latency_advice": advice.sentences})
     if markdown is not None:
         write_markdown(report, checks, code, markdown)
     if junit is not None:
