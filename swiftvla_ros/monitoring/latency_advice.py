@@ -72,7 +72,7 @@ class RunTiming:
         """Sum up the stages of each chunk (:func:`durations_s`) and the stamps of their observations."""
         found = list(durations)
         stages = {name: percentiles(np.array([d[name] for d in found if name in d])) for name in STAGES}
-        gaps = np.diff(np.sort(np.array(list(stamps_ns), dtype=np.int64))) / 1e9
+        gaps = np.diff(np.sort(np.array([ns / 1e9 for ns in stamps_ns], dtype=np.float64)))
         measured = {name: values for name, values in stages.items() if np.isfinite(values[0])}
         return cls(measured, percentiles(gaps), len(found), stale)
 

@@ -97,7 +97,11 @@ def _computed_by(bag: Bag, rows: int, state: PolicyReport | None, cores: int) ->
         network = {}  # of a bag without one, only what the messages say is known
     return ComputedBy(
         rows,
-        *((state.runtime, state.device, state.precision, state.guidance, state.threads) if state is not None else ()),
+        runtime=state.runtime if state else "",
+        device=state.device if state else "",
+        precision=state.precision if state else "",
+        guidance=state.guidance if state else "",
+        threads=state.threads if state else 0,
         cores=cores,
         flow_steps=int(network.get("denoise_steps", 0)),
         max_rate_hz=float(told.get("max_rate_hz", 0.0)),
