@@ -71,6 +71,17 @@ class FrozenJoint(Strict):
     for_s: Positive = Field(default=0.5, description="for how long it may do so")
 
 
+class OperatorPresence(Strict):
+    """What the arm may do while nobody who has its controls is there."""
+
+    lost_after_s: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] = Field(
+        default=2.0, description="how long `operator_heartbeat` may be silent"
+    )
+    percent: Annotated[float, Field(ge=0, lt=100)] = Field(
+        default=0.0, description="highest speed then, percent of the planned one; 0: the arm stands on its path"
+    )
+
+
 class OutputPart(Strict):
     """Joints that are commanded together."""
 
@@ -151,6 +162,10 @@ class MotionConfig(Strict):
 class Control(MotionConfig, CommandPlace):
     """Where commands go, how often, and the executor's patience."""
 
+    operator: OperatorPresence | None = Field(
+        default=None,
+        description="the arm is slowed while nobody has its controls (`operator_heartbeat`); null: it is not",
+    )
     trajectory_ends_at_rest: bool = Field(
         True, description="false: trajectories end with the command's velocity, for a controller that allows it"
     )

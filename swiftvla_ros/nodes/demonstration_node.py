@@ -25,9 +25,10 @@ from swiftvla_ros.episodes.quality.session_robot import check_same_robot
 from swiftvla_ros.episodes.recording.recording import SequenceWatch
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
 from swiftvla_ros.episodes.session.session_folder import EpisodeOutcome, EpisodeRecord, SessionError, SessionFolder
-from swiftvla_ros.nodes.parts.episode_recording import EpisodeRecording, counts_by_topic
-from swiftvla_ros.nodes.parts.session_report import SessionReport
-from swiftvla_ros.nodes.parts.topic_taps import Take, Tap, TopicTaps
+from swiftvla_ros.nodes.recording.arm_calibrations import ArmCalibrations
+from swiftvla_ros.nodes.recording.episode_recording import EpisodeRecording, counts_by_topic
+from swiftvla_ros.nodes.recording.session_report import SessionReport
+from swiftvla_ros.nodes.recording.topic_taps import Take, Tap, TopicTaps
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import sequence_of
@@ -52,6 +53,7 @@ class DemonstrationParts:
     recording: EpisodeRecording
     report: SessionReport
     release: Any
+    calibrations: ArmCalibrations
     sequence: SequenceWatch = field(default_factory=SequenceWatch)
     warned: dict[str, str] = field(default_factory=dict)
 
@@ -102,7 +104,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         free_mb, led = int(self.value("min_free_mb")), bool(self.value("teleop"))
         report = SessionReport(self, session, recording, Path(folder), free_mb, led=led)
         release = self.own(self.create_client(Trigger, "teleop/release"), self.destroy_client) if led else None
-        parts = DemonstrationParts(session, recording, report, release)
+        parts = DemonstrationParts(session, recording, report, release, ArmCalibrations(self))
         # The marks are this node's own, and written where the episode begins and ends.
         marks = self.contract.demonstrations.marks_topic
         topics = [topic for topic in demonstration_topics(self.contract) if topic.name != marks]
@@ -147,6 +149,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
             operator=str(self.value("operator")),
             contract_sha256=contract_digest(contract.text, urdf),
             versions={"swiftvla_ros": package_version()},
+            calibrations=dict(self.parts.calibrations.newest),
         )
 
     # --- what is asked for ----------------------------------------------------------------------------------------
@@ -158,11 +161,7 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         return self._answer(self._re_record)
 
     def _press_finish(self) -> tuple[bool, str]:
-        def finish() -> str:
-            self.parts.session.finish()
-            return "the session has ended"
-
-        return self._answer(finish)
+        return self._answer(self.parts.session.finish)
 
     def _judge(self, request: JudgeEpisode.Request, response: JudgeEpisode.Response) -> JudgeEpisode.Response:
         outcome = _OUTCOMES.get(request.verdict)

@@ -221,6 +221,7 @@ class ExpertNode(ManagedNode[ExpertParts]):
         stamp = max(measured_ns, begin_ns - round(_LEAD_S * _NS))
         rows = motion.at(np.arange(_ROWS, dtype=np.float64) * step_s + (stamp - begin_ns) / _NS)
         self.parts.count += 1
+        self.parts.instructions.effect.computed(instruction, stamp)
         self.parts.chunks.publish(
             ActionChunk(
                 header=header(stamp, self.contract.base_frame),

@@ -16,6 +16,7 @@ from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_images, subscribe_to_state
+from swiftvla_ros.nodes.parts.policy_probes import PolicyProbes
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
@@ -42,6 +43,7 @@ class PolicyParts:
     min_period_s: float
     chunks: Any
     instructions: InstructionServer
+    probes: PolicyProbes
     chunk_ids: Iterator[int] = field(default_factory=partial(itertools.count, 1))
     inference: InferenceThread | None = None
     second: SecondOpinion | None = None
@@ -70,6 +72,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.describe("second_opinion", True, "compute the first observation with a second runtime, too, and compare")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from", Allowed(least=0))
         self.describe(
+            "compare_words", False, "compute each instruction's first chunk without words, too: do they matter?"
+        )
+        self.describe(
             "guidance", NO_GUIDANCE, "how chunks continue what is being executed: none, vjp, identity or trained"
         )
 
@@ -83,6 +88,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
             policy.check_instruction,
             self._follow,
             self._status,
+            compares_words=bool(self.value("compare_words")),
             checkpoint_sha256=policy.checkpoint_sha256,
             runtime=policy.runtime,
             device=str(policy.device),
@@ -94,12 +100,13 @@ class PolicyNode(ManagedNode[PolicyParts]):
         subscribe_to_state(self, self._take_state, self._count_refused)
         self.subscribe(TaskVerdict, "task_verdict", instructions.judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
+        probes = PolicyProbes(self, policy, instructions.effect, self._inference, self._message)
         publish_diagnostics(self, self._health)
         why = f"; {policy.why_runtime}" if policy.why_runtime else ""
         computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions)
+        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, probes)
 
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
@@ -148,6 +155,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
             if self._parts.second is not None:
                 self._parts.second.end()
             self._parts.instructions.publish_state()
+
+    def _inference(self) -> InferenceThread | None:
+        return self.parts.inference
 
     def _take_image(self, camera: str, stamp: int, image: NDArray[np.uint8], _frame_id: str) -> None:
         if (inference := self._listening()) is not None:
@@ -222,28 +232,33 @@ class PolicyNode(ManagedNode[PolicyParts]):
         if self.parts.second is not None:
             seen = Observation(observation.images, observation.state, chunk.instruction.text)
             self.parts.second.ask(seen, self.parts.policy.sample_noise(self.parts.noise_seed), chunk.positions)
-        self.parts.chunks.publish(
-            ActionChunk(
-                header=header(observation.stamp_ns, self.contract.base_frame),
-                step=to_duration(round(self.parts.policy.step_s * 1e9)),
-                joint_names=list(self.contract.joint_names),
-                rows=len(chunk.positions),
-                positions=chunk.positions.ravel().tolist(),
-                chunk_id=chunk.chunk_id,
-                instruction=chunk.instruction.text,
-                instruction_id=chunk.instruction.id,
-                checkpoint_sha256=self.parts.policy.checkpoint_sha256,
-                noise_seed=self.parts.noise_seed,
-                camera_names=list(observation.image_stamps_ns),
-                camera_stamps=[to_time(ns) for ns in observation.image_stamps_ns.values()],
-                state_stamp=to_time(observation.state_stamp_ns),
-                observation_ready=to_time(observation.ready_ns),
-                inference_start=to_time(chunk.inference_start_ns),
-                inference_end=to_time(chunk.inference_end_ns),
-                frozen_rows=chunk.frozen_rows,
-                guidance=chunk.guidance,
-                rows_ahead=chunk.rows_ahead.ravel().tolist(),
-            )
+        first = self.parts.instructions.effect.computed(chunk.instruction, observation.stamp_ns)
+        if first and self.value("compare_words"):
+            self.parts.probes.compare_words(chunk, self.parts.noise_seed)
+        self.parts.chunks.publish(self._message(chunk, self.parts.noise_seed))
+
+    def _message(self, chunk: InferredChunk, noise_seed: int) -> ActionChunk:
+        observation = chunk.observation
+        return ActionChunk(
+            header=header(observation.stamp_ns, self.contract.base_frame),
+            step=to_duration(round(self.parts.policy.step_s * 1e9)),
+            joint_names=list(self.contract.joint_names),
+            rows=len(chunk.positions),
+            positions=chunk.positions.ravel().tolist(),
+            chunk_id=chunk.chunk_id,
+            instruction=chunk.instruction.text,
+            instruction_id=chunk.instruction.id,
+            checkpoint_sha256=self.parts.policy.checkpoint_sha256,
+            noise_seed=noise_seed,
+            camera_names=list(observation.image_stamps_ns),
+            camera_stamps=[to_time(ns) for ns in observation.image_stamps_ns.values()],
+            state_stamp=to_time(observation.state_stamp_ns),
+            observation_ready=to_time(observation.ready_ns),
+            inference_start=to_time(chunk.inference_start_ns),
+            inference_end=to_time(chunk.inference_end_ns),
+            frozen_rows=chunk.frozen_rows,
+            guidance=chunk.guidance,
+            rows_ahead=chunk.rows_ahead.ravel().tolist(),
         )
 
 

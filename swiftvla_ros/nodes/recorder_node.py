@@ -28,9 +28,9 @@ from swiftvla_ros.episodes.recording.recording import (
     jpeg_conversion,
 )
 from swiftvla_ros.msg import PolicyState
-from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
-from swiftvla_ros.nodes.parts.recorder_parts import RecorderParts
-from swiftvla_ros.nodes.parts.topic_taps import Take, Tap, TopicTaps, listen
+from swiftvla_ros.nodes.recording.recorder_parameters import ParameterCollector
+from swiftvla_ros.nodes.recording.recorder_parts import RecorderParts
+from swiftvla_ros.nodes.recording.topic_taps import Take, Tap, TopicTaps, listen
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of

@@ -27,6 +27,7 @@ from swiftvla_ros.nodes.parts.executor_buttons import ExecutorButtons
 from swiftvla_ros.nodes.parts.executor_report import ExecutorReport
 from swiftvla_ros.nodes.parts.joint_state_gate import JointStateGate
 from swiftvla_ros.nodes.parts.observation_topics import await_state
+from swiftvla_ros.nodes.parts.operator_presence import SOURCE, PresenceWatch
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.control_loop import ControlLoop
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
@@ -115,6 +116,8 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
         self.subscribe(SpeedLimitMessage, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)
+        if (presence := self.contract.control.operator) is not None:
+            PresenceWatch(self, presence, self._take_message)
         ExecutorButtons(self, core, self._lock, lambda: report.catch_up(parts.ticked_ns))
         publish_diagnostics(self, self._health)
         sys.setswitchinterval(_LOCK_S)
@@ -238,7 +241,11 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
     def _limit(self, message: SpeedLimitMessage) -> None:
         if message.source == OPERATOR:
             self.get_logger().warning(f"speed_limit: the source '{OPERATOR}' is the topic speed_scale; nothing changes")
-            return
+        # What this node itself said was taken before it was published.
+        elif message.source != SOURCE:
+            self._take_message(message)
+
+    def _take_message(self, message: SpeedLimitMessage) -> None:
         ns = stamp_ns(message.header.stamp) or self.now_ns()
         self._take(SpeedLimit(message.source, message.percent / 100.0, message.reason, ns, message.valid_for))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.latency_stages import COMPLETE, ENDS, OBSERVATION, POLICY, STARTS, durations_s
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.observation.pairing import ObservationPairing, PairedObservation, Pairing, PairingStatus
 from swiftvla_ros.policy.continuation.chunk_delay import MeasuredDelay
@@ -22,6 +24,7 @@ _NS = 1_000_000_000
 _WAIT_S = 0.1
 # A camera at just the wanted rate jitters: its images may come this much sooner without every other one being skipped.
 _PERIOD_SHARE = 0.9
+_MOST_PROBES = 4
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,23 @@ class InferenceStatus:
     latency_s: dict[str, float] = field(default_factory=dict)
 
 
+class ProbeError(UserError, RuntimeError):
+    """A chunk that was only to be looked at can't be computed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A chunk that is computed to be looked at: published nowhere, followed by nobody.
+
+    ``answer`` is called once by the inference thread, with the chunk (its number is 0) or with why there is none.
+    """
+
+    instruction: str  # may be empty: what the policy does without words
+    noise: NDArray[np.float32] | None
+    answer: Callable[[InferredChunk | ProbeError], None]
+    observation: PairedObservation | None = None  # None: the newest
+
+
 @dataclass(frozen=True)
 class _LoneImage:
     """An image whose observation is not complete yet."""
@@ -86,8 +106,8 @@ class InferenceThread:
     """Owns the pairing and the policy's thread, which starts at once and runs until :meth:`end`.
 
     ``add_image``, ``add_state``, ``instruct``, ``follow``, ``clear``, ``status`` and ``drop_invalid`` are called by the
-    node's executor thread; ``now_ns`` and ``publish`` are called by the inference thread. One condition guards all
-    shared fields; it is never held during inference.
+    node's executor thread, ``probe`` by either; ``now_ns`` and ``publish`` are called by the inference thread. One
+    condition guards all shared fields; it is never held during inference.
 
     Parameters
     ----------
@@ -139,6 +159,8 @@ class InferenceThread:
         # Cameras that were seen ahead of the next observation.
         self._seen: set[str] = set()
         self._status = InferenceStatus()
+        self._probes: deque[Probe] = deque()
+        self._after_probe = False
         self._committed = CommittedRows(policy.step_s, policy.max_executed_rows, MeasuredDelay())
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
@@ -149,6 +171,8 @@ class InferenceThread:
             self._ending = True
             self._condition.notify()
         self._thread.join()
+        for probe in self._probes:
+            probe.answer(ProbeError("the policy node was deactivated"))
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8], received_ns: int) -> None:
         """Take a conditioned image."""
@@ -167,6 +191,17 @@ class InferenceThread:
         with self._condition:
             self._instruction = instruction
             self._epoch += 1
+            self._condition.notify()
+
+    def probe(self, probe: Probe) -> None:
+        """Compute a chunk to be looked at when the thread is free next; ProbeError where too many wait already.
+
+        Of two probes in a row one waits for a chunk that is followed, so that they never starve the arm.
+        """
+        with self._condition:
+            if self._ending or len(self._probes) >= _MOST_PROBES:
+                raise ProbeError("the policy node is not active" if self._ending else "too many probes are waiting")
+            self._probes.append(probe)
             self._condition.notify()
 
     def follow(self, following: Following, delay_s: float | None) -> None:
@@ -198,6 +233,8 @@ class InferenceThread:
             try:
                 if isinstance(work, _LoneImage):
                     self._policy.see(work.camera, work.image)
+                elif isinstance(work, Probe):
+                    self._look(work)
                 else:
                     self._infer(work)
             # A failing policy must not end the thread that reports it.
@@ -234,10 +271,32 @@ class InferenceThread:
         if current:
             self._publish(chunk)
 
-    def _next(self) -> _Work | _LoneImage | None:
+    def _look(self, probe: Probe) -> None:
+        observation = probe.observation
+        if observation is None:
+            with self._condition:
+                pairing = self._pairing.pair(self._now_ns())
+            observation = pairing.observation
+            if observation is None:
+                probe.answer(ProbeError(pairing.reason))
+                return
+        start_ns = self._now_ns()
+        seen = Observation(observation.images, observation.state, probe.instruction)
+        try:
+            positions = self._policy.infer(seen, noise=probe.noise)
+        except Exception as error:  # noqa: BLE001  (whatever it is, whoever asked waits for an answer)
+            probe.answer(ProbeError(f"inference failed: {error}"))
+            return
+        instruction = Instruction(probe.instruction, 0)
+        probe.answer(InferredChunk(positions, 0, instruction, observation, start_ns, self._now_ns()))
+
+    def _next(self) -> _Work | _LoneImage | Probe | None:
         """What to do next; None when the thread shall end."""
         with self._condition:
             while not self._ending:
+                if self._probes and not self._after_probe:
+                    self._after_probe = True
+                    return self._probes.popleft()
                 if self._instruction is None:
                     self._status = replace(self._status, reason="no instruction")
                 else:
@@ -248,6 +307,7 @@ class InferenceThread:
                     if (observation := pairing.observation) is not None:
                         self._used_ns = observation.stamp_ns
                         self._seen.clear()
+                        self._after_probe = False
                         rows = self._committed.ahead(observation.stamp_ns, self._instruction.id)
                         return _Work(observation, self._instruction, self._epoch, *rows)
                     self._note(pairing)
@@ -257,7 +317,9 @@ class InferenceThread:
                         if camera not in self._seen:
                             self._seen.add(camera)
                             return _LoneImage(camera, image)
-                self._condition.wait(_WAIT_S)
+                if not (self._probes and self._after_probe):
+                    self._condition.wait(_WAIT_S)
+                self._after_probe = False
         return None
 
     def _note(self, pairing: Pairing) -> None:

@@ -32,8 +32,8 @@ class InstructionTokenizer:
         return int(max(self._tokenizer.get_vocab().values(), default=-1)) + 1
 
     def __call__(self, instruction: str) -> NDArray[np.int64]:
-        """Token ids [n]; raises :class:`InstructionError` for text that is refused or too long."""
-        ids = self._tokenizer.encode(validate_instruction(instruction) + "\n").ids
+        """Token ids [n], of an empty text those of no words; InstructionError for one that is refused or too long."""
+        ids = self._tokenizer.encode((instruction and validate_instruction(instruction)) + "\n").ids
         if len(ids) > self._max_tokens:
             raise InstructionError(
                 f"the instruction has {len(ids)} tokens; this policy reads at most {self._max_tokens}"

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session of demonstrations over DDS: begin, judge, discard, again, a killed recorder."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import load_contract
@@ -58,6 +60,10 @@ def test_a_session_keeps_what_it_recorded_and_what_was_said_of_it(
     session = tmp_path / "session"
     chosen = {"robot": "so101_sim", "session": str(session), "episodes": 3}
     node = graph.start("demonstration_node", instruction="pick up the red block", operator="Ada", **chosen)
+    calibration = {"gripper": {"id": 6, "drive_mode": 0, "homing_offset": 3, "range_min": 10, "range_max": 4000}}
+    drivers = graph.node.create_publisher(String, "calibration/follower", qos.LATCHED)
+    drivers.publish(String(data=json.dumps(calibration)))
+    graph.wait_until(drivers.get_subscription_count, "the recorder takes calibrations")
     operator.ready()
     operator.press("begin")
     operator.watch(1.0)
@@ -85,6 +91,7 @@ def test_a_session_keeps_what_it_recorded_and_what_was_said_of_it(
     assert [record.outcome for record in records.values()] == ["failed", "discarded", "unjudged", "unjudged"]
     assert records[first].note == "the block slipped"
     assert records[first].operator == "Ada"
+    assert records[first].calibrations == {"follower": calibration}
     assert "ended while it was being recorded" in records[third].note
     assert records[third].instruction == "touch the green block"
     contract = load_contract("so101_sim")

@@ -11,10 +11,10 @@ from rclpy.action import ActionClient
 
 from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.msg import ActionChunk, PolicyState, TaskVerdict
+from swiftvla_ros.msg import ActionChunk, ExecutorState, InstructionEffect, PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.observation.message_fields import stamp_ns
-from swiftvla_ros.srv import SetInstruction
+from swiftvla_ros.srv import ProbePolicy, SetInstruction
 
 CONTRACT = load_contract("so101_sim")
 Result = RunInstruction.Result
@@ -28,10 +28,14 @@ class PolicyRig:
         for name in CONTRACT.camera_names:
             graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
         self.joints = graph.start("joint_state_node", robot="so101_sim")
-        self.process = graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
+        self.process = graph.start(
+            "policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1, compare_words=True
+        )
         self.chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
         self.states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
         self.verdicts = graph.node.create_publisher(TaskVerdict, "task_verdict", qos.LATCHED)
+        self.effects = graph.listen(InstructionEffect, "instruction_effect", qos.LATCHED)
+        self.executor = graph.node.create_publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.action = ActionClient(graph.node, RunInstruction, "run_instruction")
         graph.wait_until(lambda: self.states.messages, "policy_node is active", 90)
 
@@ -103,6 +107,33 @@ def test_every_chunk_is_from_a_newer_observation(policy: PolicyRig) -> None:
     policy.wait_for_chunk()
     stamps = [stamp_ns(chunk.header.stamp) for chunk in policy.chunks.messages]
     assert stamps == sorted(set(stamps))
+
+
+def test_an_instruction_is_acknowledged_when_it_moves_the_arm(policy: PolicyRig) -> None:
+    """Queued is not done: the effect names the first command of a chunk with the new words; a probe moves nothing."""
+    answer = policy.instruct("touch the red block")
+    assert answer.message.startswith("queued")
+    chunk = policy.wait_for_chunk()
+    policy.graph.wait_until(lambda: policy.chunks.last.instruction_id == answer.instruction_id, "the words are read")
+    assert not [e for e in policy.effects.messages if e.instruction_id == answer.instruction_id]
+    chunk = policy.chunks.last
+    followed = ExecutorState(mode=ExecutorState.FRESH, chunk_id=chunk.chunk_id, chunk_stamp=chunk.header.stamp)
+    followed.chunk_source = ExecutorState.SOURCE_POLICY
+    followed.chunk_first_command = policy.graph.node.get_clock().now().to_msg()
+
+    def told() -> bool:
+        policy.executor.publish(followed)
+        return bool(policy.effects.messages) and policy.effects.last.instruction_id == answer.instruction_id
+
+    policy.graph.wait_until(told, "the effect is told")
+    assert policy.effects.last.header.stamp == followed.chunk_first_command
+    # Chunks go on while the first one is compared with another without words.
+    assert 0 <= policy.effects.last.words_matter < math.inf
+    probe = policy.graph.call(ProbePolicy, "policy/probe", ProbePolicy.Request(noise_seed=3))
+    assert probe.success, probe.message
+    assert (probe.chunk.chunk_id, probe.chunk.instruction, probe.chunk.noise_seed) == (0, "", 3)
+    assert probe.chunk.rows == chunk.rows
+    assert all(number.chunk_id for number in policy.chunks.messages)
 
 
 @pytest.mark.parametrize("camera", CONTRACT.camera_names)

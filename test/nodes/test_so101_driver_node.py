@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SO-101's drivers and the executor as processes, on the emulated bus; the test is the policy and the hand."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from servo_arm import SO101
+from std_msgs.msg import String
 
 from swiftvla_ros.msg import ActionChunk, ExecutorState, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
@@ -31,6 +33,9 @@ class Station:
         self.leader = graph.listen(JointState, "/leader/joint_states", qos.STATE_INPUT)
         self.states = graph.listen(ExecutorState, "/executor_state", qos.EXECUTOR_STATE)
         self.limits = graph.listen(SpeedLimit, "/speed_limit", qos.SPEED_LIMIT)
+        self.calibrations = {
+            arm: graph.listen(String, f"/calibration/{arm}", qos.LATCHED) for arm in ("follower", "leader")
+        }
         self._chunks = graph.node.create_publisher(ActionChunk, "/action_chunk", qos.CHUNK)
         self._hand = graph.node.create_publisher(JointState, "/emulated_bus/hand", qos.COMMAND)
         bus = folder / "bus"
@@ -115,6 +120,8 @@ def test_the_arm_follows_and_the_leader_is_read(station: Station) -> None:
         return abs(position[0] - 0.5) < 0.01 and abs(position[5] - 1.0) < 0.01
 
     station.graph.wait_until(read, "the leader is where the hand put it")
+    for told in station.calibrations.values():
+        assert set(json.loads(told.last.data)) == set(SO101.joint_names)
 
 
 def test_a_silent_servo_stops_the_executor_and_comes_back(station: Station) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inference thread without ROS: what it tells the policy of the motion under way."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
-from swiftvla_ros.policy.inference_thread import InferenceThread, InferredChunk, Instruction
+from swiftvla_ros.policy.inference_thread import InferenceThread, InferredChunk, Instruction, Probe, ProbeError
 
 MS = 1_000_000
 STEP_MS = 100
@@ -33,7 +34,7 @@ class Guided(Policy):
         self.seen.append((camera, image))
 
     def infer(self, _observation: Observation, **arguments: Any) -> NDArray[np.float64]:
-        self.told.append((arguments["executed"], arguments["planned"]))
+        self.told.append((arguments.get("executed"), arguments.get("planned")))
         return ROWS
 
 
@@ -114,3 +115,22 @@ def test_a_camera_is_seen_while_the_other_is_awaited(wait_until: Callable[..., N
     rig.wait_until(lambda: len(rig.policy.seen) == 2, "the next lone image is begun with")
     assert [(camera, int(image[0, 0, 0])) for camera, image in rig.policy.seen] == [("front", 0), ("front", 1)]
     rig.thread.end()
+
+
+def test_a_probe_is_answered_and_published_nowhere(wait_until: Callable[..., None]) -> None:
+    """Protects a chunk that is only looked at: without an instruction, without an observation, and at the end."""
+    rig, found = Rig(wait_until), list[InferredChunk | ProbeError]()
+    rig.thread.probe(Probe("", None, found.append))
+    wait_until(lambda: len(found) == 1, "it says why not")
+    assert "waiting for the first image" in str(found[0])
+    rig.thread.add_state(rig.now_ms * MS, np.zeros(2), rig.now_ms * MS)
+    rig.thread.add_image("front", rig.now_ms * MS, np.zeros((1, 1, 3), np.uint8), rig.now_ms * MS)
+    for _ in range(2):
+        rig.thread.probe(Probe("", None, found.append))
+    wait_until(lambda: len(found) == 3, "both are computed")
+    assert [getattr(chunk, "chunk_id", str(chunk)) for chunk in found[1:]] == [0, 0]
+    assert not rig.chunks
+    rig.thread.end()
+    with contextlib.suppress(ProbeError):
+        rig.thread.probe(Probe("", None, found.append))
+    assert len(found) == 3

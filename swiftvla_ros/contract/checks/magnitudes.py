@@ -45,6 +45,7 @@ MAGNITUDES = {
     "control.tracking.for_s": Magnitude(5, 60),
     "control.frozen_joint.moved_rad": Magnitude(math.pi / 2, 2 * math.pi),
     "control.frozen_joint.for_s": Magnitude(5, 60),
+    "control.operator.lost_after_s": Magnitude(10, 120),
 }
 
 # The fastest wrists of small industrial arms turn four times a second.

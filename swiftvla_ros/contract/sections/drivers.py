@@ -14,6 +14,9 @@ from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 SO101_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """The joints of an SO-101 as LeRobot names them, in the order of their servos' numbers from 1 on."""
 
+CALIBRATION_TOPICS = {"follower": "calibration/follower", "leader": "calibration/leader"}
+"""Where a driver says, latched, by which calibration it tells angles: the text of LeRobot's file."""
+
 # 254 is the bus's broadcast, 255 begins a packet.
 ServoNumber = Annotated[int, Field(ge=0, le=253)]
 

@@ -91,9 +91,13 @@ def read_calibration(path: Path, joints: Iterable[str]) -> dict[str, JointCalibr
 def write_calibration(path: Path, calibration: Mapping[str, JointCalibration]) -> None:
     """Write the file as LeRobot does; it appears whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({joint: asdict(each) for joint, each in calibration.items()}, indent=4)
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(calibration_text(calibration), encoding="utf-8")
+
+
+def calibration_text(calibration: Mapping[str, JointCalibration]) -> str:
+    """Return the text of the file, LeRobot's JSON."""
+    return json.dumps({joint: asdict(each) for joint, each in calibration.items()}, indent=4)
 
 
 def disagreements(file: Mapping[str, JointCalibration], servos: Mapping[str, JointCalibration]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.contract.sections.demonstrations import ActionTopic
+from swiftvla_ros.contract.sections.drivers import CALIBRATION_TOPICS
 from swiftvla_ros.episodes.bags.episode_markers import STATUS_TOPIC, STATUS_TYPE
 
 STRING = "std_msgs/msg/String"
@@ -43,6 +44,7 @@ def recorded_topics(contract: Contract, *, raw: bool = False) -> list[RecordedTo
         RecordedTopic("shadow/error", _JOINT_STATE),
         RecordedTopic("geometry_features", "swiftvla_ros/msg/GeometryFeatures"),
         RecordedTopic(STATUS_TOPIC, STATUS_TYPE),
+        *(RecordedTopic(topic, STRING) for topic in CALIBRATION_TOPICS.values()),
         RecordedTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
@@ -71,6 +73,7 @@ def demonstration_topics(contract: Contract) -> list[RecordedTopic]:
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
         RecordedTopic("/robot_description", STRING),
+        *(RecordedTopic(topic, STRING) for topic in CALIBRATION_TOPICS.values()),
     ]
     if isinstance(shown.actions, ActionTopic) and shown.actions.topic not in {topic.name for topic in topics}:
         topics.append(RecordedTopic(shown.actions.topic, shown.actions.msgtype))

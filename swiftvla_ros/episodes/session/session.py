@@ -170,11 +170,12 @@ class DemonstrationSession:
         """
         self.instruction = validate_instruction(text)
 
-    def finish(self) -> None:
-        """End the session between two episodes."""
+    def finish(self) -> str:
+        """End the session between two episodes; return what was done."""
         if self.phase is Phase.RECORDING:
             raise SessionError(f"{self.next_bag.name} is being recorded; end or discard it first")
         self.phase = Phase.ENDED
+        return "the session has ended"
 
     def _write(self, outcome: EpisodeOutcome, note: str) -> EpisodeRecord:
         assert self.bag is not None

@@ -35,7 +35,8 @@ class EpisodeRecord:
     """What ``episode.json`` says of an episode.
 
     Times are of the ROS clock, ns; ``ended_ns`` is 0 until it ended. ``warnings`` are what its operator was told while
-    it was recorded: a camera too slow, say. ``counts``: by topic what was recorded and lost.
+    it was recorded: a camera too slow, say. ``counts``: by topic what was recorded and lost. ``calibrations``: by arm
+    (follower, leader) what its driver told angles by, joint by joint, where it said so.
     """
 
     instruction: str
@@ -48,6 +49,7 @@ class EpisodeRecord:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     contract_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_episode_record(bag: Path) -> EpisodeRecord | None:

@@ -11,13 +11,14 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.task import Future
 
 from swiftvla_ros.action import RunInstruction
-from swiftvla_ros.msg import ExecutorState, PolicyState, TaskVerdict
+from swiftvla_ros.msg import ExecutorState, InstructionEffect, PolicyState, TaskVerdict
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
-from swiftvla_ros.nodes.ros.messages import header
+from swiftvla_ros.nodes.ros.messages import header, to_time
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
+from swiftvla_ros.policy.instruction_effect import EffectWatch
 from swiftvla_ros.srv import SetInstruction
 
 _NS = 1_000_000_000
@@ -49,6 +50,9 @@ class _Goal:
 class InstructionServer:
     """One instruction at a time: a newer one, by either way, replaces the older. All in the executor's thread.
 
+    ``effect`` learns of chunks from whoever computes them; when the first of an instruction moved the arm goes out on
+    ``instruction_effect``.
+
     Parameters
     ----------
     check
@@ -57,6 +61,8 @@ class InstructionServer:
         Called with each new instruction, and with None when a goal has ended.
     status
         What the inference is doing, for the feedback and ``policy_state``.
+    compares_words
+        Whether the first chunk of each instruction is compared with one without words.
     facts
         Fields of ``policy_state`` that stay what they are.
     """
@@ -67,9 +73,12 @@ class InstructionServer:
         check: Callable[[str], str],
         follow: Callable[[Instruction | None], None],
         status: Callable[[], InferenceStatus],
+        *,
+        compares_words: bool = False,
         **facts: Any,
     ) -> None:
         self._node = node
+        self.effect = EffectWatch(compares=compares_words)
         self._check = check
         self._follow = follow
         self._status = status
@@ -80,6 +89,7 @@ class InstructionServer:
         self.accepting = False
         self.current: Instruction | None = None
         self._states = node.publisher(PolicyState, "policy_state", qos.LATCHED)
+        self._effects = node.publisher(InstructionEffect, "instruction_effect", qos.LATCHED)
         node.service(SetInstruction, "set_instruction", self._set)
         action = ActionServer(
             node,
@@ -118,8 +128,10 @@ class InstructionServer:
             self._end(RunInstruction.Result.FAILED, verdict.text)
 
     def watch(self, state: ExecutorState) -> None:
-        """Remember what the executor does, for the feedback."""
+        """Remember what the executor does, for the feedback, and since when it follows which chunk."""
         self._executor_mode = state.mode
+        if state.chunk_source != ExecutorState.SOURCE_OPERATOR:
+            self.effect.followed(state.chunk_id, stamp_ns(state.chunk_stamp), stamp_ns(state.chunk_first_command))
 
     def publish_state(self) -> None:
         """Publish ``policy_state``."""
@@ -143,9 +155,26 @@ class InstructionServer:
 
     def _tick(self) -> None:
         if self._node.active:
+            self._tell_effect()
             if self._goal is not None:
                 self._look_after(self._goal)
             self.publish_state()
+
+    def _tell_effect(self) -> None:
+        if (effect := self.effect.untold()) is not None:
+            self._node.get_logger().info(effect.text)
+            self._effects.publish(
+                InstructionEffect(
+                    header=header(effect.command_ns),
+                    instruction=effect.instruction.text,
+                    instruction_id=effect.instruction.id,
+                    accepted=to_time(effect.accepted_ns),
+                    chunk_id=effect.chunk_id,
+                    chunk_stamp=to_time(effect.chunk_stamp_ns),
+                    words_matter=effect.words_matter,
+                    text=effect.text,
+                )
+            )
 
     def _look_after(self, goal: _Goal) -> None:
         """Publish feedback, or end the goal where its time is over."""
@@ -153,11 +182,15 @@ class InstructionServer:
         if 0 < goal.timeout_ns < elapsed_ns:
             self._end(RunInstruction.Result.TIMEOUT, f"not done within {goal.timeout_ns / _NS:g} s")
             return
-        status = self._status()
+        status, effect_ns = self._status(), self.effect.effect_ns(goal.instruction)
         phase = status.reason or _PHASES.get(self._executor_mode, "waiting for the trajectory executor")
         goal.handle.publish_feedback(
             RunInstruction.Feedback(
-                phase=phase, elapsed_s=elapsed_ns / _NS, chunks=max(0, status.chunks - goal.chunks_before)
+                phase=phase,
+                elapsed_s=elapsed_ns / _NS,
+                chunks=max(0, status.chunks - goal.chunks_before),
+                in_effect=effect_ns > 0,
+                effect=to_time(effect_ns),
             )
         )
 
@@ -171,6 +204,7 @@ class InstructionServer:
 
     def _change(self, instruction: Instruction | None) -> None:
         self.current = instruction
+        self.effect.accept(instruction, self._node.now_ns())
         self._follow(instruction)
         what = f"instruction {instruction.id}: '{instruction.text}'" if instruction else "no instruction"
         self._node.get_logger().info(what)
@@ -185,7 +219,7 @@ class InstructionServer:
         self._change(instruction)
         response.success = True
         response.instruction_id = instruction.id
-        response.message = f"following '{instruction.text}' from the next chunk on"
+        response.message = f"queued: '{instruction.text}' from the next chunk on; instruction_effect tells when"
         return response
 
     async def _run(self, handle: Any) -> RunInstruction.Result:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.sections.drivers import CALIBRATION_TOPICS
 from swiftvla_ros.drivers.feetech.arm import ArmReading, DrivenArm, GoalSource
 from swiftvla_ros.drivers.feetech.bus import BusError
-from swiftvla_ros.drivers.feetech.calibration import CalibrationError, Role
+from swiftvla_ros.drivers.feetech.calibration import CalibrationError, Role, calibration_text
 from swiftvla_ros.drivers.feetech.loop import ArmLoop
 from swiftvla_ros.drivers.feetech.settings import arm_settings
 from swiftvla_ros.extras import need
@@ -82,6 +84,9 @@ class ServoDriver:
         if written:
             node.get_logger().info(f"set in the servos' EEPROM: {'; '.join(written)}")
         self._publisher = node.publisher(JointState, topic, qos.STATE)
+        # Whoever records demonstrations keeps it: without it angles that turn out wrong can't be mended.
+        calibrations = node.publisher(String, CALIBRATION_TOPICS[role], qos.LATCHED)
+        calibrations.publish(String(data=calibration_text(self.arm.settings.calibration)))
         self._loop: ArmLoop | None = None
         self._failure: Exception | None = None
         self._text = self._told = ""

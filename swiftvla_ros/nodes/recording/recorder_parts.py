@@ -10,7 +10,7 @@ from typing import Any
 from swiftvla_ros.episodes.bags.bag import RawMessage
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import Conversion, Recording, SequenceWatch
-from swiftvla_ros.nodes.parts.recorder_parameters import ParameterCollector
+from swiftvla_ros.nodes.recording.recorder_parameters import ParameterCollector
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level
 
 

@@ -15,7 +15,7 @@ from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage
 from swiftvla_ros.episodes.recording.black_box import Ring
 from swiftvla_ros.episodes.recording.recording import IMAGE, Conversion, Recording, RecordingCounts, jpeg_conversion
 from swiftvla_ros.episodes.session.session_folder import EpisodeRecord
-from swiftvla_ros.nodes.parts.topic_taps import Tap
+from swiftvla_ros.nodes.recording.topic_taps import Tap
 
 # Step 0 of an episode sees what was stamped before it began.
 _PAST_S = 1.0

@@ -13,7 +13,7 @@ from swiftvla_ros.episodes.bags.topics import camera_type
 from swiftvla_ros.episodes.session.session import DemonstrationSession, Phase
 from swiftvla_ros.episodes.session.topic_rates import NeededTopic, TopicRates
 from swiftvla_ros.msg import DemonstrationState, TeleopState
-from swiftvla_ros.nodes.parts.episode_recording import EpisodeRecording
+from swiftvla_ros.nodes.recording.episode_recording import EpisodeRecording
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import header, message_class
