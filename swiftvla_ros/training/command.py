@@ -90,7 +90,9 @@ def command(
     reconstruct_2d_weight: Annotated[float, typer.Option(help="Weight of L_2D.")] = _WEIGHTS.reconstruct_2d,
     reconstruct_4d_weight: Annotated[float, typer.Option(help="Weight of L_4D.")] = _WEIGHTS.reconstruct_4d,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and saved states.")] = 200,
-    precision: Annotated[Precision, typer.Option(help="Mixed precision; no: float32.")] = "bf16",
+    precision: Annotated[
+        Precision, typer.Option(help="Mixed precision; no: float32; auto: bf16 where the processor multiplies it.")
+    ] = "auto",
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more work.")
     ] = False,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Precision = Literal["no", "bf16", "fp16"]
+Precision = Literal["auto", "no", "bf16", "fp16"]
 Frozen = Literal["nothing", "vision", "backbone"]
 
 
@@ -46,8 +46,9 @@ class TrainOptions:
     average_decay: float = 0.99  # decay of the averaged weights that are validated and written
     validate_every: int = 200  # steps between two validations (and states on disk)
     stop_when_listening: float | None = None  # end as soon as both gauges reach this share; None trains all steps
-    # Mixed precision of forward and backward pass; weights and their averages stay float32.
-    precision: Precision = "bf16"
+    # Mixed precision of forward and backward pass; weights and their averages stay float32. "auto": bf16 where the
+    # processor multiplies it, else none.
+    precision: Precision = "auto"
     # Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
     gradient_checkpointing: bool = False
     seed: int = 0  # draws samples, noise, masks and augmentation

@@ -32,6 +32,7 @@ from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.batch_sampling import DELAYED_SHARE
+from swiftvla_ros.training.distributed import used_precision
 from swiftvla_ros.training.loop import TrainingRun, hold_out
 from swiftvla_ros.training.report import Report, listens
 from swiftvla_ros.training.resume_state import STATE
@@ -153,7 +154,7 @@ def _run(
 ) -> StageResult:
     if run.rendered is not None:
         facts["scene shards"] = len(list_files(run.rendered, "scenes"))
-    facts["device"], facts["precision"] = run.used_device, run.options.precision
+    facts["device"], facts["precision"] = run.used_device, used_precision(run.options.precision, run.used_device)
     facts["processes"] = max(run.used_processes, int(os.environ.get("WORLD_SIZE", "1")))
     facts["began"] = time.strftime("%Y-%m-%d", time.gmtime())
     run.begin()
