@@ -85,6 +85,7 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     """
     if options.record and options.record.exists():
         raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
+    contract = load_contract(options.robot)
     cameras = [
         _describe(
             options,
@@ -94,12 +95,15 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
             {"camera": camera, "repeated_for_s": 0.0 if options.sim else _REPEATED_FOR_S},
             respawn=True,
         )
-        for camera in load_contract(options.robot).camera_names
+        for camera in contract.camera_names
     ]
     joint_state, executor = describe_motion(options)
     processes = [*describe_robot(options), *cameras, joint_state, describe_policy(options), executor]
     if options.teleop != "off":
         processes.append(describe_teleop(options))
+    if options.preflight or contract.control.require_preflight:
+        # Without it the arm only does not begin to move; it hears no images but while it looks at them.
+        processes.append(_describe(options, "preflight", "preflight_node", respawn=True, essential=False))
     if options.record or options.black_box:
         processes.append(describe_recorder(options))
     if options.geometry or options.targets:

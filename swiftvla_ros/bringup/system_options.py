@@ -71,6 +71,11 @@ class SystemOptions:
         page="teleoperation.md",
         choices=("off", "leader", "jog"),
     )
+    preflight: bool = option(
+        False,
+        "Start the node that looks at everything before the arm moves, too; so does `control.require_preflight`",
+        page="preflight.md",
+    )
     monitors: str = option(
         "",
         "Start these nodes, too, which only watch: names with commas. Their end doesn't end the system.",

@@ -67,6 +67,7 @@ COMMANDS = {
     "tell": "tell",
     "teleop": "teleop",
     "doctor": "doctor",
+    "preflight": "preflight",
     "cameras": "cameras",
     "calibrate": "calibrate",
     "check-contract": "check_contract",

@@ -166,6 +166,11 @@ class Control(MotionConfig, CommandPlace):
         default=None,
         description="the arm is slowed while nobody has its controls (`operator_heartbeat`); null: it is not",
     )
+    require_preflight: bool = Field(
+        False,
+        description="true: from rest, the policy's chunks are refused until a pre-flight of this contract and "
+        "checkpoint has no red row; `preflight_node` starts with the system",
+    )
     trajectory_ends_at_rest: bool = Field(
         True, description="false: trajectories end with the command's velocity, for a controller that allows it"
     )

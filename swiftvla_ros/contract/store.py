@@ -26,6 +26,12 @@ def store_contract(contract: Contract, path: Path) -> tuple[str, str]:
     return text, urdf_text
 
 
+def digest_of(contract: Contract) -> str:
+    """The SHA-256 of a contract as it was loaded, and of its URDF as it lies there."""
+    urdf = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
+    return contract_digest(contract.text, urdf)
+
+
 def contract_digest(text: str, urdf: str) -> str:
     """Return the SHA-256 of a contract and its URDF as :func:`store_contract` returned them."""
     return sha256([f"{text}\0{urdf}".encode()])

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with this machine or the running graph, and what mends it: rows judged from gathered facts."""
+"""What is wrong with this machine, and what mends it: rows judged from gathered facts."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.checks.magnitudes import MAGNITUDES
-from swiftvla_ros.doctor.check import Row
+from swiftvla_ros.preflight.row import Row
 
 if TYPE_CHECKING:
     from swiftvla_ros.nodes.parts.rate_trial import HeldRate

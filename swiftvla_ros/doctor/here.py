@@ -12,9 +12,10 @@ from pathlib import Path
 from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.doctor import installation, machine, network
-from swiftvla_ros.doctor.check import Row
 from swiftvla_ros.doctor.control_rate import look_at_rate
 from swiftvla_ros.nodes.ros.transport import read_transport
+from swiftvla_ros.preflight.machine import check_disk
+from swiftvla_ros.preflight.row import Row
 
 
 def check_here(contract: Contract, environment: Mapping[str, str], folder: Path) -> tuple[dict[str, list[Row]], bool]:
@@ -26,7 +27,7 @@ def check_here(contract: Contract, environment: Mapping[str, str], folder: Path)
         "installation": installation.check_installation(),
         "machine": [
             machine.check_shared_memory(machine.read_shared_memory(), transport, contract),
-            machine.check_disk(contract, here, shutil.disk_usage(here).free, os.access(here, os.W_OK)),
+            check_disk(contract, here, shutil.disk_usage(here).free, os.access(here, os.W_OK)),
             machine.check_logs(environment),
             machine.check_gpu(),
             machine.check_real_time(refusal),

@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from rosbags.typesys import get_types_from_msg
 
-from swiftvla_ros.doctor.check import Row
+from swiftvla_ros.preflight.row import Row
 from swiftvla_ros.resources import share_folder
 
 PROJECT = "swiftvla_ros"

@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.doctor.check import MB, Row, size
 from swiftvla_ros.log_folder import provide_log_folder, ros_log_folder
 from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport
+from swiftvla_ros.preflight.row import Row, size
 
-# What recorder_node leaves free on a disk (its min_free_mb): no recording begins below.
-_KEPT_FREE_BYTES = 500 * MB
-_SHORT_RECORDING_S = 600.0
-# What joint states, chunks, commands and executor states add to the images of a recording.
-_OTHER_BYTES_PER_S = 0.5 * MB
 _NVIDIA = ("nvidia0", "nvhost-gpu", "nvgpu")
 _ASK_GPU_S = 10.0
 
@@ -88,27 +83,6 @@ def check_shared_memory(memory: SharedMemory, transport: Transport, contract: Co
     if memory.left_over > memory.total // 2:
         return Row(name, "warning", finding, clean)
     return Row(name, "ok", f"{finding}; {size(needed)} needed")
-
-
-def check_disk(contract: Contract, folder: Path, free: int, writable: bool) -> Row:
-    """Whether a recording in this folder would last."""
-    pixels = sum(c.rate_hz * c.size[0] * c.size[1] for c in contract.cameras)
-    seconds = max(0, free - _KEPT_FREE_BYTES) / (3 * pixels + _OTHER_BYTES_PER_S)
-    finding = f"{size(free)} free in {folder}: {_duration(seconds)} of recording"
-    elsewhere = "record elsewhere (swiftvla up --record, swiftvla record)"
-    if not writable:
-        return Row("disk", "warning", f"{folder} can't be written to", f"{elsewhere}, or change into another folder")
-    if free < _KEPT_FREE_BYTES:
-        finding = f"{size(free)} free in {folder}: recordings end below {size(_KEPT_FREE_BYTES)}"
-        return Row("disk", "fail", finding, f"make room, or {elsewhere}")
-    if seconds < _SHORT_RECORDING_S:
-        return Row("disk", "warning", finding, f"make room, or {elsewhere}")
-    return Row("disk", "ok", finding)
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = seconds / 3600, seconds / 60
-    return f"{hours:.0f} h" if hours >= 2 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def check_logs(environment: Mapping[str, str]) -> Row:

@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.subscription import MessageInfo
 from std_srvs.srv import Trigger
 
-from swiftvla_ros.contract.store import contract_digest
+from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.bags.bag import RawMessage
 from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.topics import demonstration_topics
@@ -142,12 +142,10 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
         self.get_logger().error(f"recording stopped: {reason}")
 
     def _template(self) -> EpisodeRecord:
-        contract = self.contract
-        urdf = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
         return EpisodeRecord(
             "",
             operator=str(self.value("operator")),
-            contract_sha256=contract_digest(contract.text, urdf),
+            contract_sha256=digest_of(self.contract),
             versions={"swiftvla_ros": package_version()},
             calibrations=dict(self.parts.calibrations.newest),
         )

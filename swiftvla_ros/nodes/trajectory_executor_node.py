@@ -22,6 +22,7 @@ from swiftvla_ros.msg import ActionChunk
 from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
 from swiftvla_ros.nodes.commands.controller_order import ControllerOrders
 from swiftvla_ros.nodes.commands.outputs import ContractOutputs
+from swiftvla_ros.nodes.commands.preflight_gate import PreflightGate
 from swiftvla_ros.nodes.commands.shadow import ShadowOutput
 from swiftvla_ros.nodes.parts.executor_buttons import ExecutorButtons
 from swiftvla_ros.nodes.parts.executor_report import ExecutorReport
@@ -59,6 +60,7 @@ class ExecutorParts:
     report: ExecutorReport
     gate: JointStateGate
     orders: ControllerOrders | None
+    preflight: PreflightGate | None
     loop: ControlLoop | None = None
     waiting: dict[ChunkSource, deque[JointChunk]] = field(
         default_factory=lambda: {source: deque(maxlen=_MOST_WAITING) for source in _BY_RANK}
@@ -105,6 +107,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             report,
             JointStateGate(self, "observation/state"),
             None if shadow else ControllerOrders(self, self._refuse_order),
+            None if shadow else PreflightGate(self),
         )
         if shadow:
             self.get_logger().warning("shadow mode: nothing is commanded")
@@ -195,7 +198,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
                 self._offer(parts, waiting.popleft())
 
     def _offer(self, parts: ExecutorParts, chunk: JointChunk) -> None:
-        if parts.orders is not None and parts.core.mode not in _COMMANDING and (doubt := parts.orders.doubt):
+        if parts.core.mode not in _COMMANDING and (doubt := self._doubt(parts, chunk)):
             self.get_logger().warning(f"chunk refused: {doubt}", throttle_duration_sec=_REPEAT_S)
             return
         # A chunk is joined to the last tick's command, so a replay has to know of that tick.
@@ -203,6 +206,12 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         answer = parts.core.offer(chunk, self.now_ns())
         if not answer.accepted:
             self.get_logger().warning(f"chunk refused: {answer.text}", throttle_duration_sec=_REPEAT_S)
+
+    def _doubt(self, parts: ExecutorParts, chunk: JointChunk) -> str:
+        """Why no motion may begin with a chunk; empty where one may."""
+        if parts.orders is not None and parts.orders.doubt:
+            return parts.orders.doubt
+        return parts.preflight.doubt(chunk) if parts.preflight is not None else ""
 
     def _refuse_order(self) -> None:
         """A controller takes the joints in another order: slow down and command nothing more."""

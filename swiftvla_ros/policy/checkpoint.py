@@ -17,9 +17,10 @@ Only safetensors and JSON are read: no pickle, no remote code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -220,30 +221,51 @@ def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:
 
     Raises CheckpointError, which names what differs.
     """
-    where = f"checkpoint '{checkpoint.folder}'"
+    for _, problem in contract_problems(checkpoint, contract):
+        raise CheckpointError(f"checkpoint '{checkpoint.folder}': {problem}")
+
+
+class ContractProblem(NamedTuple):
+    """What keeps a checkpoint from a contract: what it is ``about``, and a sentence with the fix."""
+
+    about: str
+    text: str
+
+
+def contract_problems(checkpoint: Checkpoint, contract: Contract) -> Iterator[ContractProblem]:
+    """Yield what keeps a checkpoint from this contract."""
     if set(checkpoint.joint_names) != set(contract.joint_names):
-        raise CheckpointError(
-            f"{where}: was trained for joints {list(checkpoint.joint_names)}, but {contract.path} has "
-            f"{list(contract.joint_names)}; use the robot's own checkpoint or contract"
+        yield ContractProblem(
+            "joints",
+            f"was trained for joints {list(checkpoint.joint_names)}, but {contract.path} has "
+            f"{list(contract.joint_names)}; use the robot's own checkpoint or contract",
         )
     absent = [name for name in checkpoint.camera_names if name not in contract.camera_names]
     if absent:
-        raise CheckpointError(f"{where}: reads cameras {absent}, but {contract.path} has {list(contract.camera_names)}")
+        yield ContractProblem(
+            "cameras",
+            f"reads cameras {absent}, but {contract.path} has {list(contract.camera_names)}; name them as the "
+            "checkpoint does",
+        )
     side = checkpoint.model.vision.image_size
     for name in checkpoint.camera_names:
-        if checkpoint.image_fit == EXACT and contract.camera(name).size != (side, side):
-            raise CheckpointError(
-                f"{where}: reads images of {side}×{side} px, but {contract.path} cameras.{name}.size is "
-                f"{list(contract.camera(name).size)}; write [{side}, {side}]"
+        if checkpoint.image_fit == EXACT and name not in absent and contract.camera(name).size != (side, side):
+            yield ContractProblem(
+                "image sizes",
+                f"reads images of {side}×{side} px, but {contract.path} cameras.{name}.size is "
+                f"{list(contract.camera(name).size)}; write [{side}, {side}]",
             )
     if abs(checkpoint.step_s - contract.policy.step_s) > 1e-9:
-        raise CheckpointError(
-            f"{where}: has steps of {checkpoint.step_s} s, {contract.path} policy.step_s is {contract.policy.step_s}"
+        yield ContractProblem(
+            "step",
+            f"has steps of {checkpoint.step_s} s, but {contract.path} policy.step_s is {contract.policy.step_s}; "
+            f"write {checkpoint.step_s}",
         )
     if checkpoint.actions != contract.policy.actions:
-        raise CheckpointError(
-            f"{where}: was trained for actions '{checkpoint.actions}', but {contract.path} policy.actions is "
-            f"'{contract.policy.actions}'; write '{checkpoint.actions}' there, or train it again"
+        yield ContractProblem(
+            "actions",
+            f"was trained for actions '{checkpoint.actions}', but {contract.path} policy.actions is "
+            f"'{contract.policy.actions}'; write '{checkpoint.actions}' there, or train it again",
         )
 
 

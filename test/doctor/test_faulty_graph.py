@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.doctor.check import Row
-from swiftvla_ros.doctor.nodes import check_graph
+from swiftvla_ros.preflight.nodes import check_graph
+from swiftvla_ros.preflight.row import Row
 
 rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
@@ -115,7 +115,7 @@ FAULTS = [
 @pytest.mark.usefixtures("ros_environment")
 def test_each_fault_has_its_row() -> None:
     """Protects: whoever asks what is wrong is told all of it, and what to do (reports F3, F4, F9 and F10)."""
-    from swiftvla_ros.cli.live.listening import GraphListener
+    from swiftvla_ros.nodes.graph.listener import GraphListener
 
     graph = FaultyGraph()
     try:

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from swiftvla_ros.doctor.check import Row
 from swiftvla_ros.doctor.installation import check_messages, check_packages, check_python
+from swiftvla_ros.preflight.row import Row
 from swiftvla_ros.resources import share_folder
 
 REQUIREMENTS = [

@@ -5,16 +5,16 @@ import fcntl
 from pathlib import Path
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.doctor.check import GB, MB
 from swiftvla_ros.doctor.machine import (
     SharedMemory,
-    check_disk,
     check_logs,
     check_real_time,
     check_shared_memory,
     read_shared_memory,
 )
 from swiftvla_ros.nodes.ros.transport import Profile, Transport
+from swiftvla_ros.preflight.machine import check_disk
+from swiftvla_ros.preflight.row import GB, MB
 
 CONTRACT = load_contract("so101_sim")
 TRANSPORT = Transport("0", "SUBNET", Profile(segment_bytes=32 * MB), GB, GB, ("127.0.0.1",))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.doctor.check import KB, MB
 from swiftvla_ros.doctor.network import (
     check_addresses,
     check_discovery,
@@ -20,6 +19,7 @@ from swiftvla_ros.doctor.network import (
     try_ros,
 )
 from swiftvla_ros.nodes.ros.transport import PROFILE_VARIABLES, Profile, Transport
+from swiftvla_ros.preflight.row import KB, MB
 
 CONTRACT = load_contract("so101_sim")
 TRANSPORT = Transport("0", "SUBNET", Profile(segment_bytes=32 * MB), 0, 0, ("127.0.0.1", "10.0.0.2"))

@@ -16,7 +16,7 @@ from rich.text import Text
 from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.cli.output import JsonOption, console, write_json
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.doctor.check import Row, Status, report, worst
+from swiftvla_ros.preflight.row import Row, Status, report, worst
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
 # How a row's status is shown: its colour, and the word for terminals and readers without colours.
@@ -68,8 +68,8 @@ def command(
 
 
 def _look_at_the_graph(robot: str | None, namespace: str, seconds: float, tell: Callable[[str], None]) -> list[Row]:
-    from swiftvla_ros.cli.live.listening import GraphListener
-    from swiftvla_ros.doctor.nodes import check_graph, robot_of
+    from swiftvla_ros.nodes.graph.listener import GraphListener
+    from swiftvla_ros.preflight.nodes import check_graph, robot_of
 
     tell("looking for nodes")
     with GraphListener(namespace) as listener:

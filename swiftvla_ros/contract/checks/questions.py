@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from swiftvla_ros.contract.checks.magnitudes import unusual_numbers
 from swiftvla_ros.contract.checks.topics import unusual_topics
@@ -21,6 +22,11 @@ _FASTER_THAN_URDF = 2.0
 
 def questions(contract: Contract) -> list[str]:
     """Return a sentence for each thing that is possible, and odd: key, value, and what was meant perhaps."""
+    return [*own_questions(contract), *(question.text for question in urdf_questions(contract))]
+
+
+def own_questions(contract: Contract) -> list[str]:
+    """Return those that the contract's file raises by itself, without its URDF."""
     file = contract.file
     return [
         *unusual_numbers(file),
@@ -30,7 +36,6 @@ def questions(contract: Contract) -> list[str]:
         *_hands(file),
         *_names(file),
         *_poses(file),
-        *_against_urdf(contract),
     ]
 
 
@@ -105,7 +110,15 @@ def _poses(file: ContractFile) -> Iterator[str]:
             )
 
 
-def _against_urdf(contract: Contract) -> Iterator[str]:
+class UrdfQuestion(NamedTuple):
+    """A ``limit`` (unit, position or velocity) that is not the URDF's, asked about."""
+
+    limit: str
+    text: str
+
+
+def urdf_questions(contract: Contract) -> Iterator[UrdfQuestion]:
+    """Yield where limits are not the URDF's."""
     if contract.urdf_path is None:
         return
     known = urdf_limits(contract.urdf_path)
@@ -116,14 +129,17 @@ def _against_urdf(contract: Contract) -> Iterator[str]:
         key, name, slides = f"joints.{joint.name}", contract.urdf_path.name, joint.unit in ("m", "mm")
         if joint.unit != "percent" and slides != urdf.slides:
             does = "slides" if urdf.slides else "turns"
-            yield f"{key}.unit: '{joint.unit}', but the joint {does} in {name}; is it meant?"
+            yield UrdfQuestion("unit", f"{key}.unit: '{joint.unit}', but the joint {does} in {name}; is it meant?")
             continue
         if joint.continuous and not urdf.continuous:
-            yield f"{key}.continuous: the joint has ends in {name}; is it meant? Else write its 'position'"
+            yield UrdfQuestion(
+                "position", f"{key}.continuous: the joint has ends in {name}; is it meant? Else write its 'position'"
+            )
         elif urdf.continuous and not joint.continuous:
-            yield (
+            yield UrdfQuestion(
+                "position",
                 f"{key}.position: the joint is continuous in {name}; are limits meant? If its driver wraps angles, "
-                "write 'continuous: true' instead"
+                "write 'continuous: true' instead",
             )
         low, high = joint.lowest, joint.highest
         if (
@@ -131,9 +147,13 @@ def _against_urdf(contract: Contract) -> Iterator[str]:
             and not joint.continuous
             and (low < urdf.range[0] - _SLACK or high > urdf.range[1] + _SLACK)
         ):
-            yield (
+            yield UrdfQuestion(
+                "position",
                 f"{key}.position: [{low:g}, {high:g}] goes beyond [{urdf.range[0]:g}, {urdf.range[1]:g}] of {name}; "
-                "is it meant?"
+                "is it meant?",
             )
         if urdf.velocity is not None and joint.velocity > _FASTER_THAN_URDF * urdf.velocity:
-            yield f"{key}.velocity: {joint.velocity:g} is far above {urdf.velocity:g} of {name}; is it meant?"
+            yield UrdfQuestion(
+                "velocity",
+                f"{key}.velocity: {joint.velocity:g} is far above {urdf.velocity:g} of {name}; is it meant?",
+            )

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.clock_offset import FUTURE_TOLERANCE_S, SYNCHRONISE, off_this_clock
-from swiftvla_ros.doctor.check import Row, names
-from swiftvla_ros.doctor.graph import GraphFacts, Mismatch, TopicFacts, TopicStream
+from swiftvla_ros.preflight.graph import GraphFacts, Mismatch, TopicFacts, TopicStream
+from swiftvla_ros.preflight.row import Row, names
 
 # Of what the contract promises. A loaded machine gives a little less; below the half, observations seldom pair.
 _SLOW, _FAR_TOO_SLOW, _FAST = 0.8, 0.5, 1.5
@@ -199,6 +199,9 @@ def _image_size(topic: TopicFacts, contract: Contract) -> Iterator[Row]:
         finding = f"images of {found[0]}×{found[1]} px, and the contract says {expected[0]}×{expected[1]}"
         fix = "correct source_size in the contract, or the driver's resolution"
         yield Row(topic.expected.topic, "fail", f"{finding}: they are refused", fix)
+    for problem in {stream.image_problem for stream in topic.streams} - {""}:
+        fix = "let the driver publish colour pictures (rgb8, bgr8), or name the topic that has them"
+        yield Row(topic.expected.topic, "fail", f"pictures that can't be used: {problem}", fix)
 
 
 def _healthy(topic: TopicFacts) -> str:

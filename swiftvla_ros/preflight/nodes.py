@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import Mode
-from swiftvla_ros.doctor.check import Row, names
-from swiftvla_ros.doctor.graph import GraphFacts, NodeFacts, full_name, own_nodes
-from swiftvla_ros.doctor.topics import check_topics, expected_silence
+from swiftvla_ros.preflight.graph import GraphFacts, NodeFacts, full_name, own_nodes
+from swiftvla_ros.preflight.row import Row, names
+from swiftvla_ros.preflight.topics import check_topics, expected_silence
 
 _LOG = "look at its log (in the terminal of swiftvla up, or in ~/.ros/log)"
 
@@ -119,7 +119,7 @@ def _states(facts: GraphFacts) -> Iterator[Row]:
     if facts.teleop is not None:
         yield Row("teleop", "ok", facts.teleop)
     if facts.policy is not None:
-        yield Row("policy", "ok", facts.policy or "computes chunks")
+        yield Row("policy", "ok", facts.policy.reason or "computes chunks")
     if facts.executor is not None:
         mode, reason = facts.executor
         if mode == Mode.STOPPED:

@@ -7,34 +7,45 @@ import importlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from statistics import median
 from types import TracebackType
 from typing import Any, TypeVar
 
+import rclpy
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
+
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
-from swiftvla_ros.doctor.graph import (
+from swiftvla_ros.episodes.bags.metadata import OfferedQos
+from swiftvla_ros.nodes.commands.controller_order import JOINTS, ORDERS, order_of, order_problem
+from swiftvla_ros.nodes.graph.heard import NS, Heard
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.topic_diagnosis import diagnose_topic
+from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
+from swiftvla_ros.preflight.graph import (
     ClockFacts,
     Endpoint,
     ExpectedTopic,
     GraphFacts,
+    LoadedPolicy,
     Mismatch,
     NodeFacts,
     TopicFacts,
-    TopicStream,
     expected_topics,
     full_name,
     own_nodes,
 )
-from swiftvla_ros.episodes.bags.metadata import OfferedQos
-from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
 
 Key = TypeVar("Key", bound=Hashable)
 
 _NAME = "swiftvla_doctor"
 _SPIN_S = 0.05
-_NS = 1_000_000_000
 # Discovery takes some tenths of a second, seldom more: it is over when nothing new was seen for so long.
 _SETTLED_S, _LONGEST_DISCOVERY_S = 1.0, 6.0
 # A node answers between two messages; one that loads a checkpoint does not.
@@ -44,41 +55,10 @@ _QUEUE = 100
 # The parameters that are asked for.
 _EVERYBODY_S: tuple[str, ...] = ("use_sim_time",)
 _EXECUTOR_S: tuple[str, ...] = ("use_sim_time", "robot", "shadow")
+_POLICY_S: tuple[str, ...] = ("use_sim_time", "checkpoint", "policy_from", "max_rate_hz")
 # What a subscriber may ask for, and what it could do with.
 _LESS = {"reliable": "best effort", "transient local": "volatile"}
 _NOT_OURS = ("/rosout", "/parameter_events", "/clock")
-
-
-@dataclass
-class _Heard:
-    """What came from one publisher; times in ns."""
-
-    arrivals: list[int] = field(default_factory=list)
-    sent: list[int] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    joints: set[str] = field(default_factory=set)
-    image_size: tuple[int, int] | None = None
-
-    def stream(self, node: str, pace: float, end_ns: int) -> TopicStream:
-        """Sum it up; ``pace`` is that of simulated time."""
-        arrivals = self.arrivals
-        span_s = (self.sent[-1] - self.sent[0]) / _NS * pace
-        # Numbers count what was published, whether or not it came; not every middleware has them.
-        published = max(len(arrivals), self.numbers[-1] - self.numbers[0] + 1 if self.numbers else 0)
-        offsets = sorted(offset / _NS for offset in self.offsets)
-        ends = [*arrivals[1:], end_ns]
-        return TopicStream(
-            node=node,
-            received=len(arrivals),
-            lost=published - len(arrivals),
-            rate_hz=(published - 1) / span_s if span_s > 0 else 0.0,
-            longest_gap_s=max(b - a for a, b in zip(arrivals, ends, strict=True)) / _NS * pace,
-            stamp_offsets_s=(offsets[0], median(offsets), offsets[-1]) if offsets else None,
-            sending_offset_s=median(s - a for s, a in zip(self.sent, arrivals, strict=True)) / _NS,
-            joints=frozenset(self.joints),
-            image_size=self.image_size,
-        )
 
 
 class GraphListener:
@@ -86,31 +66,28 @@ class GraphListener:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = plain_namespace(namespace)
-        self._heard: dict[str, dict[bytes, _Heard]] = defaultdict(lambda: defaultdict(_Heard))
+        self._context = rclpy.Context()
+        self._heard: dict[str, dict[bytes, Heard]] = defaultdict(lambda: defaultdict(Heard))
         self._newest: dict[str, Any] = {}
         self._clock_times: list[int] = []
         self._on_simulated_time = False
 
     def __enter__(self) -> GraphListener:
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-        from rclpy.signals import SignalHandlerOptions
-
-        # Ctrl-C is the command's.
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node(_NAME, namespace=self._namespace or None, enable_rosout=False)
-        self._executor = SingleThreadedExecutor()
+        # Of its own, so that a node may listen beside what it does; Ctrl-C is the command's.
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node(
+            _NAME, context=self._context, namespace=self._namespace or None, enable_rosout=False
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        import rclpy
-
         self._executor.shutdown()
         self._node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=self._context)
 
     def find_nodes(self) -> dict[str, NodeFacts]:
         """Wait until the graph is seen, and ask its nodes for their states and some parameters."""
@@ -121,9 +98,9 @@ class GraphListener:
         services = self._services()
         names = sorted(set(full))[:_MOST_NODES]
         states = self._ask_states([name for name in names if f"{name}/get_state" in services])
-        executor = full_name("trajectory_executor", self._namespace)
-        of_executor = {executor: _EXECUTOR_S} if executor in names else {}
-        parameters = self._ask_parameters(dict.fromkeys(names, _EVERYBODY_S) | of_executor)
+        ours = {"trajectory_executor": _EXECUTOR_S, "policy": _POLICY_S}
+        of_ours = {node: keys for name, keys in ours.items() if (node := full_name(name, self._namespace)) in names}
+        parameters = self._ask_parameters(dict.fromkeys(names, _EVERYBODY_S) | of_ours)
         return {name: NodeFacts(full.count(name), states.get(name, ""), parameters.get(name, {})) for name in names}
 
     def listen(
@@ -162,12 +139,27 @@ class GraphListener:
             connections=connections,
             clock=clock,
             services=frozenset(self._services()),
-            policy=None if policy is None else "" if policy.ready else str(policy.reason),
+            policy=None if policy is None else _loaded(policy),
             executor=None if executor is None else (int(executor.mode), str(executor.reason_text)),
             orders=tuple(self._wrong_orders(contract)),
             session=None if session is None else str(session.blocked),
             teleop=None if teleop is None else f"{teleop.source}: {teleop.reason}",
         )
+
+    def call(self, kind: Any, service: str, request: Any, patience_s: float) -> Any:
+        """Call a service of this robot's; None where nobody answers in time."""
+        name = full_name(service, self._namespace)
+        return self._ask({name: (kind, name, request)}, patience_s).get(name)
+
+    def hear(self, kind: Any, topic: str, take: Callable[[Any], object]) -> None:
+        """Take the latched message of a topic of this robot's, during any later call."""
+        self._node.create_subscription(kind, full_name(topic, self._namespace), take, qos.LATCHED)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Take messages until it holds, for as long as an answer may take."""
+        deadline = time.monotonic() + _ANSWER_S
+        while not condition() and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=_SPIN_S)
 
     def _discover(self) -> None:
         seen: set[tuple[str, str]] = set()
@@ -182,16 +174,11 @@ class GraphListener:
         return {name for name, _types in self._node.get_service_names_and_types()}
 
     def _ask_states(self, names: Iterable[str]) -> dict[str, str]:
-        from lifecycle_msgs.srv import GetState
-
         asked = {name: (GetState, f"{name}/get_state", GetState.Request()) for name in names}
         return {name: str(answer.current_state.label) for name, answer in self._ask(asked).items()}
 
     def _ask_parameters(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
         """Ask nodes for the values of parameters; what a node does not have, it does not tell."""
-        from rcl_interfaces.srv import GetParameters
-        from rclpy.parameter import parameter_value_to_python
-
         services = self._services()
         # One by one: a node that lacks one of several gives none.
         asked = {
@@ -206,11 +193,11 @@ class GraphListener:
                 found[name][key] = parameter_value_to_python(answer.values[0])
         return found
 
-    def _ask(self, asked: Mapping[Key, tuple[Any, str, Any]]) -> dict[Key, Any]:
+    def _ask(self, asked: Mapping[Key, tuple[Any, str, Any]], patience_s: float = _ANSWER_S) -> dict[Key, Any]:
         """Call services at once; what does not answer in time is left out."""
         clients = {key: self._node.create_client(kind, service) for key, (kind, service, _) in asked.items()}
         futures: dict[Key, Any] = {}
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             for key in clients.keys() - futures.keys():
                 if clients[key].service_is_ready():
@@ -224,11 +211,6 @@ class GraphListener:
         return answers
 
     def _follow_clock(self, simulated: bool) -> None:
-        from rclpy.parameter import Parameter
-        from rosgraph_msgs.msg import Clock
-
-        from swiftvla_ros.nodes.ros import qos
-
         self._node.create_subscription(
             Clock, "/clock", lambda message: self._clock_times.append(stamp_ns(message.clock)), qos.CLOCK
         )
@@ -239,11 +221,9 @@ class GraphListener:
     def _clock_facts(self) -> ClockFacts:
         times = self._clock_times
         publishers = tuple(e.node for e in map(_endpoint, self._node.get_publishers_info_by_topic("/clock")))
-        return ClockFacts(publishers, len(times), (times[-1] - times[0]) / _NS if times else 0.0)
+        return ClockFacts(publishers, len(times), (times[-1] - times[0]) / NS if times else 0.0)
 
     def _subscribe(self, topic: ExpectedTopic) -> None:
-        from swiftvla_ros.nodes.ros import qos
-
         kind = _message_class(topic.type)
         if topic.rate_hz:
             # Best effort takes whatever is offered. Images are not decoded: the header tells enough.
@@ -272,10 +252,9 @@ class GraphListener:
         if stamp := header_stamp_ns(data):
             now = self._node.get_clock().now().nanoseconds if self._on_simulated_time else arrival
             heard.offsets.append(stamp - now)
-        if topic.type.endswith("/JointState") and (state := _decode(data, kind)) is not None:
-            heard.joints.update(state.name)
-        elif topic.type.endswith("/Image") and not heard.image_size and (image := _decode(data, kind)) is not None:
-            heard.image_size = int(image.width), int(image.height)
+        reads = topic.type.endswith("/JointState") or (topic.role == "camera" and len(heard.arrivals) == 1)
+        if reads and (message := _decode(data, kind)) is not None:
+            heard.see(message)
 
     def _topic_facts(self, topic: ExpectedTopic, contract: Contract, pace: float, end_ns: int) -> TopicFacts:
         publishers = self._node.get_publishers_info_by_topic(topic.topic)
@@ -297,9 +276,6 @@ class GraphListener:
         )
 
     def _causes(self, topic: ExpectedTopic, contract: Contract) -> tuple[tuple[str, str], ...]:
-        from swiftvla_ros.nodes.ros import qos
-        from swiftvla_ros.nodes.ros.topic_diagnosis import diagnose_topic
-
         width, height = contract.camera(topic.source).source_size if topic.role == "camera" else (0, 0)
         profile = qos.CAMERA_INPUT if topic.rate_hz else qos.LATCHED
         found = diagnose_topic(self._node, topic.topic, _message_class(topic.type), profile, 3 * width * height)
@@ -307,8 +283,6 @@ class GraphListener:
 
     def _wrong_orders(self, contract: Contract) -> Iterator[tuple[str, str]]:
         """Ask who takes arrays of commands for its order of joints; give topic and problem where it is another."""
-        from swiftvla_ros.nodes.commands.controller_order import JOINTS, ORDERS, order_of, order_problem
-
         for part in contract.command_parts:
             subscribers = self._node.get_subscriptions_info_by_topic(part.topic) if part.is_array else []
             takers = {_endpoint(info).node for info in subscribers}
@@ -335,6 +309,12 @@ class GraphListener:
         return mismatches, connections
 
 
+def _loaded(state: Any) -> LoadedPolicy:
+    latency_s = dict(zip(state.latency_stages, map(float, state.latency_s), strict=False))
+    reason = "" if state.ready else str(state.reason)
+    return LoadedPolicy(reason, state.instruction, state.checkpoint_sha256, state.device, latency_s)
+
+
 def _endpoint(info: Any) -> Endpoint:
     # Humble has no hashes yet.
     digest = getattr(info, "topic_type_hash", None)
@@ -346,8 +326,6 @@ def _endpoint(info: Any) -> Endpoint:
 
 def _decode(data: bytes, kind: Any) -> Any:
     """Decode a message; None for what was made by another definition of its type."""
-    from rclpy.serialization import deserialize_message
-
     try:
         return deserialize_message(data, kind)
     except (RuntimeError, ValueError):
@@ -361,8 +339,6 @@ def _message_class(name: str) -> Any:
 
 def _problem(publisher: Any, subscriber: Any) -> tuple[str, str] | None:
     """Why these two do not meet, and the fix."""
-    from rclpy.qos import QoSCompatibility, qos_check_compatible
-
     if publisher.topic_type != subscriber.topic_type:
         return f"{publisher.topic_type} is not {subscriber.topic_type}", "correct the topic or the type of one of them"
     compatibility, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)

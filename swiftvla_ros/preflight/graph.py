@@ -59,6 +59,10 @@ class TopicStream:
         The joints that its messages named.
     image_size
         Width and height of its first image; None for what is no raw image.
+    image_problem
+        Why that image can't be used, such as an encoding without colour; empty where it can be, or is no image.
+    positions
+        The joints of its newest message, in the driver's unit.
     """
 
     node: str
@@ -70,6 +74,8 @@ class TopicStream:
     sending_offset_s: float | None = None
     joints: frozenset[str] = frozenset()
     image_size: tuple[int, int] | None = None
+    image_problem: str = ""
+    positions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,11 +120,25 @@ class ClockFacts:
 
 
 @dataclass(frozen=True)
+class LoadedPolicy:
+    """What ``policy_state`` says: why it computes no chunks (empty: it does), and how the newest was computed.
+
+    ``latency_s`` are the stages of the newest chunk; ``checkpoint_sha256`` is empty where nothing is loaded.
+    """
+
+    reason: str
+    instruction: str = ""
+    checkpoint_sha256: str = ""
+    device: str = ""
+    latency_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class GraphFacts:
     """All that ``seconds`` of listening told; nodes by their full names.
 
-    ``connections`` counts the pairs of publisher and subscriber that meet. ``policy`` is None, or why it computes no
-    chunks (empty: it does); ``executor`` is None, or its mode and the reason. ``orders`` are pairs of a topic of
+    ``connections`` counts the pairs of publisher and subscriber that meet. ``policy`` is
+    None where it says nothing; ``executor`` is None, or its mode and the reason. ``orders`` are pairs of a topic of
     commands and what is wrong with the order in which a controller takes the joints. ``session`` is None, or why no
     episode can begin (empty: it can); ``teleop`` is None, or what the operator's hand does.
     """
@@ -131,7 +151,7 @@ class GraphFacts:
     connections: int = 0
     clock: ClockFacts = ClockFacts()
     services: frozenset[str] = frozenset()
-    policy: str | None = None
+    policy: LoadedPolicy | None = None
     executor: tuple[int, str] | None = None
     orders: tuple[tuple[str, str], ...] = ()
     session: str | None = None

@@ -7,11 +7,11 @@ import pytest
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.executor_codes import Mode
-from swiftvla_ros.doctor.check import Row, worst
-from swiftvla_ros.doctor.graph import (
+from swiftvla_ros.preflight.graph import (
     ClockFacts,
     Endpoint,
     GraphFacts,
+    LoadedPolicy,
     Mismatch,
     NodeFacts,
     TopicFacts,
@@ -19,7 +19,8 @@ from swiftvla_ros.doctor.graph import (
     expected_topics,
     own_nodes,
 )
-from swiftvla_ros.doctor.nodes import check_graph, robot_of
+from swiftvla_ros.preflight.nodes import check_graph, robot_of
+from swiftvla_ros.preflight.row import Row, worst
 
 CONTRACT = load_contract("so101_sim")
 OWN = own_nodes(CONTRACT, "")
@@ -53,7 +54,7 @@ def healthy() -> GraphFacts:
         for topic in expected_topics(CONTRACT, "")
     )
     nodes = {name: NodeFacts(1, "active", {"use_sim_time": False}) for name in OWN}
-    return GraphFacts("", 5.0, nodes, topics, connections=12, policy="", executor=(Mode.FRESH, "a chunk"))
+    return GraphFacts("", 5.0, nodes, topics, connections=12, policy=LoadedPolicy(""), executor=(Mode.FRESH, "a chunk"))
 
 
 def with_topic(facts: GraphFacts, name: str, **changed) -> GraphFacts:
