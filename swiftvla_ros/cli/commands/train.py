@@ -13,19 +13,37 @@ from swiftvla_ros.training import command as training
 
 @wraps(training.command)
 def command(
-    *, out: Path, robot: str, scenes: int, scenes_dir: Path | None, processes: int, seed: int, **options: Any
+    *,
+    episodes: Path,
+    out: Path,
+    robot: str,
+    scenes: int,
+    scenes_dir: Path | None,
+    processes: int,
+    seed: int,
+    **options: Any,
 ) -> None:
     """Render the still scenes that are missing, and train."""
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
     from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.episodes.datasets.store import check_path
     from swiftvla_ros.sim.data.grounding_scenes import render_scenes
 
+    # A typing error is told before a minute of rendering.
+    check_path(episodes)
     workers = processes or os.cpu_count() or 1
     folder = training.scenes_folder(out, scenes, scenes_dir)
     if folder is not None:
         render_scenes(folder, scenes, workers=workers, seed=seed, contract=load_contract(robot))
     training.command(
-        out=out, robot=robot, scenes=scenes, scenes_dir=scenes_dir, processes=workers, seed=seed, **options
+        episodes=episodes,
+        out=out,
+        robot=robot,
+        scenes=scenes,
+        scenes_dir=scenes_dir,
+        processes=workers,
+        seed=seed,
+        **options,
     )

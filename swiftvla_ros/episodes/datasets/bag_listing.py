@@ -22,7 +22,7 @@ from swiftvla_ros.episodes.datasets.demonstrations.cuts import (
 )
 from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode, check_first_state
 from swiftvla_ros.episodes.datasets.demonstrations.reading import lacking as demonstration_lacks
-from swiftvla_ros.episodes.datasets.store import EpisodeError
+from swiftvla_ros.episodes.datasets.store import EpisodeError, check_path
 
 ONLY_SUCCESSES: tuple[Outcome, ...] = ("succeeded",)
 """Which episodes are demonstrations where nothing else is asked for."""
@@ -69,6 +69,7 @@ def open_bags(
     if it holds the topics of the robot. ``namespace`` is the robot's in bags of several; ``instruction`` is what was
     done in bags that a person drove, whatever they say themselves. There may be no episode.
     """
+    check_path(path)
     found = find_bags(path)
     listed = BagEpisodes(left_out=found.notes, problems=found.problems)
     for label, bag in zip(bag_labels(path, found.bags), found.bags, strict=True):

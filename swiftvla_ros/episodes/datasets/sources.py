@@ -11,7 +11,14 @@ from typing import Protocol
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.bag_folders import find_bags
 from swiftvla_ros.episodes.datasets.bag_listing import open_bags
-from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, count_steps, list_files, load_episode
+from swiftvla_ros.episodes.datasets.store import (
+    Episode,
+    EpisodeError,
+    check_path,
+    count_steps,
+    list_files,
+    load_episode,
+)
 
 
 class EpisodeHandle(Protocol):
@@ -78,6 +85,7 @@ def open_episodes(
     EpisodeError
         There are none, they don't fit the contract, or a bag among them can't be read: each is named.
     """
+    check_path(folder)
     if (folder / "meta" / "info.json").is_file():
         # Here, since pyarrow and PyAV take half a second that our own files don't need.
         from swiftvla_ros.episodes.datasets.lerobot_reader import open_lerobot

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.files import unreadable, whole_file
+from swiftvla_ros.files import unreadable, where_else, whole_file
 
 Images = dict[str, NDArray[np.uint8]]
 
@@ -118,6 +118,13 @@ def count_steps(path: Path) -> int:
             return int(file.get_slice("stamps_s").get_shape()[0])
     except (OSError, SafetensorError, IndexError) as error:
         raise EpisodeError(unreadable(path, error, "delete it and record it again")) from error
+
+
+def check_path(path: Path) -> None:
+    """Raise EpisodeError where there is nothing of this name."""
+    if not path.exists():
+        hint = where_else(path, "") or "look at its spelling"
+        raise EpisodeError(f"{path}: there is no such file or folder; {hint}")
 
 
 def list_files(folder: Path, kind: str) -> list[Path]:
