@@ -64,7 +64,7 @@ $(VENV)/.dependencies: $(LOCK) | $(BIN)/python
 $(VENV)/.messages: $(VENV)/.dependencies pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard cmake/*) $(INTERFACES)
 	@echo 'Generating and compiling the ROS messages'
 	PYTHONWARNINGS='ignore:Editable installation' \
-	  $(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[torch,openvino,onnxruntime,export,train,sim,so101,view,ros,dev]'
+	  $(BIN)/python -m pip install -q $(if $(LOCK),--no-build-isolation) -e '.[torch,openvino,onnxruntime,export,train,sim,so101,view,panel,ros,dev]'
 	@touch $@
 
 clean: ## Remove .venv and everything that was built

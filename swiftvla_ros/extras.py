@@ -16,6 +16,7 @@ EXTRAS = {
     "so101": ("serial",),
     "camera": ("av",),
     "view": ("rerun", "matplotlib", "PIL"),
+    "panel": ("aiohttp",),
     "ros": ("rclpy", "transforms3d"),
 }
 

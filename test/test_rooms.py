@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str] | None] = {
     "preflight": {"contract", "observation", "policy"},
     "monitoring": {"contract", "observation", "policy", "motion"},
     "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "monitoring"},
+    "panel": {"contract", "observation"},
     "nodes": {
         "contract",
         "observation",
@@ -50,6 +51,7 @@ ROOMS: dict[str, set[str] | None] = {
         "teleop",
         "monitoring",
         "preflight",
+        "panel",
     },
     "doctor": {"contract", "policy", "bringup", "nodes", "preflight"},
     "cli": None,
@@ -308,6 +310,7 @@ def without_torch() -> list[str]:
 LAUNCH_MODULES = {"swiftvla_ros.bringup.launch_actions"}
 # Modules of an extra import it at the top, and are imported when a command or a node needs them.
 VIEWER_MODULES = {name for name in modules() if ".viewing.rerun." in name} | {"swiftvla_ros.cli.live.view"}
+PAGE_MODULES = {f"swiftvla_ros.panel.{name}" for name in ("server", "connection")}
 SIMULATOR_MODULES = {
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
@@ -322,6 +325,7 @@ NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros
 def test_imports_of_a_bare_install():
     """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
     left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES | JETSON_MODULES
+    left_out |= PAGE_MODULES
     names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
     assert import_without(NOT_ON_A_ROBOT, names) == {}
 

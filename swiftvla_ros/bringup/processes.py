@@ -108,6 +108,8 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
         processes.append(describe_recorder(options))
     if options.geometry or options.targets:
         processes.append(describe_geometry(options))
+    if options.panel:
+        processes.append(describe_panel(options))
     return processes + describe_monitors(options)
 
 
@@ -256,6 +258,14 @@ def describe_geometry(options: SystemOptions) -> ProcessDescription:
     if options.record:
         parameters["bag"] = options.record.name
     return _describe(options, "geometry", "geometry_node", parameters, respawn=True, essential=False)
+
+
+def describe_panel(options: SystemOptions, token_file: Path | None = None) -> ProcessDescription:
+    """Describe the operator's page; the robot goes on without it, as its contract says."""
+    parameters: dict[str, ParameterValue] = {"address": options.panel_address}
+    if token_file is not None:
+        parameters["token_file"] = str(token_file.resolve())
+    return _describe(options, "panel", "panel_node", parameters, respawn=True, essential=False)
 
 
 def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:

@@ -76,6 +76,13 @@ class SystemOptions:
         "Start the node that looks at everything before the arm moves, too; so does `control.require_preflight`",
         page="preflight.md",
     )
+    panel: bool = option(False, "Serve the operator's page, too.", page="panel.md")
+    panel_address: str = option(
+        "127.0.0.1:8710",
+        "Where the page is served; beyond this machine it asks for a token, which is printed.",
+        page="panel.md",
+        metavar="IP:PORT",
+    )
     monitors: str = option(
         "",
         "Start these nodes, too, which only watch: names with commas. Their end doesn't end the system.",

@@ -66,6 +66,7 @@ COMMANDS = {
     "up": "up",
     "tell": "tell",
     "teleop": "teleop",
+    "panel": "panel",
     "doctor": "doctor",
     "preflight": "preflight",
     "cameras": "cameras",

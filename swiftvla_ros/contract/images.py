@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.schema import Camera
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -78,6 +79,22 @@ def project(camera: Camera, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         left, top, inner_w, inner_h = _padded_region(w0, h0, camera.size)
         u, v = (left + u * inner_w) / camera.size[0], (top + v * inner_h) / camera.size[1]
     return np.stack([u, v], axis=-1)
+
+
+def foreseen_path(
+    chain: KinematicChain | None, camera: Camera, rows: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Where joint positions ``rows`` [H, J] (rad or m) lead the end effector in the policy's image of a camera.
+
+    Returns
+    -------
+    NDArray[np.float64] | None
+        (u, v) [n, 2], 0…1, of the rows before the camera; None without kinematics or pose.
+    """
+    if chain is None or camera.pose is None:
+        return None
+    uv = project(camera, chain.pose(rows)[..., :3, 3])
+    return uv[np.isfinite(uv).all(axis=1)]
 
 
 def _padded_region(width: int, height: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

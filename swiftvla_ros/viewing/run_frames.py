@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.contract.images import foreseen_path
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.observation.message_fields import ChunkMessage
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
@@ -35,10 +36,7 @@ class Frame:
 
 def chunk_uv(contract: Contract, camera: str, chunk: ChunkMessage) -> NDArray[np.float64] | None:
     """Where a chunk's rows lead the end effector, (u, v) [H, 2] in a camera's image; None where nobody knows."""
-    if contract.chain is None or contract.camera(camera).pose is None:
-        return None
-    uv = contract.project(camera, contract.end_effector_position(chunk.positions))
-    return uv[np.isfinite(uv).all(axis=1)]
+    return foreseen_path(contract.chain, contract.camera(camera), chunk.positions)
 
 
 def find_predictor(bag: Bag, run: Run, checkpoint: str | None) -> tuple[PathPredictor | None, str]:
