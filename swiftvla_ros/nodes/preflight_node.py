@@ -185,9 +185,12 @@ class PreflightNode(ManagedNode[PreflightParts]):
                 fixes=[row.fix for row in rows],
             )
         )
-        if before is None or before.text != report.text:
-            say = self.get_logger().error if report.red else self.get_logger().info
-            say(f"pre-flight: {report.text}")
+        if before is not None and before.text == report.text:
+            return report
+        if report.red:
+            self.get_logger().error(f"pre-flight: {report.text}")
+        else:
+            self.get_logger().info(f"pre-flight: {report.text}")
         return report
 
     def _health(self) -> Health:

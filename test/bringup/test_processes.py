@@ -199,3 +199,17 @@ def test_a_bag_in_the_place_of_weights_needs_no_checkpoint(tmp_path: Path) -> No
     options = SystemOptions(checkpoint="nowhere", policy_from=tmp_path, record=tmp_path / "bag")
     assert describe_policy(options).parameters["policy_from"] == str(tmp_path)
     assert "checkpoint" not in {**describe_policy(options).parameters, **describe_recorder(options).parameters}
+
+
+def test_a_pre_flight_runs_where_it_is_asked_for_or_required(tmp_path: Path) -> None:
+    """Protects: a contract that requires one is never started without the node that makes it."""
+    shipped = load_contract("so101_sim")
+    assert shipped.urdf_path is not None
+    (tmp_path / "so101.urdf").write_bytes(shipped.urdf_path.read_bytes())
+    required = tmp_path / "robot.yaml"
+    required.write_text(shipped.text + "\n  require_preflight: true\n", encoding="utf-8")
+    assert "preflight" not in by_name(describe(SystemOptions(sim=True)))
+    for options in (SystemOptions(sim=True, preflight=True), SystemOptions(str(required), sim=True)):
+        node = by_name(describe(options))["preflight"]
+        assert node.executable == "preflight_node"
+        assert not node.essential

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -89,9 +89,12 @@ class GraphListener:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    def find_nodes(self) -> dict[str, NodeFacts]:
-        """Wait until the graph is seen, and ask its nodes for their states and some parameters."""
-        self._discover()
+    def find_nodes(self, awaited: Collection[str] = ()) -> dict[str, NodeFacts]:
+        """Wait until the graph is seen, and ask its nodes for their states and some parameters.
+
+        Of ``awaited`` nodes, full names, one that is not seen is waited for longer.
+        """
+        self._discover(awaited)
         found = self._node.get_node_names_and_namespaces()
         # What is hidden, such as the command line's own, has nothing to do with the robot.
         full = [f"{ns.rstrip('/')}/{name}" for name, ns in found if name != _NAME and not name.startswith("_")]
@@ -161,14 +164,17 @@ class GraphListener:
         while not condition() and time.monotonic() < deadline:
             self._executor.spin_once(timeout_sec=_SPIN_S)
 
-    def _discover(self) -> None:
+    def _discover(self, awaited: Collection[str]) -> None:
         seen: set[tuple[str, str]] = set()
         changed = started = time.monotonic()
-        while (now := time.monotonic()) - changed < _SETTLED_S and now - started < _LONGEST_DISCOVERY_S:
+        settled = False
+        while not settled and time.monotonic() - started < _LONGEST_DISCOVERY_S:
             self._executor.spin_once(timeout_sec=_SPIN_S)
             present = set(self._node.get_node_names_and_namespaces())
+            missing = set(awaited) - {f"{ns.rstrip('/')}/{name}" for name, ns in present}
             if present != seen:
-                seen, changed = present, now
+                seen, changed = present, time.monotonic()
+            settled = not missing and time.monotonic() - changed >= _SETTLED_S
 
     def _services(self) -> set[str]:
         return {name for name, _types in self._node.get_service_names_and_types()}

@@ -17,7 +17,7 @@ from swiftvla_ros.contract.latency_stages import POLICY, durations_s
 from swiftvla_ros.nodes.graph.listener import GraphListener
 from swiftvla_ros.observation.message_fields import read_chunk
 from swiftvla_ros.preflight.facts import PreflightFacts, TrialChunk, read_checkpoint
-from swiftvla_ros.preflight.graph import GraphFacts, full_name
+from swiftvla_ros.preflight.graph import GraphFacts, full_name, own_nodes
 from swiftvla_ros.preflight.machine import read_board
 from swiftvla_ros.srv import ProbePolicy
 
@@ -31,7 +31,7 @@ def gather(
 ) -> PreflightFacts:
     """Listen to a robot's graph for so long; ``tell`` is told which part of it is over, and may raise to end it."""
     with GraphListener(namespace) as listener:
-        nodes = listener.find_nodes()
+        nodes = listener.find_nodes(own_nodes(contract, namespace))
         graph = listener.listen(contract, nodes, seconds, tell)
         trial = _trial(listener, graph, contract)
     policy = nodes.get(full_name("policy", namespace))
