@@ -30,7 +30,7 @@ from swiftvla_ros.preflight.row import Row, Status
 
 _LOOK_S = 0.2
 # A red report is made again after so long, as long as nothing moves: what was mended is seen.
-_AGAIN_S = 15.0
+_AGAIN_S = 30.0
 _ENDS_S = 3.0
 _STATUS: dict[Status, int] = {
     "ok": PreflightReport.GREEN,

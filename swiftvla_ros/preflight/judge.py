@@ -36,5 +36,8 @@ def check_everything(facts: PreflightFacts) -> dict[str, list[Row]]:
         "pose": list(check_pose(facts)),
         "limits": list(check_limits(contract, found, edited=facts.edited)),
         "time": list(check_timing(facts)),
-        "machine": [check_disk(contract, *facts.disk), *check_board(facts.board)],
+        "machine": [
+            check_disk(contract, *facts.disk),
+            *check_board(facts.board, graph.policy.device if graph.policy is not None else ""),
+        ],
     }

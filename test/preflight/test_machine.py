@@ -24,13 +24,13 @@ HEALTHY = {
 }
 
 
-def board(root: Path, mode: str = MAXN, **changed: str) -> Row:
+def board(root: Path, mode: str = MAXN, device: str = "cuda:0", **changed: str) -> Row:
     """The row of a Jetson whose files hold this."""
     for name, text in (HEALTHY | changed).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    [row] = check_board(read_board(root, lambda: mode))
+    [row] = check_board(read_board(root, lambda: mode), device)
     return row
 
 
@@ -41,7 +41,7 @@ def test_a_jetson_at_full_power_is_green(tmp_path: Path) -> None:
 
 def test_any_other_machine_is_left_alone(tmp_path: Path) -> None:
     """Protects: a PC's clocks are none of a pre-flight's business, nor is nvpmodel asked there."""
-    [row] = check_board(read_board(tmp_path, lambda: pytest.fail("asked")))
+    [row] = check_board(read_board(tmp_path, lambda: pytest.fail("asked")), "cpu")
     assert row.status == "skipped"
 
 
@@ -61,3 +61,8 @@ def test_what_it_holds_back_is_told(mode: str, changed: dict[str, str], status: 
     assert row.status == status
     assert says in row.finding
     assert row.fix
+
+
+def test_a_policy_beside_the_gpu_is_told(tmp_path: Path) -> None:
+    """Protects: a Jetson whose GPU is not used is noticed before its latency is."""
+    assert "beside a GPU" in board(tmp_path, device="cpu").finding
