@@ -269,13 +269,17 @@ def describe_panel(options: SystemOptions, token_file: Path | None = None) -> Pr
 
 
 def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
-    """Describe the chosen nodes that watch, ``NAME_node`` as the node ``NAME``: the robot goes on without them."""
+    """Describe the chosen nodes that watch, ``NAME`` or ``NAME_node``: the robot goes on without them."""
     monitors = []
-    for executable in filter(None, (name.strip() for name in options.monitors.split(","))):
-        monitor = _describe(options, executable.removesuffix("_node"), executable, respawn=True, essential=False)
+    # Those that know the checkpoint's training data are told which one it is.
+    checkpoint = model_path(options.checkpoint) if options.checkpoint and not options.policy_from else ""
+    for name in filter(None, (name.strip().removesuffix("_node") for name in options.monitors.split(","))):
+        executable = f"{name}_node"
+        told = {"checkpoint": str(checkpoint)}
+        monitor = _describe(options, name, executable, told, respawn=True, essential=False)
         if not executable.isidentifier() or importlib.util.find_spec(monitor.module) is None:
             raise SystemOptionError(
-                f"monitors: '{executable}' is no node of swiftvla_ros; write names of swiftvla_ros/nodes/"
+                f"monitors: '{name}' is no node of swiftvla_ros; write names of swiftvla_ros/nodes/"
             )
         monitors.append(monitor)
     return monitors

@@ -86,6 +86,7 @@ COMMANDS = {
     "export-lerobot": "export_lerobot",
     "teacher-targets": "teacher_targets",
     "train": "train",
+    "fit-envelope": "fit_envelope",
     "import-smolvla": "import_smolvla",
     "export": "export",
     "check-deploy": "check_deploy",

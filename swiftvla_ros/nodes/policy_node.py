@@ -16,6 +16,7 @@ from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_images, subscribe_to_state
+from swiftvla_ros.nodes.parts.policy_insights import PolicyInsights
 from swiftvla_ros.nodes.parts.policy_probes import PolicyProbes
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
@@ -44,6 +45,7 @@ class PolicyParts:
     chunks: Any
     instructions: InstructionServer
     probes: PolicyProbes
+    insights: PolicyInsights
     chunk_ids: Iterator[int] = field(default_factory=partial(itertools.count, 1))
     inference: InferenceThread | None = None
     second: SecondOpinion | None = None
@@ -106,7 +108,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
         computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, probes)
+        insights = PolicyInsights(self, policy)
+        return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, probes, insights)
 
     def _load(self) -> Policy:
         bag, checkpoint = str(self.value("policy_from")), str(self.value("checkpoint"))
@@ -236,6 +239,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         if first and self.value("compare_words"):
             self.parts.probes.compare_words(chunk, self.parts.noise_seed)
         self.parts.chunks.publish(self._message(chunk, self.parts.noise_seed))
+        self.parts.insights.publish(chunk)
 
     def _message(self, chunk: InferredChunk, noise_seed: int) -> ActionChunk:
         observation = chunk.observation

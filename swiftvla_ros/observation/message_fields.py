@@ -110,6 +110,46 @@ def _rows(flat: Any, joints: int) -> Array:
 
 
 @dataclass(frozen=True)
+class VisionMessage:
+    """A ``VisionFeatures``: features [cams, D], empty where the policy can't tell them or they are no rows."""
+
+    chunk_id: int
+    stamp_ns: Annotated[int, "header.stamp"]
+    checkpoint_sha256: str
+    camera_names: tuple[str, ...]
+    features: Array
+
+
+def read_vision_features(message: Any) -> VisionMessage:
+    """Read a ``VisionFeatures``."""
+    cameras, dim, flat = len(message.camera_names), int(message.dim), np.array(message.features, np.float64)
+    whole = cameras > 0 and dim > 0 and flat.size == cameras * dim
+    return _read(VisionMessage, message, features=flat.reshape(cameras, dim) if whole else np.zeros((0, 0)))
+
+
+@dataclass(frozen=True)
+class VerdictMessage:
+    """A ``MonitorVerdict``; the arrays are [P], as many as ``parts``."""
+
+    stamp_ns: Annotated[int, "header.stamp"]
+    monitor: str
+    chunk_id: int
+    level: int
+    percent: float
+    text: str
+    parts: tuple[str, ...]
+    values: Array
+    slow_at: Array
+    hold_at: Array
+    checkpoint_sha256: str
+
+
+def read_verdict(message: Any) -> VerdictMessage:
+    """Read a ``MonitorVerdict``."""
+    return _read(VerdictMessage, message)
+
+
+@dataclass(frozen=True)
 class ExecutorTick:
     """One control tick, as ``ExecutorState`` tells it; the arrays are [J], empty where the message has none.
 

@@ -16,6 +16,7 @@ from swiftvla_ros.policy.image_preprocessing import prepare_images
 from swiftvla_ros.policy.policy import Policy
 from swiftvla_ros.policy.runtime import LoadedRuntime, NetworkInput, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
+from swiftvla_ros.policy.vision_features import pooled
 
 
 def load_policy(
@@ -84,11 +85,11 @@ class CheckpointPolicy(Policy):
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
         self._to_contract = np.argsort(self._to_policy)
 
-    def sample_noise(self, seed: int) -> NDArray[np.float32]:
-        """The initial noise of a chunk, float32 [H, A], the same for the same seed."""
+    def sample_noise(self, seed: int, scale: float | None = None) -> NDArray[np.float32]:
+        """The initial noise of a chunk, float32 [H, A], the same for the same seed; its scale is the checkpoint's."""
         config = self._checkpoint.model
         noise = np.random.default_rng(seed).standard_normal((config.horizon, config.action_dim), dtype=np.float32)
-        return noise * np.float32(config.noise_scale)
+        return noise * np.float32(config.noise_scale if scale is None else scale)
 
     def check_instruction(self, text: str) -> str:
         """The instruction as it will be read; raises InstructionError where it is refused, too many tokens included."""
@@ -134,6 +135,15 @@ class CheckpointPolicy(Policy):
         chunk = self._runtime.infer(inputs, start, self._rows_ahead(executed, planned, state))
         rows = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
         return self._coding.decode(rows[:, self._to_contract], state)
+
+    def vision_tokens(self) -> tuple[NDArray[np.float32], ...] | None:
+        """The vision encoder's tokens [p, d] of each camera's image in the last chunk; None: the runtime can't tell."""
+        return self._runtime.vision_tokens()
+
+    def vision_features(self) -> NDArray[np.float32] | None:
+        """The same tokens pooled, [cams, D], as :func:`pooled` does."""
+        tokens = self.vision_tokens()
+        return None if tokens is None else np.stack([pooled(camera) for camera in tokens])
 
     def keypoints(self, observation: Observation) -> NDArray[np.float32]:
         """Where the policy sees its end effector go: (u, v) [f, 2] in the front image, the goal keypoint first.

@@ -37,8 +37,11 @@ class Policy(Protocol):
     # Most rows of a chunk that `infer` takes as executed; one row at least is left to predict.
     max_executed_rows: int = 0
 
-    def sample_noise(self, seed: int) -> NDArray[np.float32] | None:  # noqa: ARG002
-        """The initial noise of a chunk, float32 [H, A], the same for the same seed; None: chunks need none."""
+    def sample_noise(self, seed: int, scale: float | None = None) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """The initial noise of a chunk, float32 [H, A], the same for the same seed; None: chunks need none.
+
+        ``scale`` is its standard deviation; None: what the policy runs with, 1 is what it was trained with.
+        """
         return None
 
     def check_instruction(self, text: str) -> str:
@@ -48,6 +51,13 @@ class Policy(Protocol):
     def warm_up(self) -> None:
         """Compute once from nothing, so that the first real chunk is as fast as the others."""
         return
+
+    def vision_features(self) -> NDArray[np.float32] | None:
+        """What the vision encoder made of the images of the last chunk, pooled: [cams, D]; None: it can't tell.
+
+        Computed when it is asked for, from what is there anyway: nothing of it touches a chunk.
+        """
+        return None
 
     def see(self, camera: str, image: NDArray[np.uint8]) -> None:
         """Begin with an image [h, w, 3] whose observation may yet become complete; a policy may do nothing."""

@@ -107,6 +107,10 @@ class PolicyRuntime(Protocol):
         """
         return None
 
+    def vision_tokens(self) -> tuple[NDArray[np.float32], ...] | None:
+        """The tokens [p, d] that the last chunk's prefix had of each camera's image; None: this runtime can't tell."""
+        return None
+
     def keypoints(self, inputs: NetworkInput) -> NDArray[np.float32]:  # noqa: ARG002
         """Where the Fusion Tokens see the end effector go in the front image: (u, v) [f, 2], goal keypoint first."""
         raise CheckpointError("keypoints: this runtime can't tell them; use runtime torch")

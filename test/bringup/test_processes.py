@@ -179,9 +179,12 @@ def test_a_bag_that_exists_is_refused_before_anything_starts(tmp_path: Path) -> 
 def test_monitors_watch_and_never_end_the_system() -> None:
     """Protects: a monitor is a node and a name on the command line; a wrong name is told before anything starts."""
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    processes = by_name(describe(SystemOptions("so101", monitors="geometry_node, loopback_robot_node")))
+    processes = by_name(describe(SystemOptions("so101", monitors="geometry, loopback_robot_node")))
     assert {n for n, p in processes.items() if not p.essential} == {"geometry", "loopback_robot"}
-    assert processes["geometry"].parameters == {"robot": "so101"}
+    assert processes["geometry"].parameters == {
+        "robot": "so101",
+        "checkpoint": processes["policy"].parameters["checkpoint"],
+    }
     with pytest.raises(ValueError, match="'watchdog' is no node"):
         describe(SystemOptions(monitors="watchdog"))
 

@@ -110,6 +110,13 @@ class CapturedChunk:
         self._finished.synchronize()
         return self._chunk.numpy().copy()
 
+    def image_tokens(self) -> Tensor:
+        """The last chunk's image tokens [1, n, d]: what the prefix made of the towers' output, once more."""
+        with torch.cuda.stream(self._stream):
+            tokens = self._model.backbone.embed_features(torch.cat([tower.output for tower in self._towers], dim=1))
+        self._stream.synchronize()
+        return tokens
+
     def _send_plan(self, ahead: RowsAhead) -> None:
         config = self._model.config
         rows = torch.zeros((1, config.horizon, config.action_dim))

@@ -55,11 +55,16 @@ class GraphRuntime(PolicyRuntime):
             self.ends = NetworkEnds(self.config, checkpoint.folder / deployment.ends)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
+        self._tokens: tuple[Array, ...] | None = None
         self._times = self.ends.embed_time(self.ends.flow_times)[:, None]
 
     def see(self, image: Array) -> Array:
         """Tokens [p, d] of one camera's image [3, s, s]."""
         return self.graphs.vision(image)
+
+    def vision_tokens(self) -> tuple[Array, ...] | None:
+        """The tokens [p, d] of each camera's image in the last chunk."""
+        return self._tokens
 
     def infer(
         self, inputs: NetworkInput, noise: NDArray[np.float32], ahead: RowsAhead | None = None
@@ -67,6 +72,7 @@ class GraphRuntime(PolicyRuntime):
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
         seen = inputs.seen or (None,) * len(inputs.images)
         tokens = [self.see(image) if done is None else done for image, done in zip(inputs.images, seen, strict=True)]
+        self._tokens = tuple(tokens)
         guide = condition(self.graphs, self.ends, tokens, inputs)
         flow = None
         times = self._times

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
@@ -21,6 +21,7 @@ from swiftvla_ros.model.cpu.packing import pack
 from swiftvla_ros.model.gpu.layers import fuse
 from swiftvla_ros.model.guidance import METHODS, Guidance, Method
 from swiftvla_ros.model.objective import Auxiliary
+from swiftvla_ros.model.prefix import Modality
 from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
 from swiftvla_ros.observation.observation import RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
@@ -70,6 +71,8 @@ class TorchRuntime(PolicyRuntime):
         else:
             self.model = load_model(checkpoint, dtype, self._device)
         self._captured: CapturedChunk | None = None
+        # The newest chunk's image tokens [1, n, d], cameras one after the other; made when they are asked for.
+        self._image_tokens: Callable[[], torch.Tensor] | None = None
         if self.device == "cuda":
             # TensorFloat-32 is what cuDNN takes for float32 unless told otherwise.
             torch.backends.cudnn.allow_tf32 = False
@@ -86,14 +89,24 @@ class TorchRuntime(PolicyRuntime):
         """Compute a normalised chunk [H, A] from noise [H, A]; ``ahead`` is what it shall continue."""
         guided_by_autograd = ahead is not None and self._guidance_method == "vjp"
         if self._captured and inputs.geometry is None and not guided_by_autograd:
+            self._image_tokens = self._captured.image_tokens
             return self._captured(inputs, noise, ahead)
         # A vector-Jacobian product needs autograd, which inference_mode takes away from all that is made in it.
         with torch.no_grad() if self._guidance_method == "vjp" else torch.inference_mode():
             tensors = self._input(inputs)
             start = torch.from_numpy(noise)[None].to(self._device)
             geometry = self._geometry(inputs.geometry)
-            chunk = self.model.sample_actions(tensors, start, geometry, self._guidance(ahead))
-            return chunk[0].cpu().numpy()
+            prefix = self.model.embed_prefix(tensors, self.model.backbone.vision_features(tensors.images), geometry)
+            self._image_tokens = lambda: prefix.embeddings[:, prefix.columns(Modality.IMAGE)]
+            return self.model.denoise(prefix, start, self._guidance(ahead))[0].cpu().numpy()
+
+    def vision_tokens(self) -> tuple[NDArray[np.float32], ...] | None:
+        """The tokens [p, d] of each camera's image in the last chunk."""
+        if self._image_tokens is None:
+            return None
+        with torch.inference_mode():
+            tokens = self._image_tokens()[0].float().cpu().numpy()
+        return tuple(np.split(tokens, self.config.num_cameras))
 
     def keypoints(self, inputs: NetworkInput) -> NDArray[np.float32]:
         """Where the Fusion Tokens see the end effector go in the front image: (u, v) [f, 2], goal keypoint first."""

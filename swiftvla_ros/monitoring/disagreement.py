@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far chunks contradict each other: one and the next where they overlap, and two samples of one observation.
+
+A policy that knows what it does wants at one time what it wanted for that time a moment ago (temporal consistency as
+STAC has it: C. Agia et al., CoRL 2024; here of one sample each, which costs nothing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.monitoring.verdict import Latch, Level, Verdict
+from swiftvla_ros.observation.message_fields import ChunkMessage
+
+Array = NDArray[np.float64]
+
+NAME = "disagreement"
+SUCCESSIVE, SAMPLES = "successive chunks", "samples"
+"""Parts: root mean square distance over rows and joints, rad (or m)."""
+SLOW_AT, HOLD_AT, SLOW_PERCENT = (0.25, 0.25), (0.5, 0.5), 50.0
+"""Bounds of both parts, rad."""
+_KEPT, _SAMPLE_LAG = 20, 2
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A chunk's rows [H, J], rad or m, for ``stamp_ns`` + i · ``step_ns``, and what it was told."""
+
+    stamp_ns: int
+    step_ns: int
+    positions: Array
+    instruction_id: int = 0
+
+    @classmethod
+    def of(cls, chunk: ChunkMessage) -> Rows:
+        """Those of a message."""
+        return cls(chunk.stamp_ns, chunk.step_ns, chunk.positions, chunk.instruction_id)
+
+
+def disagreement(before: Rows, after: Rows) -> Array | None:
+    """Root mean square distance [J] of two chunks at the times that both have rows for, straight lines between rows.
+
+    None where they were told different things, have other joints, or no time in common.
+    """
+    if before.instruction_id != after.instruction_id or before.positions.shape[1:] != after.positions.shape[1:]:
+        return None
+    first = (after.stamp_ns - before.stamp_ns) / before.step_ns
+    at = first + np.arange(len(after.positions)) * (after.step_ns / before.step_ns)
+    shared = (at >= 0) & (at <= len(before.positions) - 1)
+    if not shared.any():
+        return None
+    index = np.arange(len(before.positions))
+    then = np.stack([np.interp(at[shared], index, column) for column in before.positions.T], axis=1)
+    return np.asarray(np.sqrt(((after.positions[shared] - then) ** 2).mean(axis=0)))
+
+
+class DisagreementMeter:
+    """The same chunks give the same verdicts, live and from a bag.
+
+    Parameters
+    ----------
+    slow_at, hold_at
+        From where on successive chunks, and two samples, slow and hold: [2], rad (or m).
+    slow_percent
+        The speed at which the arm goes on between them.
+    """
+
+    def __init__(self, slow_at: Array, hold_at: Array, slow_percent: float) -> None:
+        self._slow_at, self._hold_at = slow_at, hold_at
+        self._percent = {Level.SLOW: slow_percent, Level.HOLD: 0.0}
+        self._latch = Latch()
+        self._newest: dict[int, Rows] = {}
+        self._samples: dict[int, float] = {}
+
+    def take(self, chunk_id: int, rows: Rows, checkpoint_sha256: str = "") -> Verdict | None:
+        """Judge a chunk against the one before; None where there is nothing to compare."""
+        before = next(reversed(self._newest.values()), None)
+        self._newest[chunk_id] = rows
+        while len(self._newest) > _KEPT:
+            self._newest.pop(next(iter(self._newest)))
+        found = None if before is None else disagreement(before, rows)
+        if found is None:
+            self._samples.clear()
+            self._latch.forget()
+            return None
+        # The newest sample of an earlier chunk than the last: whether that one's is here already is chance.
+        sampled = [value for number, value in self._samples.items() if number <= chunk_id - _SAMPLE_LAG]
+        self._samples = dict(list(self._samples.items())[-_KEPT:])
+        values = np.array([np.sqrt((found**2).mean()), sampled[-1] if sampled else np.nan])
+        known = np.isfinite(values)
+        slow_at, hold_at = self._slow_at[known], self._hold_at[known]
+        level = self._latch.judge(rows.stamp_ns, values[known], slow_at, hold_at)
+        parts = tuple(part for part, seen in zip((SUCCESSIVE, SAMPLES), known, strict=True) if seen)
+        figures = [f"{part} differ by {1e3 * v:.0f} mrad" for part, v in zip(parts, values[known], strict=True)]
+        text = ", ".join(figures) if level is Level.USUAL else "the policy contradicts itself: " + ", ".join(figures)
+        return Verdict(
+            NAME,
+            rows.stamp_ns,
+            chunk_id,
+            level,
+            self._percent.get(level, 100.0),
+            text,
+            checkpoint_sha256,
+            parts,
+            values[known],
+            slow_at,
+            hold_at,
+        )
+
+    def take_sample(self, chunk_id: int, rows: Rows) -> None:
+        """Take another sample of the observation of a chunk; it counts from the verdict on the chunk after next on."""
+        first = self._newest.get(chunk_id)
+        found = None if first is None else disagreement(first, rows)
+        if found is not None:
+            self._samples[chunk_id] = float(np.sqrt((found**2).mean()))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares what the policy sees and wants with its training, and slows or holds the arm where it is unlike."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError
+from swiftvla_ros.monitoring.envelope_file import read_envelope
+from swiftvla_ros.monitoring.envelope_monitor import SLOW_PERCENT, EnvelopeMonitor, Look
+from swiftvla_ros.msg import ActionChunk, VisionFeatures
+from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
+from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
+from swiftvla_ros.nodes.ros.parameters import Allowed
+from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage, read_chunk, read_vision_features
+from swiftvla_ros.policy.checkpoint import open_checkpoint
+
+Array = NDArray[np.float64]
+
+# States of the last seconds are kept, and chunks whose features have not come yet.
+_STATES, _CHUNKS = 500, 8
+
+
+@dataclass
+class EnvelopeParts:
+    """The monitor, what it has been told and not judged yet, and where it speaks."""
+
+    monitor: EnvelopeMonitor
+    speaker: VerdictSpeaker
+    states: deque[tuple[int, Array]] = field(default_factory=lambda: deque(maxlen=_STATES))
+    chunks: OrderedDict[int, ChunkMessage] = field(default_factory=OrderedDict)
+    features: OrderedDict[int, VisionMessage] = field(default_factory=OrderedDict)
+
+
+class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
+    """Judges each chunk once its features are there, too; all in the executor's one thread."""
+
+    def __init__(self) -> None:
+        super().__init__("envelope_monitor")
+        self.describe("checkpoint", "", "folder of the policy's checkpoint, where its envelope lies")
+        self.describe("limits_speed", True, "slow and hold the arm, not only tell")
+        self.describe(
+            "slow_percent", SLOW_PERCENT, "speed where something is unlike training, %", Allowed(above=0, most=100)
+        )
+
+    def setup(self) -> EnvelopeParts:
+        """Read the envelope and open the topics; without one the verdict is that nothing can be told."""
+        envelope = self._envelope()
+        if isinstance(envelope, str):
+            self.get_logger().warning(envelope)
+        self.subscribe(ActionChunk, "action_chunk", self._take_chunk, qos.MONITORED)
+        self.subscribe(VisionFeatures, "vision_features", self._take_features, qos.MONITORED)
+        subscribe_to_state(self, self._take_state)
+        publish_diagnostics(self, self._health)
+        monitor = EnvelopeMonitor(envelope, self.contract, float(self.value("slow_percent")))
+        return EnvelopeParts(monitor, VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed"))))
+
+    def _envelope(self) -> Envelope | str:
+        if not (folder := str(self.value("checkpoint"))):
+            return "parameter checkpoint is empty; write the folder of the policy's checkpoint"
+        checkpoint = open_checkpoint(Path(folder))
+        try:
+            return read_envelope(checkpoint.folder, checkpoint.sha256, self.contract)
+        except EnvelopeError as error:
+            return str(error)
+
+    def _take_state(self, stamp: int, positions: Array) -> None:
+        self.parts.states.append((stamp, positions))
+
+    def _take_chunk(self, message: ActionChunk) -> None:
+        if tuple(message.joint_names) != self.contract.joint_names:
+            text = f"action_chunk: left out, of joints {list(message.joint_names)}"
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
+            return
+        self._await(self.parts.chunks, read_chunk(message), self.parts.features)
+
+    def _take_features(self, message: VisionFeatures) -> None:
+        self._await(self.parts.features, read_vision_features(message), self.parts.chunks)
+
+    def _await(self, own: OrderedDict[int, Any], told: Any, others: OrderedDict[int, Any]) -> None:
+        """Keep one half until the other is there; the two topics overtake each other."""
+        own[told.chunk_id] = told
+        while len(own) > _CHUNKS:
+            own.popitem(last=False)
+        if self.active and told.chunk_id in others:
+            self._judge(self.parts.chunks.pop(told.chunk_id), self.parts.features.pop(told.chunk_id))
+
+    def _judge(self, chunk: ChunkMessage, seen: VisionMessage) -> None:
+        state = next((state for stamp, state in reversed(self.parts.states) if stamp == chunk.state_stamp_ns), None)
+        self.parts.speaker.say(self.parts.monitor.look(Look.of(chunk, state, seen)))
+
+    def _health(self) -> Health:
+        if (verdict := self.parts.speaker.verdict) is None:
+            return Health(Level.OK, "no chunk yet")
+        level = Level.OK if verdict.percent == 100.0 and verdict.level == 0 else Level.WARN
+        values = {"speed, %": f"{verdict.percent:g}", "chunk": verdict.chunk_id}
+        figures = zip(verdict.parts, verdict.values, verdict.slow_at, strict=True)
+        values |= {part: f"{value:.2f} (slows from {slow:.2f})" for part, value, slow in figures}
+        return Health(level, verdict.text, values)
+
+
+main = script_of(EnvelopeMonitorNode)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+
+from swiftvla_ros.monitoring.disagreement import SAMPLES, SUCCESSIVE, DisagreementMeter, Rows, disagreement
+from swiftvla_ros.monitoring.verdict import Level
+
+STEP_NS = 100_000_000
+
+
+def line(stamp_ns: int, slope: float = 1.0, offset: float = 0.0, instruction: int = 1, step_ns: int = STEP_NS) -> Rows:
+    """Rows of one motion: a slope over time."""
+    times_s = (stamp_ns + step_ns * np.arange(10)) / 1e9
+    return Rows(stamp_ns, step_ns, np.stack([slope * times_s + offset, np.zeros(10)], axis=1), instruction)
+
+
+def meter() -> DisagreementMeter:
+    """A meter with low bounds."""
+    return DisagreementMeter(np.array([0.1, 0.1]), np.array([0.3, 0.3]), 50.0)
+
+
+def test_chunks_of_one_motion_agree_wherever_their_rows_lie() -> None:
+    """Protects: rows are compared at their times, between rows and at other steps, too."""
+    found = disagreement(line(0), line(130_000_000, step_ns=70_000_000))
+    assert found is not None
+    np.testing.assert_allclose(found, 0.0, atol=1e-12)
+    moved = disagreement(line(0), line(STEP_NS, offset=0.2))
+    assert moved is not None
+    np.testing.assert_allclose(moved, [0.2, 0.0])
+
+
+def test_what_can_not_be_compared_is_no_disagreement() -> None:
+    """Protects: a new instruction, or a gap, is no contradiction."""
+    assert disagreement(line(0), line(STEP_NS, instruction=2)) is None
+    assert disagreement(line(0), line(20 * STEP_NS)) is None
+    assert disagreement(line(STEP_NS), line(0, step_ns=1)) is None
+
+
+def test_contradiction_slows_holds_and_says_by_how_much() -> None:
+    """Protects: the verdict's level, percent and text follow the measured distance."""
+    watched = meter()
+    verdicts = [watched.take(k, line(k * STEP_NS, offset=0.6 * (k % 2))) for k in range(1, 5)]
+    assert verdicts[0] is None
+    last = verdicts[-1]
+    assert last is not None
+    assert last.level is Level.HOLD
+    assert last.percent == 0.0
+    assert last.parts == (SUCCESSIVE,)
+    assert "424 mrad" in last.text
+
+
+def test_a_sample_counts_from_the_chunk_after_next_on() -> None:
+    """Protects: whether a sample overtakes the next chunk changes no verdict, live or in a replay."""
+    early, late = meter(), meter()
+    for k in range(1, 4):
+        early.take(k, line(k * STEP_NS))
+        late.take(k, line(k * STEP_NS))
+        if k == 1:
+            early.take_sample(1, line(STEP_NS, offset=0.2))
+        if k == 2:
+            late.take_sample(1, line(STEP_NS, offset=0.2))
+    for watched in (early, late):
+        verdict = watched.take(4, line(4 * STEP_NS))
+        assert verdict is not None
+        assert verdict.parts == (SUCCESSIVE, SAMPLES)
+        np.testing.assert_allclose(verdict.values, [0.0, 0.2 / np.sqrt(2)], atol=1e-12)
