@@ -121,9 +121,8 @@ def read_envelope(folder: Path, checkpoint_sha256: str, contract: Contract) -> E
     _check(path, header, tensors)
 
     def cloud(name: str, residual: float) -> PrincipalDirections:
-        return PrincipalDirections(
-            *(tensors[f"{name}.{part}"] for part in ("centre", "directions", "spread")), residual
-        )
+        centre, directions, spread = (tensors[f"{name}.{part}"] for part in ("centre", "directions", "spread"))
+        return PrincipalDirections(centre, directions, spread, residual)
 
     cameras = tuple(header.camera_names)
     names = ("pose", "chunk", *(f"camera.{name}" for name in cameras))
