@@ -231,7 +231,7 @@ def test_no_circle(imports, of):
 
 
 def test_a_listing_explains_each_folder():
-    """A folder has at most sixteen modules, but where it lists one kind (commands, nodes), and says its job in a line."""
+    """A folder has at most sixteen modules and says its job in a line; command and node folders list their kind."""
     wrong = []
     for path in modules().values():
         if path.name == "__init__.py":
