@@ -30,7 +30,7 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class AlarmBounds:
     """From where on each part [P] slows and holds, for the stated rates, as found in so many ``runs`` and ``hours``."""
 
     slow_at: Array
@@ -42,8 +42,8 @@ class Bounds:
 
 def calibrate(
     runs: Sequence[Array], period_s: float, least: Array, looks: int = 2, alarms: FalseAlarms = FalseAlarms()
-) -> Bounds:
-    """Bounds [P] from distances of held-out runs, each [T, P], looked at each ``period_s``.
+) -> AlarmBounds:
+    """AlarmBounds [P] from distances of held-out runs, each [T, P], looked at each ``period_s``.
 
     ``least`` [2, P] is the lowest that the two bounds become; so many ``looks`` in a row count as one.
     """
@@ -52,7 +52,7 @@ def calibrate(
     parts, per_run = highest.shape[1], hours / len(runs)
     slow, hold = (_tail(highest, rate * per_run / parts) for rate in (alarms.slow_per_hour, alarms.hold_per_hour))
     slow = np.maximum(slow, least[0])
-    return Bounds(slow, np.maximum(np.maximum(hold, least[1]), slow), alarms, len(runs), hours)
+    return AlarmBounds(slow, np.maximum(np.maximum(hold, least[1]), slow), alarms, len(runs), hours)
 
 
 def _sustained(run: Array, looks: int) -> Array:

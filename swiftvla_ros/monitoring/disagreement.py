@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.monitoring.verdict import Latch, Level, Verdict
+from swiftvla_ros.monitoring.verdict import Latch, Verdict, VerdictLevel
 from swiftvla_ros.observation.message_fields import ChunkMessage
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ class DisagreementMeter:
 
     def __init__(self, slow_at: Array, hold_at: Array, slow_percent: float) -> None:
         self._slow_at, self._hold_at = slow_at, hold_at
-        self._percent = {Level.SLOW: slow_percent, Level.HOLD: 0.0}
+        self._percent = {VerdictLevel.SLOW: slow_percent, VerdictLevel.HOLD: 0.0}
         self._latch = Latch()
         self._newest: dict[int, Rows] = {}
         self._samples: dict[int, float] = {}
@@ -95,7 +95,11 @@ class DisagreementMeter:
         level = self._latch.judge(rows.stamp_ns, values[known], slow_at, hold_at)
         parts = tuple(part for part, seen in zip((SUCCESSIVE, SAMPLES), known, strict=True) if seen)
         figures = [f"{part} differ by {1e3 * v:.0f} mrad" for part, v in zip(parts, values[known], strict=True)]
-        text = ", ".join(figures) if level is Level.USUAL else "the policy contradicts itself: " + ", ".join(figures)
+        text = (
+            ", ".join(figures)
+            if level is VerdictLevel.USUAL
+            else "the policy contradicts itself: " + ", ".join(figures)
+        )
         return Verdict(
             NAME,
             rows.stamp_ns,

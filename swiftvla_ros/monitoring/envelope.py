@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.monitoring.calibration import Bounds
+from swiftvla_ros.monitoring.calibration import AlarmBounds
 from swiftvla_ros.monitoring.principal import PrincipalDirections
 
 Array = NDArray[np.float64]
@@ -43,14 +43,14 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class Range:
+class TrainedRange:
     """Where values [...] lay: between ``low`` and ``high``."""
 
     low: Array
     high: Array
 
     @classmethod
-    def of(cls, values: Array) -> Range:
+    def of(cls, values: Array) -> TrainedRange:
         """The range of values [N, ...] between :data:`QUANTILES`."""
         low, high = np.quantile(values, QUANTILES, axis=0)
         return cls(low, high)
@@ -82,12 +82,12 @@ class Envelope:
     checkpoint_sha256: str
     joint_names: tuple[str, ...]
     camera_names: tuple[str, ...]
-    states: Range
-    motions: Range
+    states: TrainedRange
+    motions: TrainedRange
     pose: PrincipalDirections
     chunk: PrincipalDirections
     cameras: tuple[PrincipalDirections, ...]
-    bounds: Bounds
+    bounds: AlarmBounds
 
     @property
     def parts(self) -> tuple[str, ...]:

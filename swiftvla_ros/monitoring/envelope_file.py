@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.errors import in_a_sentence
 from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
-from swiftvla_ros.monitoring.calibration import Bounds, FalseAlarms
-from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, Range, parts_of
+from swiftvla_ros.monitoring.calibration import AlarmBounds, FalseAlarms
+from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, TrainedRange, parts_of
 from swiftvla_ros.monitoring.principal import PrincipalDirections
 
 ENVELOPE = "envelope.safetensors"
@@ -132,12 +132,12 @@ def read_envelope(folder: Path, checkpoint_sha256: str, contract: Contract) -> E
         checkpoint_sha256,
         tuple(header.joint_names),
         cameras,
-        Range(tensors["states.low"], tensors["states.high"]),
-        Range(tensors["motions.low"], tensors["motions.high"]),
+        TrainedRange(tensors["states.low"], tensors["states.high"]),
+        TrainedRange(tensors["motions.low"], tensors["motions.high"]),
         pose,
         chunk,
         tuple(clouds),
-        Bounds(tensors["slow_at"], tensors["hold_at"], alarms, header.calibration_runs, header.calibration_hours),
+        AlarmBounds(tensors["slow_at"], tensors["hold_at"], alarms, header.calibration_runs, header.calibration_hours),
     )
 
 

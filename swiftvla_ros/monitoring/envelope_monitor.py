@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
 from swiftvla_ros.monitoring.envelope import Envelope, Looks, describe
-from swiftvla_ros.monitoring.verdict import Latch, Level, Verdict, worst_first
+from swiftvla_ros.monitoring.verdict import Latch, Verdict, VerdictLevel, worst_first
 from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ class EnvelopeMonitor:
     """
 
     def __init__(self, envelope: Envelope | str, contract: Contract, slow_percent: float = SLOW_PERCENT) -> None:
-        self._envelope, self._percent = envelope, {Level.SLOW: slow_percent, Level.HOLD: 0.0}
+        self._envelope, self._percent = envelope, {VerdictLevel.SLOW: slow_percent, VerdictLevel.HOLD: 0.0}
         self._coding = ActionCoding.of(contract, RELATIVE)
         names = contract.joint_names
         self._columns = [] if isinstance(envelope, str) else [names.index(name) for name in envelope.joint_names]
@@ -94,9 +94,9 @@ class EnvelopeMonitor:
         level = self._latch.judge(look.stamp_ns, values, slow_at, hold_at)
         if reasons := [describe(parts[i], values[i], slow_at[i]) for i in worst_first(values, slow_at)[:_NAMED]]:
             self._reason = "; ".join(reasons)
-        text = "as trained" if level is Level.USUAL else self._reason
-        if level is Level.USUAL and blind:
-            level = Level.BLIND
+        text = "as trained" if level is VerdictLevel.USUAL else self._reason
+        if level is VerdictLevel.USUAL and blind:
+            level = VerdictLevel.BLIND
         percent = self._percent.get(level, 100.0)
         return Verdict(
             NAME,
@@ -126,4 +126,4 @@ class EnvelopeMonitor:
 
     def _blind(self, look: Look, why: str) -> Verdict:
         self._latch.forget()
-        return Verdict(NAME, look.stamp_ns, look.chunk_id, Level.BLIND, 100.0, why)
+        return Verdict(NAME, look.stamp_ns, look.chunk_id, VerdictLevel.BLIND, 100.0, why)

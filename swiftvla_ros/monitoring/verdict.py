@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 _NS = 1_000_000_000
 
 
-class Level(IntEnum):
+class VerdictLevel(IntEnum):
     """As ``MonitorVerdict`` has them."""
 
     USUAL = 0
@@ -30,7 +30,7 @@ class Verdict:
     monitor: str
     stamp_ns: int
     chunk_id: int
-    level: Level
+    level: VerdictLevel
     percent: float
     text: str
     checkpoint_sha256: str = ""
@@ -56,32 +56,32 @@ class Latch:
 
     def __init__(self, steadiness: Steadiness = Steadiness()) -> None:
         self._steady = steadiness
-        self._beyond = {Level.SLOW: 0, Level.HOLD: 0}
-        self._above_ns: dict[Level, int] = {}
-        self.level = Level.USUAL
+        self._beyond = {VerdictLevel.SLOW: 0, VerdictLevel.HOLD: 0}
+        self._above_ns: dict[VerdictLevel, int] = {}
+        self.level = VerdictLevel.USUAL
 
-    def judge(self, stamp_ns: int, values: Array, slow_at: Array, hold_at: Array) -> Level:
+    def judge(self, stamp_ns: int, values: Array, slow_at: Array, hold_at: Array) -> VerdictLevel:
         """The level after a look at ``stamp_ns``; values and bounds are [P]."""
         if self._above_ns and stamp_ns < max(self._above_ns.values()):
             self.forget()  # the clock went back
-        for level, bounds in ((Level.SLOW, slow_at), (Level.HOLD, hold_at)):
+        for level, bounds in ((VerdictLevel.SLOW, slow_at), (VerdictLevel.HOLD, hold_at)):
             self._beyond[level] = self._beyond[level] + 1 if (values > bounds).any() else 0
             if (values > self._steady.release * bounds).any():
                 self._above_ns[level] = stamp_ns
-        risen = max((level for level, n in self._beyond.items() if n >= self._steady.looks), default=Level.USUAL)
+        risen = max((level for level, n in self._beyond.items() if n >= self._steady.looks), default=VerdictLevel.USUAL)
         if risen >= self.level:
             self.level = risen
         elif stamp_ns - self._above_ns.get(self.level, 0) > self._steady.calm_s * _NS:
             # Down to the next level that something is still near to.
-            near = stamp_ns - self._above_ns.get(Level.SLOW, 0) <= self._steady.calm_s * _NS
-            self.level = max(risen, Level.SLOW) if self.level is Level.HOLD and near else risen
+            near = stamp_ns - self._above_ns.get(VerdictLevel.SLOW, 0) <= self._steady.calm_s * _NS
+            self.level = max(risen, VerdictLevel.SLOW) if self.level is VerdictLevel.HOLD and near else risen
         return self.level
 
     def forget(self) -> None:
         """Begin anew."""
         self._beyond = dict.fromkeys(self._beyond, 0)
         self._above_ns.clear()
-        self.level = Level.USUAL
+        self.level = VerdictLevel.USUAL
 
 
 def worst_first(values: Array, bounds: Array) -> list[int]:

@@ -14,8 +14,8 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
-from swiftvla_ros.monitoring.calibration import LEAST_RUNS, Bounds, FalseAlarms, calibrate
-from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, Looks, Range
+from swiftvla_ros.monitoring.calibration import LEAST_RUNS, AlarmBounds, FalseAlarms, calibrate
+from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, Looks, TrainedRange
 from swiftvla_ros.monitoring.envelope_file import write_envelope
 from swiftvla_ros.monitoring.principal import PrincipalDirections
 from swiftvla_ros.policy import CheckpointPolicy, Observation
@@ -79,12 +79,12 @@ def fit_envelope(
         policy.checkpoint_sha256,
         contract.joint_names,
         policy.camera_names if clouds is not None else (),
-        Range.of(states),
-        Range.of(motions),
+        TrainedRange.of(states),
+        TrainedRange.of(motions),
         PrincipalDirections.of(states),
         PrincipalDirections.of(motions.reshape(len(motions), -1)),
         () if clouds is None else tuple(PrincipalDirections.of(clouds[:, camera]) for camera in range(clouds.shape[1])),
-        Bounds(nothing, nothing, alarms, 0, 0.0),
+        AlarmBounds(nothing, nothing, alarms, 0, 0.0),
     )
     least = np.array([[_least(part, i) for part in envelope.parts] for i in range(2)])
     distances = [envelope.distances(Looks(run.shown.states, run.wanted, run.shown.features)) for run in held_out]

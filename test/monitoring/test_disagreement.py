@@ -2,7 +2,7 @@
 import numpy as np
 
 from swiftvla_ros.monitoring.disagreement import SAMPLES, SUCCESSIVE, DisagreementMeter, Rows, disagreement
-from swiftvla_ros.monitoring.verdict import Level
+from swiftvla_ros.monitoring.verdict import VerdictLevel
 
 STEP_NS = 100_000_000
 
@@ -42,7 +42,7 @@ def test_contradiction_slows_holds_and_says_by_how_much() -> None:
     assert verdicts[0] is None
     last = verdicts[-1]
     assert last is not None
-    assert last.level is Level.HOLD
+    assert last.level is VerdictLevel.HOLD
     assert last.percent == 0.0
     assert last.parts == (SUCCESSIVE,)
     assert "424 mrad" in last.text

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.monitoring.calibration import Bounds, FalseAlarms
-from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, Looks, Range
+from swiftvla_ros.monitoring.calibration import AlarmBounds, FalseAlarms
+from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError, Looks, TrainedRange
 from swiftvla_ros.monitoring.envelope_file import ENVELOPE, read_envelope, write_envelope
 from swiftvla_ros.monitoring.envelope_monitor import EnvelopeMonitor, Look
 from swiftvla_ros.monitoring.principal import PrincipalDirections
-from swiftvla_ros.monitoring.verdict import Level
+from swiftvla_ros.monitoring.verdict import VerdictLevel
 
 SHA = "ab" * 32
 CAMERAS = ("front", "wrist")
@@ -36,12 +36,12 @@ def envelope(contract: Contract) -> Envelope:
         SHA,
         contract.joint_names,
         CAMERAS,
-        Range.of(shown.states),
-        Range.of(shown.motions),
+        TrainedRange.of(shown.states),
+        TrainedRange.of(shown.motions),
         PrincipalDirections.of(shown.states),
         PrincipalDirections.of(shown.motions.reshape(300, -1)),
         tuple(PrincipalDirections.of(shown.features[:, i]) for i in range(2)),
-        Bounds(slow, 2 * slow, FalseAlarms(), 20, 0.1),
+        AlarmBounds(slow, 2 * slow, FalseAlarms(), 20, 0.1),
     )
 
 
@@ -86,12 +86,12 @@ def test_one_of_another_checkpoint_or_damaged_is_refused(
 def test_what_is_unlike_training_is_named_and_slows_or_holds(envelope: Envelope, contract: Contract) -> None:
     """Protects: a joint out of its range, and a camera's strange picture, are told by name."""
     monitor = EnvelopeMonitor(envelope, contract)
-    assert monitor.look(usual(contract, 1)).level is Level.USUAL
+    assert monitor.look(usual(contract, 1)).level is VerdictLevel.USUAL
     strange = np.zeros((2, DIM))
     strange[1] = 9.0
     for number in (2, 3):
         verdict = monitor.look(usual(contract, number, features=strange))
-    assert verdict.level is Level.HOLD
+    assert verdict.level is VerdictLevel.HOLD
     assert verdict.percent == 0.0
     assert "camera wrist is unlike what was trained: " in verdict.text
     assert "front" not in verdict.text
@@ -107,10 +107,10 @@ def test_what_it_can_not_judge_it_says(envelope: Envelope, contract: Contract) -
     """Protects: blind is not "as trained", and joints are judged where cameras can't be."""
     monitor = EnvelopeMonitor(envelope, contract)
     verdict = monitor.look(usual(contract, 1, features=None, camera_names=()))
-    assert verdict.level is Level.BLIND
+    assert verdict.level is VerdictLevel.BLIND
     assert "cameras are not judged" in verdict.text
     assert verdict.parts[0] == f"state {contract.joint_names[0]}"
     assert "of checkpoint cdcdcdcdcdcd" in monitor.look(usual(contract, 2, checkpoint_sha256="cd" * 32)).text
-    assert monitor.look(usual(contract, 3, state=None)).level is Level.BLIND
+    assert monitor.look(usual(contract, 3, state=None)).level is VerdictLevel.BLIND
     absent = EnvelopeMonitor("no envelope here", contract).look(usual(contract, 4))
-    assert (absent.level, absent.text, absent.percent) == (Level.BLIND, "no envelope here", 100.0)
+    assert (absent.level, absent.text, absent.percent) == (VerdictLevel.BLIND, "no envelope here", 100.0)
