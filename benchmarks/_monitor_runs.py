@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 # As fast as the live policy node looks (max_rate_hz 10), and as long as a chunk takes it.
 PERIOD_S, LATENCY_S = 0.1, 0.05
-TIMEOUT_S, LEAST_S = 12.0, 3.0
+TIMEOUT_S, LEAST_S = 8.0, 3.0
 SAMPLE_EVERY = 3
 _WATCH_TICKS = 2
 # How far outside the training states' range a joint starts: shares of the range's width.
@@ -78,47 +78,46 @@ class Listening(Policy):
 
 def run_episode(
     policy: CheckpointPolicy,
-    contract: Contract,
+    world: ShiftedWorld,
     kind_name: str,
     seed: int,
     state_range: tuple[Array, Array],
     on_tick: Callable[[PolicyDriver, ShiftedWorld, Episode], None] = lambda *_: None,
 ) -> Episode:
-    """One episode of a kind in the scene of a seed.
+    """One episode of a kind in the scene of a seed, in a ``world`` with the kind's scene.
 
     ``state_range`` [J] is where training's joints were; ``on_tick`` is called after each tick.
     """
-    kind = KINDS[kind_name]
+    kind, contract = KINDS[kind_name], world.nominal_contract
     rng = np.random.default_rng([seed, 77])
     episode = Episode(kind_name, seed, onset_s(kind, rng))
     task = task_of_episode(seed)
-    with ShiftedWorld(contract, seed, kind.scene) as world:
-        world.begin(seed, _odd_pose(contract, state_range, rng) if kind.odd_pose else None)
-        words = ODD_WORDS[int(rng.integers(len(ODD_WORDS)))] if kind.odd_words else phrase(task, rng)
-        watcher = watch(world, task)
+    world.begin(seed, _odd_pose(contract, state_range, rng) if kind.odd_pose else None)
+    words = ODD_WORDS[int(rng.integers(len(ODD_WORDS)))] if kind.odd_words else phrase(task, rng)
+    watcher = watch(world, task)
 
-        def tell(observation: Observation, rows: Array, sample: Array | None) -> None:
-            episode.looks.append(Seen(world.time_s, observation.state, rows, listening.tokens, sample))
+    def tell(observation: Observation, rows: Array, sample: Array | None) -> None:
+        episode.looks.append(Seen(world.time_s, observation.state, rows, listening.tokens, sample))
 
-        listening = Listening(policy, tell)
-        driver = PolicyDriver(listening, world, words, LATENCY_S, PERIOD_S)
-        shifted, ticks, end = False, 0, TIMEOUT_S
-        while ticks * driver.tick_s < end:
-            if not shifted and world.time_s >= episode.onset_s:
-                kind.shift(world, rng)
-                shifted = True
-            driver.tick()
-            ticks += 1
-            episode.forces.append(world.forces(task.color))
-            if ticks % _WATCH_TICKS == 0 and watcher.result is TaskResult.PENDING:
-                watcher.update(_WATCH_TICKS * driver.tick_s)
-                if watcher.result is not TaskResult.PENDING:
-                    end = min(end, max(LEAST_S, ticks * driver.tick_s))
-                    episode.seconds = ticks * driver.tick_s
-            on_tick(driver, world, episode)
-        episode.verdict = watcher.result.name
-        episode.seconds = episode.seconds or ticks * driver.tick_s
-        episode.tick_s = driver.tick_s
+    listening = Listening(policy, tell)
+    driver = PolicyDriver(listening, world, words, LATENCY_S, PERIOD_S)
+    shifted, ticks, end = False, 0, TIMEOUT_S
+    while ticks * driver.tick_s < end:
+        if not shifted and world.time_s >= episode.onset_s:
+            kind.shift(world, rng)
+            shifted = True
+        driver.tick()
+        ticks += 1
+        episode.forces.append(world.forces(task.color))
+        if ticks % _WATCH_TICKS == 0 and watcher.result is TaskResult.PENDING:
+            watcher.update(_WATCH_TICKS * driver.tick_s)
+            if watcher.result is not TaskResult.PENDING:
+                end = min(end, max(LEAST_S, ticks * driver.tick_s))
+                episode.seconds = ticks * driver.tick_s
+        on_tick(driver, world, episode)
+    episode.verdict = watcher.result.name
+    episode.seconds = episode.seconds or ticks * driver.tick_s
+    episode.tick_s = driver.tick_s
     return episode
 
 

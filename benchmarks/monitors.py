@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from _monitor_runs import run_episode, save
-from _monitor_worlds import KINDS
+from _monitor_worlds import KINDS, ShiftedWorld
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.policy import load_policy
 from swiftvla_ros.resources import model_path
@@ -41,6 +41,7 @@ def record(folder: Path, checkpoint: Path, seconds: float) -> None:
     statistics = json.loads((checkpoint / "stats.json").read_text())["state"]
     low, high = (np.array([statistics[joint][key] for joint in contract.joint_names]) for key in ("q01", "q99"))
     folder.mkdir(parents=True, exist_ok=True)
+    worlds: dict[str, ShiftedWorld] = {}
     began = time.monotonic()
     for kind, seed in wanted():
         path = folder / f"{kind.replace(' ', '_')}_{seed}.npz"
@@ -49,7 +50,10 @@ def record(folder: Path, checkpoint: Path, seconds: float) -> None:
         if time.monotonic() - began > seconds:
             print("stopped; the same command goes on")
             return
-        save(run_episode(policy, contract, kind, seed, (low, high)), path)
+        scene = KINDS[kind].scene
+        if scene.name not in worlds:
+            worlds[scene.name] = ShiftedWorld(contract, seed, scene)
+        save(run_episode(policy, worlds[scene.name], kind, seed, (low, high)), path)
 
 
 def main() -> None:

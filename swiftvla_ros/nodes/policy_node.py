@@ -74,6 +74,9 @@ class PolicyNode(ManagedNode[PolicyParts]):
         self.describe("second_opinion", True, "compute the first observation with a second runtime, too, and compare")
         self.describe("noise_seed", 0, "seed of the noise that every chunk starts from", Allowed(least=0))
         self.describe(
+            "second_sample_every", 0, "every n-th chunk is sampled again, for monitors; 0: none", Allowed(least=0)
+        )
+        self.describe(
             "compare_words", False, "compute each instruction's first chunk without words, too: do they matter?"
         )
         self.describe(
@@ -108,7 +111,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
         computed = " ".join(part for part in (policy.runtime, policy.precision, "on", policy.device) if part)
         self.get_logger().info(f"policy {policy.checkpoint_sha256[:21]} ({computed}) is ready{why}")
         chunks = self.publisher(ActionChunk, "action_chunk", qos.CHUNK)
-        insights = PolicyInsights(self, policy)
+        every = int(self.value("second_sample_every"))
+        insights = PolicyInsights(self, policy, self._inference, self._message, every)
         return PolicyParts(policy, seed, 1.0 / rate_hz, chunks, instructions, probes, insights)
 
     def _load(self) -> Policy:
@@ -239,7 +243,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         if first and self.value("compare_words"):
             self.parts.probes.compare_words(chunk, self.parts.noise_seed)
         self.parts.chunks.publish(self._message(chunk, self.parts.noise_seed))
-        self.parts.insights.publish(chunk)
+        self.parts.insights.publish(chunk, self.parts.noise_seed)
 
     def _message(self, chunk: InferredChunk, noise_seed: int) -> ActionChunk:
         observation = chunk.observation

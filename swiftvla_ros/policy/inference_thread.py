@@ -81,6 +81,10 @@ class Probe:
     noise: NDArray[np.float32] | None
     answer: Callable[[InferredChunk | ProbeError], None]
     observation: PairedObservation | None = None  # None: the newest
+    # The rows ahead that guidance is given [n, J], the first so many as executed.
+    rows_ahead: NDArray[np.float64] | None = None
+    executed: int = 0
+    patient: bool = False  # waits until there is nothing newer to infer from
 
 
 @dataclass(frozen=True)
@@ -282,8 +286,10 @@ class InferenceThread:
                 return
         start_ns = self._now_ns()
         seen = Observation(observation.images, observation.state, probe.instruction)
+        ahead = probe.rows_ahead
+        executed, planned = (None, None) if ahead is None else (ahead[: probe.executed], ahead[probe.executed :])
         try:
-            positions = self._policy.infer(seen, noise=probe.noise)
+            positions = self._policy.infer(seen, noise=probe.noise, executed=executed, planned=planned)
         except Exception as error:  # noqa: BLE001  (whatever it is, whoever asked waits for an answer)
             probe.answer(ProbeError(f"inference failed: {error}"))
             return
@@ -294,7 +300,7 @@ class InferenceThread:
         """What to do next; None when the thread shall end."""
         with self._condition:
             while not self._ending:
-                if self._probes and not self._after_probe:
+                if self._probes and not self._probes[0].patient and not self._after_probe:
                     self._after_probe = True
                     return self._probes.popleft()
                 if self._instruction is None:
@@ -317,6 +323,8 @@ class InferenceThread:
                         if camera not in self._seen:
                             self._seen.add(camera)
                             return _LoneImage(camera, image)
+                    if self._probes and self._probes[0].patient:
+                        return self._probes.popleft()
                 if not (self._probes and self._after_probe):
                     self._condition.wait(_WAIT_S)
                 self._after_probe = False
