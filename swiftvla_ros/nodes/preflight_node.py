@@ -15,9 +15,8 @@ from typing import Any
 
 from std_srvs.srv import Trigger
 
-from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.store import digest_of
-from swiftvla_ros.msg import ExecutorState, PolicyState, PreflightReport
+from swiftvla_ros.msg import PolicyState, PreflightReport
 from swiftvla_ros.nodes.graph.preflight_gathering import gather
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
@@ -29,8 +28,10 @@ from swiftvla_ros.preflight.judge import check_everything
 from swiftvla_ros.preflight.row import Row, Status
 
 _LOOK_S = 0.2
-# A red report is made again after so long, as long as nothing moves: what was mended is seen.
+# A red report is made again after so long, where no chunk is being followed: what was mended is seen.
 _AGAIN_S = 30.0
+# A policy that published none for so long computes none.
+_QUIET_S = 2.0
 _ENDS_S = 3.0
 _STATUS: dict[Status, int] = {
     "ok": PreflightReport.GREEN,
@@ -38,7 +39,6 @@ _STATUS: dict[Status, int] = {
     "warning": PreflightReport.YELLOW,
     "fail": PreflightReport.RED,
 }
-_MOVING = (Mode.FRESH, Mode.TAIL, Mode.DECELERATING)
 
 
 class _EndedError(Exception):
@@ -105,13 +105,12 @@ class PreflightNode(ManagedNode[PreflightParts]):
     def __init__(self) -> None:
         super().__init__("preflight")
         self.describe("listen_s", 3.0, "how long the topics are listened to, s", Allowed(least=1, most=60))
-        self._checkpoint, self._moving = "", False
+        self._checkpoint, self._chunks, self._grew_s = "", 0, -_QUIET_S
 
     def setup(self) -> PreflightParts:
         """Offer the check."""
         self.service(Trigger, "~/check", self._serve)
         self.subscribe(PolicyState, "policy_state", self._hear_policy, qos.LATCHED, always=True)
-        self.subscribe(ExecutorState, "executor_state", self._hear_executor, qos.STATE_INPUT, always=True)
         self.steady_timer(_LOOK_S, self._look)
         publish_diagnostics(self, self._health)
         return PreflightParts(self.publisher(PreflightReport, "preflight", qos.LATCHED))
@@ -122,10 +121,10 @@ class PreflightNode(ManagedNode[PreflightParts]):
             parts.check.end()
 
     def _hear_policy(self, message: PolicyState) -> None:
+        # Told five times a second; the executor's own state, which says whether the arm moves, comes 200 times.
+        if message.chunks != self._chunks:
+            self._chunks, self._grew_s = message.chunks, time.monotonic()
         self._checkpoint = message.checkpoint_sha256
-
-    def _hear_executor(self, message: ExecutorState) -> None:
-        self._moving = message.mode in _MOVING
 
     async def _serve(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
@@ -148,16 +147,17 @@ class PreflightNode(ManagedNode[PreflightParts]):
         return parts.check
 
     def _look(self) -> None:
-        """Take what is done; begin where there is need, and nothing moves."""
+        """Take what is done; begin where there is need, and the arm does not follow what is computed."""
         parts = self.parts
         if parts.check is not None:
             if parts.check.done:
                 self._take(parts, parts.check)
             return
-        if not self.active or self._moving or not self._checkpoint:
+        if not self.active or not self._checkpoint:
             return
-        report = parts.report
-        again = report is not None and report.red and time.monotonic() - parts.made_s > _AGAIN_S
+        report, now_s = parts.report, time.monotonic()
+        followed = now_s - self._grew_s < _QUIET_S and not self.contract.control.require_preflight
+        again = report is not None and report.red and now_s - parts.made_s > _AGAIN_S and not followed
         if report is None or report.checkpoint_sha256 != self._checkpoint or again:
             self._begin(parts)
 
