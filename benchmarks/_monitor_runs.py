@@ -15,7 +15,6 @@ from _monitor_worlds import HIT, KINDS, ODD_WORDS, ShiftedWorld, onset_s
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.policy import CheckpointPolicy, Observation, Policy
-from swiftvla_ros.policy.vision_features import quarters
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.tasks.registry import phrase, watch
@@ -137,12 +136,19 @@ def _odd_pose(contract: Contract, state_range: tuple[Array, Array], rng: np.rand
     raise RuntimeError("no pose outside of training's range was found")
 
 
+def _quarters(tokens: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The tokens [p, d] of the image's quarters, each [h, w, d], row by row."""
+    side = int(len(tokens) ** 0.5)
+    square, half = tokens[: side * side].reshape(side, side, -1), (side + 1) // 2
+    return [square[i : i + half, j : j + half] for i in (0, side - half) for j in (0, side - half)]
+
+
 def poolings(tokens: tuple[NDArray[np.float32], ...]) -> dict[str, NDArray[np.float16]]:
     """The candidates for what is published, [cams, D] each."""
     return {
         "mean": np.stack([camera.mean(0) for camera in tokens]).astype(np.float16),
         "std": np.stack([camera.std(0) for camera in tokens]).astype(np.float16),
-        "quarters": np.stack([np.concatenate([q.mean((0, 1)) for q in quarters(camera)]) for camera in tokens]).astype(
+        "quarters": np.stack([np.concatenate([q.mean((0, 1)) for q in _quarters(camera)]) for camera in tokens]).astype(
             np.float16
         ),
     }

@@ -70,7 +70,7 @@ def read(folder: Path) -> list[Recorded]:
     return episodes
 
 
-def verdicts(episode: Recorded, envelope: Envelope, contract: Contract, pooling: str = "quarters") -> list[Verdict]:
+def verdicts(episode: Recorded, envelope: Envelope, contract: Contract, pooling: str = "mean") -> list[Verdict]:
     """What the envelope monitor says of each of an episode's looks."""
     monitor = EnvelopeMonitor(envelope, contract)
     features = pooled(episode.arrays, pooling)

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the monitors notice, how often for nothing, and whether they foretell failure.
+"""What the monitors notice, how often for nothing, whether they foretell failure, and what they cost.
 
-python benchmarks/monitors.py record runs/monitors              # episodes by kind; goes on where it was left
+    python benchmarks/monitors.py record runs/monitors         # episodes by kind; goes on where it was left
+    python benchmarks/monitors.py tables runs/monitors         # detection, false alarms, what foretells failure
+    python benchmarks/monitors.py adverse runs/adverse         # hits, and the same runs with the monitor; films
+    python benchmarks/monitors.py poolings runs/monitors --episodes EPISODES    # how to pool what the encoder sees
+    python benchmarks/monitors.py cost runs/monitors           # time of a verdict
+
+The simulated arm runs without ROS and faster than real time, through the executor that drives the real one. The
+envelope's bounds come from demonstrations of other scenes than any that is run here.
 """
 
 from __future__ import annotations
@@ -12,16 +19,31 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from _monitor_runs import run_episode, save
+from _monitor_adverse import film, search, sheet
+from _monitor_runs import LATENCY_S, PERIOD_S, poolings, run_episode, save
+from _monitor_tables import detect, false_alarms, foretell, pooled, read, verdicts
 from _monitor_worlds import KINDS, ShiftedWorld
-from swiftvla_ros.contract import load_contract
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.cli.output import print_table
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
+from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.monitoring.calibration import FalseAlarms, calibrate
+from swiftvla_ros.monitoring.disagreement import HOLD_AT, SLOW_AT, SLOW_PERCENT, DisagreementMeter, Rows
+from swiftvla_ros.monitoring.envelope import Envelope, Looks
+from swiftvla_ros.monitoring.envelope_file import read_envelope
+from swiftvla_ros.monitoring.principal import PrincipalDirections
+from swiftvla_ros.policy import CheckpointPolicy, Observation, load_policy
+from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.resources import model_path
 
 # Scenes that neither training, nor the envelope's demonstrations, nor its calibration has.
-_SEED = 60_000
+_SEED, _ADVERSE_SEED = 60_000, 70_000
 _NOMINAL, _VISIBLE, _INVISIBLE = 100, 24, 16
+_ADVERSE_KINDS = ("lights dimmed", "front lens covered", "light coloured", "camera moved")
+_ADVERSE_WANTED, _ADVERSE_TRIES, _FILMS = 10, 25, 3
+_POOLINGS = ("mean", "mean+std", "quarters")
 
 
 def wanted() -> list[tuple[str, int]]:
@@ -34,12 +56,20 @@ def wanted() -> list[tuple[str, int]]:
     return [(name, seed) for _, name, seed in sorted(ordered)]
 
 
+def _state_range(checkpoint: Path, contract: Contract) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    statistics = json.loads((checkpoint / "stats.json").read_text())["state"]
+    low, high = (np.array([statistics[joint][key] for joint in contract.joint_names]) for key in ("q01", "q99"))
+    return low, high
+
+
+def _envelope(checkpoint: Path, contract: Contract) -> Envelope:
+    return read_envelope(checkpoint, open_checkpoint(checkpoint).sha256, contract)
+
+
 def record(folder: Path, checkpoint: Path, seconds: float) -> None:
     """Run the episodes that are missing."""
     contract = load_contract("so101_sim")
     policy = load_policy(checkpoint, contract=contract, threads=1)
-    statistics = json.loads((checkpoint / "stats.json").read_text())["state"]
-    low, high = (np.array([statistics[joint][key] for joint in contract.joint_names]) for key in ("q01", "q99"))
     folder.mkdir(parents=True, exist_ok=True)
     worlds: dict[str, ShiftedWorld] = {}
     began = time.monotonic()
@@ -53,18 +83,166 @@ def record(folder: Path, checkpoint: Path, seconds: float) -> None:
         scene = KINDS[kind].scene
         if scene.name not in worlds:
             worlds[scene.name] = ShiftedWorld(contract, seed, scene)
-        save(run_episode(policy, worlds[scene.name], kind, seed, (low, high)), path)
+        save(run_episode(policy, worlds[scene.name], kind, seed, _state_range(checkpoint, contract)), path)
+
+
+def tables(folder: Path, checkpoint: Path) -> None:
+    """Print what the episodes say."""
+    contract = load_contract("so101_sim")
+    envelope, episodes = _envelope(checkpoint, contract), read(folder)
+    judged = [verdicts(episode, envelope, contract) for episode in episodes]
+    print(f"{len(episodes)} episodes")
+    print_table(
+        ("kind", "episodes", "done", "slowed or held", "held", "until slow, s", "until hold, s", "named first"),
+        [
+            (
+                d.kind,
+                str(d.slowed.total),
+                str(d.done.count),
+                str(d.slowed),
+                str(d.held.count),
+                _number(d.slow_s),
+                _number(d.hold_s),
+                d.named,
+            )
+            for d in detect(episodes, judged)
+        ],
+    )
+    hours, counts = false_alarms(episodes, judged)
+    alarms = envelope.bounds.alarms
+    print(
+        f"nominal: watched for {60 * hours:.1f} min; bounds for {alarms.slow_per_hour:g} and {alarms.hold_per_hour:g}/h"
+    )
+    for name, (count, rate) in counts.items():
+        # Of none seen, the rate is below three in that time with 95 % confidence.
+        print(
+            f"  {name} {count} times: {rate:.0f} per hour"
+            + ("" if count else f" (below {3 / hours:.0f} per hour, 95 %)")
+        )
+    before = {name for name, kind in KINDS.items() if not kind.visible} | {"nominal"}
+    for title, which in (("all kinds", set(KINDS)), ("nominal and what no picture shows", before)):
+        print_table(
+            (f"foretells failure: {title}", "failed", "AUC after 1 s", "2 s", "3 s"),
+            foretell(episodes, judged, lambda episode, which=which: episode.kind in which),  # type: ignore[misc]
+        )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
+
+
+def adverse(folder: Path, checkpoint: Path, first: list[str]) -> None:
+    """Find runs in which the monitor spares a hit; ``first`` are candidates KIND:SEED to begin with."""
+    contract = load_contract("so101_sim")
+    policy = load_policy(checkpoint, contract=contract, threads=1)
+    candidates = [(kind, int(seed)) for kind, _, seed in (entry.partition(":") for entry in first)]
+    candidates += [(kind, _ADVERSE_SEED + i) for i in range(_ADVERSE_TRIES) for kind in _ADVERSE_KINDS]
+    envelope, state_range = _envelope(checkpoint, contract), _state_range(checkpoint, contract)
+    pairs, missed = search(policy, envelope, contract, candidates, state_range, _ADVERSE_WANTED)
+    folder.mkdir(parents=True, exist_ok=True)
+    print_table(
+        ("run", "seed", "changes at, s", "without: hit at, s", "hit", "slows at, s", "holds at, s", "with: hit"),
+        [
+            (
+                f"{i + 1}. {plain.kind}",
+                str(plain.seed),
+                _number(plain.onset_s),
+                _number(plain.hit_s),
+                f"{plain.hit}, {plain.newtons:.0f} N",
+                _number(watched.slow_s),
+                _number(watched.hold_s),
+                watched.hit or "nothing",
+            )
+            for i, (plain, watched) in enumerate(pairs)
+        ],
+    )
+    print(f"{len(missed)} other hits were not spared: {[f'{run.kind}:{run.seed}' for run in missed]}")
+    for i, (plain, watched) in enumerate(pairs[:_FILMS]):
+        film(plain, watched, folder / f"monitors-adverse-{i + 1}.gif")
+    sheet(pairs, folder / "monitors-adverse.png")
+
+
+def compare_poolings(folder: Path, checkpoint: Path, demonstrations: Path) -> None:
+    """Print detection by kind for each way of pooling, with bounds fitted alike."""
+    contract = load_contract("so101_sim")
+    envelope, recorded = _envelope(checkpoint, contract), read(folder)
+    policy = load_policy(checkpoint, contract=contract, threads=1)
+    runs = [_shown(policy, handle.load(), contract) for handle in open_episodes(demonstrations, contract)[::3]]
+    half = len(runs) // 2
+    rows = []
+    for pooling in _POOLINGS:
+        shown = [(looks, pooled(features, pooling)) for looks, features in runs]
+        clouds = tuple(PrincipalDirections.of(np.concatenate([f[:, i] for _, f in shown[:half]])) for i in range(2))
+        fitted = Envelope(**{**vars(envelope), "cameras": clouds})
+        least = np.tile([[0.05], [0.1]], (1, len(fitted.parts)))
+        held_out = [fitted.distances(Looks(looks.states, looks.motions, features)) for looks, features in shown[half:]]
+        bounds = calibrate(held_out, policy.step_s, least, alarms=FalseAlarms())
+        fitted = Envelope(**{**vars(fitted), "bounds": bounds})
+        found = detect(recorded, [verdicts(episode, fitted, contract, pooling) for episode in recorded])
+        rows.append((pooling, *(f"{d.slowed.count}/{d.slowed.total}" for d in found)))
+    columns = [(kind, *(row[i + 1] for row in rows)) for i, kind in enumerate(KINDS)]
+    print_table(("slowed or held", *_POOLINGS), columns)
+
+
+def _shown(
+    policy: CheckpointPolicy, episode: object, contract: Contract
+) -> tuple[Looks, dict[str, NDArray[np.float16]]]:
+    """The policy's looks of a demonstration, and its features in all poolings."""
+    coding, wanted_rows, found = ActionCoding.of(contract, RELATIVE), [], []
+    states = episode.state.astype(np.float64)  # type: ignore[attr-defined]
+    for t, state in enumerate(states):
+        images = {name: episode.images[name][t] for name in policy.camera_names}  # type: ignore[attr-defined]
+        wanted_rows.append(policy.infer(Observation(images, state, episode.instruction)))  # type: ignore[attr-defined]
+        found.append(poolings(policy.vision_tokens() or ()))
+    features = {name: np.stack([entry[name] for entry in found]) for name in found[0]}
+    return Looks(states, coding.encode(np.stack(wanted_rows), states), None), features
+
+
+def cost(folder: Path, checkpoint: Path) -> None:
+    """Print what both cores cost at the policy's rate, without ROS."""
+    contract = load_contract("so101_sim")
+    envelope, episodes = _envelope(checkpoint, contract), read(folder)[:40]
+    looks = sum(len(episode.time_s) for episode in episodes)
+    began = time.process_time()
+    for episode in episodes:
+        verdicts(episode, envelope, contract)
+    envelope_s = (time.process_time() - began) / looks
+    began = time.process_time()
+    for episode in episodes:
+        meter = DisagreementMeter(np.array(SLOW_AT), np.array(HOLD_AT), SLOW_PERCENT)
+        for i, rows in enumerate(episode.arrays["rows"]):
+            meter.take(i, Rows(round(1e9 * episode.time_s[i]), 100_000_000, rows))
+    meter_s = (time.process_time() - began) / looks
+    share = (envelope_s + meter_s) / PERIOD_S
+    print(f"{looks} looks: envelope {1e3 * envelope_s:.2f} ms, disagreement {1e3 * meter_s:.2f} ms a chunk")
+    print(
+        f"together {share:.2%} of a core at {1 / PERIOD_S:g} chunks/s; a verdict follows its chunk ({LATENCY_S} s here)"
+    )
 
 
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("record",))
+    parser.add_argument("what", choices=("record", "tables", "adverse", "poolings", "cost"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=Path("models/swiftvla-nano-so101"))
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop recording after so long")
+    parser.add_argument("--episodes", type=Path, help="demonstrations, for poolings")
+    parser.add_argument("--first", action="append", default=[], metavar="KIND:SEED", help="adverse runs to begin with")
     options = parser.parse_args()
-    record(options.folder, model_path(options.checkpoint), options.seconds)
+    checkpoint = model_path(options.checkpoint)
+    if options.what == "record":
+        record(options.folder, checkpoint, options.seconds)
+    elif options.what == "tables":
+        tables(options.folder, checkpoint)
+    elif options.what == "adverse":
+        adverse(options.folder, checkpoint, options.first)
+    elif options.what == "cost":
+        cost(options.folder, checkpoint)
+    elif options.episodes is None:
+        parser.error("poolings needs --episodes, a folder of demonstrations")
+    else:
+        compare_poolings(options.folder, checkpoint, options.episodes)
 
 
 if __name__ == "__main__":

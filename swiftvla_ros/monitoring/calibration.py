@@ -25,8 +25,8 @@ LEAST_RUNS = 10
 class FalseAlarms:
     """How many alarms for nothing an hour of motion may have, over all parts together."""
 
-    slow_per_hour: float = 6.0
-    hold_per_hour: float = 1.0
+    slow_per_hour: float = 12.0
+    hold_per_hour: float = 2.0
 
 
 @dataclass(frozen=True)

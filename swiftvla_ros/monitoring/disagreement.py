@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 NAME = "disagreement"
 SUCCESSIVE, SAMPLES = "successive chunks", "samples"
 """Parts: root mean square distance over rows and joints, rad (or m)."""
-SLOW_AT, HOLD_AT, SLOW_PERCENT = (0.25, 0.25), (0.5, 0.5), 50.0
+SLOW_AT, HOLD_AT, SLOW_PERCENT = (0.13, 0.13), (0.17, 0.17), 50.0
 """Bounds of both parts, rad."""
 _KEPT, _SAMPLE_LAG = 20, 2
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # Directions are kept until they hold so much of the variance, and no more than so many.
-_VARIANCE = 0.95
-_MOST = 16
+_VARIANCE = 0.999
+_MOST = 96
 # Where hardly anything is left beside the directions, this share of the whole spread is usual, not rounding.
 _LEAST_RESIDUAL = 0.01
 

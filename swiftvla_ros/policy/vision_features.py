@@ -6,16 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
 
-
-def pooled(tokens: Array) -> Array:
-    """The tokens' mean over each quarter of the image: [p, d] → [4·d]; p is a square, row by row."""
-    return np.concatenate([quarter.mean(axis=(0, 1)) for quarter in quarters(tokens)])
-
-
-def quarters(tokens: Array) -> list[Array]:
-    """The tokens [p, d] of the image's quarters, each [h, w, d], row by row."""
-    side = int(len(tokens) ** 0.5)
-    square, half = tokens[: side * side].reshape(side, side, -1), (side + 1) // 2
-    return [square[i : i + half, j : j + half] for i in (0, side - half) for j in (0, side - half)]
+def pooled(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The tokens' mean, [p, d] → [d]: of what was tried, what tells most unlike pictures (docs/monitors.md)."""
+    return np.asarray(tokens.mean(axis=0), dtype=np.float32)

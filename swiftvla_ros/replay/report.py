@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from swiftvla_ros.replay.differences import (
 )
 from swiftvla_ros.replay.recorded import RecordedObservation, RecordedRun, read_run
 from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds, bound_of
+from swiftvla_ros.replay.verdicts import VerdictComparison, compare_verdicts
 
 Array = NDArray[np.float64]
 
@@ -74,6 +75,7 @@ class ReplayReport:
     differences: list[Difference]  # what is otherwise than recorded
     explanation: str  # what would bring the recorded rows back; empty where nothing is to be explained
     notes: list[str]  # what of the recording could not be used
+    verdicts: list[VerdictComparison] = field(default_factory=list)  # of each monitor that the bag has verdicts of
 
     @property
     def computed(self) -> list[ChunkComparison]:
@@ -148,6 +150,7 @@ def replay(
         differences=differences,
         explanation=explanation,
         notes=run.notes,
+        verdicts=compare_verdicts(run, checkpoint, contract),
     )
 
 
@@ -168,6 +171,7 @@ def judge(report: ReplayReport, thresholds: Thresholds) -> list[Check]:
     count, least = len(report.computed), thresholds.chunks.at_least
     checks.append(Check("number of chunks", count >= least, f"{count} were computed again (at least: {least})"))
     checks += [_chunk_check(chunk, bound, names) for chunk in report.computed]
+    checks += [_verdict_check(found) for found in report.verdicts]
     return checks + _command_checks(report, thresholds) + _run_checks(report, thresholds)
 
 
@@ -188,6 +192,14 @@ def _chunk_check(chunk: ChunkComparison, bound: float | dict[str, float], names:
     worst = _over(chunk.difference, bound, names)
     text = f"largest difference {chunk.difference.max():.3g}"
     return Check(name, not worst, worst or text)
+
+
+def _verdict_check(found: VerdictComparison) -> Check:
+    name = f"verdicts of {found.monitor}"
+    if not found.differences:
+        return Check(name, True, f"{found.computed} of {found.recorded} computed again, all alike")
+    first = "; ".join(found.differences[:3])
+    return Check(name, False, f"{len(found.differences)} of {found.computed} are otherwise now: {first}")
 
 
 def _command_checks(report: ReplayReport, thresholds: Thresholds) -> list[Check]:

@@ -58,6 +58,7 @@ def as_dict(report: ReplayReport, checks: list[Check], code: int) -> dict[str, A
         },
         "latency_ms": {k: dict(zip(("p50", "p95", "max"), v, strict=True)) for k, v in report.latency_ms.items()},
         "notes": report.notes,
+        "verdicts": [vars(found) for found in report.verdicts],
     }
 
 

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 # Runs whose looks calibrate the bounds, of all.
 _HELD_OUT = 0.5
 # More looks tell little more, and each costs an inference.
-MOST_LOOKS = 10_000
+MOST_LOOKS = 6_000
 # The least distances that slow and hold: shares of a joint's range, and what is usual for a cloud.
 _LEAST_JOINT, _LEAST_CLOUD = (0.05, 0.10), (1.5, 2.0)
 

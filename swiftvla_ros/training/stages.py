@@ -20,19 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import list_files
+from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
+from swiftvla_ros.episodes.datasets.store import EpisodeError, list_files
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
 from swiftvla_ros.model.objective import Objective
+from swiftvla_ros.monitoring.envelope import EnvelopeError
+from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.policy import checkpoint as files
+from swiftvla_ros.policy import load_policy
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.batch_sampling import DELAYED_SHARE
 from swiftvla_ros.training.distributed import used_precision
+from swiftvla_ros.training.envelope_fit import fit_envelope
 from swiftvla_ros.training.loop import TrainingRun, hold_out
 from swiftvla_ros.training.report import Report, listens
 from swiftvla_ros.training.resume_state import STATE
@@ -136,7 +140,26 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
         card = _card("Policy", run, last, facts)
         writer.write_policy(run.out, objective.policy, statistics, tokenizer, run.contract, card, objective.auxiliary)
 
-    return _run(run, make, finish, report, facts)
+    result = _run(run, make, finish, report, facts)
+    if os.environ.get("RANK", "0") == "0":
+        _fit_envelope(run, episodes)
+    return result
+
+
+def _fit_envelope(run: TrainingRun, episodes: Sequence[EpisodeHandle]) -> None:
+    """Write the envelope of what was trained, unless it is there; a policy is one without it, too."""
+    checkpoint = files.open_checkpoint(run.out)
+    try:
+        read_envelope(run.out, checkpoint.sha256, run.contract)
+    except EnvelopeError:
+        pass
+    else:
+        return
+    try:
+        policy = load_policy(run.out, contract=run.contract, runtime="torch", device=run.used_device)
+        fit_envelope(policy, run.out, episodes, run.contract, "the training data")
+    except (CheckpointError, EnvelopeError, EpisodeError) as error:
+        print(f"no envelope for monitors was written: {error}", file=sys.stderr)
 
 
 def _tell(left_out: Sequence[str]) -> None:

@@ -23,10 +23,10 @@ def command(
     instruction: InstructionOption = "",
     slow_per_hour: Annotated[
         float, typer.Option(min=0.001, help="Times an hour of motion that the arm may be slowed for nothing.")
-    ] = 6.0,
+    ] = 12.0,
     hold_per_hour: Annotated[
         float, typer.Option(min=0.001, help="Times an hour of motion that it may be held for nothing.")
-    ] = 1.0,
+    ] = 2.0,
     runtime: Annotated[str, typer.Option(help="What computes the network; auto: as the policy node.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_file: JsonOption = None,
