@@ -17,15 +17,6 @@ from swiftvla_ros.resources import share_folders
 
 # Distributions since Iron agree on the definitions of all messages that are recorded here.
 _STORE = Stores.ROS2_JAZZY
-_OWN_MESSAGES = (
-    "ActionChunk",
-    "ExecutorState",
-    "GeometryFeatures",
-    "PolicyState",
-    "SpeedLimit",
-    "TaskVerdict",
-    "TeleopState",
-)
 # What a definition may ask for; nothing that a robot publishes comes near it.
 _LONGEST_DEFINITION = 1 << 20
 _LARGEST_FIXED_ARRAY = 1 << 20
@@ -71,9 +62,8 @@ def message_types() -> Typestore:
     folder = next((f / "msg" for f in share_folders() if (f / "msg").is_dir()), None)
     if folder is None:
         raise BagError("swiftvla_ros: the msg folder is not installed beside config; install the package again")
-    for name in _OWN_MESSAGES:
-        text = (folder / f"{name}.msg").read_text(encoding="utf-8")
-        typestore.register(get_types_from_msg(text, f"swiftvla_ros/msg/{name}"))
+    for path in sorted(folder.glob("*.msg")):
+        typestore.register(get_types_from_msg(path.read_text(encoding="utf-8"), f"swiftvla_ros/msg/{path.stem}"))
     return typestore
 
 
