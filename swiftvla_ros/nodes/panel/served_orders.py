@@ -40,7 +40,7 @@ _BUTTONS = {
     "demonstration_finish": "demonstration/finish",
 }
 _START = {
-    "preflight": "swiftvla up --monitors preflight_node",
+    "preflight": "swiftvla up --preflight",
     "recorder": "swiftvla record --black-box FOLDER",
     "demonstration": "swiftvla demonstrate",
     _EXECUTOR: "swiftvla up",
