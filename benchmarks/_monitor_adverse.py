@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,12 +154,14 @@ def search(
     candidates: list[tuple[str, int]],
     state_range: tuple[Array, Array],
     wanted: int,
+    seconds: float,
 ) -> tuple[list[tuple[Adverse, Adverse]], list[Adverse]]:
     """Pairs in which the hand hits something only without the monitor; and the hits that it did not prevent."""
     pairs: list[tuple[Adverse, Adverse]] = []
     missed: list[Adverse] = []
     worlds: dict[str, ShiftedWorld] = {}
-    for kind, seed in candidates:
+    began = time.monotonic()
+    for kind, seed in dict.fromkeys(candidates):
         scene = KINDS[kind].scene
         if scene.name not in worlds:
             worlds[scene.name] = ShiftedWorld(contract, seed, scene)
@@ -172,6 +175,6 @@ def search(
         else:
             missed.append(plain)
         print(f"{kind} {seed}: hit at {plain.hit_s:.2f} s; {'spared' if spared else 'not spared'}", flush=True)
-        if len(pairs) == wanted:
+        if len(pairs) == wanted or time.monotonic() - began > seconds:
             break
     return pairs, missed
