@@ -28,6 +28,7 @@ help: ## Show this help
 demo: setup ## Simulated robot, policy and executor as separate processes carry out INSTRUCTION
 	$(BIN)/swiftvla demo "$(INSTRUCTION)"
 
+test: FOR = tests
 test: setup ## Run the tests
 	scripts/run_tests.sh $(BIN)/python --session-timeout=1200 $(TEST_ARGS)
 
@@ -47,7 +48,7 @@ format: setup ## Put the code into shape
 setup: system $(VENV)/.messages ## Make .venv ready; does nothing when it is
 
 system:
-	@scripts/system_packages.sh $(PYTHON)
+	@scripts/system_packages.sh $(PYTHON) $(FOR)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \

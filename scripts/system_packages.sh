@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Debian packages that pip cannot bring: software OpenGL for the simulated cameras, and what a bare Python lacks.
+# Debian packages that pip cannot bring: software OpenGL for the simulated cameras, what a bare Python lacks, and for
+# tests the browser that opens the operator's page.
 # Installs them through apt where it may, else prints the one line to run and goes on.
-# usage: scripts/system_packages.sh PYTHON
+# usage: scripts/system_packages.sh PYTHON [tests]
 set -euo pipefail
 python=$1
 
@@ -20,6 +21,10 @@ if command -v "$python" >/dev/null; then
   [ -e "$headers/Python.h" ] || packages+=(python3-dev)
 fi
 command -v c++ >/dev/null || packages+=(g++)
+# Ubuntu's package of that name is none but a hint to a snap; there its test is skipped.
+if [ "${2:-}" = tests ] && ! command -v chromium >/dev/null && grep -qs '^ID=debian' /etc/os-release; then
+  packages+=(chromium)
+fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 line="apt-get install -y --no-install-recommends ${packages[*]}"

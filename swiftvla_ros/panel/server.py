@@ -33,7 +33,8 @@ _HEADERS = {
         "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: with it a browser says "Origin: null" of this page's own form, and the token is refused.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -163,7 +164,7 @@ class PageServer:
     async def _serve_file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         # Without the token, only what the page that asks for it needs.
-        if name not in self._files or (name != "panel.css" and not self._is_known(request)):
+        if name not in self._files or (name not in ("panel.css", "icon.svg") and not self._is_known(request)):
             raise web.HTTPNotFound
         return self._file(name)
 
