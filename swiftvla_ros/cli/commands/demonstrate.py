@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.cli.output import console, refuse
+from swiftvla_ros.cli.output import console
 from swiftvla_ros.cli.system_flags import with_system_flags
 from swiftvla_ros.extras import need
 
@@ -102,5 +102,8 @@ def command(
 
 
 def _check(supervisor: Supervisor, log: Path) -> None:
+    from swiftvla_ros.cli.live.graph import GraphError
+
+    # Raised, not printed here: the view that is drawn once more would hide it.
     if supervisor.failure is not None:
-        refuse(f"{supervisor.failure.text} ({log})")
+        raise GraphError(f"{supervisor.failure.text}; an episode that was running is kept, unjudged ({log})")

@@ -78,7 +78,6 @@ def demonstration_topics(contract: Contract) -> list[RecordedTopic]:
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log"),
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage"),
         RecordedTopic("/robot_description", STRING),
-        *(RecordedTopic(topic, STRING) for topic in CALIBRATION_TOPICS.values()),
     ]
     if isinstance(shown.actions, ActionTopic) and shown.actions.topic not in {topic.name for topic in topics}:
         topics.append(RecordedTopic(shown.actions.topic, shown.actions.msgtype))
