@@ -200,10 +200,13 @@ def test_cuda_without_a_gpu_is_refused(written: Path, contract: Contract) -> Non
 
 @pytest.mark.parametrize("text", ["", "   ", "x" * 257, "pick up\x00 the block", "日本" * 100])
 def test_refused_instructions(written: Path, contract: Contract, text: str) -> None:
-    """Protects the policy from empty, over-long or binary text: each is refused with a reason."""
+    """Protects the policy from empty, over-long or binary text; a chunk without words may only be looked at."""
     policy = load_policy(written, contract=contract, device="cpu")
     with pytest.raises(InstructionError):
         policy.check_instruction(text)
+    if not text:
+        assert np.isfinite(policy.infer(observation(contract, text))).all()
+        return
     with pytest.raises(InstructionError):
         policy.infer(observation(contract, text))
 
