@@ -81,7 +81,8 @@ class EnvelopeMonitor:
                 f"{envelope.checkpoint_sha256[:12]}; give both nodes the same checkpoint",
             )
         if look.state is None:
-            return self._blind(look, "the joint state that the chunk was computed from was not seen")
+            # One message that got lost must not set an arm free that was held.
+            return self._blind(look, "the joint state that the chunk was computed from was not seen", stays=True)
         if look.rows.shape != (len(envelope.motions.low), len(look.state)):
             return self._blind(look, f"the chunk has {list(look.rows.shape)} rows and joints, training's had others")
         features, blind = self._features(envelope, look)
@@ -124,6 +125,11 @@ class EnvelopeMonitor:
             return None, f"cameras are not judged: their features are not those of {list(envelope.camera_names)}"
         return look.features[None, [look.camera_names.index(name) for name in envelope.camera_names]], ""
 
-    def _blind(self, look: Look, why: str) -> Verdict:
-        self._latch.forget()
-        return Verdict(NAME, look.stamp_ns, look.chunk_id, VerdictLevel.BLIND, 100.0, why)
+    def _blind(self, look: Look, why: str, *, stays: bool = False) -> Verdict:
+        """Nothing can be told of this look; what slowed the arm before it ``stays``, or is forgotten."""
+        if not stays:
+            self._latch.forget()
+        level = self._latch.level
+        text = why if level is VerdictLevel.USUAL else f"{why}; before that: {self._reason}"
+        percent = self._percent.get(level, 100.0)
+        return Verdict(NAME, look.stamp_ns, look.chunk_id, VerdictLevel.BLIND, percent, text)

@@ -11,7 +11,6 @@ from swiftvla_ros.monitoring.disagreement import HOLD_AT, SLOW_AT, SLOW_PERCENT,
 from swiftvla_ros.msg import ActionChunk
 from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import read_chunk
@@ -45,7 +44,6 @@ class DisagreementMonitorNode(ManagedNode[DisagreementParts]):
             )
         self.subscribe(ActionChunk, "action_chunk", self._take_chunk, qos.MONITORED)
         self.subscribe(ActionChunk, "action_chunk_sample", self._take_sample, qos.MONITORED)
-        publish_diagnostics(self, self._health)
         meter = DisagreementMeter(slow_at, hold_at, float(self.value("slow_percent")))
         return DisagreementParts(meter, VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed"))))
 
@@ -60,13 +58,6 @@ class DisagreementMonitorNode(ManagedNode[DisagreementParts]):
         chunk = read_chunk(message)
         if self.active and chunk.positions.ndim == 2:
             self.parts.meter.take_sample(chunk.chunk_id, Rows.of(chunk))
-
-    def _health(self) -> Health:
-        if (verdict := self.parts.speaker.verdict) is None:
-            return Health(Level.OK, "no two chunks yet")
-        figures = zip(verdict.parts, verdict.values, verdict.slow_at, strict=True)
-        values = {f"{part}, rad": f"{value:.4f} (slows from {slow:.3f})" for part, value, slow in figures}
-        return Health(Level.OK if verdict.level == 0 else Level.WARN, verdict.text, values)
 
 
 main = script_of(DisagreementMonitorNode)

@@ -18,7 +18,6 @@ from swiftvla_ros.msg import ActionChunk, VisionFeatures
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
 from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage, read_chunk, read_vision_features
@@ -60,7 +59,6 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
         self.subscribe(ActionChunk, "action_chunk", self._take_chunk, qos.MONITORED)
         self.subscribe(VisionFeatures, "vision_features", self._take_features, qos.MONITORED)
         subscribe_to_state(self, self._take_state)
-        publish_diagnostics(self, self._health)
         monitor = EnvelopeMonitor(envelope, self.contract, float(self.value("slow_percent")))
         return EnvelopeParts(monitor, VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed"))))
 
@@ -97,15 +95,6 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
     def _judge(self, chunk: ChunkMessage, seen: VisionMessage) -> None:
         state = next((state for stamp, state in reversed(self.parts.states) if stamp == chunk.state_stamp_ns), None)
         self.parts.speaker.say(self.parts.monitor.look(Look.of(chunk, state, seen)))
-
-    def _health(self) -> Health:
-        if (verdict := self.parts.speaker.verdict) is None:
-            return Health(Level.OK, "no chunk yet")
-        level = Level.OK if verdict.percent == 100.0 and verdict.level == 0 else Level.WARN
-        values = {"speed, %": f"{verdict.percent:g}", "chunk": verdict.chunk_id}
-        figures = zip(verdict.parts, verdict.values, verdict.slow_at, strict=True)
-        values |= {part: f"{value:.2f} (slows from {slow:.2f})" for part, value, slow in figures}
-        return Health(level, verdict.text, values)
 
 
 main = script_of(EnvelopeMonitorNode)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract.store import digest_of
@@ -45,16 +46,11 @@ class _EndedError(Exception):
     """Nobody waits for the pre-flight any more."""
 
 
-class _Soon:
-    """What a coroutine awaits to be asked again later: rclpy would ask at once, and use a whole core."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        time.sleep(0.02)
-        yield
-
-
 class RunningPreflight:
-    """One pre-flight, in a thread of its own; ``rows`` are there once it is ``done``, or the ``problem``."""
+    """One pre-flight, in a thread of its own; ``rows`` are there once it is ``done``, or the ``problem``.
+
+    ``finished`` resolves then, in the executor's thread.
+    """
 
     def __init__(self, node: PreflightNode, checkpoint_sha256: str) -> None:
         self._contract, self._namespace = node.contract, node.get_namespace()
@@ -64,6 +60,8 @@ class RunningPreflight:
         self.rows: Mapping[str, Sequence[Row]] = {}
         self.problem = ""
         self.done = False
+        assert node.executor is not None
+        self._executor, self.finished = node.executor, Future()
         self._thread = threading.Thread(target=self._run, name="preflight", daemon=True)
         self._thread.start()
 
@@ -83,6 +81,7 @@ class RunningPreflight:
         except Exception as error:  # noqa: BLE001  (whoever waits is told; the node goes on)
             self.problem = f"{type(error).__name__}: {error}"
         self.done = True
+        self._executor.create_task(self.finished.set_result, None)
 
     def _go_on(self, _part: float) -> None:
         if self._ended:
@@ -131,8 +130,7 @@ class PreflightNode(ManagedNode[PreflightParts]):
             response.message = "the node is not active; activate it first"
             return response
         check = self._begin(self.parts)
-        while not check.done and self._parts is not None:
-            await _Soon()
+        await check.finished
         if self._parts is None or check.problem:
             response.message = check.problem or "the node was ended meanwhile; start it again"
             return response

@@ -95,6 +95,10 @@ def test_what_is_unlike_training_is_named_and_slows_or_holds(envelope: Envelope,
     assert verdict.percent == 0.0
     assert "camera wrist is unlike what was trained: " in verdict.text
     assert "front" not in verdict.text
+    # A joint state that got lost sets no held arm free.
+    unseen = monitor.look(usual(contract, 4, state=None))
+    assert (unseen.level, unseen.percent) == (VerdictLevel.BLIND, 0.0)
+    assert "camera wrist is unlike" in unseen.text
     monitor = EnvelopeMonitor(envelope, contract)
     far = contract.rest.copy()
     far[2] += 2.0

@@ -5,28 +5,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.cli.output import JsonOption, console, write_json
+from swiftvla_ros.cli.row_tables import print_sections
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.preflight.row import Row, Status, report, worst
+from swiftvla_ros.preflight.row import Row, report
 from swiftvla_ros.resources import DEFAULT_ROBOT
-
-# How a row's status is shown: its colour, and the word for terminals and readers without colours.
-_SHOWN: dict[Status, tuple[str, str]] = {
-    "fail": ("red", "FAIL"),
-    "warning": ("yellow", "warn"),
-    "ok": ("green", "ok"),
-    "skipped": ("dim", "skip"),
-}
-_STATUS_WIDTH = 4
 
 
 def command(
@@ -79,30 +69,3 @@ def _look_at_the_graph(robot: str | None, namespace: str, seconds: float, tell: 
             contract, nodes, seconds, lambda part: tell(f"listening to the topics of {contract.robot}: {part:.0%}")
         )
     return check_graph(facts, contract)
-
-
-def print_sections(sections: Mapping[str, Sequence[Row]]) -> None:
-    """Print a table a section; the fix stands below what it mends."""
-    width = max(len(check.name) for checks in sections.values() for check in checks)
-    for title, checks in sections.items():
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column(width=_STATUS_WIDTH, no_wrap=True)
-        table.add_column(width=min(width, console.width // 3), overflow="fold")
-        table.add_column(ratio=1)
-        for check in checks:
-            color, word = _SHOWN[check.status]
-            finding = Text(check.finding)
-            if check.fix and check.status != "ok":
-                finding.append(f"\n→ {check.fix}", style="bold" if check.status == "fail" else "")
-            table.add_row(Text(word, style=color), check.name, finding)
-        console.print(Text(f"\n{title}", style="bold"))
-        console.print(table)
-    console.print(_closing(sections))
-
-
-def _closing(sections: Mapping[str, Sequence[Row]]) -> Text:
-    everything = [check for checks in sections.values() for check in checks]
-    count = {status: sum(check.status == status for check in everything) for status in _SHOWN}
-    color, _ = _SHOWN[worst(everything)]
-    parts = [f"{count[status]} {_SHOWN[status][1]}" for status in _SHOWN if count[status]]
-    return Text(f"\n{', '.join(parts)}", style=f"bold {color}")

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from swiftvla_ros.bringup.processes import transport_environment
-from swiftvla_ros.cli.commands.doctor import print_sections
 from swiftvla_ros.cli.output import JsonOption, console, refuse, write_json
+from swiftvla_ros.cli.row_tables import print_sections
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.extras import need
 from swiftvla_ros.preflight.row import Row, Status, report

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftvla_ros.monitoring.verdict import Verdict
+from swiftvla_ros.monitoring.verdict import Verdict, VerdictLevel
 from swiftvla_ros.msg import MonitorVerdict, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import doubles, header
 
@@ -23,6 +24,7 @@ class VerdictSpeaker:
         self._verdicts = node.publisher(MonitorVerdict, "monitor_verdicts", qos.VERDICTS)
         self._limits = node.publisher(SpeedLimit, "speed_limit", qos.SPEED_LIMIT) if limits_speed else None
         self.verdict: Verdict | None = None
+        publish_diagnostics(node, self.health)
         if limits_speed:
             node.steady_timer(_AGAIN_S, self._keep)
 
@@ -47,6 +49,15 @@ class VerdictSpeaker:
         if verdict.percent != (100.0 if before is None else before.percent):
             self._node.get_logger().warning(f"{verdict.percent:g} %: {verdict.text}")
             self._limit(verdict)
+
+    def health(self) -> Health:
+        """What the monitor says on /diagnostics: its newest verdict, and each figure beside its bound."""
+        if (verdict := self.verdict) is None:
+            return Health(Level.OK, "nothing was judged yet")
+        figures = zip(verdict.parts, verdict.values, verdict.slow_at, strict=True)
+        values = {part: f"{value:.3g} (slows from {slow:.3g})" for part, value, slow in figures}
+        values |= {"speed, %": f"{verdict.percent:g}", "chunk": str(verdict.chunk_id)}
+        return Health(Level.OK if verdict.level is VerdictLevel.USUAL else Level.WARN, verdict.text, values)
 
     def _keep(self) -> None:
         if self.verdict is not None and self.verdict.percent < 100.0 and self._node.active:
