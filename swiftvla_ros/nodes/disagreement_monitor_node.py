@@ -31,8 +31,8 @@ class DisagreementMonitorNode(ManagedNode[DisagreementParts]):
         super().__init__("disagreement_monitor")
         self.describe("limits_speed", False, "slow and hold the arm, not only tell")
         both = "of successive chunks, and of two samples of one observation, rad"
-        self.describe("slow_at", list(SLOW_AT), f"distance from which on it slows: {both}")
-        self.describe("hold_at", list(HOLD_AT), f"distance from which on it holds: {both}")
+        self.describe("slow_at", list(SLOW_AT), f"distance from which on it slows: {both}", Allowed(above=0))
+        self.describe("hold_at", list(HOLD_AT), f"distance from which on it holds: {both}", Allowed(above=0))
         self.describe("slow_percent", SLOW_PERCENT, "speed between the two, %", Allowed(above=0, most=100))
 
     def setup(self) -> DisagreementParts:

@@ -51,7 +51,7 @@ def other(value: Any) -> Any:
         return not value
     if isinstance(value, str):
         return value + "x"
-    return value + 1 if isinstance(value, (int, float)) else [*value, 7]
+    return value + 1 if isinstance(value, (int, float)) else [*value, type(value[0])(7) if value else 7]
 
 
 def own_parameters(node: ManagedNode[Any]) -> dict[str, Any]:
