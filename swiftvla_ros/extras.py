@@ -7,7 +7,7 @@ import importlib.util
 
 # Extra of pyproject.toml → what is imported of it. One in two extras stands with the one where it is missed first.
 EXTRAS = {
-    "torch": ("torch", "transformers", "tokenizers"),
+    "torch": ("torch", "tokenizers"),
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime",),
     "export": ("onnx", "onnxscript"),

@@ -60,7 +60,7 @@ GENERATED = {"msg", "srv", "action"}
 BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
 TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
 TORCH_MODULES = {f"swiftvla_ros.policy.runtimes.{name}" for name in ("torch_runtime", "captured_chunk")}
-NEEDS_TORCH = {"torch", "transformers"}
+NEEDS_TORCH = {"torch"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
 
 
@@ -188,6 +188,11 @@ def test_torch_only_where_the_network_runs(imports):
         and entry.module not in TORCH_MODULES
     ]
     assert wrong == []
+
+
+def test_no_module_imports_transformers(imports):
+    """Its import takes seconds in each process; the network needs none of it, and the tests compare with it."""
+    assert [str(entry) for entry in imports if entry.target.split(".")[0] == "transformers"] == []
 
 
 def test_ros_only_in_nodes_and_live_commands(imports):
@@ -333,7 +338,7 @@ def test_imports_of_a_bare_install():
 def test_simulator_datasets_and_runtimes_import_without_torch():
     """The simulated robot, the datasets of others and the runtimes beside torch need their own extra only."""
     names = [name for name in without_torch() if name in SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES]
-    assert import_without({"torch", "transformers", "tokenizers"}, names) == {}
+    assert import_without({"torch", "tokenizers"}, names) == {}
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("rclpy"), reason="rclpy is not installed: pip install '.[ros]'")

@@ -6,135 +6,43 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-from transformers.models.smolvlm.configuration_smolvlm import SmolVLMConfig, SmolVLMVisionConfig
-from transformers.models.smolvlm.modeling_smolvlm import (
-    SmolVLMConnector,
-    SmolVLMEncoderLayer,
-    SmolVLMVisionTransformer,
-)
 
-from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, once_for_all_layers, rotate, rotation
+from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, once_for_all_layers, rotation
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
 from swiftvla_ros.model.prefix import Prefix
+from swiftvla_ros.model.text_model import TextLayer, TextModel
+from swiftvla_ros.model.vision_tower import Connector, VisionTower
 
-
-class VisionLayer(nn.Module):
-    """A layer of the tower, with transformers' modules."""
-
-    def __init__(self, layer: SmolVLMEncoderLayer) -> None:
-        super().__init__()
-        self.self_attn, self.layer_norm1 = layer.self_attn, layer.layer_norm1
-        self.mlp, self.layer_norm2 = layer.mlp, layer.layer_norm2
-
-    def forward(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
-        """Patches of an image see each other."""
-        x = x + self._attend(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
-
-    def _attend(self, x: Float[Tensor, "n p v"]) -> Float[Tensor, "n p v"]:
-        attention = self.self_attn
-        q, k, v = (
-            project(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        if x.requires_grad and x.device.type == "cpu":
-            # On CPUs the plain attention's backward pass is several times faster than the fused one's.
-            mixed = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
-        else:
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
-
-
-class TextLayer(nn.Module):
-    """A layer of the text model, with transformers' modules."""
-
-    def __init__(self, layer: LlamaDecoderLayer) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = layer.self_attn, layer.mlp
-        self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
-
-    def forward(
-        self, hidden: Float[Tensor, "b n d"], by: Rotation, mask: Mask
-    ) -> tuple[Float[Tensor, "b n d"], KeyValue]:
-        """The layer's output, and the key (rotated) and value of each token."""
-        x = self.input_layernorm(hidden)
-        q, (k, v) = rotate(self._heads(self.self_attn.q_proj, x), by), self._key_value(x, by)
-        hidden = hidden + self.self_attn.o_proj(attend(q, k, v, mask))
-        return hidden + self.mlp(self.post_attention_layernorm(hidden)), (k, v)
-
-    def key_value(self, hidden: Float[Tensor, "b n d"], by: Rotation) -> KeyValue:
-        """Key and value alone."""
-        return self._key_value(self.input_layernorm(hidden), by)
-
-    def _key_value(self, x: Float[Tensor, "b n d"], by: Rotation) -> KeyValue:
-        return rotate(self._heads(self.self_attn.k_proj, x), by), self._heads(self.self_attn.v_proj, x)
-
-    def _heads(self, project: nn.Module, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n h hd"]:
-        heads: Tensor = project(x).unflatten(-1, (-1, self.self_attn.head_dim))
-        return heads
+# Of weights before training, as in transformers.
+_INITIAL_STD = 0.02
 
 
 class Backbone(nn.Module):
     """Images and text → embeddings, and embeddings → the keys and values that condition the action expert.
 
-    The modules are transformers' own (so SmolVLM weights fit by name: ``vision_model``, ``connector``, ``text_model``);
-    their layers are run here: every text layer's keys and values are needed.
+    Its parameters are SmolVLM's by name: ``vision_model``, ``connector``, ``text_model``.
     """
 
     def __init__(self, config: SwiftVLAConfig) -> None:
         super().__init__()
-        vision, text = config.vision, config.text
-        vision_config = SmolVLMVisionConfig(
-            hidden_size=vision.hidden_size,
-            intermediate_size=vision.intermediate_size,
-            num_hidden_layers=vision.num_layers,
-            num_attention_heads=vision.num_heads,
-            image_size=vision.image_size,
-            patch_size=vision.patch_size,
-        )
-        text_config = LlamaConfig(
-            vocab_size=text.vocab_size,
-            hidden_size=text.hidden_size,
-            intermediate_size=text.intermediate_size,
-            num_hidden_layers=text.num_layers,
-            num_attention_heads=text.num_heads,
-            num_key_value_heads=text.num_kv_heads,
-            head_dim=text.head_dim,
-            rms_norm_eps=1e-5,
-            pad_token_id=0,
-        )
-        whole = SmolVLMConfig(
-            vision_config=vision_config, text_config=text_config, scale_factor=vision.scale_factor, pad_token_id=0
-        )
         # Gradient checkpointing of every layer.
         self.checkpoint_layers = False
-        self.text_config = text
-        self.vision_model = SmolVLMVisionTransformer(vision_config)
-        self.vision_model.encoder.layers = nn.ModuleList(map(VisionLayer, self.vision_model.encoder.layers))
-        self.connector = SmolVLMConnector(whole)
-        self.text_model = LlamaModel(text_config)
-        self.text_model.layers = nn.ModuleList(map(TextLayer, self.text_model.layers))
-        # Rotations are made here for all layers at once; without its buffer the network can be built on "meta".
-        self.text_model.rotary_emb = nn.Identity()
+        self.text_config = config.text
+        self.vision_model = VisionTower(config.vision)
+        _initialize(self.vision_model)
+        self.connector = Connector(config.vision, config.text.hidden_size)
+        self.text_model = TextModel(config.text)
+        _initialize(self.text_model)
         # Before training, images and words carry equal weight; SmolVLA scales both by the square root of the width.
-        self.embedding_scale = text.hidden_size**0.5
+        self.embedding_scale = config.text.hidden_size**0.5
 
     def vision_features(self, images: Float[Tensor, "b cams 3 h w"]) -> Float[Tensor, "b cams p v"]:
         """Images in [-1, 1] → the tower's patch features; one batched pass for all cameras."""
-        tower = self.vision_model
-        patch = tower.embeddings.patch_embedding
-        patches = patch(images.flatten(0, 1).to(patch.weight.dtype))
-        # Images are square and fill the tower, so a patch's position is its number.
-        x = patches.flatten(2).transpose(1, 2) + tower.embeddings.position_embedding.weight
-        for layer in tower.encoder.layers:
-            x = run_layer(layer, x, recompute=self.checkpoint_layers)
-        return tower.post_layernorm(x).view(*images.shape[:2], *x.shape[1:])
+        features = self.vision_model(images.flatten(0, 1), recompute=self.checkpoint_layers)
+        return features.view(*images.shape[:2], *features.shape[1:])
 
     def embed_features(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n d"]:
         """Patch features → tokens, cameras one after the other."""
@@ -180,3 +88,13 @@ class Backbone(nn.Module):
         else:
             key_value = last.key_value(hidden, by)
         return hidden, [*key_values, key_value]
+
+
+def _initialize(part: nn.Module) -> None:
+    for module in part.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
+            nn.init.normal_(module.weight, std=_INITIAL_STD)
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx].detach())

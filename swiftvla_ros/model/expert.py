@@ -15,11 +15,11 @@ from typing import NamedTuple, cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, once_for_all_layers, rotate, rotation
 from swiftvla_ros.model.config import FLOW_TIME_PERIODS, SwiftVLAConfig
 from swiftvla_ros.model.gradient_checkpointing import run_layer
+from swiftvla_ros.model.text_model import GatedMLP, RMSNorm
 
 
 class ActionLayout(NamedTuple):
@@ -45,30 +45,16 @@ class ExpertAttention(nn.Module):
         self.o_proj = nn.Linear(text.num_heads * text.head_dim, width, bias=False)
 
 
-class GatedMLP(nn.Module):
-    """SwiGLU, as in llama."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(width, inner, bias=False)
-        self.up_proj = nn.Linear(width, inner, bias=False)
-        self.down_proj = nn.Linear(inner, width, bias=False)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """One token at a time."""
-        return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
 class ExpertLayer(nn.Module):
     """Attention and MLP with llama's pre-norms."""
 
     def __init__(self, config: SwiftVLAConfig, *, cross: bool) -> None:
         super().__init__()
         width = config.expert.hidden_size
-        self.input_layernorm = LlamaRMSNorm(width, eps=1e-5)
+        self.input_layernorm = RMSNorm(width)
         self.self_attn = ExpertAttention(config, cross=cross)
-        self.post_attention_layernorm = LlamaRMSNorm(width, eps=1e-5)
-        self.mlp: nn.Module = GatedMLP(width, config.expert.intermediate_size)
+        self.post_attention_layernorm = RMSNorm(width)
+        self.mlp = GatedMLP(width, config.expert.intermediate_size)
         self.head_dim = config.text.head_dim
 
     def forward(
@@ -116,7 +102,7 @@ class ActionExpert(nn.Module):
             ExpertLayer(config, cross=i % config.expert.self_attention_every != 0)
             for i in range(config.text.num_layers)
         )
-        self.norm = LlamaRMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width)
         self.action_in_proj = nn.Linear(config.action_dim, width)
         self.action_time_mlp_in = nn.Linear(2 * width, width)
         self.action_time_mlp_out = nn.Linear(width, width)

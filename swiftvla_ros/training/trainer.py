@@ -242,7 +242,8 @@ def _padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:
 
 
 def _freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool) -> None:
-    policy, frozen = objective.policy, []
+    policy = objective.policy
+    frozen: list[nn.Module] = []
     if options.frozen == "vision":
         frozen.append(policy.backbone.vision_model)
     elif options.frozen == "backbone":

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from swiftvla_ros.model import flow_matching
-from swiftvla_ros.model.attention import attend, rotation
+from swiftvla_ros.model.attention import attend
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_450m
 from swiftvla_ros.model.parameter_count import count_parameters
 from swiftvla_ros.model.prefix import Modality, attention_mask
@@ -76,25 +76,6 @@ def test_attention_equals_torchs() -> None:
         attn_mask=mask[:, None],
     )
     torch.testing.assert_close(attend(q, k, v, mask), expected.transpose(1, 2).flatten(2))
-
-
-def test_text_layers_equal_transformers(nano: SwiftVLA) -> None:
-    """Protects the hand-run text layers: on text alone, with a causal mask, they are transformers' llama."""
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
-
-    backbone = nano.backbone
-    x = torch.randn((1, 6, 192), generator=torch.Generator().manual_seed(3))
-    positions = torch.arange(6)[None]
-    rope = LlamaRotaryEmbedding(backbone.text_model.config)(x, positions)
-    bias = torch.zeros(1, 1, 6, 6)
-    layer = backbone.text_model.layers[0]
-    llama = LlamaDecoderLayer(backbone.text_model.config, layer_idx=0)
-    llama.load_state_dict(layer.state_dict())
-    theirs = llama(x, attention_mask=bias, position_ids=positions, position_embeddings=rope)
-    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
-    by = rotation(positions, nano.config.text.head_dim, nano.config.text.rope_theta)
-    ours, _ = layer(x, by, torch.ones(1, 6, 6, dtype=torch.bool))
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_prefix_runs_once_per_chunk(nano: SwiftVLA, inputs: Draw) -> None:

@@ -12,13 +12,12 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaMLP
 
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation, attend, rotate
-from swiftvla_ros.model.backbone import TextLayer, VisionLayer
 from swiftvla_ros.model.cpu.linear import Post
-from swiftvla_ros.model.expert import ActionLayout, ExpertLayer, GatedMLP
-from swiftvla_ros.model.fused_norm import fused_norm
+from swiftvla_ros.model.expert import ActionLayout, ExpertLayer
+from swiftvla_ros.model.text_model import GatedMLP, TextLayer, fused_norm
+from swiftvla_ros.model.vision_tower import VisionLayer
 
 AttendPatches = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values [n, h, p, hd] → what each patch took of the others [n, p, h * hd]."""
@@ -98,7 +97,7 @@ class PackedSelfAttention(nn.Module):
 class PackedGatedMLP(nn.Module):
     """SwiGLU, and what it is added to: three kernels."""
 
-    def __init__(self, mlp: LlamaMLP | GatedMLP, rows: int, linear: MakeLinear, *, always: bool) -> None:
+    def __init__(self, mlp: GatedMLP, rows: int, linear: MakeLinear, *, always: bool) -> None:
         super().__init__()
         self.gate_proj = linear([mlp.gate_proj], rows, "silu", always=always)
         self.up_proj = linear([mlp.up_proj], rows, "mul", always=always)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,8 @@ from swiftvla_ros.model.cpu.layers import (
     attend_patches_by_head,
 )
 from swiftvla_ros.model.cpu.linear import MKLLinear, OneDNNLinear, PlainLinear, Post, WidenedLinear
-from swiftvla_ros.model.expert import ExpertLayer
-from swiftvla_ros.model.fused_norm import fused_norm
 from swiftvla_ros.model.swiftvla import SwiftVLA
+from swiftvla_ros.model.text_model import fused_norm
 
 # A product of fewer multiplications takes a fraction of a millisecond: what surrounds it counts as much, and a timing
 # would be chance. All of the nano network's are smaller.
@@ -48,11 +48,14 @@ def pack(model: SwiftVLA, *, expert: bool = True, load: Callable[[nn.Module], No
     patches = tokens * config.vision.scale_factor**2
     mlp_rows = _MLP_ROWS if dtype == torch.bfloat16 and has_onednn(dtype) else patches
     attend = kernels.patch_attention(config.vision, config.num_cameras)
-    tower, text = backbone.vision_model.encoder.layers, backbone.text_model
+    # Typed by what is put there, not by what is there.
+    tower: Any = backbone.vision_model.encoder.layers
+    text: Any = backbone.text_model
+    action: Any = model.expert
     for i, layer in enumerate(tower):
         load(layer)
         tower[i] = PackedVisionLayer(layer, patches, mlp_rows, kernels.linear, attend)
-    projection = backbone.connector.modality_projection
+    projection: Any = backbone.connector.modality_projection
     load(projection)
     projection.proj = kernels.linear([projection.proj], tokens)
     for i, layer in enumerate(text.layers):
@@ -61,13 +64,11 @@ def pack(model: SwiftVLA, *, expert: bool = True, load: Callable[[nn.Module], No
     load(text.norm)
     text.norm = fused_norm(text.norm)
     if expert:
-        layers = model.expert.layers
-        for i, layer in enumerate(layers):
-            assert isinstance(layer, ExpertLayer)
+        for i, layer in enumerate(action.layers):
             load(layer)
-            layers[i] = PackedExpertLayer(layer, config.horizon, prefix, kernels.linear)
-        load(model.expert.norm)
-        model.expert.norm = fused_norm(model.expert.norm)
+            action.layers[i] = PackedExpertLayer(layer, config.horizon, prefix, kernels.linear)
+        load(action.norm)
+        action.norm = fused_norm(action.norm)
     kernels.save()
 
 

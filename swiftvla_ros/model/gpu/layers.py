@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from swiftvla_ros.model.attention import KeyValue, Mask, Rotation
-from swiftvla_ros.model.backbone import TextLayer, VisionLayer
 from swiftvla_ros.model.expert import ActionLayout, ExpertLayer
-from swiftvla_ros.model.fused_norm import fused_norm
 from swiftvla_ros.model.gpu import operations
 from swiftvla_ros.model.swiftvla import SwiftVLA
+from swiftvla_ros.model.text_model import RMSNorm, TextLayer, fused_norm
+from swiftvla_ros.model.vision_tower import VisionLayer
 
 
 def fuse(model: SwiftVLA) -> None:
@@ -141,7 +141,7 @@ class FusedExpertLayer(nn.Module):
 class _NormAndMLP(nn.Module):
     """What follows a layer's attention: residual, norm, SwiGLU and residual."""
 
-    def __init__(self, norm: nn.Module, mlp: Any) -> None:
+    def __init__(self, norm: RMSNorm, mlp: Any) -> None:
         super().__init__()
         self.norm = fused_norm(norm)
         self.gate_and_up, self.down_proj = _stacked(mlp.gate_proj, mlp.up_proj), mlp.down_proj

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -177,7 +177,8 @@ def load_packed(checkpoint: Checkpoint, dtype: torch.dtype, *, expert: bool) -> 
         model = SwiftVLA(checkpoint.model)
     weights = _Weights(model, checkpoint.weights, dtype, _CPU)
     # First, while there is little else: it is read once, to see that its numbers are finite.
-    model.backbone.text_model.embed_tokens = MappedEmbedding(weights.mapped(_WORDS), dtype)
+    text: Any = model.backbone.text_model
+    text.embed_tokens = MappedEmbedding(weights.mapped(_WORDS), dtype)
     pack(model, expert=expert, load=weights.fill)
     weights.fill(model)
     weights.check()

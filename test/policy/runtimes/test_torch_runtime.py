@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from swiftvla_ros.model.backbone import TextLayer, VisionLayer
 from swiftvla_ros.model.cpu.mapped_embedding import MappedEmbedding
 from swiftvla_ros.model.expert import ExpertLayer
+from swiftvla_ros.model.text_model import TextLayer
+from swiftvla_ros.model.vision_tower import VisionLayer
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.runtimes.torch_runtime import load_model, load_packed
 
