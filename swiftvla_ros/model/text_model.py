@@ -17,7 +17,7 @@ _EPSILON = 1e-5
 
 
 class RMSNorm(nn.Module):
-    """Llama's norm: x / √(mean x² + 1e-5) in float32, rounded to x's type, then times the weight, as in transformers."""
+    """Llama's: x / √(mean x² + 1e-5) in float32, rounded to x's type, then times the weight, as in transformers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
