@@ -319,7 +319,11 @@ def script_of(make_node: Callable[[], ManagedNode[Any]]) -> Callable[..., None]:
     """Return what a node's command calls: it runs the node until SIGINT or SIGTERM, and ends the process."""
 
     def main(args: list[str] | None = None) -> None:
-        sys.exit(run(make_node, args))
+        try:
+            sys.exit(run(make_node, args))
+        finally:
+            # A library's thread was once seen not to end: the operator is shown where, and does not wait for ever.
+            faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
 
     return main
 
