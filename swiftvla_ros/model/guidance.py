@@ -80,11 +80,13 @@ class Guidance:
             raise RuntimeError("a vector-Jacobian product needs autograd, which torch.inference_mode() switches off")
         correct = _through_denoiser if self.method == "vjp" else _as_it_is
         flow_times = times.tolist()
+        # One of n steps goes an n-th of the way: more than n times the error would be more than all of it.
+        most = min(self.max_weight, float(len(flow_times)))
 
         def steered(x: Tensor, step: int) -> Tensor:
             time = flow_times[step]
             v, correction = correct(velocity, x, step, time, target, mask)
-            return v - guidance_weight(time, self.max_weight) * correction
+            return v - guidance_weight(time, most) * correction
 
         return steered
 

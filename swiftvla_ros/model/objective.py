@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
 from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead, countable
 from swiftvla_ros.model.prefix import Modality, Prefix
 from swiftvla_ros.model.reconstruction import ReconstructionHead, Standardizer
-from swiftvla_ros.model.swiftvla import GeometryTokens, ModelInput, SwiftVLA
+from swiftvla_ros.model.swiftvla import Condition, GeometryTokens, ModelInput, SwiftVLA
 
 LOSSES = ("action", "trajectory", "reconstruct_2d", "reconstruct_4d")
 
@@ -181,6 +182,75 @@ class Objective(nn.Module):
                 loss = auxiliary.reconstruct_4d.loss(latent[:, 0], auxiliary.standardize_4d(sample.geometry))
                 reconstruct_4d = (loss * (sample.mask_4d & sample.has_geometry)).sum()
         return Losses(torch.stack([action, trajectory, reconstruct_2d, reconstruct_4d]), counts)
+
+
+class FlowDistillation(Objective):
+    """Fewer denoising steps: the action expert learns to go in one step as far as it went in several.
+
+    A frozen copy of the expert (the teacher) goes its ``teacher_steps`` from the noise that a deployed policy begins
+    with; the expert learns the mean velocity between the points where it will take its own ``denoise_steps``. So a
+    chunk is the same function of noise and observation as before, with the same layout of weights. Everything but the
+    expert stays as it is, so one pass of the backbone, without gradients, serves both.
+
+    SnapFlow (arXiv 2604.05656) learns its one step from its own two-step shortcuts beside the usual loss, and tells
+    the two apart by another time embedding. This is the simpler case: a policy that is trained already is the teacher,
+    and nothing of its own many-step velocities has to be kept.
+    """
+
+    def __init__(self, policy: SwiftVLA, auxiliary: Auxiliary, teacher_steps: int) -> None:
+        super().__init__(policy, auxiliary)
+        if teacher_steps % policy.config.denoise_steps:
+            raise ValueError(f"{teacher_steps} steps can't be gone in {policy.config.denoise_steps} equal ones")
+        self.teacher_steps = teacher_steps
+        self.requires_grad_(False)
+        self.teacher, self.teacher_out = copy.deepcopy(policy.expert), copy.deepcopy(policy.action_out_proj)
+        policy.expert.requires_grad_(True)
+        policy.action_out_proj.requires_grad_(True)
+
+    def count(self, sample: TrainingSample) -> Float[Tensor, " losses"]:
+        """Rows alone: nothing else is trained."""
+        rows = (sample.row_valid[:, None] & ~sample.executed).sum().float()
+        return torch.stack([rows, *[torch.zeros_like(rows)] * (len(LOSSES) - 1)])
+
+    def forward(self, sample: TrainingSample) -> Losses:
+        """How far the velocities of a batch are from the teacher's mean ones; ``sample.time`` chooses the steps."""
+        policy, steps = self.policy, self.policy.config.denoise_steps
+        executed = sample.executed[..., None]
+        noise = sample.noise * policy.config.noise_scale
+        with torch.no_grad():
+            prefix = policy.embed_prefix(sample.inputs, policy.backbone.vision_features(sample.inputs.images))
+            hidden, key_values = policy.backbone(prefix)
+            guide = policy.guide_of(prefix, hidden)
+            taught = Condition(self.teacher.project_prefix(key_values), prefix.present, guide)
+            points = self._way(torch.where(executed, sample.actions[:, None], noise), sample.executed, taught)
+        step = ((1 - sample.time) * steps).long().clamp(max=steps - 1)
+        begin, end = (_chosen(points, step + i) for i in (0, 1))
+        condition = Condition(policy.expert.project_prefix(key_values), prefix.present, guide)
+        time = (1 - step / steps)[..., None].masked_fill(sample.executed, 0.0)
+        velocity = policy.velocity(policy.action_latent(begin, time, condition))
+        error = (velocity - (begin - end) * steps).square().mean(dim=-1)
+        action = (error * (sample.row_valid[:, None] & ~sample.executed)).sum()
+        return Losses(torch.stack([action, *[torch.zeros_like(action)] * (len(LOSSES) - 1)]), self.count(sample))
+
+    def _way(
+        self, x: Float[Tensor, "b r h a"], executed: Bool[Tensor, "b r h"], condition: Condition
+    ) -> list[Float[Tensor, "b r h a"]]:
+        """Where the teacher is at the beginning of each of the learner's steps, and at the end."""
+        layout = self.teacher.layout(condition.present, x.shape[1])
+        points, every = [x], self.teacher_steps // self.policy.config.denoise_steps
+        for step, time in enumerate(flow_matching.denoising_times(self.teacher_steps, x.device)):
+            times = self.teacher.embed_time(time.expand(executed.shape).masked_fill(executed, 0.0))
+            latent = self.teacher(x, times, condition.key_values, layout, condition.guide)
+            x = x - (self.teacher_out(latent).float() / self.teacher_steps).masked_fill(executed[..., None], 0.0)
+            if (step + 1) % every == 0:
+                points.append(x)
+        return points
+
+
+def _chosen(points: list[Float[Tensor, "b r h a"]], which: Int[Tensor, "b r"]) -> Float[Tensor, "b r h a"]:
+    """Of each chunk the point with its number."""
+    stacked = torch.stack(points, dim=2)
+    return stacked.gather(2, which[..., None, None, None].expand(-1, -1, 1, *stacked.shape[3:]))[:, :, 0]
 
 
 def draw_masks(

@@ -88,10 +88,15 @@ class SwiftVLA(nn.Module):
     def condition(self, prefix: Prefix) -> tuple[Condition, Float[Tensor, "b n d"]]:
         """Run the backbone once (paper, eq. 1): the expert's condition, and the prefix's outputs Z."""
         hidden, key_values = self.backbone(prefix)
-        guide = None
-        if self.guide is not None:
-            guide = self.guide(hidden[:, prefix.columns(Modality.FUSION)].flatten(1))
+        guide = self.guide_of(prefix, hidden)
         return Condition(self.expert.project_prefix(key_values), prefix.present, guide), hidden
+
+    def guide_of(self, prefix: Prefix, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"] | None:
+        """What the Fusion Tokens' outputs add to the action tokens; None where the config doesn't want it."""
+        if self.guide is None:
+            return None
+        guide: Tensor = self.guide(hidden[:, prefix.columns(Modality.FUSION)].flatten(1))
+        return guide
 
     def action_latent(
         self, noisy: Float[Tensor, "b r h a"], time: Float[Tensor, "b r #h"], condition: Condition

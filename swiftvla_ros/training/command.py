@@ -36,7 +36,10 @@ def command(
     stage: Annotated[
         int,
         typer.Option(
-            min=1, max=2, help="1: actions alone. 2: go on from stage 1, with 4D targets and a frozen vision tower."
+            min=1,
+            max=3,
+            help="1: actions alone. 2: go on from stage 1, with 4D targets and a frozen vision tower. 3: the action "
+            "expert of any policy learns to denoise in --flow-steps.",
         ),
     ] = 1,
     teacher_targets: Annotated[
@@ -49,12 +52,13 @@ def command(
     cache_steps: Annotated[
         str, typer.Option(metavar="K,K…", help="Temporal caches of the 4D features, one drawn for each sample.")
     ] = "3,4,5,6",
+    flow_steps: Annotated[int, typer.Option(min=1, help="Denoising steps to reach in stage 3.")] = 1,
     preset: Annotated[
         str | None, typer.Option(help="Network to build and fill from --init; default: the network of --init.")
     ] = None,
     freeze: Annotated[
         Literal["auto", "nothing", "vision", "backbone"],
-        typer.Option(help="What is not trained; auto: nothing in stage 1, the vision tower in stage 2."),
+        typer.Option(help="What is not trained; auto: the vision tower in stage 2. Stage 3 trains the expert alone."),
     ] = "auto",
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     instruction: Annotated[
@@ -83,7 +87,7 @@ def command(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate; default: 1e-3 in stage 1, 5e-4 in stage 2.")
+        float | None, typer.Option(help="Peak learning rate; default: 1e-3 in stage 1, 5e-4 in the others.")
     ] = None,
     warmup_steps: Annotated[int, typer.Option(help="Steps until the peak learning rate.")] = 100,
     trajectory_weight: Annotated[float, typer.Option(help="Weight of the trajectory loss.")] = _WEIGHTS.trajectory,
@@ -112,8 +116,11 @@ def command(
 
     Then: swiftvla eval OUT
     """
-    if teacher_targets is not None and stage == 1:
-        _refuse("--teacher-targets: stage 1 trains without 4D features; write --stage 2, and --init with stage 1's OUT")
+    if teacher_targets is not None and stage != 2:
+        _refuse(
+            f"--teacher-targets: stage {stage} trains without 4D features; write --stage 2, and --init with stage 1's "
+            "OUT"
+        )
     try:
         caches = tuple(int(k) for k in cache_steps.split(","))
     except ValueError:
@@ -123,8 +130,9 @@ def command(
         steps=steps,
         batch=batch,
         accumulate=accumulate,
-        scene_share=scene_share,
-        learning_rate=learning_rate or (5e-4 if stage == 2 else 1e-3),
+        # Nobody acts in still scenes.
+        scene_share=0.0 if stage == 3 else scene_share,
+        learning_rate=learning_rate or (1e-3 if stage == 1 else 5e-4),
         warmup_steps=warmup_steps,
         noise_samples=noise_samples,
         weights=replace(
@@ -158,7 +166,15 @@ def command(
         folder = scenes_folder(out, scenes, scenes_dir)
         run = TrainingRun(out, folder, load_contract(robot), options, processes, device)
         start = PolicyStart(
-            episodes, model_path(init), preset, teacher_targets, geometry, max_delay_steps, namespace, instruction
+            episodes,
+            model_path(init),
+            preset,
+            teacher_targets,
+            geometry,
+            max_delay_steps,
+            namespace,
+            instruction,
+            flow_steps if stage == 3 else None,
         )
         result = train_policy(run, start, progress.report)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:

@@ -4,7 +4,8 @@
 The paper starts from a pretrained VLM, which already binds words to places; a nano network has no such start. So the
 grounding stage gives it one, and its result is a checkpoint of its own, as SmolVLM is for the full-size model. Stage 1
 trains actions (and Fusion Tokens) from images, text and state. Stage 2 goes on from there with the teacher's 4D
-features, which are masked and reconstructed, so that the network keeps what they taught it when they are gone.
+features, which are masked and reconstructed, so that the network keeps what they taught it when they are gone. Stage 3
+is not the paper's: the action expert learns to denoise in fewer steps.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from swiftvla_ros.episodes.datasets.store import EpisodeError, list_files
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.model.config import PRESETS, GeometryBranchConfig, SwiftVLAConfig, swiftvla_nano
-from swiftvla_ros.model.objective import Objective
+from swiftvla_ros.model.objective import FlowDistillation, Objective
 from swiftvla_ros.monitoring.envelope import EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.policy import checkpoint as files
@@ -63,6 +64,8 @@ class PolicyStart:
     max_delay_steps: int | None = None
     namespace: str | None = None  # the robot's, in bags of several
     instruction: str = ""  # what was done in bags that a person drove
+    # Stage 3: the denoising steps that the start's are distilled into; None trains actions.
+    flow_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,22 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
         _tell(left_out)
         scenes, held_out_scenes = _scenes(run, config, tokenize)
         names = run.contract.joint_names
-        states = [train.state] if scenes is None else [train.state, scenes.state]
-        statistics["state"] = compute_statistics(np.concatenate(states), names)
-        statistics["action"] = compute_statistics(train.valid_actions(), names)
+        if start.flow_steps is not None:
+            # Who learns from the start reads and writes the same numbers.
+            statistics.update(files.read_json(start.checkpoint / files.STATS))
+        else:
+            states = [train.state] if scenes is None else [train.state, scenes.state]
+            statistics["state"] = compute_statistics(np.concatenate(states), names)
+            statistics["action"] = compute_statistics(train.valid_actions(), names)
         state = Normalizer.from_statistics(statistics, "state", names)
         action = Normalizer.from_statistics(statistics, "action", names)
         objective = build(config, run.options.seed)
         new = writer.load_start(start.checkpoint, objective)
         facts["new parts"] = ", ".join(new) or "none"
+        if start.flow_steps is not None:
+            before = writer.read_config(start.checkpoint).denoise_steps
+            objective = FlowDistillation(objective.policy, objective.auxiliary, before)
+            facts["denoising steps"] = f"{before} distilled into {start.flow_steps}"
         return objective, Data(train, held_out, scenes, held_out_scenes, state, action)
 
     def finish(objective: Objective, last: Report, facts: dict[str, Any]) -> None:
@@ -229,8 +240,18 @@ def _config(run: TrainingRun, start: PolicyStart, targets: TeacherTargets | None
             f"--max-delay-steps {delay}: a chunk has {config.horizon} rows, and one at least must be left to predict; "
             f"write 0 to {config.horizon - 1}"
         )
+    steps = config.denoise_steps
+    if start.flow_steps is not None:
+        if not (start.checkpoint / files.STATS).is_file():
+            raise CheckpointError(
+                f"{start.checkpoint}: is no policy yet, so there is nothing to distil; --init with one"
+            )
+        fewer = [n for n in range(1, steps) if steps % n == 0]
+        if start.flow_steps not in fewer:
+            way = f"write --flow-steps {' or '.join(map(str, fewer))}" if fewer else "fewer there are none"
+            raise CheckpointError(f"{start.checkpoint}: denoises in {steps} step{'s' * (steps > 1)}: {way}")
     geometry = None if targets is None else start.geometry(targets.dim, targets.tokens)
-    return replace(config, geometry=geometry, max_delay_steps=delay)
+    return replace(config, geometry=geometry, max_delay_steps=delay, denoise_steps=start.flow_steps or steps)
 
 
 def _check_targets(targets: TeacherTargets, run: TrainingRun) -> None:

@@ -51,7 +51,8 @@ class GuidedFlow:
             return np.where(self._executed[:, None], np.float32(0), velocity)
         time = float(self._times[step])
         error = self._mask * (self._rows - (x - np.float32(time) * velocity))
-        return np.asarray(velocity - np.float32(guidance_weight(time, MAX_WEIGHT)) * error)
+        most = min(MAX_WEIGHT, float(len(self._times)))
+        return np.asarray(velocity - np.float32(guidance_weight(time, most)) * error)
 
 
 def soft_mask(frozen: int, overlap: int, horizon: int) -> Array:
