@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,21 +143,19 @@ def _quarters(tokens: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [square[i : i + half, j : j + half] for i in (0, side - half) for j in (0, side - half)]
 
 
-def poolings(tokens: tuple[NDArray[np.float32], ...]) -> dict[str, NDArray[np.float16]]:
-    """The candidates for what is published, [cams, D] each."""
+def poolings(tokens: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The candidates for what is published, [cams, D] each, from the tokens [p, d] of each camera."""
+    cameras = [np.asarray(camera, np.float32) for camera in tokens]
     return {
-        "mean": np.stack([camera.mean(0) for camera in tokens]).astype(np.float16),
-        "std": np.stack([camera.std(0) for camera in tokens]).astype(np.float16),
-        "quarters": np.stack([np.concatenate([q.mean((0, 1)) for q in _quarters(camera)]) for camera in tokens]).astype(
-            np.float16
-        ),
+        "mean": np.stack([camera.mean(0) for camera in cameras]),
+        "std": np.stack([camera.std(0) for camera in cameras]),
+        "quarters": np.stack([np.concatenate([q.mean((0, 1)) for q in _quarters(camera)]) for camera in cameras]),
     }
 
 
 def save(episode: Episode, path: Path) -> None:
     """Write an episode, whole or not at all."""
     looks = episode.looks
-    pooled = [poolings(look.tokens) for look in looks]
     samples = [i for i, look in enumerate(looks) if look.sample is not None]
     with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(
@@ -174,5 +172,5 @@ def save(episode: Episode, path: Path) -> None:
             rows=np.array([look.rows for look in looks]),
             sampled=np.array(samples, np.int64),
             samples=np.array([looks[i].sample for i in samples]),
-            **{name: np.stack([entry[name] for entry in pooled]) for name in pooled[0]},
+            tokens=np.array([look.tokens for look in looks], np.float16),
         )

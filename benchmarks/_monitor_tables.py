@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from _monitor_runs import HIT, LATENCY_S, TIMEOUT_S
+from _monitor_runs import HIT, LATENCY_S, PERIOD_S, TIMEOUT_S, poolings
 from _monitor_worlds import KINDS
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.monitoring.disagreement import Rows, disagreement
+from swiftvla_ros.monitoring.disagreement import HOLD_AT, SLOW_AT, SLOW_PERCENT, DisagreementMeter, Rows, disagreement
 from swiftvla_ros.monitoring.envelope import Envelope
 from swiftvla_ros.monitoring.envelope_monitor import EnvelopeMonitor, Look
 from swiftvla_ros.monitoring.verdict import Verdict, VerdictLevel
@@ -42,11 +42,6 @@ class Recorded:
     time_s: Array
     arrays: dict[str, NDArray[Any]]
 
-    @property
-    def watched_s(self) -> float:
-        """How long monitors looked at it."""
-        return float(len(self.time_s) * 0.1)
-
     def hit(self) -> tuple[float, str] | None:
         """When the hand first hit what it must not, and what; None where it never did."""
         forces = self.arrays["forces"][: round(TIMEOUT_S / self.tick_s)]
@@ -61,8 +56,10 @@ def read(folder: Path) -> list[Recorded]:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         cut = arrays["time_s"] < TIMEOUT_S
-        for name in ("time_s", "state", "rows", "mean", "std", "quarters"):
+        looked = [poolings(tokens) for tokens in arrays.pop("tokens")[cut]]
+        for name in ("time_s", "state", "rows"):
             arrays[name] = arrays[name][cut]
+        arrays |= {name: np.stack([look[name] for look in looked]) for name in looked[0]}
         seconds = float(arrays["seconds"])
         done = str(arrays["verdict"]) == "DONE" and seconds <= TIMEOUT_S
         head = (str(arrays["kind"]), int(arrays["seed"]), float(arrays["onset_s"]))
@@ -84,17 +81,36 @@ def verdicts(episode: Recorded, envelope: Envelope, contract: Contract, pooling:
     return found
 
 
+def doubts(episode: Recorded, *, sampled: bool) -> list[Verdict]:
+    """What the disagreement meter says from the first whole second on; ``sampled``: of second samples, too."""
+    meter = DisagreementMeter(np.array(SLOW_AT), np.array(HOLD_AT), SLOW_PERCENT)
+    samples = dict(zip(episode.arrays["sampled"].tolist(), episode.arrays["samples"], strict=True)) if sampled else {}
+    found = []
+    for i, rows in enumerate(episode.arrays["rows"]):
+        stamp_ns = round((1 + episode.time_s[i]) * _NS)
+        found.append(meter.take(i + 1, Rows(stamp_ns, _NS // 10, rows)))
+        if i in samples:
+            meter.take_sample(i + 1, Rows(stamp_ns, _NS // 10, samples[i]))
+    return [verdict for verdict in found if verdict is not None]
+
+
+def disagreements(episode: Recorded) -> Array:
+    """The measured distances [T, 2] of successive chunks, and of samples; 0 where there was no sample yet."""
+    return np.array([[*verdict.values, 0.0][:2] for verdict in doubts(episode, sampled=True)]).reshape(-1, 2)
+
+
 def pooled(arrays: dict[str, NDArray[Any]], pooling: str) -> NDArray[np.float32]:
     """Features [T, cams, D] of a pooling; "mean+std" is both."""
     names = pooling.split("+")
     return np.concatenate([arrays[name].astype(np.float32) for name in names], axis=-1)
 
 
-def first(found: Sequence[Verdict], times_s: Array, level: VerdictLevel, since_s: float = -1.0) -> float | None:
+def first(found: Sequence[Verdict], level: VerdictLevel, since_s: float = -1.0) -> float | None:
     """When the arm was first told of a level or a higher one, at or after a time; None where never."""
-    for verdict, time_s in zip(found, times_s, strict=True):
+    for verdict in found:
+        time_s = verdict.stamp_ns / _NS - 1
         if time_s >= since_s and level <= verdict.level < VerdictLevel.BLIND:
-            return float(time_s) + LATENCY_S
+            return time_s + LATENCY_S
     return None
 
 
@@ -119,7 +135,7 @@ def detect(episodes: Sequence[Recorded], judged: Sequence[list[Verdict]]) -> lis
         since = [0.0 if kind == "nominal" else e.onset_s for e, _ in own]
         times = {}
         for level in (VerdictLevel.SLOW, VerdictLevel.HOLD):
-            found = [first(v, e.time_s, level, s) for (e, v), s in zip(own, since, strict=True)]
+            found = [first(v, level, s) for (_, v), s in zip(own, since, strict=True)]
             times[level] = [t - s for t, s in zip(found, since, strict=True) if t is not None]
         parts: dict[str, int] = {}
         for _, v in own:
@@ -146,9 +162,9 @@ def detect(episodes: Sequence[Recorded], judged: Sequence[list[Verdict]]) -> lis
 def false_alarms(
     episodes: Sequence[Recorded], judged: Sequence[list[Verdict]]
 ) -> tuple[float, dict[str, tuple[int, float]]]:
-    """Hours of nominal episodes, and for each level how often it began in them: count, and per hour."""
+    """Hours of nominal episodes that were judged, and how often each level began in them: count, and per hour."""
     nominal = [(e, v) for e, v in zip(episodes, judged, strict=True) if e.kind == "nominal"]
-    hours = sum(e.watched_s for e, _ in nominal) / 3600
+    hours = sum(len(v) for _, v in nominal) * PERIOD_S / 3600
     counts = {}
     for name, level in (("slowed", VerdictLevel.SLOW), ("held", VerdictLevel.HOLD)):
         beyond = [[level <= x.level < VerdictLevel.BLIND for x in v] for _, v in nominal]

@@ -2,13 +2,15 @@
 """What the monitors notice, how often for nothing, whether they foretell failure, and what they cost.
 
     python benchmarks/monitors.py record runs/monitors         # episodes by kind; goes on where it was left
+    python benchmarks/monitors.py bounds runs/calibration      # of disagreement, from nominal episodes of other scenes
     python benchmarks/monitors.py tables runs/monitors         # detection, false alarms, what foretells failure
     python benchmarks/monitors.py adverse runs/adverse         # hits, and the same runs with the monitor; films
     python benchmarks/monitors.py poolings runs/monitors --episodes EPISODES    # how to pool what the encoder sees
     python benchmarks/monitors.py cost runs/monitors           # time of a verdict
+    python benchmarks/monitors.py cpu                          # of the nodes, in the running system
 
-The simulated arm runs without ROS and faster than real time, through the executor that drives the real one. The
-envelope's bounds come from demonstrations of other scenes than any that is run here.
+But for cpu the simulated arm runs without ROS, faster than real time, through the executor that drives the real one.
+The envelope's bounds come from demonstrations of other scenes than any that is run here.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,36 +26,43 @@ from numpy.typing import NDArray
 
 from _monitor_adverse import film, search, sheet
 from _monitor_runs import LATENCY_S, PERIOD_S, poolings, run_episode, save
-from _monitor_tables import detect, false_alarms, foretell, pooled, read, verdicts
+from _monitor_tables import Recorded, detect, disagreements, doubts, false_alarms, foretell, pooled, read, verdicts
 from _monitor_worlds import KINDS, ShiftedWorld, onset_s
 from swiftvla_ros.cli.output import print_table
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.monitoring.calibration import FalseAlarms, calibrate
-from swiftvla_ros.monitoring.disagreement import HOLD_AT, SLOW_AT, SLOW_PERCENT, DisagreementMeter, Rows
+from swiftvla_ros.monitoring.disagreement import (
+    HOLD_AT,
+    SAMPLES,
+    SLOW_AT,
+    SLOW_PERCENT,
+    SUCCESSIVE,
+    DisagreementMeter,
+    Rows,
+)
 from swiftvla_ros.monitoring.envelope import Envelope, Looks
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.principal import PrincipalDirections
+from swiftvla_ros.monitoring.verdict import Verdict
 from swiftvla_ros.policy import CheckpointPolicy, Observation, load_policy
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.resources import model_path
 
 # Scenes that neither training, nor the envelope's demonstrations, nor its calibration has.
-_SEED, _ADVERSE_SEED = 60_000, 70_000
-_NOMINAL, _VISIBLE, _INVISIBLE = 100, 24, 16
-_ADVERSE_KINDS = ("lights dimmed",)
-_ADVERSE_WANTED, _ADVERSE_TRIES, _FILMS = 10, 200, 3
+_SEED, _ADVERSE_SEED, _CALIBRATION_SEED = 60_000, 70_000, 80_000
+_NOMINAL, _SHIFTED, _CALIBRATION = 420, 24, 200
+_ADVERSE_KINDS = ("unknown words", "pose outside", "front lens covered", "wrist lens covered", "lights dimmed")
+# Runs in all, of one kind at most, and scenes that are tried.
+_ADVERSE_WANTED, _ADVERSE_TRIES = (10, 3), 200
 _EARLY_S = 0.6
 _POOLINGS = ("mean", "mean+std", "quarters")
 
 
 def wanted() -> list[tuple[str, int]]:
     """Kind and seed of every episode, so that the kinds are even wherever it stops."""
-    counts = {
-        name: _NOMINAL if name == "nominal" else _VISIBLE if kind.visible else _INVISIBLE
-        for name, kind in KINDS.items()
-    }
+    counts = {name: _NOMINAL if name == "nominal" else _SHIFTED for name in KINDS}
     ordered = [(i / count, name, _SEED + i) for name, count in counts.items() for i in range(count)]
     return [(name, seed) for _, name, seed in sorted(ordered)]
 
@@ -67,24 +77,40 @@ def _envelope(checkpoint: Path, contract: Contract) -> Envelope:
     return read_envelope(checkpoint, open_checkpoint(checkpoint).sha256, contract)
 
 
-def record(folder: Path, checkpoint: Path, seconds: float) -> None:
-    """Run the episodes that are missing."""
+def record(folder: Path, checkpoint: Path, episodes: Sequence[tuple[str, int]], seconds: float) -> bool:
+    """Run the episodes (kind and seed) that are missing; False where time was up before."""
     contract = load_contract("so101_sim")
     policy = load_policy(checkpoint, contract=contract, threads=1)
     folder.mkdir(parents=True, exist_ok=True)
     worlds: dict[str, ShiftedWorld] = {}
     began = time.monotonic()
-    for kind, seed in wanted():
+    for kind, seed in episodes:
         path = folder / f"{kind.replace(' ', '_')}_{seed}.npz"
         if path.exists():
             continue
         if time.monotonic() - began > seconds:
             print("stopped; the same command goes on")
-            return
+            return False
         scene = KINDS[kind].scene
         if scene.name not in worlds:
             worlds[scene.name] = ShiftedWorld(contract, seed, scene)
         save(run_episode(policy, worlds[scene.name], kind, seed, _state_range(checkpoint, contract)), path)
+    return True
+
+
+def bounds(folder: Path, checkpoint: Path, seconds: float) -> None:
+    """Print from where on the disagreement meter slows and holds, for the stated rates of false alarms."""
+    if not record(folder, checkpoint, [("nominal", _CALIBRATION_SEED + i) for i in range(_CALIBRATION)], seconds):
+        return
+    found = calibrate([disagreements(episode) for episode in read(folder)], PERIOD_S, np.zeros((2, 2)))
+    alarms = found.alarms
+    print(
+        f"{found.runs} nominal episodes, judged for {60 * found.hours:.1f} min; for {alarms.slow_per_hour:g} slowings "
+        f"and {alarms.hold_per_hour:g} holds for nothing an hour, both parts together:"
+    )
+    columns = zip((SUCCESSIVE, SAMPLES), found.slow_at, found.hold_at, strict=True)
+    rows = [(part, f"{slow:.3f}", f"{hold:.3f}") for part, slow, hold in columns]
+    print_table(("part", "slow_at, rad", "hold_at, rad"), rows)
 
 
 def tables(folder: Path, checkpoint: Path) -> None:
@@ -93,8 +119,24 @@ def tables(folder: Path, checkpoint: Path) -> None:
     envelope, episodes = _envelope(checkpoint, contract), read(folder)
     judged = [verdicts(episode, envelope, contract) for episode in episodes]
     print(f"{len(episodes)} episodes")
+    _print_detection("envelope", episodes, judged, envelope.bounds.alarms)
+    for title, sampled in (("disagreement of successive chunks", False), ("disagreement, with second samples", True)):
+        doubted = [doubts(episode, sampled=sampled) for episode in episodes]
+        _print_detection(title, episodes, doubted, FalseAlarms())
+    before = {name for name, kind in KINDS.items() if not kind.visible} | {"nominal"}
+    for title, which in (("all kinds", set(KINDS)), ("nominal and what no picture shows", before)):
+        print_table(
+            (f"foretells failure: {title}", "failed", "AUC after 1 s", "2 s", "3 s"),
+            foretell(episodes, judged, lambda episode, which=which: episode.kind in which),  # type: ignore[misc]
+        )
+
+
+def _print_detection(
+    title: str, episodes: Sequence[Recorded], judged: Sequence[list[Verdict]], wanted_alarms: FalseAlarms
+) -> None:
+    """Print one monitor's rows by kind, and its false alarms."""
     print_table(
-        ("kind", "episodes", "done", "slowed or held", "held", "until slow, s", "until hold, s", "named first"),
+        (title, "episodes", "done", "slowed or held", "held", "until slow, s", "until hold, s", "named first"),
         [
             (
                 d.kind,
@@ -110,22 +152,12 @@ def tables(folder: Path, checkpoint: Path) -> None:
         ],
     )
     hours, counts = false_alarms(episodes, judged)
-    alarms = envelope.bounds.alarms
-    print(
-        f"nominal: watched for {60 * hours:.1f} min; bounds for {alarms.slow_per_hour:g} and {alarms.hold_per_hour:g}/h"
-    )
+    wanted_rates = f"{wanted_alarms.slow_per_hour:g} and {wanted_alarms.hold_per_hour:g} an hour"
+    print(f"nominal: judged for {60 * hours:.1f} min; bounds for {wanted_rates}")
     for name, (count, rate) in counts.items():
         # Of none seen, the rate is below three in that time with 95 % confidence.
-        print(
-            f"  {name} {count} times: {rate:.0f} per hour"
-            + ("" if count else f" (below {3 / hours:.0f} per hour, 95 %)")
-        )
-    before = {name for name, kind in KINDS.items() if not kind.visible} | {"nominal"}
-    for title, which in (("all kinds", set(KINDS)), ("nominal and what no picture shows", before)):
-        print_table(
-            (f"foretells failure: {title}", "failed", "AUC after 1 s", "2 s", "3 s"),
-            foretell(episodes, judged, lambda episode, which=which: episode.kind in which),  # type: ignore[misc]
-        )
+        below = "" if count else f" (below {3 / hours:.0f} per hour, 95 %)"
+        print(f"  {name} {count} times: {rate:.0f} per hour{below}")
 
 
 def _number(value: float | None) -> str:
@@ -137,7 +169,7 @@ def _onset_s(seed: int) -> float:
 
 
 def adverse(folder: Path, checkpoint: Path, first: list[str], seconds: float) -> None:
-    """Find runs in which the monitor spares a hit; ``first`` are candidates KIND:SEED to begin with."""
+    """Find runs in which a monitor spares a hit; ``first`` are candidates KIND:SEED to begin with."""
     contract = load_contract("so101_sim")
     policy = load_policy(checkpoint, contract=contract, threads=1)
     candidates = [(kind, int(seed)) for kind, _, seed in (entry.partition(":") for entry in first)]
@@ -148,7 +180,7 @@ def adverse(folder: Path, checkpoint: Path, first: list[str], seconds: float) ->
     pairs, missed = search(policy, envelope, contract, candidates, state_range, _ADVERSE_WANTED, seconds)
     folder.mkdir(parents=True, exist_ok=True)
     print_table(
-        ("run", "seed", "changes at, s", "without: hit at, s", "hit", "slows at, s", "holds at, s", "with: hit"),
+        ("run", "seed", "changes at, s", "without: hit at, s", "hit", "by", "slows at, s", "holds at, s", "with: hit"),
         [
             (
                 f"{i + 1}. {plain.kind}",
@@ -156,6 +188,7 @@ def adverse(folder: Path, checkpoint: Path, first: list[str], seconds: float) ->
                 _number(plain.onset_s),
                 _number(plain.hit_s),
                 f"{plain.hit}, {plain.newtons:.0f} N",
+                watched.by,
                 _number(watched.slow_s),
                 _number(watched.hold_s),
                 watched.hit or "nothing",
@@ -164,8 +197,9 @@ def adverse(folder: Path, checkpoint: Path, first: list[str], seconds: float) ->
         ],
     )
     print(f"{len(missed)} other hits were not spared: {[f'{run.kind}:{run.seed}' for run in missed]}")
-    for i, (plain, watched) in enumerate(pairs[:_FILMS]):
-        film(plain, watched, folder / f"monitors-adverse-{i + 1}.gif")
+    for kind in dict.fromkeys(plain.kind for plain, _ in pairs):
+        shown = next(pair for pair in pairs if pair[0].kind == kind)
+        film(*shown, folder / f"monitors-adverse-{kind.replace(' ', '-')}.gif")
     sheet(pairs, folder / "monitors-adverse.png")
 
 
@@ -230,16 +264,25 @@ def cost(folder: Path, checkpoint: Path) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("record", "tables", "adverse", "poolings", "cost"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("record", "bounds", "tables", "adverse", "poolings", "cost", "cpu"))
+    parser.add_argument("folder", type=Path, nargs="?", help="where episodes and films lie; of all but cpu")
     parser.add_argument("--checkpoint", type=Path, default=Path("models/swiftvla-nano-so101"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--episodes", type=Path, help="demonstrations, for poolings")
     parser.add_argument("--first", action="append", default=[], metavar="KIND:SEED", help="adverse runs to begin with")
     options = parser.parse_args()
     checkpoint = model_path(options.checkpoint)
+    if options.folder is None and options.what != "cpu":
+        parser.error(f"{options.what} needs a folder")
     if options.what == "record":
-        record(options.folder, checkpoint, options.seconds)
+        record(options.folder, checkpoint, wanted(), options.seconds)
+    elif options.what == "bounds":
+        bounds(options.folder, checkpoint, options.seconds)
+    elif options.what == "cpu":
+        # The others run without ROS.
+        from _monitor_cpu import cpu
+
+        cpu(checkpoint, min(options.seconds, 30.0))
     elif options.what == "tables":
         tables(options.folder, checkpoint)
     elif options.what == "adverse":

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.envelope_monitor import SLOW_PERCENT, EnvelopeMonitor, Look
 from swiftvla_ros.msg import ActionChunk, VisionFeatures
-from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
+from swiftvla_ros.nodes.parts.observation_topics import KeptStates
 from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
@@ -23,10 +20,8 @@ from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage, read_chunk, read_vision_features
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 
-Array = NDArray[np.float64]
-
-# States of the last seconds are kept, and chunks whose features have not come yet.
-_STATES, _CHUNKS = 500, 8
+# Chunks whose features have not come yet, and the reverse.
+_CHUNKS = 8
 
 
 @dataclass
@@ -35,7 +30,7 @@ class EnvelopeParts:
 
     monitor: EnvelopeMonitor
     speaker: VerdictSpeaker
-    states: deque[tuple[int, Array]] = field(default_factory=lambda: deque(maxlen=_STATES))
+    states: KeptStates
     chunks: OrderedDict[int, ChunkMessage] = field(default_factory=OrderedDict)
     features: OrderedDict[int, VisionMessage] = field(default_factory=OrderedDict)
 
@@ -58,9 +53,9 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
             self.get_logger().warning(envelope)
         self.subscribe(ActionChunk, "action_chunk", self._take_chunk, qos.MONITORED)
         self.subscribe(VisionFeatures, "vision_features", self._take_features, qos.MONITORED)
-        subscribe_to_state(self, self._take_state)
         monitor = EnvelopeMonitor(envelope, self.contract, float(self.value("slow_percent")))
-        return EnvelopeParts(monitor, VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed"))))
+        speaker = VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed")))
+        return EnvelopeParts(monitor, speaker, KeptStates(self))
 
     def _envelope(self) -> Envelope | str:
         if not (folder := str(self.value("checkpoint"))):
@@ -70,9 +65,6 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
             return read_envelope(checkpoint.folder, checkpoint.sha256, self.contract)
         except EnvelopeError as error:
             return str(error)
-
-    def _take_state(self, stamp: int, positions: Array) -> None:
-        self.parts.states.append((stamp, positions))
 
     def _take_chunk(self, message: ActionChunk) -> None:
         if tuple(message.joint_names) != self.contract.joint_names:
@@ -93,7 +85,7 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
             self._judge(self.parts.chunks.pop(told.chunk_id), self.parts.features.pop(told.chunk_id))
 
     def _judge(self, chunk: ChunkMessage, seen: VisionMessage) -> None:
-        state = next((state for stamp, state in reversed(self.parts.states) if stamp == chunk.state_stamp_ns), None)
+        state = self.parts.states.at(chunk.state_stamp_ns)
         self.parts.speaker.say(self.parts.monitor.look(Look.of(chunk, state, seen)))
 
 

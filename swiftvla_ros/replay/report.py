@@ -197,7 +197,8 @@ def _chunk_check(chunk: ChunkComparison, bound: float | dict[str, float], names:
 def _verdict_check(found: VerdictComparison) -> Check:
     name = f"verdicts of {found.monitor}"
     if not found.differences:
-        return Check(name, True, f"{found.computed} of {found.recorded} computed again, all alike")
+        note = f"; {found.note}" if found.note else ""
+        return Check(name, True, f"{found.computed} of {found.recorded} computed again, all alike{note}")
     first = "; ".join(found.differences[:3])
     return Check(name, False, f"{len(found.differences)} of {found.computed} are otherwise now: {first}")
 

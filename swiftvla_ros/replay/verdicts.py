@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +26,25 @@ from swiftvla_ros.observation.message_fields import (
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.replay.recorded import RecordedRun
 
+Pairs = Iterator[tuple[VerdictMessage, Verdict | None]]
+"""Each verdict as it was recorded, and as it is computed now; None where it can't be."""
+
 # Another processor adds up in another order.
 _RELATIVE = 1e-5
 
 
 @dataclass(frozen=True)
 class VerdictComparison:
-    """One monitor's verdicts: recorded, computed again, and what is otherwise now, in sentences."""
+    """One monitor's verdicts: recorded, computed again, and what is otherwise now, in sentences.
+
+    ``note`` says why some can't be computed again.
+    """
 
     monitor: str
     recorded: int
     computed: int
     differences: tuple[str, ...]
+    note: str = ""
 
 
 def compare_verdicts(run: RecordedRun, checkpoint: Path, contract: Contract) -> list[VerdictComparison]:
@@ -47,7 +54,7 @@ def compare_verdicts(run: RecordedRun, checkpoint: Path, contract: Contract) -> 
         for _, message in run.bag.messages("monitor_verdicts"):
             verdict = read_verdict(message)
             told.setdefault(verdict.monitor, []).append(verdict)
-    again: dict[str, Callable[[list[VerdictMessage]], Iterator[tuple[VerdictMessage, Verdict | None]]]] = {
+    again: dict[str, Callable[[list[VerdictMessage]], Pairs]] = {
         envelope_monitor.NAME: lambda verdicts: _envelope(run, checkpoint, contract, verdicts),
         disagreement.NAME: lambda verdicts: _disagreement(run, verdicts),
     }
@@ -55,8 +62,20 @@ def compare_verdicts(run: RecordedRun, checkpoint: Path, contract: Contract) -> 
     for name in sorted(told.keys() & again.keys()):
         pairs = [(then, now) for then, now in again[name](told[name]) if now is not None]
         differences = [text for then, now in pairs if (text := _difference(then, now))]
-        found.append(VerdictComparison(name, len(told[name]), len(pairs), tuple(differences)))
+        found.append(VerdictComparison(name, len(told[name]), len(pairs), tuple(differences), _note(told[name])))
     return found
+
+
+def _note(verdicts: list[VerdictMessage]) -> str:
+    """Why verdicts of another version of the monitor are left out; empty where there are none."""
+    foreign = next((verdict for verdict in verdicts if not _of_this_rule(verdict)), None)
+    return "" if foreign is None else f"an earlier version judged {list(foreign.parts)}, which this one does not"
+
+
+def _of_this_rule(verdict: VerdictMessage) -> bool:
+    """Whether the meter measures today what it measured then."""
+    known = (disagreement.SUCCESSIVE, disagreement.SAMPLES)
+    return verdict.monitor != disagreement.NAME or set(verdict.parts) <= set(known)
 
 
 def _difference(then: VerdictMessage, now: Verdict) -> str:
@@ -82,9 +101,22 @@ def _slow_percent(verdicts: list[VerdictMessage], default: float) -> float:
     return next((verdict.percent for verdict in verdicts if verdict.level == VerdictLevel.SLOW), default)
 
 
-def _envelope(
-    run: RecordedRun, checkpoint: Path, contract: Contract, verdicts: list[VerdictMessage]
-) -> Iterator[tuple[VerdictMessage, Verdict | None]]:
+def _once_known(pairs: Pairs) -> Pairs:
+    """Those of a recording that began in the middle of a run, from where on the level depends on nothing before it."""
+    known = False
+    for then, now in pairs:
+        known = known or (now is not None and then.percent == 100.0 and bool((now.values <= now.slow_at).all()))
+        yield then, now if known else None
+
+
+def _envelope(run: RecordedRun, checkpoint: Path, contract: Contract, verdicts: list[VerdictMessage]) -> Pairs:
+    pairs = _envelope_again(run, checkpoint, contract, verdicts)
+    first = run.chunks[0]
+    heard_earlier = first.chunk_id > 1 and _key(first) in {(v.stamp_ns, v.chunk_id) for v in verdicts}
+    return _once_known(pairs) if heard_earlier else pairs
+
+
+def _envelope_again(run: RecordedRun, checkpoint: Path, contract: Contract, verdicts: list[VerdictMessage]) -> Pairs:
     opened = open_checkpoint(checkpoint)
     envelope: Envelope | str
     try:
@@ -107,8 +139,15 @@ def _envelope(
         yield verdict, monitor.look(Look.of(chunk, run.state_at(chunk.state_stamp_ns), features[key]))
 
 
-def _disagreement(run: RecordedRun, verdicts: list[VerdictMessage]) -> Iterator[tuple[VerdictMessage, Verdict | None]]:
-    told = {(verdict.stamp_ns, verdict.chunk_id): verdict for verdict in verdicts}
+def _disagreement(run: RecordedRun, verdicts: list[VerdictMessage]) -> Pairs:
+    told = {(verdict.stamp_ns, verdict.chunk_id): verdict for verdict in verdicts if _of_this_rule(verdict)}
+    since = _heard_since(run, told.keys())
+    pairs = _disagreement_again(run, told, since)
+    return pairs if since else _once_known(pairs)
+
+
+def _disagreement_again(run: RecordedRun, told: dict[tuple[int, int], VerdictMessage], since: int) -> Pairs:
+    verdicts = list(told.values())
     slow, hold = np.array(disagreement.SLOW_AT), np.array(disagreement.HOLD_AT)
     for i, part in enumerate((disagreement.SUCCESSIVE, disagreement.SAMPLES)):
         with_it = next((verdict for verdict in verdicts if part in verdict.parts), None)
@@ -124,8 +163,6 @@ def _disagreement(run: RecordedRun, verdicts: list[VerdictMessage]) -> Iterator[
             sample = read_chunk(message, received)
             # The sample of a chunk that the monitor heard counts from the chunk after next on, whenever it came.
             events.append((received, 1, sample.chunk_id, Rows.of(sample), sample))
-    first = next((i for i, chunk in enumerate(run.chunks) if _key(chunk) in told), len(run.chunks))
-    since = run.chunks[max(0, first - 1)].received_ns
     for received, sampled, number, rows, chunk in sorted(events, key=lambda event: event[:2]):
         if received < since:
             continue
@@ -135,6 +172,15 @@ def _disagreement(run: RecordedRun, verdicts: list[VerdictMessage]) -> Iterator[
         now = meter.take(number, rows, chunk.checkpoint_sha256)
         if (then := told.get(_key(chunk))) is not None:
             yield then, now
+
+
+def _heard_since(run: RecordedRun, told: Container[tuple[int, int]]) -> int:
+    """When the meter heard its first chunk, for the first verdict comes a window later; 0: before the recording."""
+    chunks = run.chunks
+    first = next((i for i, chunk in enumerate(chunks) if _key(chunk) in told), len(chunks))
+    latest = 0 if first == len(chunks) else chunks[first].stamp_ns - round(1e9 * disagreement.WINDOW_S)
+    heard = [c.received_ns for c in chunks[: max(0, first - disagreement.LEAST + 1)] if c.stamp_ns <= latest]
+    return heard[-1] if heard else 0
 
 
 def _key(chunk: ChunkMessage) -> tuple[int, int]:

@@ -176,7 +176,7 @@ def command(
             instruction,
             flow_steps if stage == 3 else None,
         )
-        result = train_policy(run, start, progress.report)
+        result = train_policy(run, start, progress.report, progress.envelope)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
         _refuse(error)
     if int(os.environ.get("RANK", "0")) == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run shows: a bar with rate, losses and ETA, and one line for each validation."""
+"""What a training run shows: a bar with rate, losses and ETA, one line for each validation, and a bar at its end."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class TrainingProgress:
     def __init__(self, title: str) -> None:
         self._title = title
         self._bar: Progress | None = None
+        self._envelope: Progress | None = None
 
     def report(self, line: Report) -> None:
         """Show one report."""
@@ -44,6 +45,25 @@ class TrainingProgress:
             self._bar.console.print(validation_line(line))
         if line.final:
             self._bar.stop()
+
+    def envelope(self, done: int, total: int) -> None:
+        """Show on how many of the episodes the trained policy was watched, for its envelope; it can take minutes."""
+        if self._envelope is None:
+            self._envelope = Progress(
+                TextColumn("[bold]envelope for monitors"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("episodes"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._envelope.add_task("", total=total)
+            self._envelope.start()
+        self._envelope.update(self._envelope.task_ids[0], completed=done)
+        if done == total:
+            self._envelope.stop()
 
 
 def validation_line(line: Report) -> str:

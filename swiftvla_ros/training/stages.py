@@ -100,8 +100,16 @@ def pretrain_grounding(run: TrainingRun, full_tokenizer: str, report: Callable[[
     return _run(run, make, finish, report, {})
 
 
-def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report], None]) -> StageResult:
-    """Train a policy on demonstrations and write a checkpoint."""
+def train_policy(
+    run: TrainingRun,
+    start: PolicyStart,
+    report: Callable[[Report], None],
+    fitting: Callable[[int, int], None] = lambda _done, _all: None,
+) -> StageResult:
+    """Train a policy on demonstrations and write a checkpoint, with its envelope for monitors.
+
+    ``fitting`` is told on how many of how many episodes the envelope is fitted.
+    """
     targets = None if start.targets is None else TeacherTargets.open(start.targets)
     config = _config(run, start, targets)
     tokenizer = writer.read_tokenizer(start.checkpoint)
@@ -153,11 +161,11 @@ def train_policy(run: TrainingRun, start: PolicyStart, report: Callable[[Report]
 
     result = _run(run, make, finish, report, facts)
     if os.environ.get("RANK", "0") == "0":
-        _fit_envelope(run, episodes)
+        _fit_envelope(run, episodes, fitting)
     return result
 
 
-def _fit_envelope(run: TrainingRun, episodes: Sequence[EpisodeHandle]) -> None:
+def _fit_envelope(run: TrainingRun, episodes: Sequence[EpisodeHandle], fitting: Callable[[int, int], None]) -> None:
     """Write the envelope of what was trained, unless it is there; a policy is one without it, too."""
     checkpoint = files.open_checkpoint(run.out)
     try:
@@ -168,7 +176,7 @@ def _fit_envelope(run: TrainingRun, episodes: Sequence[EpisodeHandle]) -> None:
         return
     try:
         policy = load_policy(run.out, contract=run.contract, runtime="torch", device=run.used_device)
-        fit_envelope(policy, run.out, episodes, run.contract, "the training data")
+        fit_envelope(policy, run.out, episodes, run.contract, "the training data", progress=fitting)
     except (CheckpointError, EnvelopeError, EpisodeError) as error:
         print(f"no envelope for monitors was written: {error}", file=sys.stderr)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
-from swiftvla_ros.monitoring.disagreement import SAMPLES, SUCCESSIVE, DisagreementMeter, Rows, disagreement
+from swiftvla_ros.monitoring.disagreement import LEAST, SAMPLES, SUCCESSIVE, DisagreementMeter, Rows, disagreement
 from swiftvla_ros.monitoring.verdict import VerdictLevel
 
 STEP_NS = 100_000_000
@@ -36,10 +36,10 @@ def test_what_can_not_be_compared_is_no_disagreement() -> None:
 
 
 def test_contradiction_slows_holds_and_says_by_how_much() -> None:
-    """Protects: the verdict's level, percent and text follow the measured distance."""
+    """Protects: the verdict's level, percent and text follow the measured distance, from the first whole second on."""
     watched = meter()
-    verdicts = [watched.take(k, line(k * STEP_NS, offset=0.6 * (k % 2))) for k in range(1, 5)]
-    assert verdicts[0] is None
+    verdicts = [watched.take(k, line(k * STEP_NS, offset=0.6 * (k % 2))) for k in range(1, 14)]
+    assert [v is None for v in verdicts] == [True] * 10 + [False] * 3
     last = verdicts[-1]
     assert last is not None
     assert last.level is VerdictLevel.HOLD
@@ -48,18 +48,53 @@ def test_contradiction_slows_holds_and_says_by_how_much() -> None:
     assert "424 mrad" in last.text
 
 
+def test_one_contradiction_is_none_and_many_small_ones_are() -> None:
+    """Protects: what is judged is the mean of a second, and nothing older than that."""
+    watched = meter()
+    jump = [0.0] * 12 + [1.2] * 20
+    once = [watched.take(k + 1, line((k + 1) * STEP_NS, offset=offset)) for k, offset in enumerate(jump)]
+    values = [float(v.values[0]) for v in once if v is not None]
+    np.testing.assert_allclose(max(values), 1.2 / np.sqrt(2) / 10, rtol=1e-6)
+    assert all(v.level is VerdictLevel.USUAL for v in once if v is not None)
+    assert values[-1] == 0.0
+    watched = meter()
+    always = [watched.take(k, line(k * STEP_NS, offset=0.16 * (k % 2))) for k in range(1, 14)]
+    assert always[-1] is not None
+    assert always[-1].level is VerdictLevel.SLOW
+
+
+def test_a_slow_policy_is_judged_by_its_last_chunks() -> None:
+    """Protects: where a second has too few chunks for a mean, the meter is not blind for ever."""
+    watched = meter()
+    verdicts = [watched.take(k, line(5 * k * STEP_NS, offset=0.6 * (k % 2))) for k in range(1, 8)]
+    assert [v is None for v in verdicts] == [True] * LEAST + [False] * (7 - LEAST)
+    assert verdicts[-1] is not None
+    assert verdicts[-1].level is VerdictLevel.HOLD
+
+
+def test_a_new_instruction_begins_anew() -> None:
+    """Protects: what the policy wanted for other words counts no longer."""
+    watched = meter()
+    for k in range(1, 14):
+        watched.take(k, line(k * STEP_NS, offset=0.6 * (k % 2)))
+    after = [watched.take(k, line(k * STEP_NS, instruction=2)) for k in range(14, 26)]
+    assert [v is None for v in after] == [True] * 10 + [False] * 2
+    assert after[-1] is not None
+    assert (after[-1].level, after[-1].values[0]) == (VerdictLevel.USUAL, 0.0)
+
+
 def test_a_sample_counts_from_the_chunk_after_next_on() -> None:
     """Protects: whether a sample overtakes the next chunk changes no verdict, live or in a replay."""
     early, late = meter(), meter()
-    for k in range(1, 4):
+    for k in range(1, 13):
         early.take(k, line(k * STEP_NS))
         late.take(k, line(k * STEP_NS))
-        if k == 1:
-            early.take_sample(1, line(STEP_NS, offset=0.2))
-        if k == 2:
-            late.take_sample(1, line(STEP_NS, offset=0.2))
+        if k == 11:
+            early.take_sample(11, line(11 * STEP_NS, offset=0.2))
+        if k == 12:
+            late.take_sample(11, line(11 * STEP_NS, offset=0.2))
     for watched in (early, late):
-        verdict = watched.take(4, line(4 * STEP_NS))
+        verdict = watched.take(13, line(13 * STEP_NS))
         assert verdict is not None
         assert verdict.parts == (SUCCESSIVE, SAMPLES)
         np.testing.assert_allclose(verdict.values, [0.0, 0.2 / np.sqrt(2)], atol=1e-12)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The monitors as processes; the test is the policy whose chunks they judge."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ ROWS = 10
 
 
 class Rig:
-    """Both monitors, and what they hear."""
+    """Both monitors, the second with ``more`` parameters, and what they hear."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, **more: Any) -> None:
         self.graph = graph
         checkpoint = str(model_path(DEFAULT_CHECKPOINT))
         graph.start("envelope_monitor_node", robot="so101_sim", checkpoint=checkpoint)
-        graph.start("disagreement_monitor_node", robot="so101_sim")
+        graph.start("disagreement_monitor_node", robot="so101_sim", **more)
         self.verdicts = graph.listen(MonitorVerdict, "monitor_verdicts", qos.VERDICTS)
         self.limits = graph.listen(SpeedLimit, "speed_limit", qos.SPEED_LIMIT)
         node = graph.node
@@ -48,6 +49,15 @@ class Rig:
         self._chunks.publish(chunk)
         self._features.publish(VisionFeatures(header=header(ns), chunk_id=self.count, checkpoint_sha256=SHA256))
 
+    def until(self, condition: Callable[[], Any], what: str, pose: Any, offsets: tuple[float, ...]) -> None:
+        """Have the arm stand and the policy want each of the offsets in turn until something is so."""
+
+        def done() -> bool:
+            self.look(pose, offsets[self.count % len(offsets)])
+            return bool(condition())
+
+        self.graph.wait_until(done, what, 60)
+
     def told(self, monitor: str, level: int, text: str) -> bool:
         """Whether a monitor has said so."""
         return any(v.monitor == monitor and v.level == level and text in v.text for v in self.verdicts.messages)
@@ -57,26 +67,24 @@ def test_monitors_judge_and_limit_what_they_hear(graph: Any) -> None:
     """Protects the way from a chunk to a verdict and a speed limit, of a pose that was never trained and of doubt."""
     rig = Rig(graph)
     away = np.array([j.position[1] for j in CONTRACT.joints])
-
-    def until(condition: Any, what: str, pose: Any, offsets: tuple[float, ...]) -> None:
-        def done() -> bool:
-            rig.look(pose, offsets[rig.count % len(offsets)])
-            return bool(condition())
-
-        graph.wait_until(done, what, 60)
-
-    at_rest = CONTRACT.rest
-    until(lambda: rig.told("envelope", MonitorVerdict.BLIND, "cameras are not judged"), "usual", at_rest, (0.0,))
-    until(lambda: rig.told("disagreement", MonitorVerdict.USUAL, "successive chunks"), "chunks agree", at_rest, (0.0,))
+    rest = CONTRACT.rest
+    rig.until(lambda: rig.told("envelope", MonitorVerdict.BLIND, "cameras are not judged"), "usual", rest, (0.0,))
+    rig.until(lambda: rig.told("disagreement", MonitorVerdict.USUAL, "successive chunks"), "they agree", rest, (0.0,))
     assert not rig.limits.messages
-    until(lambda: rig.told("envelope", MonitorVerdict.HOLD, "never was in training"), "a pose outside", away, (0.0,))
+    rig.until(lambda: rig.told("envelope", MonitorVerdict.HOLD, "never was in training"), "a pose", away, (0.0,))
     graph.wait_until(lambda: rig.limits.messages and rig.limits.last.percent == 0.0, "the arm is held")
     assert rig.limits.last.source == "envelope"
-    until(
-        lambda: rig.told("disagreement", MonitorVerdict.HOLD, "contradicts itself"),
-        "chunks differ",
-        at_rest,
-        (0.0, 0.5),
-    )
+    rig.until(lambda: rig.told("disagreement", MonitorVerdict.HOLD, "contradicts itself"), "doubt", rest, (0.0, 0.5))
     # This one only tells, unless it is asked to limit.
     assert not [limit for limit in rig.limits.messages if limit.source == "disagreement"]
+
+
+def test_disagreement_holds_the_arm_where_it_is_asked_to(graph: Any) -> None:
+    """Protects: with limits_speed the meter is a source of speed limits, and lets go when the policy agrees again."""
+    rig = Rig(graph, limits_speed=True)
+
+    def limit() -> Any:
+        return next((m.percent for m in reversed(rig.limits.messages) if m.source == "disagreement"), None)
+
+    rig.until(lambda: limit() == 0.0, "the arm is held", CONTRACT.rest, (0.0, 0.5))
+    rig.until(lambda: limit() == 100.0, "the arm is free", CONTRACT.rest, (0.0,))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,11 @@ from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.envelope_monitor import EnvelopeMonitor, Look
 from swiftvla_ros.monitoring.verdict import VerdictLevel
 from swiftvla_ros.policy import CheckpointPolicy, Observation
+from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.training.envelope_fit import fit_envelope
+from swiftvla_ros.training.loop import TrainingRun
+from swiftvla_ros.training.options import TrainOptions
+from swiftvla_ros.training.stages import PolicyStart, train_policy
 
 STEPS, HORIZON = 12, 4
 
@@ -88,3 +93,25 @@ def test_too_few_demonstrations_are_told(tmp_path: Path, contract: Contract) -> 
     """Protects: bounds of three episodes would be chance; training goes on without an envelope."""
     with pytest.raises(EnvelopeError, match="needs 20 episodes"):
         fit_envelope(cast(CheckpointPolicy, Watched(contract)), tmp_path, demonstrations(contract, 3), contract, "few")
+
+
+def test_a_training_ends_with_an_envelope(
+    recorded: Path, start: Path, contract: Contract, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects: the envelope is of the checkpoint that was just written, and of what it sees; few episodes are told."""
+    few = recorded / "episodes"
+    enough = tmp_path / "episodes"
+    enough.mkdir()
+    for i, file in enumerate(sorted(few.glob("*.safetensors")) * 4):
+        shutil.copy(file, enough / f"episode_{i:06d}.safetensors")
+    run = TrainingRun(tmp_path / "out", None, contract, TrainOptions(steps=1, batch=2, scene_share=0.0), processes=1)
+    told: list[tuple[int, int]] = []
+    train_policy(run, PolicyStart(enough, start), lambda _: None, lambda done, total: told.append((done, total)))
+    assert told == [(i + 1, 24) for i in range(24)]
+    envelope = read_envelope(run.out, open_checkpoint(run.out).sha256, contract)
+    assert envelope.camera_names == contract.camera_names
+    assert envelope.bounds.runs == 12
+    assert np.isfinite(envelope.bounds.hold_at).all()
+    run = TrainingRun(tmp_path / "few", None, contract, run.options, processes=1)
+    train_policy(run, PolicyStart(few, start), lambda _: None)
+    assert "no envelope for monitors was written: an envelope needs 20 episodes at least" in capsys.readouterr().err

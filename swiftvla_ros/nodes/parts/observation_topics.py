@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.callback_groups import CallbackGroup
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
@@ -46,6 +48,50 @@ def subscribe_to_state(
 
     node.subscribe(JointState, "observation/state", take_state, qos.STATE_INPUT)
     await_state(node)
+
+
+class _Unattended(CallbackGroup):
+    """What no executor waits for."""
+
+    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        """Never: it is read when somebody asks."""
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing began."""
+
+
+class KeptStates:
+    """The joint states of the last seconds for who needs one now and then, by its stamp.
+
+    They wait in the middleware until then: a callback for each would cost a monitor more than all that it computes.
+    """
+
+    def __init__(self, node: ManagedNode[Any]) -> None:
+        self._node = node
+        self._subscription = node.own(
+            node.create_subscription(
+                JointState, "observation/state", lambda _: None, qos.KEPT_STATES, callback_group=_Unattended()
+            ),
+            node.destroy_subscription,
+        )
+        self._kept: deque[JointState] = deque(maxlen=qos.KEPT_STATES.depth)
+
+    def at(self, stamp: int) -> NDArray[np.float64] | None:
+        """The positions [J] of exactly this stamp (ns); None where they didn't come, or are none."""
+        with self._subscription.handle:
+            while (taken := self._subscription.handle.take_message(JointState, False)) is not None:
+                self._kept.append(taken[0])
+        message = next((kept for kept in reversed(self._kept) if stamp_ns(kept.header.stamp) == stamp), None)
+        try:
+            return None if message is None else measured_positions(message, self._node.contract.joint_names)
+        except JointStateError as error:
+            _refuse(self._node, str(error), lambda: None)
+            return None
 
 
 def subscribe_to_images(

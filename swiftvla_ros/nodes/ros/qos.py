@@ -39,6 +39,8 @@ IMAGE = _newest(2, reliable=False)
 # Joint states are taken as they come and published so that any subscriber matches.
 STATE_INPUT = _newest(5, reliable=False)
 STATE = _newest(5)
+# For who looks up a state of the last seconds: those of an arm that tells 250 a second.
+KEPT_STATES = _newest(500, reliable=False)
 # Chunks and commands must arrive; an old chunk is worth nothing.
 CHUNK = _newest(2)
 COMMAND = _newest(10)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitors' processes cost in the running simulated system, as ``swiftvla up --sim`` starts it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from swiftvla_ros.bringup.system_options import SystemOptions
+from swiftvla_ros.cli.live.graph import LiveGraph
+from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
+from swiftvla_ros.cli.output import print_table
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.msg import ActionChunk, MonitorVerdict
+from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.srv import SetInstruction
+
+MONITORS = ("envelope_monitor", "disagreement_monitor")
+_START_S, _SETTLE_S, _TASK_S = 120.0, 5.0, 3.0
+_TASKS = ("pick up the red block", "touch the green block", "pick up the blue block", "touch the red block")
+
+
+def cpu(checkpoint: Path, seconds: float) -> None:
+    """Print the CPU time of each monitor's process in a system whose arm is told something else now and then."""
+    options = SystemOptions(checkpoint=str(checkpoint), monitors=",".join(MONITORS))
+    chunks: list[ActionChunk] = []
+    verdicts: list[MonitorVerdict] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SimulatedSystem(describe_simulated(options), Path(folder)) as system,
+        LiveGraph(check=system.check) as graph,
+    ):
+        graph.wait_until_ready(load_contract(options.robot), _START_S)
+        graph.listen(ActionChunk, "action_chunk", chunks.append, qos.MONITORED)
+        graph.listen(MonitorVerdict, "monitor_verdicts", verdicts.append, qos.VERDICTS)
+        tasks = itertools.cycle(_TASKS)
+
+        def work(for_s: float) -> None:
+            until = time.monotonic() + for_s
+            while (left := until - time.monotonic()) > 0:
+                graph.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction=next(tasks)))
+                graph.spin(min(_TASK_S, left))
+
+        work(_SETTLE_S)
+        graph.wait_for(lambda: {v.monitor for v in verdicts} >= {"envelope", "disagreement"}, _START_S, "no verdicts")
+        processes = {name: _process(name) for name in MONITORS}
+        chunks.clear()
+        verdicts.clear()
+        before, began = {name: _used_s(process) for name, process in processes.items()}, time.monotonic()
+        work(seconds)
+        passed = time.monotonic() - began
+        shares = {name: (_used_s(process) - before[name]) / passed for name, process in processes.items()}
+    print_table(
+        ("process", "of a core"),
+        [*((name, f"{share:.1%}") for name, share in shares.items()), ("together", f"{sum(shares.values()):.1%}")],
+    )
+    print(
+        f"{passed:.0f} s, {len(chunks) / passed:.1f} chunks/s, {len(verdicts) / passed:.1f} verdicts/s; "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _process(node: str) -> psutil.Process:
+    """The process of a node that this one started."""
+    argument = f"__node:={node}"
+    return next(child for child in psutil.Process().children(recursive=True) if argument in child.cmdline())
+
+
+def _used_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
