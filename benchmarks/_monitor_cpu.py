@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from swiftvla_ros.bringup.system_options import SystemOptions
@@ -63,6 +64,10 @@ def cpu(checkpoint: Path, seconds: float) -> None:
         f"{passed:.0f} s, {len(chunks) / passed:.1f} chunks/s, {len(verdicts) / passed:.1f} verdicts/s; "
         f"load average {os.getloadavg()[0]:.1f}"
     )
+    doubts = [v for v in verdicts if v.monitor == "disagreement" and len(v.values)]
+    median, highest = np.quantile([v.values[0] for v in doubts], [0.5, 1.0])
+    beyond = f"{sum(v.level != MonitorVerdict.USUAL for v in doubts)} of {len(doubts)} beyond a bound"
+    print(f"{doubts[0].parts[0]}: median {median:.3f} rad, highest {highest:.3f}; {beyond}")
 
 
 def _process(node: str) -> psutil.Process:

@@ -25,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _monitor_adverse import film, search, sheet
-from _monitor_runs import LATENCY_S, PERIOD_S, poolings, run_episode, save
-from _monitor_tables import Recorded, detect, disagreements, doubts, false_alarms, foretell, pooled, read, verdicts
+from _monitor_poolings import compare_poolings
+from _monitor_runs import LATENCY_S, PERIOD_S, run_episode, save
+from _monitor_tables import Recorded, detect, disagreements, doubts, false_alarms, foretell, read, verdicts
 from _monitor_worlds import KINDS, ShiftedWorld, onset_s
 from swiftvla_ros.cli.output import print_table
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
-from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.monitoring.calibration import FalseAlarms, calibrate
 from swiftvla_ros.monitoring.disagreement import (
     HOLD_AT,
@@ -42,11 +41,10 @@ from swiftvla_ros.monitoring.disagreement import (
     DisagreementMeter,
     Rows,
 )
-from swiftvla_ros.monitoring.envelope import Envelope, Looks
+from swiftvla_ros.monitoring.envelope import Envelope
 from swiftvla_ros.monitoring.envelope_file import read_envelope
-from swiftvla_ros.monitoring.principal import PrincipalDirections
 from swiftvla_ros.monitoring.verdict import Verdict
-from swiftvla_ros.policy import CheckpointPolicy, Observation, load_policy
+from swiftvla_ros.policy import load_policy
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.resources import model_path
 
@@ -57,7 +55,6 @@ _ADVERSE_KINDS = ("unknown words", "pose outside", "front lens covered", "wrist 
 # Runs in all, of one kind at most, and scenes that are tried.
 _ADVERSE_WANTED, _ADVERSE_TRIES = (10, 3), 200
 _EARLY_S = 0.6
-_POOLINGS = ("mean", "mean+std", "quarters")
 
 
 def wanted() -> list[tuple[str, int]]:
@@ -203,42 +200,6 @@ def adverse(folder: Path, checkpoint: Path, first: list[str], seconds: float) ->
     sheet(pairs, folder / "monitors-adverse.png")
 
 
-def compare_poolings(folder: Path, checkpoint: Path, demonstrations: Path) -> None:
-    """Print detection by kind for each way of pooling, with bounds fitted alike."""
-    contract = load_contract("so101_sim")
-    envelope, recorded = _envelope(checkpoint, contract), read(folder)
-    policy = load_policy(checkpoint, contract=contract, threads=1)
-    runs = [_shown(policy, handle.load(), contract) for handle in open_episodes(demonstrations, contract)[::3]]
-    half = len(runs) // 2
-    rows = []
-    for pooling in _POOLINGS:
-        shown = [(looks, pooled(features, pooling)) for looks, features in runs]
-        clouds = tuple(PrincipalDirections.of(np.concatenate([f[:, i] for _, f in shown[:half]])) for i in range(2))
-        fitted = Envelope(**{**vars(envelope), "cameras": clouds})
-        least = np.tile([[0.05], [0.1]], (1, len(fitted.parts)))
-        held_out = [fitted.distances(Looks(looks.states, looks.motions, features)) for looks, features in shown[half:]]
-        bounds = calibrate(held_out, policy.step_s, least, alarms=FalseAlarms())
-        fitted = Envelope(**{**vars(fitted), "bounds": bounds})
-        found = detect(recorded, [verdicts(episode, fitted, contract, pooling) for episode in recorded])
-        rows.append((pooling, *(f"{d.slowed.count}/{d.slowed.total}" for d in found)))
-    columns = [(kind, *(row[i + 1] for row in rows)) for i, kind in enumerate(KINDS)]
-    print_table(("slowed or held", *_POOLINGS), columns)
-
-
-def _shown(
-    policy: CheckpointPolicy, episode: object, contract: Contract
-) -> tuple[Looks, dict[str, NDArray[np.float16]]]:
-    """The policy's looks of a demonstration, and its features in all poolings."""
-    coding, wanted_rows, found = ActionCoding.of(contract, RELATIVE), [], []
-    states = episode.state.astype(np.float64)  # type: ignore[attr-defined]
-    for t, state in enumerate(states):
-        images = {name: episode.images[name][t] for name in policy.camera_names}  # type: ignore[attr-defined]
-        wanted_rows.append(policy.infer(Observation(images, state, episode.instruction)))  # type: ignore[attr-defined]
-        found.append(poolings(policy.vision_tokens() or ()))
-    features = {name: np.stack([entry[name] for entry in found]) for name in found[0]}
-    return Looks(states, coding.encode(np.stack(wanted_rows), states), None), features
-
-
 def cost(folder: Path, checkpoint: Path) -> None:
     """Print what both cores cost at the policy's rate, without ROS."""
     contract = load_contract("so101_sim")
@@ -292,7 +253,9 @@ def main() -> None:
     elif options.episodes is None:
         parser.error("poolings needs --episodes, a folder of demonstrations")
     else:
-        compare_poolings(options.folder, checkpoint, options.episodes)
+        contract = load_contract("so101_sim")
+        policy = load_policy(checkpoint, contract=contract, threads=1)
+        compare_poolings(read(options.folder), policy, _envelope(checkpoint, contract), contract, options.episodes)
 
 
 if __name__ == "__main__":
