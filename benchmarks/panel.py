@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's page before the simulated system: from the click to the first tick of the emergency stop, and its CPU.
+"""The operator's page before the simulated system: what a stop takes, what the server costs, and what the policy loses.
 
-``python benchmarks/panel.py [--clicks 30] [--seconds 10] [--chromium PATH]``.
-Everything runs on this machine as ``swiftvla up --panel`` starts it, with the shipped policy and one page in Chromium.
-The click's time is the browser's when it hears it; the tick's is the stamp of the first ``executor_state`` in STOPPED.
-CPU is that of panel_node's process while the page shows both cameras, of one core.
+``python benchmarks/panel.py [--clicks 30] [--seconds 10] [--turns 3] [--chromium PATH]``.
+Everything runs on this machine as ``swiftvla up --panel`` starts it, with the shipped policy. In turns nobody serves
+the page, and it is served to one watcher that shows nothing (a socket, as of a browser on another machine); then a page
+is open in Chromium here, and its emergency stop is clicked while the arm follows the policy. The click's time is the
+browser's when it hears it; the tick's is the stamp of the first ``executor_state`` in STOPPED. CPU is that of
+panel_node's process with both cameras shown, of one core.
 """
 
 import argparse
+import asyncio
 import os
 import re
 import subprocess
@@ -16,43 +19,71 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
+from aiohttp import ClientSession, WSMsgType
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from swiftvla_ros.bringup.processes import describe, describe_panel, describe_simulated_robot, transport_environment
+from swiftvla_ros.bringup.processes import (
+    ProcessDescription,
+    describe,
+    describe_panel,
+    describe_simulated_robot,
+    transport_environment,
+)
 from swiftvla_ros.bringup.system_options import SystemOptions
-from swiftvla_ros.msg import ExecutorState
+from swiftvla_ros.cli.live.graph import own_domain
+from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import read_chunk, stamp_ns
+from swiftvla_ros.srv import SetInstruction
 
 _START_S = 120.0
+# After a page was opened, before anything counts.
+_SETTLES_S = 3.0
+_INSTRUCTION = "pick up the red block"
 _NOTE_CLICKS = """() => document.getElementById("emergency").addEventListener(
   "click", () => { window.clickedMs = performance.timeOrigin + performance.now(); }, { capture: true })"""
 
 
+@dataclass
+class Phase:
+    """What was measured of the policy's chunks, and of the server, while somebody looked, or nobody."""
+
+    inference_ms: list[float] = field(default_factory=list)
+    camera_to_chunk_ms: list[float] = field(default_factory=list)
+    cpu_percent: list[float] = field(default_factory=list)
+
+    def row(self, name: str) -> list[str]:
+        """As a row of the table."""
+        cells = [name, str(len(self.inference_ms))]
+        for values in (self.inference_ms, self.camera_to_chunk_ms):
+            cells += [f"{value:.0f}" for value in np.percentile(values, [50, 95])]
+        return [*cells, f"{np.mean(self.cpu_percent):.1f} %" if self.cpu_percent else "–"]
+
+
 @contextmanager
-def system(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The simulated system and its panel; yields panel_node's process."""
-    options = SystemOptions()
-    running = []
+def running(*processes: ProcessDescription, log: Path = Path(os.devnull)) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start processes, and end them."""
+    started = []
     try:
-        for process in (describe_simulated_robot(options), *describe(options), describe_panel(options)):
-            with (log if process.name == "panel" else Path(os.devnull)).open("wb") as stream:
+        for process in processes:
+            with log.open("wb") as stream:
                 environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
-                running.append(
+                started.append(
                     subprocess.Popen(process.command(), env=environment, stdout=stream, stderr=subprocess.STDOUT)
                 )
-        yield running[-1]
+        yield started
     finally:
-        for each in running:
+        for each in started:
             each.terminate()
-        for each in running:
+        for each in started:
             each.wait()
 
 
@@ -66,77 +97,140 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[int, str]]:
+    """A panel_node: its process id, and the page's URL."""
+    log = folder / f"panel_{time.monotonic_ns()}.log"
+    with running(describe_panel(SystemOptions(panel_address="127.0.0.1:0")), log=log) as (process,):
+        said = until(lambda: re.search(r"page: (http\S+)/", log.read_text(encoding="utf-8")), "the page is served")
+        yield process.pid, said[1]
+
+
+@contextmanager
+def watcher(url: str) -> Iterator[None]:
+    """A page that is open somewhere else: it takes all that is sent, and answers."""
+    loop, frames = asyncio.new_event_loop(), []
+
+    async def watch() -> None:
+        async with ClientSession() as session, session.ws_connect(f"{url}/socket", headers={"Origin": url}) as socket:
+            await socket.send_json({"do": "join", "key": ""})
+            async for message in socket:
+                if message.type is WSMsgType.BINARY:
+                    frames.append(message.data[0])
+                elif (told := message.json())["t"] == "state":
+                    await socket.send_json({"do": "alive", "n": told["n"]})
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(watch(),), daemon=True)
+    thread.start()
+    until(lambda: set(frames) == {0, 1}, "both cameras are shown")
+    yield
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5.0)
+
+
 def cpu_s(pid: int) -> float:
     """CPU time of a process so far, s."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def stop_ms(page: Any, states: list[ExecutorState]) -> float:
-    """Click the emergency stop of a moving arm, and reset; ms from the click to the first tick that is STOPPED."""
-    until(lambda: states and states[-1].mode == ExecutorState.FRESH, "the arm follows the policy")
-    states.clear()
-    page.click("#emergency")
-    stopped = until(lambda: next((s for s in list(states) if s.mode == ExecutorState.STOPPED), None), "it stops")
-    clicked_ms = page.evaluate("window.clickedMs")
+class Bench:
+    """The running system, and what it says."""
 
-    def reset() -> bool:
-        page.click("#reset")
-        time.sleep(0.2)
-        return states[-1].mode != ExecutorState.STOPPED
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options, self.folder = options, folder
+        self.node = rclpy.create_node("benchmark")
+        self.states: list[ExecutorState] = []
+        self.chunks: list[ActionChunk] = []
+        self.node.create_subscription(ExecutorState, "executor_state", self.states.append, qos.EXECUTOR_STATE)
+        self.node.create_subscription(ActionChunk, "action_chunk", self.chunks.append, qos.MONITORED)
+        threading.Thread(target=rclpy.spin, args=(self.node,), daemon=True).start()
 
-    until(reset, "reset at rest")
-    return stamp_ns(stopped.header.stamp) / 1e6 - float(clicked_ms)
+    def instruct(self) -> None:
+        """Have the policy move the arm."""
+        client = self.node.create_client(SetInstruction, "set_instruction")
+        until(client.service_is_ready, "the policy is there")
+        answer = client.call_async(SetInstruction.Request(instruction=_INSTRUCTION))
+        until(answer.done, "the policy takes an instruction")
+        self.until_followed()
 
+    def until_followed(self) -> None:
+        """Wait until the arm follows the policy."""
+        until(lambda: self.states and self.states[-1].mode == ExecutorState.FRESH, "the arm follows the policy")
 
-def measure(options: argparse.Namespace) -> tuple[list[float], float]:
-    """Times of the stops in ms, and the CPU of panel_node in % of one core."""
-    os.environ.update(transport_environment())
-    rclpy.init()
-    node = rclpy.create_node("benchmark")
-    states: list[ExecutorState] = []
-    node.create_subscription(ExecutorState, "executor_state", states.append, qos.EXECUTOR_STATE)
-    threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        log = Path(folder) / "panel.log"
-        with system(log) as panel:
-            said = until(lambda: re.search(r"page: (http\S+)", log.read_text(encoding="utf-8")), "the page is served")
-            browser = driver.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
+    def measure(self, phase: Phase, pid: int | None = None) -> None:
+        """Look at the chunks of some seconds, and at what the server takes meanwhile."""
+        time.sleep(_SETTLES_S)
+        self.chunks.clear()
+        before_s, begin_s = cpu_s(pid) if pid else 0.0, time.monotonic()
+        time.sleep(self.options.seconds)
+        if pid:
+            phase.cpu_percent.append(100 * (cpu_s(pid) - before_s) / (time.monotonic() - begin_s))
+        for chunk in map(read_chunk, list(self.chunks)):
+            phase.inference_ms.append((chunk.end_ns - chunk.start_ns) / 1e6)
+            phase.camera_to_chunk_ms.append((chunk.end_ns - max(chunk.image_stamps.values())) / 1e6)
+
+    def stop_ms(self, page: Any) -> float:
+        """Click the emergency stop of a moving arm, and reset; ms from the click to the first tick that is STOPPED."""
+        self.until_followed()
+        self.states.clear()
+        page.click("#emergency")
+        stopped = until(lambda: next((s for s in list(self.states) if s.mode == ExecutorState.STOPPED), None), "a stop")
+        clicked_ms = page.evaluate("window.clickedMs")
+
+        def reset() -> bool:
+            page.click("#reset")
+            time.sleep(0.2)
+            return self.states[-1].mode != ExecutorState.STOPPED
+
+        until(reset, "reset at rest")
+        return stamp_ns(stopped.header.stamp) / 1e6 - float(clicked_ms)
+
+    def clicks(self, phase: Phase) -> list[float]:
+        """Open the page in Chromium, and click its stop again and again."""
+        with served(self.folder) as (pid, url), sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=self.options.chromium, args=["--no-sandbox"])
             page = browser.new_page()
-            page.goto(said[1])
+            page.goto(url)
             page.wait_for_selector("#emergency.proven", timeout=_START_S * 1000)
             page.evaluate(_NOTE_CLICKS)
             page.click("#take")
-            until(lambda: bool(states), "the executor speaks")
-
-            def instructed() -> bool:
-                page.fill("#instruction", "pick up the red block")
-                page.press("#instruction", "Enter")
-                time.sleep(1.0)
-                return bool(states[-1].mode == ExecutorState.FRESH)
-
-            until(instructed, "the policy takes an instruction")
-            before_s, begin_s = cpu_s(panel.pid), time.monotonic()
-            time.sleep(options.seconds)
-            percent = 100 * (cpu_s(panel.pid) - before_s) / (time.monotonic() - begin_s)
-            found = [stop_ms(page, states) for _ in range(options.clicks)]
+            self.measure(phase, pid)
+            found = [self.stop_ms(page) for _ in range(self.options.clicks)]
             browser.close()
-    rclpy.try_shutdown()
-    return found, percent
+        return found
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clicks", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=10.0, help="over which the CPU is measured")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
+    parser.add_argument("--turns", type=int, default=3, help="without and with the page, one after the other")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
-    found, percent = measure(parser.parse_args())
-    table = Table("clicks", "p50 ms", "p95 ms", "max ms", "CPU of panel_node", "load average")
+    options = parser.parse_args()
+    os.environ.update({**transport_environment(), **own_domain()})
+    rclpy.init()
+    nobody, elsewhere, here = Phase(), Phase(), Phase()
+    system = SystemOptions()
+    with tempfile.TemporaryDirectory() as folder, running(describe_simulated_robot(system), *describe(system)):
+        bench = Bench(options, Path(folder))
+        bench.instruct()
+        for _ in range(options.turns):
+            bench.measure(nobody)
+            with served(bench.folder) as (pid, url), watcher(url):
+                bench.measure(elsewhere, pid)
+        found = bench.clicks(here)
+    rclpy.try_shutdown()
+    chunks = Table("the page", "chunks", "inference p50 ms", "p95", "camera → chunk p50 ms", "p95", "CPU of panel_node")
+    chunks.add_row(*nobody.row("is not served"))
+    chunks.add_row(*elsewhere.row("has one watcher, who shows it elsewhere"))
+    chunks.add_row(*here.row("is open in Chromium, on the same cores"))
     p50, p95 = np.percentile(found, [50, 95])
-    row = f"{p50:.0f}", f"{p95:.0f}", f"{max(found):.0f}", f"{percent:.0f} % of a core", f"{os.getloadavg()[0]:.1f}"
-    table.add_row(str(len(found)), *row)
-    Console().print(table)
+    stops = Table("clicks", "p50 ms", "p95 ms", "max ms", "load average")
+    stops.add_row(str(len(found)), f"{p50:.0f}", f"{p95:.0f}", f"{max(found):.0f}", f"{os.getloadavg()[0]:.1f}")
+    for table in (chunks, stops):
+        Console().print(table)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str] | None] = {
     "preflight": {"contract", "observation", "policy"},
     "monitoring": {"contract", "observation", "policy", "motion"},
     "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "monitoring"},
-    "panel": {"contract", "observation"},
+    "panel": {"contract", "observation", "monitoring"},
     "nodes": {
         "contract",
         "observation",

@@ -97,20 +97,18 @@ class RunTiming:
 
 @dataclass
 class RollingTiming:
-    """The newest chunks of a run that goes on; ``observations`` too old are counted since it began."""
+    """The newest chunks of a run that goes on."""
 
-    _durations: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=_MOST_REMEMBERED))
-    _stamps: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST_REMEMBERED))
-    stale: int = 0
+    _chunks: deque[tuple[int, dict[str, float], int]] = field(default_factory=lambda: deque(maxlen=_MOST_REMEMBERED))
 
-    def add(self, stamp_ns: int, at_ns: Mapping[str, int]) -> None:
-        """Take a chunk: its observation's stamp, and when each of its stages began and ended."""
-        self._durations.append(durations_s(STAGES, at_ns))
-        self._stamps.append(stamp_ns)
+    def add(self, stamp_ns: int, at_ns: Mapping[str, int], stale: int = 0) -> None:
+        """Take a chunk: its observation's stamp, when each of its stages began and ended, and ``stale`` so far."""
+        self._chunks.append((stamp_ns, durations_s(STAGES, at_ns), stale))
 
     def timing(self) -> RunTiming:
-        """Sum up what is remembered."""
-        return RunTiming.of(self._durations, self._stamps, self.stale)
+        """Sum up what is remembered; of the observations those that were dropped meanwhile."""
+        stale = self._chunks[-1][2] - self._chunks[0][2] if self._chunks else 0
+        return RunTiming.of([d for _, d, _ in self._chunks], [ns for ns, _, _ in self._chunks], max(0, stale))
 
 
 class _Knob(NamedTuple):

@@ -25,7 +25,8 @@ from swiftvla_ros.panel.exchange import Exchange
 if TYPE_CHECKING:
     from swiftvla_ros.panel.server import PageServer
 
-_HEARTBEAT_S = 0.2
+# Of the looks, which come ten times a second: a heartbeat every second one, a question to the executor every third.
+_LOOKS_A_BEAT, _LOOKS_A_PROOF = 2, 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class PanelNode(ManagedNode[PanelParts]):
 
     def __init__(self) -> None:
         super().__init__("panel")
+        self._looks = 0
         self.describe("address", "127.0.0.1:8710", "where the page is served, IP:PORT; with a token beyond loopback")
         self.describe("token_file", "", "file (mode 600) whose token a page must show; empty: one is made and printed")
 
@@ -65,9 +67,8 @@ class PanelNode(ManagedNode[PanelParts]):
         shown = f"{url}?token={token}" if token and not file else url
         # Not logged: what is logged is on /rosout, and in bags.
         print(f"the operator's page: {shown}", flush=True)
-        topics = ShownTopics(self, exchange)
+        topics = ShownTopics(self, exchange, self._looked)
         orders = ServedOrders(self, exchange, topics)
-        self.steady_timer(_HEARTBEAT_S, self._beat)
         publish_diagnostics(self, self._health)
         heartbeats = self.publisher(OperatorHeartbeat, "operator_heartbeat", qos.COMMAND)
         return PanelParts(exchange, topics, orders, server, heartbeats, url)
@@ -77,6 +78,13 @@ class PanelNode(ManagedNode[PanelParts]):
         parts.server.stop()
         parts.orders.close()
         parts.topics.close()
+
+    def _looked(self) -> None:
+        self._looks += 1
+        if self._looks % _LOOKS_A_BEAT == 0:
+            self._beat()
+        if self._looks % _LOOKS_A_PROOF == 0:
+            self.parts.orders.prove()
 
     def _beat(self) -> None:
         """Say that somebody holds the controls, while their page answers."""

@@ -49,6 +49,8 @@ ORDERS = {
     "start": OrderKind(),
     "stop": OrderKind(),
     "reset": OrderKind(),
+    "take_over": OrderKind(),
+    "give_back": OrderKind(),
     "instruct": OrderKind(text=256),
     "speed": OrderKind(span=(0.0, 100.0)),
     "check_preflight": OrderKind(timeout_s=30.0),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.contract.images import foreseen_path
-from swiftvla_ros.contract.latency_stages import STAGES
+from swiftvla_ros.contract.latency_stages import CHAIN, STAGES
+from swiftvla_ros.monitoring.latency_advice import LatencyAdvice, RunTiming
 from swiftvla_ros.observation.message_fields import ChunkMessage, ExecutorTick, stamp_ns
 
 Json = dict[str, Any]
@@ -55,8 +56,11 @@ def robot_section(contract: Contract, namespace: str) -> Json:
     }
 
 
-def executor_section(tick: ExecutorTick, message: Any) -> Json:
-    """The ladder, why, and how fast; ``message`` is the ``ExecutorState`` that ``tick`` was read of."""
+def executor_section(tick: ExecutorTick, message: Any, asked_percent: float | None) -> Json:
+    """The ladder, why, and how fast; ``message`` is the ``ExecutorState`` that ``tick`` was read of.
+
+    ``asked_percent`` is the speed that operators ask for; None where nobody knows.
+    """
     chunk_age_s = float(message.chunk_age_s)
     return {
         "stamp": tick.stamp_ns / 1e9,
@@ -73,6 +77,7 @@ def executor_section(tick: ExecutorTick, message: Any) -> Json:
         "refused": tick.refused,
         "last_refusal": tick.last_refusal_text,
         "speed": tick.speed_scale,
+        "speed_asked": asked_percent,
         "speed_source": str(message.speed_limit_source),
         "speed_reason": str(message.speed_limit_reason),
     }
@@ -117,8 +122,7 @@ def chunk_section(contract: Contract, chunk: ChunkMessage) -> Json:
 
 
 def policy_section(message: Any) -> Json:
-    """What the policy does, for which instruction, and where its time goes."""
-    stages = zip(message.latency_stages, message.latency_s, strict=False)
+    """What the policy does, and for which instruction."""
     return {
         "ready": bool(message.ready),
         "reason": message.reason,
@@ -127,7 +131,6 @@ def policy_section(message: Any) -> Json:
         "checkpoint_sha256": message.checkpoint_sha256,
         "computed_by": " ".join(filter(None, (message.runtime, message.precision, message.device))),
         "guidance": message.guidance,
-        "stages": [{"name": str(STAGES[n]) if n in STAGES else n, "s": float(s)} for n, s in stages],
         "chunks": int(message.chunks),
         "dropped": {
             "too old": int(message.dropped_stale),
@@ -135,6 +138,19 @@ def policy_section(message: Any) -> Json:
             "invalid": int(message.dropped_invalid),
         },
     }
+
+
+def latency_section(timing: RunTiming, advice: LatencyAdvice) -> Json:
+    """How long the stages of the newest chunks took, s, and what limits them, in sentences."""
+    stages = []
+    for name in [*CHAIN, "camera_to_command"]:
+        p50, p95, _ = timing.stages_s.get(name, (None, None, None))
+        if name not in CHAIN or p50 is not None:
+            whole, limits = name not in CHAIN, name == advice.limits
+            stages.append({"name": str(STAGES[name]), "p50": p50, "p95": p95, "whole": whole, "limits": limits})
+    p50, p95, _ = timing.period_s
+    period = {"p50": p50, "p95": p95}
+    return {"chunks": timing.chunks, "stages": stages, "period": period, "advice": list(advice.sentences)}
 
 
 def monitor_section(message: Any) -> Json:

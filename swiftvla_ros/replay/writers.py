@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -62,8 +63,8 @@ def as_dict(report: ReplayReport, checks: list[Check], code: int) -> dict[str, A
     }
 
 
-def markdown(report: ReplayReport, checks: list[Check], code: int) -> str:
-    """Write the report as a page of Markdown."""
+def markdown(report: ReplayReport, checks: list[Check], code: int, advice: Sequence[str]) -> str:
+    """Write the report as a page of Markdown; ``advice`` are the sentences on the recorded run's latency."""
     failed = [check for check in checks if not check.ok]
     counts = f"{len(report.computed)} of {len(report.chunks)} chunks and {len(report.commands.times_ns)} commands"
     lines = [
@@ -107,6 +108,7 @@ def markdown(report: ReplayReport, checks: list[Check], code: int) -> str:
     lines += ["## Chunks", "", *_table(head_rows, rows), ""]
     stages = [[name, *(f"{value:.1f}" for value in values)] for name, values in report.latency_ms.items()]
     lines += ["## Latency (ms)", "", *_table(["stage", "p50", "p95", "max"], stages), ""]
+    lines += [*(f"- {sentence}" for sentence in advice), ""] if advice else []
     lines += ["## Refusals", "", f"now {dict(commands.refusals)}, then {dict(commands.recorded_refusals)}", ""]
     notes = [*report.notes, *(f"{text}: {count} ×" for text, count in commands.notes.items())]
     notes += [f"not comparable: {text}: {count} ticks" for text, count in commands.not_comparable.items()]
@@ -115,10 +117,10 @@ def markdown(report: ReplayReport, checks: list[Check], code: int) -> str:
     return "\n".join(lines)
 
 
-def write_markdown(report: ReplayReport, checks: list[Check], code: int, path: Path) -> None:
+def write_markdown(report: ReplayReport, checks: list[Check], code: int, advice: Sequence[str], path: Path) -> None:
     """Write the page of :func:`markdown` to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(markdown(report, checks, code) + "\n", encoding="utf-8")
+    path.write_text(markdown(report, checks, code, advice) + "\n", encoding="utf-8")
 
 
 def write_junit(report: ReplayReport, checks: list[Check], path: Path) -> None:

@@ -19,14 +19,14 @@ QUICK = {"camera": 0.03, "wait": 0.02, "inference": 0.03, "chunk_transport": 0.0
 
 def run(stages: dict[str, float], period_s: float = 0.1, chunks: int = 50, stale: int = 0) -> RunTiming:
     """Make a run whose every chunk took so long, from the stamps that its messages would bear."""
-    rolling = RollingTiming(stale=stale)
+    rolling = RollingTiming()
     for k in range(chunks):
         at = first = 10**12 + round(k * period_s * 1e9)
         stamps = {CAMERA: at}
         for name, end in zip(CHAIN, (COMPLETE, STARTS, ENDS, RECEIVED, COMMAND), strict=True):
             at += round(stages[name] * 1e9)
             stamps[end] = at
-        rolling.add(first, stamps)
+        rolling.add(first, stamps, 7 + stale * k // max(1, chunks - 1))
     return rolling.timing()
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's page in a real browser, with a real executor behind it: what an operator relies on."""
 
-import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 import pytest
 from executor_arm import Arm
+from operators_page import chromium, opened, served
 
 from swiftvla_ros.msg import ExecutorState, InstructionEffect, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
@@ -21,17 +20,11 @@ LOST_MS = 2000
 SCRIPT = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The system's Chromium without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium drives the operator's page: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    """One browser for the tests of this file."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -40,31 +33,10 @@ def complaints() -> list[str]:
     return []
 
 
-def served(arm: Arm, name: str, **parameters: Any) -> tuple[Any, str]:
-    """A panel_node on a free port, and the URL that it printed."""
-    panel = arm.graph.start("panel_node", name, robot="so101_sim", address="127.0.0.1:0", **parameters)
-    said = re.compile(r"the operator's page: (http\S+)")
-    arm.graph.wait_until(lambda: said.search(panel.output()), "the page is served", 90)
-    found = said.search(panel.output())
-    assert found
-    return panel, found[1]
-
-
-def opened(browser: Any, url: str, complaints: list[str]) -> Any:
-    """A page that is connected, and whose way to the emergency stop is proven."""
-    page = browser.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (complaints.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
-    page.goto(url)
-    page.wait_for_selector("#emergency.proven", timeout=30_000)
-    return page
-
-
 def test_an_operator_sees_stops_and_is_told_of_a_cut(arm: Arm, browser: Any, complaints: list[str]) -> None:
     """Controls, slider, space, start, Esc from a watching tab, reset; foreign text stays text; a cut is shown."""
     graph = arm.graph
-    panel, url = served(arm, "panel")
+    panel, url = served(arm.graph)
     page, watching = (opened(browser, url, complaints) for _ in range(2))
     page.click("#take")
     page.wait_for_selector("#give:visible")
@@ -141,7 +113,7 @@ def test_a_page_with_a_wrong_token_stays_outside(arm: Arm, browser: Any, tmp_pat
     file = tmp_path / "token"
     file.write_text("of-letters-enough-0123456789")
     file.chmod(0o600)
-    panel, url = served(arm, "guarded_panel", token_file=str(file))
+    panel, url = served(arm.graph, "guarded_panel", token_file=str(file))
     page = browser.new_page()
     for query in ("", "?token=wrong"):
         answer = page.goto(url + query)

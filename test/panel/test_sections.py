@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from swiftvla_ros.panel.asked_speed import AskedSpeed
 from swiftvla_ros.panel.exchange import plain
 from swiftvla_ros.panel.instruction_history import InstructionHistory
 from swiftvla_ros.panel.sections import joints_section, robot_section
@@ -68,3 +69,29 @@ def test_the_way_of_the_emergency_stop_is_proven_for_a_second():
     way.ask()
     way.answered(late, configured=True)
     assert not way.section(**told)["alive"]
+
+
+def test_the_slider_stands_where_the_executor_says():
+    """Protects: after a reload, and on a second page, the slider is the speed that the arm goes by."""
+    now = SimpleNamespace(s=0.0)
+    asked = AskedSpeed(lambda: now.s)
+
+    def says(speed: float, by: str) -> float | None:
+        now.s += 0.1
+        asked.executor(speed, limited=bool(by), by_operator=by == "operator")
+        return asked.percent
+
+    assert asked.percent is None
+    assert says(1.0, "") == 100.0, "nobody limits it"
+    asked.heard(40.0)
+    assert says(1.0, "") == 40.0, "the executor has not heard of it yet"
+    now.s += 1.0
+    assert says(0.2, "a monitor") == 40.0, "a lower limit of another's says nothing of it"
+    asked.heard(300.0)
+    assert asked.percent == 40.0, "the executor refuses that, too"
+
+    # A page that was started after the speed had been set, by whomever.
+    asked = AskedSpeed(lambda: now.s)
+    assert [says(speed, "operator") for speed in (0.9, 0.7, 0.5)] == [None, None, None], "it is on its way"
+    assert [says(0.5, "operator") for _ in range(4)][-1] == 50.0
+    assert says(1.0, "") == 100.0

@@ -21,11 +21,13 @@ from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
 from swiftvla_ros.episodes.bags.message_types import _store_for
+from swiftvla_ros.monitoring.latency_advice import LatencyAdvice
 from swiftvla_ros.policy import image_preprocessing, load_policy
 from swiftvla_ros.replay.chunks import Policies, compare_chunks, infer_again
 from swiftvla_ros.replay.recorded import observations, read_run
 from swiftvla_ros.replay.report import replay
 from swiftvla_ros.replay.thresholds import RuntimeChoice
+from swiftvla_ros.viewing import latency
 
 Rewrite = Callable[[RawMessage], bytes | None]
 CHUNKS = 8  # of the stored bag's 19; bags/pick_red.replay.yaml replays all of them
@@ -83,8 +85,12 @@ def changed_checkpoint(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
 
 
-def test_the_same_build_gives_the_same_bits(computed_here: Path, tmp_path: Path) -> None:
+def test_the_same_build_gives_the_same_bits(
+    computed_here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Protects the gate's zero: chunks of this machine come out again bit for bit, and all reports agree on it."""
+    advice = LatencyAdvice("inference", ("inference takes the longest",))
+    monkeypatch.setattr(latency, "recorded_advice", lambda _bag: advice)
     files = {name: tmp_path / f"replay.{name}" for name in ("json", "markdown", "junit", "plot")}
     result = run(computed_here, *(x for name, file in files.items() for x in (f"--{name}", file)))
     assert result.exit_code in (0, 1), result.output
@@ -97,6 +103,8 @@ def test_the_same_build_gives_the_same_bits(computed_here: Path, tmp_path: Path)
     assert all(ok for name, ok in by_name.items() if name.startswith("chunk "))
     page = files["markdown"].read_text()
     assert all(f"| {joint} | 0 |" in page for joint in figures["joints"])
+    assert "- inference takes the longest" in page.splitlines()
+    assert figures["latency_advice"] == list(advice.sentences)
     assert files["plot"].stat().st_size > 10_000
 
 

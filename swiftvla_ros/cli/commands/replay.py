@@ -126,7 +126,7 @@ def command(
     print_advice(advice.sentences)
     write_json(json_file, as_dict(report, checks, code) | {"latency_advice": advice.sentences})
     if markdown is not None:
-        write_markdown(report, checks, code, markdown)
+        write_markdown(report, checks, code, advice.sentences, markdown)
     if junit is not None:
         write_junit(report, checks, junit)
     if plot is not None:

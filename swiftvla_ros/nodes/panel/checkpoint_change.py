@@ -12,6 +12,7 @@ from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter, parameter_value_to_python
 
 from swiftvla_ros.contract.executor_codes import Mode
+from swiftvla_ros.nodes.panel.quiet_entities import QuietClient
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.panel.exchange import Answer
 from swiftvla_ros.panel.sections import MOVING
@@ -24,17 +25,13 @@ class CheckpointChange:
     """One change at a time, as a coroutine of the node's executor."""
 
     def __init__(self, node: ManagedNode[Any], policy: str = "policy") -> None:
-        self._node, self._policy = node, policy
         kinds = {
             "get_state": GetState,
             "change_state": ChangeState,
             "get_parameters": GetParameters,
             "set_parameters": SetParameters,
         }
-        self._clients = {
-            name: node.own(node.create_client(kind, f"{policy}/{name}"), node.destroy_client)
-            for name, kind in kinds.items()
-        }
+        self._clients = {name: QuietClient(node, kind, f"{policy}/{name}") for name, kind in kinds.items()}
         self._began_s: float | None = None
 
     async def use(self, path: str, mode: int) -> Answer:
@@ -43,7 +40,7 @@ class CheckpointChange:
             return False, f"the arm moves ({Mode(mode).name}); stop it first"
         if self._began_s is not None and time.monotonic() - self._began_s < _FORGOTTEN_S:
             return False, "another checkpoint is being loaded; wait for it"
-        missing = [client.srv_name for client in self._clients.values() if not client.service_is_ready()]
+        missing = [client.srv_name for client in self._clients.values() if not client.is_ready()]
         if missing:
             return False, f"no service {missing[0]}: is the policy node running?"
         self._began_s = time.monotonic()
@@ -95,4 +92,4 @@ class CheckpointChange:
         return bool(answer.success)
 
     async def _ask(self, name: str, request: Any) -> Any:
-        return await self._clients[name].call_async(request)
+        return await self._clients[name].call(request)

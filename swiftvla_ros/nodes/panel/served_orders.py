@@ -14,6 +14,7 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.nodes.panel.checkpoint_change import CheckpointChange
+from swiftvla_ros.nodes.panel.quiet_entities import QuietClient
 from swiftvla_ros.nodes.panel.shown_topics import ShownTopics
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -25,7 +26,6 @@ from swiftvla_ros.resources import model_path
 from swiftvla_ros.srv import JudgeEpisode, SetInstruction
 
 _EXECUTOR = "trajectory_executor"
-_PROVE_S = 0.3
 _LONGEST_CARD = 20_000
 # Order → the service that is called, and who offers it.
 _BUTTONS = {
@@ -38,6 +38,11 @@ _BUTTONS = {
     "demonstration_begin": "demonstration/begin",
     "demonstration_re_record": "demonstration/re_record",
     "demonstration_finish": "demonstration/finish",
+}
+# A person's hand goes through teleop_node, which tells the executor; the executor alone where there is none.
+_HAND = {
+    "take_over": ("teleop/engage", f"{_EXECUTOR}/take_over"),
+    "give_back": ("teleop/release", f"{_EXECUTOR}/give_back"),
 }
 _START = {
     "preflight": "swiftvla up --preflight",
@@ -53,6 +58,7 @@ class ServedOrders:
     def __init__(self, node: ManagedNode[Any], exchange: Exchange, topics: ShownTopics) -> None:
         self._node, self._exchange, self._topics = node, exchange, topics
         self._clients = {name: self._client(Trigger, service) for name, service in _BUTTONS.items()}
+        self._hand = {name: [self._client(Trigger, service) for service in way] for name, way in _HAND.items()}
         self._instruct = self._client(SetInstruction, "set_instruction")
         self._demonstrate = self._client(SetInstruction, "demonstration/set_instruction")
         self._judge = self._client(JudgeEpisode, "demonstration/judge")
@@ -60,12 +66,11 @@ class ServedOrders:
         self._change = CheckpointChange(node)
         self._state = self._client(GetState, f"{_EXECUTOR}/get_state")
         self._way = StopWay()
-        node.steady_timer(_PROVE_S, self._prove)
         guard = node.own(node.create_guard_condition(self._serve), node.destroy_guard_condition)
         exchange.wake = guard.trigger
 
-    def _client(self, kind: type, name: str) -> Any:
-        return self._node.own(self._node.create_client(kind, name), self._node.destroy_client)
+    def _client(self, kind: type, name: str) -> QuietClient:
+        return QuietClient(self._node, kind, name)
 
     def close(self) -> None:
         """Answer what still waits."""
@@ -94,9 +99,8 @@ class ServedOrders:
 
     def _call(self, order: Order, future: Future[Answer]) -> None:
         client, request = self._request(order)
-        if not client.service_is_ready():
-            owner = client.srv_name.rsplit("/", 2)[-2] if order.name in _BUTTONS else ""
-            start = _START.get(owner)
+        if not client.is_ready():
+            start = _START.get(client.srv_name.rsplit("/", 2)[-2])
             hint = f"; start what offers it: {start}" if start else ""
             _answer(future, (False, f"no service {client.srv_name}{hint}"))
             return
@@ -107,15 +111,18 @@ class ServedOrders:
             elif (response := called.result()) is not None:
                 _answer(future, (bool(response.success), str(response.message)))
 
-        client.call_async(request).add_done_callback(done)
+        client.call(request).add_done_callback(done)
 
-    def _request(self, order: Order) -> tuple[Any, Any]:
+    def _request(self, order: Order) -> tuple[QuietClient, Any]:
         if order.name == "instruct":
             return self._instruct, SetInstruction.Request(instruction=order.text)
         if order.name == "demonstration_instruct":
             return self._demonstrate, SetInstruction.Request(instruction=order.text)
         if order.name == "demonstration_judge":
             return self._judge, JudgeEpisode.Request(verdict=int(order.number), note=order.text)
+        if order.name in self._hand:
+            person, executor = self._hand[order.name]
+            return (person if person.is_ready() else executor), Trigger.Request()
         return self._clients[order.name], Trigger.Request()
 
     async def _use(self, path: str) -> Answer:
@@ -128,11 +135,11 @@ class ServedOrders:
     async def _finish(self, doing: Awaitable[Answer], future: Future[Answer]) -> None:
         _answer(future, await doing)
 
-    def _prove(self) -> None:
+    def prove(self) -> None:
         """Ask the executor for its state: an answer shows that it would serve the emergency stop, too."""
         way = self._way
-        ready = self._clients["emergency_stop"].service_is_ready()
-        if self._state.service_is_ready():
+        ready = self._clients["emergency_stop"].is_ready()
+        if self._state.is_ready():
             asked = way.ask()
             if asked is not None:
 
@@ -146,7 +153,7 @@ class ServedOrders:
                         )
                         way.answered(asked, configured=alive)
 
-                self._state.call_async(GetState.Request()).add_done_callback(answered)
+                self._state.call(GetState.Request()).add_done_callback(answered)
         self._exchange.show("stop_way", way.section(ready=ready, speaks=self._topics.tick is not None))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import header
 
@@ -39,7 +40,7 @@ def publish_diagnostics(node: ManagedNode[Any], report: Callable[[], Health]) ->
         node.get_logger().info("diagnostic_msgs is not installed: nothing on /diagnostics")
         node.steady_timer(PERIOD_S, report)
         return
-    publisher = node.publisher(DiagnosticArray, "/diagnostics", 10)
+    publisher = node.publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
     def publish() -> None:
         health = report()

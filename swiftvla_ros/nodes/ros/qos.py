@@ -51,6 +51,8 @@ SPEED_LIMIT = _newest(50, latched=True)
 # What a monitor reads of each chunk, from several topics: none is lost while it is held up for half a second.
 MONITORED = _newest(10)
 VERDICTS = _newest(10)
+# A reader that looks ten times a second loses none of a system's nodes.
+DIAGNOSTICS = _newest(50)
 CLOCK = _newest(1, reliable=False)
 # Up to 200 a second while the arm moves: a recorder that is held up for a second loses none.
 EXECUTOR_STATE = _newest(200, latched=True)

@@ -9,9 +9,11 @@ import * as show from "./sections.js";
 
 const PROVEN_MS = 1000;
 const DRAG_MS = 100;
+// So long after somebody moved it, the slider is not moved to what is asked for: that is still on its way.
+const DRAGGED_MS = 1000;
 const MOST_ANSWERS = 6;
 const BUTTONS = [
-  ...["start", "stop", "reset", "save_black_box", "check_preflight"],
+  ...["start", "stop", "reset", "take_over", "give_back", "save_black_box", "check_preflight"],
   ...["demonstration_begin", "demonstration_re_record", "demonstration_finish"],
 ];
 // As JudgeEpisode numbers them.
@@ -21,7 +23,7 @@ const known = {};
 const cameras = new Cameras();
 const plot = new Plot();
 let you = null;
-let dragged = false;
+let draggedAt = -Infinity;
 
 const sections = {
   robot(robot) {
@@ -33,9 +35,9 @@ const sections = {
   },
   executor(section) {
     show.executor(section);
-    show.hand(known.teleop, section);
+    showHand();
     if (section) plot.executor(section);
-    if (section && !dragged && section.speed_source === "") speedAsked(100);
+    if (section && performance.now() - draggedAt > DRAGGED_MS) speedAsked(section.speed_asked);
   },
   joints: (section) => known.robot && show.joints(known.robot, section),
   chunk(section) {
@@ -43,6 +45,7 @@ const sections = {
     cameras.show(section.paths);
   },
   policy: show.policy,
+  latency: show.latency,
   topics: show.topics,
   instructions: show.history,
   preflight: show.preflight,
@@ -50,7 +53,8 @@ const sections = {
   limits: (section) => show.monitors(known.monitors || [], section),
   problems: (section) => cameras.problems(section),
   demonstration: show.demonstration,
-  teleop: (section) => show.hand(section, known.executor),
+  teleop: showHand,
+  operators: showHand,
   health: show.health,
 };
 
@@ -113,9 +117,14 @@ function showStopWay() {
   say("stop-way", why ? `✕ DEAD: ${why}` : `✓ way proven within the last second`);
 }
 
+function showHand() {
+  show.hand(known.teleop, known.operators, known.executor);
+}
+
+/** Where the slider stands on every page: at what operators ask for, by the topic and the executor's word. */
 function speedAsked(percent) {
-  byId("speed").value = String(percent);
-  say("speed-asked", `${percent} %`);
+  if (percent !== null) byId("speed").value = String(percent);
+  say("speed-asked", percent === null ? "not known" : `${percent} %`);
 }
 
 async function readCard() {
@@ -149,7 +158,7 @@ byId("history").addEventListener("click", (event) => {
 
 let dragging = 0;
 byId("speed").addEventListener("input", () => {
-  dragged = true;
+  draggedAt = performance.now();
   say("speed-asked", `${byId("speed").value} %`);
   if (dragging) return;
   // What the slider ends on is always sent.

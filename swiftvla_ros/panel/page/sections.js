@@ -39,11 +39,21 @@ export function executor(section) {
   byId("shadow").hidden = !section.shadow;
 }
 
-export function hand(teleop, executorSection) {
-  const holds = executorSection && executorSection.operator_holds;
-  byId("hand").hidden = !holds && !(teleop && teleop.engaged);
-  const what = teleop ? `${teleop.source}: ${teleop.phase}. ${teleop.reason}` : "the policy's chunks are refused";
+/** Who has the arm, and what may be done about it. */
+export function hand(teleop, operators, section) {
+  const holds = Boolean(section && section.operator_holds);
+  const policy = section && section.source === "policy" && section.moving;
+  const who = holds ? "a person" : policy ? "the policy" : section ? "nobody" : "–";
+  say("arm-now", who);
+  byId("arm-now").className = holds ? "warn" : "";
+  byId("hand").hidden = !holds;
+  const what = teleop ? `${teleop.source}, ${teleop.phase}: ${teleop.reason}` : "the policy's chunks are refused until it is given back";
   fill("hand", make("b", "", "A PERSON HAS THE ARM"), ` ${what}`);
+  // Where nobody sends an operator's chunks, nobody's hand could lead; one that was taken can always be given back.
+  byId("hands").hidden = !operators && !holds;
+  byId("take_over").hidden = holds && !(teleop && teleop.phase === "held");
+  say("take_over", holds ? "Lead on" : "Take over");
+  byId("give_back").hidden = !holds;
 }
 
 /** Rows that are made once for a robot's joints, and then only moved. */
@@ -78,19 +88,34 @@ export function openJoints(robot) {
 }
 
 export function policy(section) {
+  if (section === null) {
+    say("policy-now", "silent");
+    say("checkpoint-now", "no policy speaks");
+    return;
+  }
   say("policy-now", section.ready ? section.computed_by || "ready" : "waits");
   byId("policy-now").title = section.reason;
-  const rows = section.stages.map((stage) => [stage.name, `${fixed(1000 * stage.s, 0)} ms`]);
-  const total = section.stages.reduce((sum, stage) => sum + stage.s, 0);
-  const parts = section.stages.map((stage) => {
-    const part = make("i", "", "");
-    part.style.flexGrow = String(Math.max(0.001, stage.s));
-    return part;
-  });
-  const why = section.ready ? [] : [make("p", "problem", section.reason)];
-  fill("latency", ...why, make("div", "stages", null, ...parts), table(["stage", "newest chunk"], [...rows, ["together", `${fixed(1000 * total, 0)} ms`]]));
   const sha = section.checkpoint_sha256 ? section.checkpoint_sha256.slice(0, 12) : "none";
   say("checkpoint-now", `now: ${sha}, ${section.computed_by || "not loaded"}, guidance ${section.guidance || "none"}`);
+}
+
+/** Where the time goes from a camera's stamp to the arm, and what to turn. */
+export function latency(section) {
+  if (!section.chunks) return;
+  const ms = (value) => (value === null ? "–" : `${fixed(1000 * value, 0)} ms`);
+  const stages = section.stages.filter((stage) => !stage.whole);
+  const parts = stages.map((stage) => {
+    const part = make("i", stage.limits ? "limits" : "", "");
+    part.style.flexGrow = String(Math.max(0.001, stage.p95));
+    part.title = stage.name;
+    return part;
+  });
+  const rows = section.stages.map((stage) => [stage.limits ? tag("warn", stage.name) : stage.name, ms(stage.p50), ms(stage.p95)]);
+  rows.push(["from one chunk to the next", ms(section.period.p50), ms(section.period.p95)]);
+  const said = section.advice.length
+    ? make("ul", "advice", null, ...section.advice.map((text) => make("li", "", text)))
+    : make("p", "quiet", section.chunks < 5 ? "Too few chunks to judge." : "Chunks come in time: there is nothing to turn.");
+  fill("latency", make("div", "stages", null, ...parts), table([`newest ${section.chunks} chunks`, "half within", "95 % within"], rows), said);
 }
 
 export function drops(policySection, executorSection, disk, you) {
@@ -148,6 +173,12 @@ export function monitors(verdicts, limits) {
 }
 
 export function demonstration(section) {
+  byId("demonstration-controls").hidden = section === null;
+  if (section === null) {
+    retag("demonstration-word", "quiet", "NONE");
+    fill("demonstration", make("p", "quiet", "No session runs: ", make("code", "", "swiftvla demonstrate")));
+    return;
+  }
   const kinds = { ready: "good", recording: "bad", resetting: "warn", ended: "quiet" };
   retag("demonstration-word", kinds[section.phase] || "quiet", section.phase.toUpperCase());
   const facts = [
@@ -161,7 +192,6 @@ export function demonstration(section) {
   const slow = section.topics.filter((each) => each.lost || (each.expected && each.rate < 0.8 * each.expected));
   const lines = [section.blocked && `can't begin: ${section.blocked}`, ...section.warnings, ...slow.map((t) => `${t.name}: ${fixed(t.rate, 1)} of ${t.expected} per s, ${t.lost} lost`)];
   fill("demonstration", table(["", ""], facts), ...lines.filter(Boolean).map((text) => make("p", "problem", text)));
-  byId("demonstration-controls").hidden = false;
 }
 
 export function health(section) {
