@@ -88,6 +88,8 @@ COMMANDS = {
     "train": "train",
     "fit-envelope": "fit_envelope",
     "import-smolvla": "import_smolvla",
+    "import-lerobot": "import_lerobot",
+    "export-lerobot-policy": "export_lerobot_policy",
     "export": "export",
     "check-deploy": "check_deploy",
     "import-geometry": "import_geometry",

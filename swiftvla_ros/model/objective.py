@@ -118,6 +118,11 @@ class Auxiliary(nn.Module):
         patches = features.detach().reshape(b, cams, side, scale, side, scale, -1)
         return patches.mean(dim=(3, 5)).reshape(b, cams * side * side, -1)
 
+    def fit_standardizers(self, images: Float[Tensor, "b n v"], geometry: Float[Tensor, "b k g"]) -> None:
+        """Take mean and deviation of the reconstruction's targets from some samples: :meth:`image_target`'s, and 4D."""
+        self.standardize_2d.fit(images)
+        self.standardize_4d.fit(geometry)
+
     def standardized_images(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n v"]:
         """The target of h_2D."""
         return self.standardize_2d(self.image_target(features))

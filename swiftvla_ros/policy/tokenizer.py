@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ class InstructionTokenizer:
         except Exception as error:  # the library raises no class of its own
             raise CheckpointError(unreadable(path, error, "copy it again")) from error
         self._max_tokens = max_tokens
+
+    @classmethod
+    def from_text(cls, text: str, max_tokens: int) -> InstructionTokenizer:
+        """The same from a file's text."""
+        with NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
+            file.write(text)
+            file.flush()
+            return cls(Path(file.name), max_tokens)
 
     @property
     def vocab_size(self) -> int:

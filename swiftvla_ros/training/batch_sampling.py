@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,12 +21,19 @@ from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.objective import draw_masks
 from swiftvla_ros.training.options import TrainOptions
-from swiftvla_ros.training.samples import EpisodeSamples, SceneSamples
+from swiftvla_ros.training.samples import SceneSamples
 
 DELAYED_SHARE = 0.5
 """Share of noisy chunks whose first rows are given clean, where a network is trained for delays. The other half stays
 as it was: a first chunk, and every chunk of a policy that is run without chunk guidance, has no such rows."""
 _DELAY_STREAM = 1
+
+
+class Frames(Protocol):
+    """What demonstrations' frames are drawn from."""
+
+    def draw(self, count: int, rng: np.random.Generator, /) -> NDArray[np.int64]:
+        """The numbers of so many frames."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,15 @@ class Augmentation:
             pixels=0.02 * torch.randn((side, side), generator=generator),
             state=0.02 * torch.randn((count, config.state_dim), generator=generator),
         )
+
+    def apply(
+        self, images: Float[Tensor, "b cams 3 h w"], state: Float[Tensor, "b s"]
+    ) -> tuple[Float[Tensor, "b cams 3 h w"], Float[Tensor, "b s"]]:
+        """Images in [-1, 1] and the normalised state, varied."""
+        device = images.device
+        gain, offset = self.gain.to(device), (self.cast + self.offset).to(device)
+        varied = (images * gain).add_(offset).add_(self.pixels.to(device)).clamp_(-1, 1)
+        return varied, state + self.state.to(device)
 
     def share(self, part: slice) -> Augmentation:
         """Some samples' augmentation."""
@@ -108,7 +125,7 @@ class Draws:
 
 def draw_step(
     scenes: SceneSamples | None,
-    episodes: EpisodeSamples | None,
+    episodes: Frames | None,
     config: SwiftVLAConfig,
     options: TrainOptions,
     seed: tuple[int, ...],

@@ -39,9 +39,10 @@ def write_policy(
     contract: Contract,
     card: str,
     auxiliary: Auxiliary | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint that :func:`swiftvla_ros.policy.load_policy` reads."""
-    write_description(folder, model.config, tokenizer, contract, card)
+    """Write a checkpoint that :func:`swiftvla_ros.policy.load_policy` reads; ``extra`` adds keys to ``config.json``."""
+    write_description(folder, model.config, tokenizer, contract, card, extra)
     (folder / files.STATS).write_text(json.dumps(statistics, indent=1) + "\n")
     _save(folder / files.WEIGHTS, model, torch.float32)
     if auxiliary is not None:

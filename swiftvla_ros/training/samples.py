@@ -23,6 +23,8 @@ from swiftvla_ros.model.config import SwiftVLAConfig
 # decide where to go; a few steps later the arm's own motion gives the target away.
 EARLY_FRAMES = 3
 EARLY_SHARE = 0.35
+# As many rows as any network's horizon may have.
+ALL_ROWS = 4096
 
 _Result = TypeVar("_Result")
 Tokenize = Callable[[str], NDArray[np.int64]]
@@ -103,7 +105,7 @@ class EpisodeSamples:
                 self.images[start : start + len(episode.state), index] = episode.images[name]
             states.append(episode.state)
             stamps.append(episode.stamps_s)
-            episode_labels, episode_early = _label(episode, contract, config)
+            episode_labels, episode_early = label_episode(episode, contract, config)
             labels.append(episode_labels)
             early.append(episode_early)
             self.tokens.append(tokenize(episode.instruction))
@@ -218,7 +220,7 @@ def _num_keypoints(config: SwiftVLAConfig) -> int:
     return 0 if config.fusion is None else config.fusion.num_tokens
 
 
-def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tuple[Labels, NDArray[np.bool_]]:
+def label_episode(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tuple[Labels, NDArray[np.bool_]]:
     """Labels of all T frames, and which frames are early."""
     steps = len(episode.state)
     ends = _end_of_run(episode.expert)
@@ -227,13 +229,19 @@ def _label(episode: Episode, contract: Contract, config: SwiftVLAConfig) -> tupl
     # After the demonstration's end the arm stays where it was commanded last.
     inside = np.minimum(rows, steps - 1)
     actions = ActionCoding.of(contract).encode(episode.action[inside], episode.state)
-    row_valid = rows < np.where(ends == steps, steps + config.horizon, ends)[:, None]
+    row_valid = np.arange(config.horizon) < rows_to_imitate(episode)[:, None]
     keypoint_uv, keypoint_valid = _keypoints(episode, contract, config, ends)
     starts = episode.expert & ~np.concatenate([[False], episode.expert[:-1]])
     early = np.zeros(steps, bool)
     for start in np.flatnonzero(starts):
         early[start : start + EARLY_FRAMES] = True
     return Labels(actions.astype(np.float32), row_valid, keypoint_uv, keypoint_valid), early & episode.expert
+
+
+def rows_to_imitate(episode: Episode) -> NDArray[np.int64]:
+    """For each of T frames how many rows from it on are the expert's; all (4096) where that lasts to the end."""
+    ends, steps = _end_of_run(episode.expert), len(episode.expert)
+    return np.where(ends == steps, ALL_ROWS, ends - np.arange(steps))
 
 
 def _keypoints(

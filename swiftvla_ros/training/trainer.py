@@ -48,7 +48,7 @@ class Trainer(TrainingLoop[Objective]):
 
     def __init__(self, objective: Objective, data: Data, options: TrainOptions, device: str) -> None:
         config = objective.policy.config
-        _freeze(objective, options, grounding_only=data.episodes is None)
+        freeze(objective, options, grounding_only=data.episodes is None)
         if options.gradient_checkpointing:
             # Every transformer layer computes its activations again in the backward pass.
             objective.policy.backbone.checkpoint_layers = objective.policy.expert.checkpoint_layers = True
@@ -122,7 +122,7 @@ class Trainer(TrainingLoop[Objective]):
         has_geometry[len(draws.scenes) :] = self.config.geometry is not None
         return TrainingSample(
             inputs=ModelInput(nothing, nothing, nothing, nothing),
-            actions=_padded(actions, self.config.action_dim).to(device),
+            actions=padded(actions, self.config.action_dim).to(device),
             row_valid=torch.from_numpy(labels.row_valid).to(device),
             keypoint_uv=torch.from_numpy(labels.keypoint_uv).to(device),
             keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
@@ -143,12 +143,9 @@ class Trainer(TrainingLoop[Objective]):
         """Normalise, pad and move a batch."""
         device = self.device
         images = torch.from_numpy(to_network_range(batch.images)).to(device)
-        state = _padded(self.data.state.normalize(batch.state), self.config.state_dim).to(device)
+        state = padded(self.data.state.normalize(batch.state), self.config.state_dim).to(device)
         if augmentation is not None:
-            a = augmentation
-            gain, offset = a.gain.to(device), (a.cast + a.offset).to(device)
-            images = (images * gain).add_(offset).add_(a.pixels.to(device)).clamp_(-1, 1)
-            state = state + a.state.to(device)
+            images, state = augmentation.apply(images, state)
         width = max(len(t) for t in batch.tokens)
         text = torch.zeros((len(batch.tokens), width), dtype=torch.long)
         present = torch.zeros((len(batch.tokens), width), dtype=torch.bool)
@@ -177,8 +174,7 @@ class Trainer(TrainingLoop[Objective]):
         geometry = torch.from_numpy(episodes.geometry(frames, cache_steps)).to(self.device)
         for module in (auxiliary, None if self.average is None else self.average.auxiliary):
             if module is not None:
-                module.standardize_2d.fit(torch.cat(vision))
-                module.standardize_4d.fit(geometry)
+                module.fit_standardizers(torch.cat(vision), geometry)
 
     @torch.no_grad()
     def validate(self, average: Objective) -> Validation:
@@ -236,12 +232,14 @@ def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
     return {name: mean for name, mean, count in zip(LOSSES, means, counts.tolist(), strict=True) if count}
 
 
-def _padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:
+def padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:
+    """Values [..., n] as float32 [..., width], with zeros behind."""
     tensor = torch.from_numpy(np.asarray(values, np.float32))
     return nn.functional.pad(tensor, (0, width - tensor.shape[-1]))
 
 
-def _freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool) -> None:
+def freeze(objective: Objective, options: TrainOptions, *, grounding_only: bool) -> None:
+    """Leave out of the training what the options say, and in the grounding stage what has nothing to learn there."""
     policy = objective.policy
     frozen: list[nn.Module] = []
     if options.frozen == "vision":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``swiftvla export-lerobot``: bags as a LeRobotDataset v3."""
+"""``swiftvla export-lerobot``: recorded episodes as a LeRobotDataset v3."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import typer
 
 from swiftvla_ros.cli.bags import InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
-from swiftvla_ros.resources import DEFAULT_ROBOT
+from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
+    from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.episode_markers import Outcome
-    from swiftvla_ros.episodes.datasets.lerobot_writer import Codec
+    from swiftvla_ros.episodes.datasets.lerobot_video import Codec
+    from swiftvla_ros.training.lerobot_columns import TrainingColumns
 
 _OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")
 
 
 def command(
-    bags: Annotated[Path, typer.Argument(help="A bag, a lone file of one, or a folder with bags in it.")],
+    bags: Annotated[
+        Path, typer.Argument(help="A bag, a lone file of one, or a folder with bags or `swiftvla collect`'s episodes.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder of the dataset to write; must not exist yet.")],
     robot: Annotated[str, typer.Option(help="Contract: a shipped name or a YAML file.")] = DEFAULT_ROBOT,
     namespace: NamespaceOption = None,
@@ -30,6 +34,19 @@ def command(
     ] = "succeeded",
     codec: Annotated[str, typer.Option(help="Of the videos: h264 or av1.")] = "h264",
     crf: Annotated[int, typer.Option(min=0, max=63, help="Loss of the videos; 0 is the least.")] = 18,
+    labels_for: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Add what training this checkpoint's network reads beside: which rows to imitate, and keypoints.",
+        ),
+    ] = None,
+    teacher_targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add the episodes' 4D features (`swiftvla teacher-targets`), for stage 2; with --labels-for."
+        ),
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Write recorded episodes as a LeRobotDataset v3 that LeRobot loads.
@@ -41,13 +58,15 @@ def command(
 
     A bag that can't be read is named at the end; the others are written, and the exit code is 1.
 
-    Training needs no export: swiftvla train BAGS OUT reads the bags themselves.
+    Training needs no export: swiftvla train BAGS OUT reads the bags themselves. For lerobot-train
+    --policy.type=swiftvla, --labels-for adds columns named swiftvla.* (docs/lerobot.md).
     """
     from rich.progress import Progress
 
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
+    from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, StoredEpisode
 
     wanted: list[Outcome] = [known for known in _OUTCOMES if known in outcomes.split(",")]
     if unknown := sorted(set(outcomes.split(",")) - set(wanted)):
@@ -58,14 +77,19 @@ def command(
     contract = load_contract(robot)
     if out.exists():
         refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
+    if teacher_targets is not None and labels_for is None:
+        refuse("--teacher-targets: these are columns of a network's training; write --labels-for with its checkpoint")
+    extra = None if labels_for is None else _columns(contract, labels_for, teacher_targets)
     try:
+        stored = [StoredEpisode(path, contract) for path in sorted(bags.glob("episode_*.safetensors"))]
         listed = open_bags(bags, contract, wanted, namespace=namespace, instruction=instruction)
-        if not listed.episodes:
+        episodes: list[EpisodeHandle] = [*stored, *listed.episodes]
+        if not episodes:
             raise listed.none_left(bags, wanted)
         with Progress() as bar:
-            task = bar.add_task("exporting", total=len(listed.episodes))
+            task = bar.add_task("exporting", total=len(episodes))
             done = export_lerobot(
-                listed.episodes, out, contract, codec=encoder, crf=crf, progress=lambda: bar.advance(task)
+                episodes, out, contract, codec=encoder, crf=crf, extra=extra, progress=lambda: bar.advance(task)
             )
     except KeyboardInterrupt:
         print(f"interrupted; {out} was not written")
@@ -88,3 +112,12 @@ def command(
         for line in listed.problems:
             typer.secho(f"not read: {line}", fg="red", err=True)
         raise typer.Exit(1)
+
+
+def _columns(contract: Contract, checkpoint: Path, targets: Path | None) -> TrainingColumns:
+    from swiftvla_ros.episodes.teacher.targets import TeacherTargets
+    from swiftvla_ros.training.checkpoint_writer import read_config
+    from swiftvla_ros.training.lerobot_columns import TrainingColumns
+
+    opened = None if targets is None else TeacherTargets.open(targets)
+    return TrainingColumns(contract, read_config(model_path(checkpoint)), opened)

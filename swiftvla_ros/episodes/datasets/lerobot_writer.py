@@ -16,13 +16,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,10 +29,9 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.lerobot_dataset import CONDITIONED
 from swiftvla_ros.episodes.datasets.lerobot_statistics import Statistics, image_statistics, merge, vector_statistics
+from swiftvla_ros.episodes.datasets.lerobot_video import Codec, Video
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
-
-Codec = Literal["h264", "av1"]
 
 _STATE, _ACTION = "observation.state", "action"
 _DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -42,14 +39,20 @@ _VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.
 _EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
 _CHUNK_FILES, _DATA_MB, _VIDEO_MB = 1000, 100, 200
 _MAX_FILE_FRAMES = 100_000
-# A key frame every second one, as LeRobot's own videos have: training reads frames in any order.
-_CODECS = {
-    "h264": ("libx264", {"g": "2", "bf": "0", "preset": "medium"}),
-    "av1": ("libsvtav1", {"g": "2", "preset": "8"}),
-}
 _GAP_STEPS = 1.5
 _COUNTERS = ("frame_index", "episode_index", "index", "task_index")
 _CORRECTIONS = "corrections"
+
+
+class ExtraColumns(Protocol):
+    """Columns that somebody adds to each frame, under names of its own."""
+
+    @property
+    def features(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Each column's dtype, as NumPy and LeRobot call it, and the shape of a frame's value."""
+
+    def of(self, name: str, episode: Episode) -> dict[str, NDArray[Any]]:
+        """The columns [T, …] of an episode; ``name`` is its handle's."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,13 @@ def export_lerobot(
     *,
     codec: Codec = "h264",
     crf: int = 18,
+    extra: ExtraColumns | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Export:
     """Write episodes as a LeRobotDataset v3; the folder appears under its name only when it is whole.
 
     They are written in their order, one in memory at a time; a lower ``crf`` is nearer to the recorded images, and
-    larger. ``progress`` is called after each.
+    larger. ``extra`` adds columns. ``progress`` is called after each.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def export_lerobot(
     partial = out.with_name(f".{out.name}.partial{os.getpid()}")
     left_out: list[str] = []
     try:
-        with _Writer(partial, contract, round(rate), codec, crf) as writer:
+        with _Writer(partial, contract, round(rate), codec, crf, extra) as writer:
             for handle in episodes:
                 episode, note = even_part(handle.load(), contract.policy.step_s)
                 if note:
@@ -137,53 +141,14 @@ def even_part(episode: Episode, step_s: float) -> tuple[Episode | None, str]:
     return replace(episode, images=images, chosen_s=chosen_s, corrections=corrections, **kept), note
 
 
-class _Video:
-    """One MP4 that grows by episodes; a context is not needed: :meth:`close` ends it."""
-
-    def __init__(self, path: Path, size: tuple[int, int], fps: int, codec: Codec, crf: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        encoder, options = _CODECS[codec]
-        # SVT-AV1 tells its settings on stderr otherwise, past all loggers.
-        os.environ.setdefault("SVT_LOG", "1")
-        self._container = av.open(str(path), "w")
-        self._stream = self._container.add_stream(encoder, rate=fps, options={**options, "crf": str(crf)})
-        self._stream.width, self._stream.height = size
-        # Colours of two by two pixels are one in yuv420p.
-        self._stream.pix_fmt = "yuv420p" if all(side % 2 == 0 for side in size) or codec == "av1" else "yuv444p"
-        # The stream's own becomes the container's as soon as its header is written.
-        self._fps, self._step = fps, Fraction(1, fps)
-        self.frames = 0
-
-    def add(self, images: NDArray[np.uint8]) -> None:
-        for image in images:
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = self.frames, self._step
-            self._container.mux(self._stream.encode(frame))
-            self.frames += 1
-
-    def close(self) -> None:
-        self._container.mux(self._stream.encode())
-        self._container.close()
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "video.height": self._stream.height,
-            "video.width": self._stream.width,
-            "video.codec": self._stream.codec.canonical_name,
-            "video.pix_fmt": self._stream.pix_fmt,
-            "video.is_depth_map": False,
-            "video.fps": self._fps,
-            "video.channels": 3,
-            "has_audio": False,
-        }
-
-
 class _Writer:
     """Writes data and videos episode by episode, and what describes them at the end."""
 
-    def __init__(self, root: Path, contract: Contract, fps: int, codec: Codec, crf: int) -> None:
+    def __init__(
+        self, root: Path, contract: Contract, fps: int, codec: Codec, crf: int, extra: ExtraColumns | None
+    ) -> None:
         self._root, self._contract, self._fps, self._codec, self._crf = root, contract, fps, codec, crf
+        self._extra = extra
         self._cameras = contract.lerobot_cameras
         columns = contract.lerobot_joints.values()
         self._names = [column.names[0] for column in columns]
@@ -196,7 +161,7 @@ class _Writer:
         self._statistics: list[dict[str, Statistics]] = []
         self._file = -1
         self._data: pq.ParquetWriter | None = None
-        self._videos: dict[str, _Video] = {}
+        self._videos: dict[str, Video] = {}
         self._video_information: dict[str, dict[str, Any]] = {}
         self.rows: list[dict[str, Any]] = []
         self.frames = 0
@@ -226,6 +191,7 @@ class _Writer:
             # Of episodes that were not recorded in a bag all is of the step's own time.
             **{key: episode.chosen_s.get(name, episode.stamps_s) for name, key in self._stamps.items()},
             _CORRECTIONS: np.zeros(length, bool) if episode.corrections is None else episode.corrections,
+            **({} if self._extra is None else self._extra.of(name, episode)),
         }
         self._corrected |= bool(columns[_CORRECTIONS].any())
         self._data.write_table(_table(columns))
@@ -240,7 +206,8 @@ class _Writer:
             "meta/episodes/file_index": 0,
             **{f"data/{key}": value for key, value in place.items()},
         }
-        statistics = {key: vector_statistics(values) for key, values in columns.items()}
+        # Of a table a frame they would be as large as the table, ten times over.
+        statistics = {key: vector_statistics(values) for key, values in columns.items() if values.ndim < 3}
         for camera, feature in self._cameras.items():
             video, images = self._videos[feature], episode.images[camera]
             begin = video.frames
@@ -298,6 +265,9 @@ class _Writer:
         features |= {key: {"dtype": "float64", "shape": [1], "names": None} for key in self._stamps.values()}
         if self._corrected:
             features[_CORRECTIONS] = {"dtype": "bool", "shape": [1], "names": None}
+        if self._extra is not None:
+            for key, (dtype, shape) in self._extra.features.items():
+                features[key] = {"dtype": dtype, "shape": list(shape) or [1], "names": None}
         return {
             "codebase_version": "v3.0",
             "robot_type": self._contract.robot,
@@ -337,9 +307,11 @@ class _Writer:
         columns |= {key: np.zeros(0, np.int64) for key in _COUNTERS}
         columns |= {key: np.zeros(0, np.float64) for key in self._stamps.values()}
         columns[_CORRECTIONS] = np.zeros(0, bool)
+        if self._extra is not None:
+            columns |= {key: np.zeros((0, *shape), dtype) for key, (dtype, shape) in self._extra.features.items()}
         self._data = pq.ParquetWriter(path, _table(columns).schema)
         self._videos = {
-            feature: _Video(
+            feature: Video(
                 self._root / _VIDEO_PATH.format(video_key=feature, **place),
                 self._contract.camera(camera).size,
                 self._fps,
@@ -360,13 +332,15 @@ class _Writer:
 
 
 def _table(columns: dict[str, NDArray[Any]]) -> pa.Table:
-    arrays = {
-        key: pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        if values.ndim == 2
-        else pa.array(values)
-        for key, values in columns.items()
-    }
-    return pa.table(arrays)
+    return pa.table({key: _column(values) for key, values in columns.items()})
+
+
+def _column(values: NDArray[Any]) -> pa.Array:
+    """Values [T, …], a list of lists for each further axis."""
+    column = pa.array(values.ravel())
+    for size in reversed(values.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
 
 
 def _task_table(tasks: dict[str, int]) -> pa.Table:

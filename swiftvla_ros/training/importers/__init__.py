@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other projects' weights as checkpoints."""
+"""Other projects' weights as checkpoints, and ours as LeRobot's."""
