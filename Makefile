@@ -19,10 +19,10 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test faults lint format setup system clean
+.PHONY: help demo test test-lerobot faults lint format setup system clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 	@echo '  Variables: PYTHON (now $(PYTHON)), INSTRUCTION (of demo), TEST_ARGS (for pytest)'
 
 demo: setup ## Simulated robot, policy and executor as separate processes carry out INSTRUCTION
@@ -31,6 +31,9 @@ demo: setup ## Simulated robot, policy and executor as separate processes carry 
 test: FOR = tests
 test: setup ## Run the tests
 	scripts/run_tests.sh $(BIN)/python --session-timeout=1200 $(TEST_ARGS)
+
+test-lerobot: ## Run the tests of the LeRobot plugin, in an environment of its own for each version of LeRobot
+	scripts/test_lerobot.sh
 
 # Times on a machine that stalls are not the system's: a row that fails is measured again.
 faults: setup ## Break a running system in every way of docs/faults.md

@@ -2,6 +2,10 @@
 """Build the ROS messages with CMake during a pip install, against the ROS wheels of PyPI.
 
 Everything static is in ``pyproject.toml``. On a ROS machine colcon reads ``CMakeLists.txt`` and never this file.
+
+With ``SWIFTVLA_WITHOUT_ROS=1`` no message is built: for whoever wants network, training and simulation alone, as
+LeRobot's users do, also where there are no ROS wheels and no compiler. pip then needs ``--no-build-isolation``, for it
+installs all of ``build-system.requires`` otherwise.
 """
 
 import os
@@ -19,14 +23,15 @@ from setuptools.command.build import build
 ROOT = Path(__file__).parent.resolve()
 PACKAGE = "swiftvla_ros"
 GENERATED = ("msg", "srv", "action")
+WITHOUT_ROS = os.environ.get("SWIFTVLA_WITHOUT_ROS") == "1"
 
 
 class MessageDistribution(Distribution):
     """A distribution with compiled messages and with files for the prefix (``lib/``, ``share/``)."""
 
     def has_ext_modules(self) -> bool:
-        """Say yes: the wheel holds shared libraries for one Python version."""
-        return True
+        """Say yes: the wheel holds shared libraries for one Python version, unless there are no messages."""
+        return not WITHOUT_ROS
 
     def has_data(self) -> bool:
         """Say whether there are files for the prefix.
@@ -56,6 +61,9 @@ class BuildMessages(Command):
 
     def run(self) -> None:
         """Build in place for an editable install, into ``build_lib`` otherwise."""
+        if WITHOUT_ROS:
+            self.distribution.data_files = _shared_files()
+            return
         package = ROOT / PACKAGE if self.editable_mode else Path(self.build_lib).resolve() / PACKAGE
         # Not in a temporary folder: data_files are read after this method has ended.
         staging = Path(self.build_base).resolve() / "messages"
@@ -110,6 +118,15 @@ def _cmake_install(staging: Path) -> None:
         for command in (configure, ["cmake", "--build", build], ["cmake", "--install", build]):
             # CMake's thousands of lines go to stderr's place in pip's log, which pip shows when the build fails.
             subprocess.run(command, env=environment, check=True)
+
+
+def _shared_files() -> list[tuple[str, list[str]]]:
+    """List what belongs below the prefix without ROS: contracts and checkpoints."""
+    files: dict[str, list[str]] = {}
+    for path in sorted(path for folder in ("config", "models") for path in (ROOT / folder).rglob("*")):
+        if path.is_file():
+            files.setdefault(f"share/{PACKAGE}/{path.parent.relative_to(ROOT)}", []).append(str(path.relative_to(ROOT)))
+    return list(files.items())
 
 
 def _prefix_files(staging: Path) -> list[tuple[str, list[str]]]:

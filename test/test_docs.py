@@ -147,7 +147,7 @@ def test_every_make_target_exists():
     assert wrong == []
 
 
-FOLDERS = "swiftvla_ros|benchmarks|docs|test|config|launch|msg|srv|action|scripts|docker"
+FOLDERS = "swiftvla_ros|benchmarks|docs|test|config|launch|msg|srv|action|scripts|docker|integrations"
 
 
 def is_there(name: str) -> bool:

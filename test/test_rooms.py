@@ -319,7 +319,9 @@ PAGE_MODULES = {f"swiftvla_ros.panel.{name}" for name in ("server", "connection"
 SIMULATOR_MODULES = {
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
-DATASET_MODULES = {f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "writer")}
+DATASET_MODULES = {
+    f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "video", "writer")
+}
 RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
 # Needs what only NVIDIA's machines have.
 JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime", "swiftvla_ros.model.gpu.triton_kernels"}

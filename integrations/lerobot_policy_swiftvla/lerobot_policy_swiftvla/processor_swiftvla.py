@@ -25,13 +25,13 @@ from lerobot.utils.constants import (
     POLICY_POSTPROCESSOR_DEFAULT_NAME,
     POLICY_PREPROCESSOR_DEFAULT_NAME,
 )
-from swiftvla_ros.training.importers.lerobot_policy import TOKENIZER_STEP, text_of_tensor, text_tensor
 from torch import Tensor
 
 from lerobot_policy_swiftvla.configuration_swiftvla import SwiftVLAConfig
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.resources import model_path
 from swiftvla_ros.training.checkpoint_writer import read_tokenizer
+from swiftvla_ros.training.importers.lerobot_policy import TOKENIZER_STEP, text_of_tensor, text_tensor
 
 _OBSERVATION, _COMPLEMENTARY = "observation", "complementary_data"
 
