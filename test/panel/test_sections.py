@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from swiftvla_ros.monitoring.latency_advice import LatencyAdvice, RunTiming
 from swiftvla_ros.panel.asked_speed import AskedSpeed
 from swiftvla_ros.panel.exchange import plain
 from swiftvla_ros.panel.instruction_history import InstructionHistory
-from swiftvla_ros.panel.sections import joints_section, robot_section
+from swiftvla_ros.panel.sections import joints_section, latency_section, robot_section
 from swiftvla_ros.panel.stop_way import StopWay
 from swiftvla_ros.panel.topic_rates import TopicRate
 
@@ -25,6 +26,16 @@ def test_what_json_cannot_hold_is_null():
 def test_joints_without_anything_told(contract):
     """Before the first states each joint still has its row."""
     assert len(robot_section(contract, "/")["joints"]) == len(joints_section(contract, None, None)) == 6
+
+
+def test_the_stage_that_limits_is_marked():
+    """What was not measured yet is no number, and the whole way stands for itself."""
+    timing = RunTiming({"wait": (0.1, 0.2, 0.3), "inference": (0.4, 0.9, 1.0)}, (0.5, 1.1, 1.2), 7)
+    section = latency_section(timing, LatencyAdvice("inference", ("turn this",), ("this",)))
+    told = [(stage["name"].split(" ")[0], stage["p95"], stage["limits"]) for stage in section["stages"]]
+    assert told == [("observation", 0.2, False), ("inference", 0.9, True), ("camera", None, False)]
+    assert section["advice"] == ["turn this"]
+    assert section["period"] == {"p50": 0.5, "p95": 1.1}
 
 
 def test_rates_count_what_was_not_fetched():

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.configs.types import FeatureType, NormalizationMode
+from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.optim.optimizers import AdamWConfig
 from lerobot.optim.schedulers import LRSchedulerConfig
 from lerobot.policies.rtc.configuration_rtc import RTCConfig
@@ -49,6 +49,9 @@ class SwiftVLAConfig(PreTrainedConfig):
     itself normalises, with ``statistics``, and the pipelines' normalisers leave everything as it is.
     """
 
+    # LeRobot fills these in from the dataset or environment.
+    input_features: dict[str, PolicyFeature] | None = field(default_factory=dict)
+    output_features: dict[str, PolicyFeature] | None = field(default_factory=dict)
     # A new policy's start: a checkpoint of ours (a grounded backbone, an imported SmolVLA, an earlier stage's), as
     # `swiftvla train --init`; empty: random weights. LeRobot's own folders are started from with --policy.path.
     init: str = "models/swiftvla-nano-grounding"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,5 +143,5 @@ def pad_top_left(levels: Tensor, side: int) -> Tensor:
     return nn.functional.pad(picture, (side - inner[1], 0, side - inner[0], 0)) * 2 - 1
 
 
-def _column(batch: Batch, name: str, default: NDArray[np.generic]) -> NDArray[np.generic]:
+def _column(batch: Batch, name: str, default: NDArray[Any]) -> NDArray[Any]:
     return batch[name].detach().cpu().numpy() if name in batch else default

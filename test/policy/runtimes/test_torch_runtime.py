@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How weights come from a checkpoint into memory, straight into place and never twice; and how its threads wait."""
+"""How weights come from a checkpoint into memory, straight into place and never twice."""
 
 import gc
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,13 +53,3 @@ def test_words_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"embed_tokens\.weight holds NaN"):
         load_packed(open_checkpoint(folder), torch.float32, expert=True)
-
-
-def test_threads_that_wait_leave_the_core_to_others() -> None:
-    """Protects the robot's other nodes, and the chunk's time beside them: torch's OpenMP is told before it loads."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    told = subprocess.run(
-        [sys.executable, "-c", "import swiftvla_ros.policy.runtimes.torch_runtime"],
-        env=environment | {"OMP_DISPLAY_ENV": "TRUE"}, capture_output=True, text=True, timeout=120, check=True,
-    ).stderr  # fmt: skip
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told
