@@ -27,6 +27,7 @@ import numpy as np
 import rclpy
 from aiohttp import ClientSession, WSMsgType
 from playwright.sync_api import sync_playwright
+from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 from rich.table import Table
 
@@ -144,7 +145,22 @@ class Bench:
         self.chunks: list[ActionChunk] = []
         self.node.create_subscription(ExecutorState, "executor_state", self.states.append, qos.EXECUTOR_STATE)
         self.node.create_subscription(ActionChunk, "action_chunk", self.chunks.append, qos.MONITORED)
-        threading.Thread(target=rclpy.spin, args=(self.node,), daemon=True).start()
+        self._over = threading.Event()
+        self._spinning = threading.Thread(target=self._spin, daemon=True)
+        self._spinning.start()
+
+    def _spin(self) -> None:
+        executor = SingleThreadedExecutor()
+        executor.add_node(self.node)
+        while not self._over.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        executor.shutdown()
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._over.set()
+        self._spinning.join()
+        self.node.destroy_node()
 
     def instruct(self) -> None:
         """Have the policy move the arm."""
@@ -221,6 +237,7 @@ def main() -> None:
             with served(bench.folder) as (pid, url), watcher(url):
                 bench.measure(elsewhere, pid)
         found = bench.clicks(here)
+        bench.close()
     rclpy.try_shutdown()
     chunks = Table("the page", "chunks", "inference p50 ms", "p95", "camera → chunk p50 ms", "p95", "CPU of panel_node")
     chunks.add_row(*nobody.row("is not served"))
@@ -230,7 +247,7 @@ def main() -> None:
     stops = Table("clicks", "p50 ms", "p95 ms", "max ms", "load average")
     stops.add_row(str(len(found)), f"{p50:.0f}", f"{p95:.0f}", f"{max(found):.0f}", f"{os.getloadavg()[0]:.1f}")
     for table in (chunks, stops):
-        Console().print(table)
+        Console(width=130).print(table)
 
 
 if __name__ == "__main__":
