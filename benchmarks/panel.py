@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,19 @@ def watcher(url: str) -> Iterator[None]:
                 elif (told := message.json())["t"] == "state":
                     await socket.send_json({"do": "alive", "n": told["n"]})
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(watch(),), daemon=True)
+    watching = loop.create_task(watch())
+
+    def run() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(watching)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     until(lambda: set(frames) == {0, 1}, "both cameras are shown")
     yield
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5.0)
+    loop.call_soon_threadsafe(watching.cancel)
+    thread.join()
+    loop.close()
 
 
 def cpu_s(pid: int) -> float:

@@ -214,8 +214,7 @@ class FlowDistillation(Objective):
 
     def count(self, sample: TrainingSample) -> Float[Tensor, " losses"]:
         """Rows alone: nothing else is trained."""
-        rows = (sample.row_valid[:, None] & ~sample.executed).sum().float()
-        return torch.stack([rows, *[torch.zeros_like(rows)] * (len(LOSSES) - 1)])
+        return _action_alone((sample.row_valid[:, None] & ~sample.executed).sum().float())
 
     def forward(self, sample: TrainingSample) -> Losses:
         """How far the velocities of a batch are from the teacher's mean ones; ``sample.time`` chooses the steps."""
@@ -235,7 +234,7 @@ class FlowDistillation(Objective):
         velocity = policy.velocity(policy.action_latent(begin, time, condition))
         error = (velocity - (begin - end) * steps).square().mean(dim=-1)
         action = (error * (sample.row_valid[:, None] & ~sample.executed)).sum()
-        return Losses(torch.stack([action, *[torch.zeros_like(action)] * (len(LOSSES) - 1)]), self.count(sample))
+        return Losses(_action_alone(action), self.count(sample))
 
     def _way(
         self, x: Float[Tensor, "b r h a"], executed: Bool[Tensor, "b r h"], condition: Condition
@@ -250,6 +249,10 @@ class FlowDistillation(Objective):
             if (step + 1) % every == 0:
                 points.append(x)
         return points
+
+
+def _action_alone(value: Float[Tensor, ""]) -> Float[Tensor, " losses"]:
+    return nn.functional.pad(value[None], (0, len(LOSSES) - 1))
 
 
 def _chosen(points: list[Float[Tensor, "b r h a"]], which: Int[Tensor, "b r"]) -> Float[Tensor, "b r h a"]:

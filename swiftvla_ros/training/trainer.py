@@ -117,22 +117,11 @@ class Trainer(TrainingLoop[Objective]):
         if episodes is not None and len(draws.frames):
             parts.append(episodes.labels(draws.frames))
         labels, device, nothing = Labels.join(parts), self.device, torch.empty(0)
-        actions = labels.actions if self.data.action is None else self.data.action.normalize(labels.actions)
         has_geometry = torch.zeros(len(draws), dtype=torch.bool)
         has_geometry[len(draws.scenes) :] = self.config.geometry is not None
-        return TrainingSample(
-            inputs=ModelInput(nothing, nothing, nothing, nothing),
-            actions=padded(actions, self.config.action_dim).to(device),
-            row_valid=torch.from_numpy(labels.row_valid).to(device),
-            keypoint_uv=torch.from_numpy(labels.keypoint_uv).to(device),
-            keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
-            noise=draws.noise.to(device),
-            time=draws.time.to(device),
-            delay=draws.delay.to(device),
-            geometry=nothing if self.config.geometry is not None else None,
-            has_geometry=has_geometry.to(device),
-            mask_2d=torch.from_numpy(draws.mask_2d).to(device),
-            mask_4d=torch.from_numpy(draws.mask_4d).to(device),
+        sample = training_sample(labels, draws, self.data.action, self.config, device)
+        return sample._replace(
+            geometry=nothing if self.config.geometry is not None else None, has_geometry=has_geometry.to(device)
         )
 
     def _sources(self, *, held_out: bool) -> tuple[SceneSamples | None, EpisodeSamples | None]:
@@ -230,6 +219,28 @@ def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
     """The losses that were counted, by name."""
     means = (sums / counts.clamp(min=1)).tolist()
     return {name: mean for name, mean, count in zip(LOSSES, means, counts.tolist(), strict=True) if count}
+
+
+def training_sample(
+    labels: Labels, draws: Draws, action: Normalizer | None, config: SwiftVLAConfig, device: torch.device
+) -> TrainingSample:
+    """What a batch is judged by, on ``device``: without observations and 4D features, which the caller adds."""
+    nothing = torch.empty(0)
+    actions = labels.actions if action is None else action.normalize(labels.actions)
+    return TrainingSample(
+        inputs=ModelInput(nothing, nothing, nothing, nothing),
+        actions=padded(actions, config.action_dim).to(device),
+        row_valid=torch.from_numpy(labels.row_valid).to(device),
+        keypoint_uv=torch.from_numpy(labels.keypoint_uv).to(device),
+        keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
+        noise=draws.noise.to(device),
+        time=draws.time.to(device),
+        delay=draws.delay.to(device),
+        geometry=None,
+        has_geometry=torch.zeros(len(draws), dtype=torch.bool, device=device),
+        mask_2d=torch.from_numpy(draws.mask_2d).to(device),
+        mask_4d=torch.from_numpy(draws.mask_4d).to(device),
+    )
 
 
 def padded(values: NDArray[np.floating[Any]], width: int) -> Tensor:

@@ -326,7 +326,7 @@ def test_another_checkpoint_is_taken_with_its_card_read(operators: Operators, ch
 
 
 def test_everything_is_reached_on_a_phone(operators: Operators) -> None:
-    """The emergency stop is in sight wherever one has scrolled to, and works there."""
+    """Nothing is wider than the screen, and the emergency stop is in sight wherever one has scrolled to."""
     phone = operators.open()
     phone.set_viewport_size(PHONE)
     for part in (0, 0.5, 1):
@@ -334,6 +334,8 @@ def test_everything_is_reached_on_a_phone(operators: Operators) -> None:
         box = phone.locator("#emergency").bounding_box()
         assert box is not None
         assert 0 <= box["y"] <= PHONE["height"] - box["height"]
+    wider = "w => [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > w).map(e => e.id)"
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], phone.evaluate(wider, PHONE["width"])
     phone.click("#emergency")
     operators.until(lambda: operators.states.last.mode == ExecutorState.STOPPED, "it stops")
     phone.close()

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,11 +48,15 @@ def draw(config: SwiftVLAConfig, delay: int = 0) -> TrainingSample:
     )
 
 
-@pytest.mark.parametrize("delay", [0, 3])
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
-def test_one_learnt_step_lands_where_ten_did(tiny: SwiftVLAConfig, noise_scale: float, delay: int) -> None:
+@pytest.mark.parametrize(
+    ("delay", "layout"), [(0, {}), (3, {}), (0, {"fusion": None, "state_block": "own"})], ids=["", "delay", "SmolVLA"]
+)
+def test_one_learnt_step_lands_where_ten_did(
+    tiny: SwiftVLAConfig, noise_scale: float, delay: int, layout: dict[str, Any]
+) -> None:
     """Protects the target: the teacher is the policy itself as it is deployed, with rows that were executed, too."""
-    config = dataclasses.replace(tiny, denoise_steps=1, noise_scale=noise_scale)
+    config = dataclasses.replace(tiny, denoise_steps=1, noise_scale=noise_scale, **layout)
     objective = build(config, 0)
     distillation, sample = FlowDistillation(objective.policy, objective.auxiliary, 10), draw(config, delay)
     policy = distillation.policy

@@ -21,7 +21,7 @@ from swiftvla_ros.policy.normalization import Normalizer
 from swiftvla_ros.training.batch_sampling import Draws
 from swiftvla_ros.training.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_column, labels_of_columns
 from swiftvla_ros.training.samples import ALL_ROWS
-from swiftvla_ros.training.trainer import padded
+from swiftvla_ros.training.trainer import padded, training_sample
 
 Batch = dict[str, Tensor]
 
@@ -79,19 +79,8 @@ class BatchReader:
         labels = labels_of_columns(rows, valid_rows, _column(batch, KEYPOINTS, nowhere))
         geometry = self._geometry(batch, draws)
         everywhere = torch.ones(count, dtype=torch.bool, device=device)
-        return TrainingSample(
-            inputs=inputs,
-            actions=padded(self.action.normalize(labels.actions), self.network.action_dim).to(device),
-            row_valid=torch.from_numpy(labels.row_valid).to(device),
-            keypoint_uv=torch.from_numpy(labels.keypoint_uv).to(device),
-            keypoint_valid=torch.from_numpy(labels.keypoint_valid).to(device),
-            noise=draws.noise.to(device),
-            time=draws.time.to(device),
-            delay=draws.delay.to(device),
-            geometry=geometry,
-            has_geometry=everywhere if geometry is not None else ~everywhere,
-            mask_2d=torch.from_numpy(draws.mask_2d).to(device),
-            mask_4d=torch.from_numpy(draws.mask_4d).to(device),
+        return training_sample(labels, draws, self.action, self.network, device)._replace(
+            inputs=inputs, geometry=geometry, has_geometry=everywhere if geometry is not None else ~everywhere
         )
 
     def positions(self, chunk: Tensor, state: NDArray[np.float64]) -> Tensor:
