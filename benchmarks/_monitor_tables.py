@@ -99,6 +99,23 @@ def disagreements(episode: Recorded) -> Array:
     return np.array([[*verdict.values, 0.0][:2] for verdict in doubts(episode, sampled=True)]).reshape(-1, 2)
 
 
+def growth(episodes: Sequence[Recorded], apart: Sequence[int] = (1, 2, 3, 4)) -> Array:
+    """How far chunks so many looks apart differ in the mean, after the first second, in times of those one apart."""
+    means = []
+    for count in apart:
+        found = []
+        for episode in episodes:
+            chunks = [
+                Rows(round(t * _NS), _NS // 10, r)
+                for t, r in zip(episode.time_s, episode.arrays["rows"], strict=True)
+                if t >= 1
+            ]
+            pairs = zip(chunks, chunks[count:], strict=False)
+            found += [np.sqrt((d**2).mean()) for a, b in pairs if (d := disagreement(a, b)) is not None]
+        means.append(np.mean(found))
+    return np.array(means) / means[0]
+
+
 def pooled(arrays: dict[str, NDArray[Any]], pooling: str) -> NDArray[np.float32]:
     """Features [T, cams, D] of a pooling; "mean+std" is both."""
     names = pooling.split("+")

@@ -8,9 +8,10 @@
     python benchmarks/monitors.py poolings runs/monitors --episodes EPISODES    # how to pool what the encoder sees
     python benchmarks/monitors.py cost runs/monitors           # time of a verdict
     python benchmarks/monitors.py cpu                          # of the nodes, in the running system
+    python benchmarks/monitors.py live runs/live               # what they say of usual scenes there, and a bag of it
 
-But for cpu the simulated arm runs without ROS, faster than real time, through the executor that drives the real one.
-The envelope's bounds come from demonstrations of other scenes than any that is run here.
+But for cpu and live the simulated arm runs without ROS, faster than real time, through the executor that drives the
+real one. The envelope's bounds come from demonstrations of other scenes than any that is run here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from _monitor_adverse import film, search, sheet
 from _monitor_poolings import compare_poolings
 from _monitor_runs import LATENCY_S, PERIOD_S, run_episode, save
-from _monitor_tables import Recorded, detect, disagreements, doubts, false_alarms, foretell, read, verdicts
+from _monitor_tables import Recorded, detect, disagreements, doubts, false_alarms, foretell, growth, read, verdicts
 from _monitor_worlds import KINDS, ShiftedWorld, onset_s
 from swiftvla_ros.cli.output import print_table
 from swiftvla_ros.contract import Contract, load_contract
@@ -49,9 +50,9 @@ from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.resources import model_path
 
 # Scenes that neither training, nor the envelope's demonstrations, nor its calibration has.
-_SEED, _ADVERSE_SEED, _CALIBRATION_SEED = 60_000, 70_000, 80_000
-_NOMINAL, _SHIFTED, _CALIBRATION = 420, 24, 200
-_ADVERSE_KINDS = ("unknown words", "pose outside", "front lens covered", "wrist lens covered", "lights dimmed")
+_SEED, _ADVERSE_SEED, _CALIBRATION_SEED, _LIVE_SEED = 60_000, 70_000, 80_000, 90_000
+_NOMINAL, _SHIFTED, _CALIBRATION, _LIVE_SCENES = 420, 24, 200, 30
+_ADVERSE_KINDS = ("unknown words", "pose outside", "unknown object", "camera moved", "lights dimmed")
 # Runs in all, of one kind at most, and scenes that are tried.
 _ADVERSE_WANTED, _ADVERSE_TRIES = (10, 3), 200
 _EARLY_S = 0.6
@@ -99,7 +100,8 @@ def bounds(folder: Path, checkpoint: Path, seconds: float) -> None:
     """Print from where on the disagreement meter slows and holds, for the stated rates of false alarms."""
     if not record(folder, checkpoint, [("nominal", _CALIBRATION_SEED + i) for i in range(_CALIBRATION)], seconds):
         return
-    found = calibrate([disagreements(episode) for episode in read(folder)], PERIOD_S, np.zeros((2, 2)))
+    episodes = read(folder)
+    found = calibrate([disagreements(episode) for episode in episodes], PERIOD_S, np.zeros((2, 2)))
     alarms = found.alarms
     print(
         f"{found.runs} nominal episodes, judged for {60 * found.hours:.1f} min; for {alarms.slow_per_hour:g} slowings "
@@ -108,6 +110,8 @@ def bounds(folder: Path, checkpoint: Path, seconds: float) -> None:
     columns = zip((SUCCESSIVE, SAMPLES), found.slow_at, found.hold_at, strict=True)
     rows = [(part, f"{slow:.3f}", f"{hold:.3f}") for part, slow, hold in columns]
     print_table(("part", "slow_at, rad", "hold_at, rad"), rows)
+    grown = ", ".join(f"{times:.2f}" for times in growth(episodes))
+    print(f"chunks 0.1, 0.2, 0.3 and 0.4 s apart differ by {grown} times as much")
 
 
 def tables(folder: Path, checkpoint: Path) -> None:
@@ -225,7 +229,7 @@ def cost(folder: Path, checkpoint: Path) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("record", "bounds", "tables", "adverse", "poolings", "cost", "cpu"))
+    parser.add_argument("what", choices=("record", "bounds", "tables", "adverse", "poolings", "cost", "cpu", "live"))
     parser.add_argument("folder", type=Path, nargs="?", help="where episodes and films lie; of all but cpu")
     parser.add_argument("--checkpoint", type=Path, default=Path("models/swiftvla-nano-so101"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
@@ -241,9 +245,13 @@ def main() -> None:
         bounds(options.folder, checkpoint, options.seconds)
     elif options.what == "cpu":
         # The others run without ROS.
-        from _monitor_cpu import cpu
+        from _monitor_live import cpu
 
         cpu(checkpoint, min(options.seconds, 30.0))
+    elif options.what == "live":
+        from _monitor_live import live
+
+        live(checkpoint, options.folder, _LIVE_SEED, _LIVE_SCENES)
     elif options.what == "tables":
         tables(options.folder, checkpoint)
     elif options.what == "adverse":

@@ -26,7 +26,11 @@ LEAST = 3
 """A mean of fewer is chance."""
 SUCCESSIVE, SAMPLES = f"successive chunks over {WINDOW_S:g} s", f"samples over {WINDOW_S:g} s"
 """Parts: root mean square distance over rows and joints, mean of those in the window, rad (or m)."""
-SLOW_AT, HOLD_AT, SLOW_PERCENT = (0.032, 0.026), (0.039, 0.029), 50.0
+PROGRESS = (0.0, 0.5, 1.0)
+"""What an arm may have done of its plan in the time between two chunks: it stood, was slowed, or went as planned."""
+_APART_S = 0.1
+"""Chunks further apart contradict each other more, as the root of the time between them: told as for so long a time."""
+SLOW_AT, HOLD_AT, SLOW_PERCENT = (0.024, 0.026), (0.029, 0.029), 50.0
 """Bounds of both parts, rad: of the shipped checkpoint at 10 chunks a second (docs/monitors.md)."""
 _WINDOW_NS = round(1e9 * WINDOW_S)
 _KEPT, _SAMPLE_LAG = 20, 2
@@ -48,20 +52,31 @@ class Rows:
 
 
 def disagreement(before: Rows, after: Rows) -> Array | None:
-    """Root mean square distance [J] of two chunks at the times that both have rows for, straight lines between rows.
+    """Root mean square distance [J] of two chunks where both have rows, straight lines between rows.
 
-    None where they were told different things, have other joints, or no time in common.
+    An arm that is slowed or held isn't as far as the plan had it, and that is no contradiction: of what it may have
+    done in the time between them (:data:`PROGRESS`), what fits best counts. None where they were told different things,
+    have other joints, or no time in common.
     """
     if before.instruction_id != after.instruction_id or before.positions.shape[1:] != after.positions.shape[1:]:
         return None
-    first = (after.stamp_ns - before.stamp_ns) / before.step_ns
-    at = first + np.arange(len(after.positions)) * (after.step_ns / before.step_ns)
-    shared = (at >= 0) & (at <= len(before.positions) - 1)
+    apart = (after.stamp_ns - before.stamp_ns) / before.step_ns
+    times = np.arange(len(after.positions)) * (after.step_ns / before.step_ns)
+    found = [_distance(before.positions, after.positions, share * apart + times) for share in PROGRESS if apart >= 0]
+    # Without progress there is always something in common.
+    if not found or found[-1] is None:
+        return None
+    return min((distance for distance in found if distance is not None), key=_size)
+
+
+def _distance(before: Array, after: Array, at: Array) -> Array | None:
+    """Root mean square [J] of rows and others at their places [n] between them; None where none is between them."""
+    shared = at <= len(before) - 1
     if not shared.any():
         return None
-    index = np.arange(len(before.positions))
-    then = np.stack([np.interp(at[shared], index, column) for column in before.positions.T], axis=1)
-    return np.asarray(np.sqrt(((after.positions[shared] - then) ** 2).mean(axis=0)))
+    index = np.arange(len(before))
+    then = np.stack([np.interp(at[shared], index, column) for column in before.T], axis=1)
+    return np.asarray(np.sqrt(((after[shared] - then) ** 2).mean(axis=0)))
 
 
 class DisagreementMeter:
@@ -91,13 +106,14 @@ class DisagreementMeter:
         while len(self._newest) > _KEPT:
             self._newest.pop(next(iter(self._newest)))
         found = None if before is None or rows.stamp_ns <= before.stamp_ns else disagreement(before, rows)
-        if found is None:
+        if before is None or found is None:
             self._since_ns = rows.stamp_ns
             self._successive.clear()
             self._samples.clear()
             self._latch.forget()
             return None
-        self._successive.append((rows.stamp_ns, _size(found)))
+        apart_s = (rows.stamp_ns - before.stamp_ns) / 1e9
+        self._successive.append((rows.stamp_ns, _size(found) * float(np.sqrt(_APART_S / apart_s))))
         while len(self._successive) > LEAST and self._successive[0][0] <= rows.stamp_ns - _WINDOW_NS:
             self._successive.popleft()
         # The first moments are unlike the rest: a policy that was just told something makes up its mind.

@@ -12,7 +12,7 @@ from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.envelope_monitor import SLOW_PERCENT, EnvelopeMonitor, Look
 from swiftvla_ros.msg import ActionChunk, VisionFeatures
-from swiftvla_ros.nodes.parts.observation_topics import KeptStates
+from swiftvla_ros.nodes.parts.observation_topics import KeptStates, Unattended
 from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
@@ -31,12 +31,13 @@ class EnvelopeParts:
     monitor: EnvelopeMonitor
     speaker: VerdictSpeaker
     states: KeptStates
+    new_chunks: Unattended
     chunks: OrderedDict[int, ChunkMessage] = field(default_factory=OrderedDict)
     features: OrderedDict[int, VisionMessage] = field(default_factory=OrderedDict)
 
 
 class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
-    """Judges each chunk once its features are there, too; all in the executor's one thread."""
+    """Judges each chunk when its features come, which the policy publishes after it; all in one thread."""
 
     def __init__(self) -> None:
         super().__init__("envelope_monitor")
@@ -51,11 +52,11 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
         envelope = self._envelope()
         if isinstance(envelope, str):
             self.get_logger().warning(envelope)
-        self.subscribe(ActionChunk, "action_chunk", self._take_chunk, qos.MONITORED)
         self.subscribe(VisionFeatures, "vision_features", self._take_features, qos.MONITORED)
         monitor = EnvelopeMonitor(envelope, self.contract, float(self.value("slow_percent")))
         speaker = VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed")))
-        return EnvelopeParts(monitor, speaker, KeptStates(self))
+        chunks = Unattended(self, ActionChunk, "action_chunk", qos.MONITORED)
+        return EnvelopeParts(monitor, speaker, KeptStates(self), chunks)
 
     def _envelope(self) -> Envelope | str:
         if not (folder := str(self.value("checkpoint"))):
@@ -66,27 +67,28 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
         except EnvelopeError as error:
             return str(error)
 
-    def _take_chunk(self, message: ActionChunk) -> None:
-        if tuple(message.joint_names) != self.contract.joint_names:
-            text = f"action_chunk: left out, of joints {list(message.joint_names)}"
-            self.get_logger().warning(text, throttle_duration_sec=5.0)
-            return
-        self._await(self.parts.chunks, read_chunk(message), self.parts.features)
-
     def _take_features(self, message: VisionFeatures) -> None:
-        self._await(self.parts.features, read_vision_features(message), self.parts.chunks)
-
-    def _await(self, own: OrderedDict[int, Any], told: Any, others: OrderedDict[int, Any]) -> None:
-        """Keep one half until the other is there; the two topics overtake each other."""
-        own[told.chunk_id] = told
-        while len(own) > _CHUNKS:
-            own.popitem(last=False)
-        if self.active and told.chunk_id in others:
-            self._judge(self.parts.chunks.pop(told.chunk_id), self.parts.features.pop(told.chunk_id))
+        parts = self.parts
+        _keep(parts.features, read_vision_features(message))
+        for chunk in parts.new_chunks.take():
+            if tuple(chunk.joint_names) == self.contract.joint_names:
+                _keep(parts.chunks, read_chunk(chunk))
+            else:
+                text = f"action_chunk: left out, of joints {list(chunk.joint_names)}"
+                self.get_logger().warning(text, throttle_duration_sec=5.0)
+        # A chunk that its features overtook is judged when the next ones come.
+        for number in [number for number in parts.features if number in parts.chunks]:
+            self._judge(parts.chunks.pop(number), parts.features.pop(number))
 
     def _judge(self, chunk: ChunkMessage, seen: VisionMessage) -> None:
         state = self.parts.states.at(chunk.state_stamp_ns)
         self.parts.speaker.say(self.parts.monitor.look(Look.of(chunk, state, seen)))
+
+
+def _keep(told: OrderedDict[int, Any], of_a_chunk: Any) -> None:
+    told[of_a_chunk.chunk_id] = of_a_chunk
+    while len(told) > _CHUNKS:
+        told.popitem(last=False)
 
 
 main = script_of(EnvelopeMonitorNode)

@@ -59,7 +59,7 @@ def test_what_was_heard_before_the_recording_is_not_guessed(tmp_path, contract) 
     (found,) = compare_verdicts(recorded(count=80, missing=15), tmp_path, contract)
     assert (found.recorded, found.differences) == (65, ())
     # Slowed as it is then, the arm isn't known to be free again before the chunks agree for a second.
-    assert found.computed == 80 - 36
+    assert found.computed == 80 - 35
     # A monitor that was started late has heard nothing before its first verdict's chunks.
     late = recorded(count=40)
     before = [wild(k) for k in range(-15, 1)]

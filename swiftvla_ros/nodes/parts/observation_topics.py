@@ -50,7 +50,7 @@ def subscribe_to_state(
     await_state(node)
 
 
-class _Unattended(CallbackGroup):
+class _Never(CallbackGroup):
     """What no executor waits for."""
 
     def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
@@ -65,27 +65,37 @@ class _Unattended(CallbackGroup):
         """Nothing began."""
 
 
-class KeptStates:
-    """The joint states of the last seconds for who needs one now and then, by its stamp.
+class Unattended:
+    """A topic whose messages wait in the middleware until somebody asks: they wake no executor.
 
-    They wait in the middleware until then: a callback for each would cost a monitor more than all that it computes.
+    A callback for each would cost a monitor more than all that it computes.
     """
+
+    def __init__(self, node: ManagedNode[Any], kind: type, topic: str, profile: QoSProfile) -> None:
+        self._kind = kind
+        subscription = node.create_subscription(kind, topic, lambda _: None, profile, callback_group=_Never())
+        self._subscription = node.own(subscription, node.destroy_subscription)
+
+    def take(self) -> list[Any]:
+        """Take what came since the last time, the oldest first; no more than the profile's depth was kept."""
+        messages = []
+        with self._subscription.handle:
+            while (taken := self._subscription.handle.take_message(self._kind, False)) is not None:
+                messages.append(taken[0])
+        return messages
+
+
+class KeptStates:
+    """The joint states of the last seconds for who needs one now and then, by its stamp."""
 
     def __init__(self, node: ManagedNode[Any]) -> None:
         self._node = node
-        self._subscription = node.own(
-            node.create_subscription(
-                JointState, "observation/state", lambda _: None, qos.KEPT_STATES, callback_group=_Unattended()
-            ),
-            node.destroy_subscription,
-        )
+        self._topic = Unattended(node, JointState, "observation/state", qos.KEPT_STATES)
         self._kept: deque[JointState] = deque(maxlen=qos.KEPT_STATES.depth)
 
     def at(self, stamp: int) -> NDArray[np.float64] | None:
         """The positions [J] of exactly this stamp (ns); None where they didn't come, or are none."""
-        with self._subscription.handle:
-            while (taken := self._subscription.handle.take_message(JointState, False)) is not None:
-                self._kept.append(taken[0])
+        self._kept.extend(self._topic.take())
         message = next((kept for kept in reversed(self._kept) if stamp_ns(kept.header.stamp) == stamp), None)
         try:
             return None if message is None else measured_positions(message, self._node.contract.joint_names)

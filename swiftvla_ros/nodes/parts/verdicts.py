@@ -25,8 +25,9 @@ class VerdictSpeaker:
         self._limits = node.publisher(SpeedLimit, "speed_limit", qos.SPEED_LIMIT) if limits_speed else None
         self.verdict: Verdict | None = None
         publish_diagnostics(node, self.health)
-        if limits_speed:
-            node.steady_timer(_AGAIN_S, self._keep)
+        # A timer wakes its node, so it runs only while there is a limit to be kept.
+        self._keeper = node.steady_timer(_AGAIN_S, self._keep)
+        self._keeper.cancel()
 
     def say(self, verdict: Verdict) -> None:
         """Publish a verdict, and the limit where it is another one than before."""
@@ -49,6 +50,10 @@ class VerdictSpeaker:
         if verdict.percent != (100.0 if before is None else before.percent):
             self._node.get_logger().warning(f"{verdict.percent:g} %: {verdict.text}")
             self._limit(verdict)
+            if verdict.percent < 100.0 and self._limits is not None:
+                self._keeper.reset()
+            else:
+                self._keeper.cancel()
 
     def health(self) -> Health:
         """What the monitor says on /diagnostics: its newest verdict, and each figure beside its bound."""
@@ -60,7 +65,7 @@ class VerdictSpeaker:
         return Health(Level.OK if verdict.level is VerdictLevel.USUAL else Level.WARN, verdict.text, values)
 
     def _keep(self) -> None:
-        if self.verdict is not None and self.verdict.percent < 100.0 and self._node.active:
+        if self.verdict is not None and self._node.active:
             self._limit(self.verdict)
 
     def _limit(self, verdict: Verdict) -> None:
