@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def disagreement(before: Rows, after: Rows) -> Array | None:
     return min((distance for distance in found if distance is not None), key=_size)
 
 
-def _distance(before: Array, after: Array, at: Array) -> Array | None:
+def _distance(before: Array, after: Array, at: NDArray[np.floating[Any]]) -> Array | None:
     """Root mean square [J] of rows and others at their places [n] between them; None where none is between them."""
     shared = at <= len(before) - 1
     if not shared.any():
@@ -81,6 +82,9 @@ def _distance(before: Array, after: Array, at: Array) -> Array | None:
 
 class DisagreementMeter:
     """The same chunks give the same verdicts, live and from a bag.
+
+    A hold lasts until the policy is told something else: an arm that stands shows it the same picture again and again,
+    on which it agrees with itself.
 
     Parameters
     ----------
@@ -96,6 +100,7 @@ class DisagreementMeter:
         self._latch = Latch()
         self._newest: dict[int, Rows] = {}
         self._since_ns = 0  # when what is compared began
+        self._held = False
         self._successive: deque[tuple[int, float]] = deque()
         self._samples: dict[int, tuple[int, float]] = {}
 
@@ -105,6 +110,8 @@ class DisagreementMeter:
         self._newest[chunk_id] = rows
         while len(self._newest) > _KEPT:
             self._newest.pop(next(iter(self._newest)))
+        if before is not None and before.instruction_id != rows.instruction_id:
+            self._held = False
         found = None if before is None or rows.stamp_ns <= before.stamp_ns else disagreement(before, rows)
         if before is None or found is None:
             self._since_ns = rows.stamp_ns
@@ -131,13 +138,15 @@ class DisagreementMeter:
         known = np.isfinite(values)
         slow_at, hold_at = self._slow_at[known], self._hold_at[known]
         level = self._latch.judge(rows.stamp_ns, values[known], slow_at, hold_at)
+        self._held |= level is VerdictLevel.HOLD
+        if self._held:
+            level = VerdictLevel.HOLD
         parts = tuple(part for part, seen in zip((SUCCESSIVE, SAMPLES), known, strict=True) if seen)
         figures = [f"{part} differ by {1e3 * v:.0f} mrad" for part, v in zip(parts, values[known], strict=True)]
-        text = (
-            ", ".join(figures)
-            if level is VerdictLevel.USUAL
-            else "the policy contradicts itself: " + ", ".join(figures)
-        )
+        text = {
+            VerdictLevel.SLOW: "the policy contradicts itself: ",
+            VerdictLevel.HOLD: "the policy contradicted itself, and is held until it is told something else: ",
+        }.get(level, "") + ", ".join(figures)
         return Verdict(
             NAME,
             rows.stamp_ns,

@@ -96,7 +96,10 @@ def test_a_new_instruction_begins_anew() -> None:
     watched = meter()
     for k in range(1, 14):
         watched.take(k, line(k * STEP_NS, slope=0.0, offset=0.6 * (k % 2)))
-    after = [watched.take(k, line(k * STEP_NS, instruction=2)) for k in range(14, 26)]
+    # A still arm shows the policy the same picture: that it agrees on it frees nothing, new words do.
+    still = [watched.take(k, line(k * STEP_NS, slope=0.0)) for k in range(14, 50)]
+    assert {v.level for v in still if v is not None} == {VerdictLevel.HOLD}
+    after = [watched.take(k, line(k * STEP_NS, instruction=2)) for k in range(50, 62)]
     assert [v is None for v in after] == [True] * 10 + [False] * 2
     assert after[-1] is not None
     assert (after[-1].level, after[-1].values[0]) == (VerdictLevel.USUAL, 0.0)

@@ -34,6 +34,7 @@ class Rig:
         self._features = node.create_publisher(VisionFeatures, "vision_features", qos.MONITORED)
         self._states = node.create_publisher(JointState, "observation/state", qos.STATE)
         self.count = self._seen_ns = 0
+        self.words = 1
 
     def look(self, pose: Any, offset: float = 0.0) -> None:
         """Have the arm stand at a pose, and the policy want it ``offset`` away from there."""
@@ -44,6 +45,7 @@ class Rig:
         seen_ns, self._seen_ns = self._seen_ns, ns
         self._states.publish(JointState(header=header(ns), name=names, position=list(pose)))
         chunk = ActionChunk(header=header(ns), step=to_duration(100_000_000), rows=ROWS, chunk_id=self.count)
+        chunk.instruction_id = self.words
         chunk.joint_names, chunk.checkpoint_sha256, chunk.state_stamp = names, SHA256, to_time(seen_ns)
         chunk.positions = (np.tile(pose, (ROWS, 1)) + offset).ravel().tolist()
         self._chunks.publish(chunk)
@@ -74,17 +76,18 @@ def test_monitors_judge_and_limit_what_they_hear(graph: Any) -> None:
     rig.until(lambda: rig.told("envelope", MonitorVerdict.HOLD, "never was in training"), "a pose", away, (0.0,))
     graph.wait_until(lambda: rig.limits.messages and rig.limits.last.percent == 0.0, "the arm is held")
     assert rig.limits.last.source == "envelope"
-    rig.until(lambda: rig.told("disagreement", MonitorVerdict.HOLD, "contradicts itself"), "doubt", rest, (0.0, 0.5))
+    rig.until(lambda: rig.told("disagreement", MonitorVerdict.HOLD, "contradicted itself"), "doubt", rest, (0.0, 0.5))
     # This one only tells, unless it is asked to limit.
     assert not [limit for limit in rig.limits.messages if limit.source == "disagreement"]
 
 
 def test_disagreement_holds_the_arm_where_it_is_asked_to(graph: Any) -> None:
-    """Protects: with limits_speed the meter is a source of speed limits, and lets go when the policy agrees again."""
+    """Protects: with limits_speed the meter is a source of speed limits, and lets go when there are other words."""
     rig = Rig(graph, limits_speed=True)
 
     def limit() -> Any:
         return next((m.percent for m in reversed(rig.limits.messages) if m.source == "disagreement"), None)
 
     rig.until(lambda: limit() == 0.0, "the arm is held", CONTRACT.rest, (0.0, 0.5))
+    rig.words += 1
     rig.until(lambda: limit() == 100.0, "the arm is free", CONTRACT.rest, (0.0,))
