@@ -335,7 +335,9 @@ def test_everything_is_reached_on_a_phone(operators: Operators) -> None:
         assert box is not None
         assert 0 <= box["y"] <= PHONE["height"] - box["height"]
     wider = "w => [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > w).map(e => e.id)"
-    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], phone.evaluate(wider, PHONE["width"])
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], phone.evaluate(
+        wider, PHONE["width"]
+    )
     phone.click("#emergency")
     operators.until(lambda: operators.states.last.mode == ExecutorState.STOPPED, "it stops")
     phone.close()

@@ -7,34 +7,15 @@ awaited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.serialization import deserialize_message
 
+from swiftvla_ros.nodes.ros.entity_events import VisitedWhile
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.panel.topic_rates import TopicRate
-
-
-class _Visited(CallbackGroup):
-    """Entities that the executor visits only while ``wanted`` says so."""
-
-    def __init__(self, wanted: Callable[[], bool]) -> None:
-        super().__init__()
-        self._wanted = wanted
-
-    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
-        """Whether they are wanted."""
-        return self._wanted()
-
-    def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
-        """The same."""
-        return self._wanted()
-
-    def ending_execution(self, entity: Any) -> None:
-        """Nothing is locked."""
 
 
 class FetchedTopic:
@@ -49,7 +30,7 @@ class FetchedTopic:
     def __init__(self, node: ManagedNode[Any], kind: type, topic: str, qos: Any, expected_hz: float = 0.0) -> None:
         self._node, self._kind = node, kind
         self._subscription = node.create_subscription(
-            kind, topic, lambda _: None, qos, raw=True, callback_group=_Visited(lambda: False)
+            kind, topic, lambda _: None, qos, raw=True, callback_group=VisitedWhile(lambda: False)
         )
         self.rate = TopicRate(self._subscription.topic_name, expected_hz)
 
@@ -85,7 +66,7 @@ class QuietClient:
 
     def __init__(self, node: ManagedNode[Any], kind: type, name: str) -> None:
         self._awaited = 0
-        group = _Visited(lambda: self._awaited > 0)
+        group = VisitedWhile(lambda: self._awaited > 0)
         self._client = node.own(node.create_client(kind, name, callback_group=group), node.destroy_client)
         self.srv_name = str(self._client.srv_name)
 

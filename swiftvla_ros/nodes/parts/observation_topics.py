@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.callback_groups import CallbackGroup
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.entity_events import VisitedWhile
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.silence import Awaited
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
@@ -50,21 +50,6 @@ def subscribe_to_state(
     await_state(node)
 
 
-class _Never(CallbackGroup):
-    """What no executor waits for."""
-
-    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
-        """Never: it is read when somebody asks."""
-        return False
-
-    def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
-        """Never."""
-        return False
-
-    def ending_execution(self, entity: Any) -> None:
-        """Nothing began."""
-
-
 class Unattended:
     """A topic whose messages wait in the middleware until somebody asks: they wake no executor.
 
@@ -73,7 +58,9 @@ class Unattended:
 
     def __init__(self, node: ManagedNode[Any], kind: type, topic: str, profile: QoSProfile) -> None:
         self._kind = kind
-        subscription = node.create_subscription(kind, topic, lambda _: None, profile, callback_group=_Never())
+        subscription = node.create_subscription(
+            kind, topic, lambda _: None, profile, callback_group=VisitedWhile(lambda: False)
+        )
         self._subscription = node.own(subscription, node.destroy_subscription)
 
     def take(self) -> list[Any]:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers and subscriptions without rclpy's handlers of QoS events, which its executor visits at every wake-up."""
+"""What rclpy's executor visits at every wake-up, left out: handlers of QoS events, and entities that nobody awaits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -28,3 +31,22 @@ class WithoutEventHandlers:
         """As rclpy's."""
         kwargs.setdefault("event_callbacks", SubscriptionEventCallbacks(use_default_callbacks=False))
         return super().create_subscription(*args, **kwargs)  # type: ignore[misc]
+
+
+class VisitedWhile(CallbackGroup):
+    """Entities that an executor visits, and wakes up for, only while ``wanted`` says so."""
+
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        """Whether they are wanted."""
+        return self._wanted()
+
+    def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
+        """The same."""
+        return self._wanted()
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing is locked."""
