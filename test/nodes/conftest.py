@@ -143,6 +143,14 @@ class Graph:
         self.node.create_subscription(kind, topic, inbox, qos)
         return inbox
 
+    def action_client(self, kind: type, name: str) -> Any:
+        """Make an action's client, in the thread that spins: rclpy's is seen by an executor before it is whole."""
+        from rclpy.action import ActionClient
+
+        made = self._executor.create_task(lambda: ActionClient(self.node, kind, name))
+        self.wait_until(made.done, f"the client of {name} is made")
+        return made.result()
+
     def call(self, kind: type, name: str, request: Any, timeout_s: float = START_TIMEOUT_S) -> Any:
         """Call a service and return its response."""
         client = self.node.create_client(kind, name)

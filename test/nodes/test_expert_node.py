@@ -12,7 +12,6 @@ from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 
 def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) -> None:
     """Protects live-to-frame parity: each frame of the episode is a live message, bit for bit, and the task is done."""
-    from rclpy.action import ActionClient
     from sensor_msgs.msg import Image, JointState
 
     from swiftvla_ros.action import RunInstruction
@@ -33,7 +32,7 @@ def test_a_demonstration_is_recorded_as_it_was_seen(graph: Any, tmp_path: Path) 
     for node in ("joint_state_node", "trajectory_executor_node", "expert_node"):
         graph.start(node, name="policy" if node == "expert_node" else "", **common)
     recorder = graph.start("recorder_node", bag=str(tmp_path / "run"), **common)
-    action = ActionClient(graph.node, RunInstruction, "run_instruction")
+    action = graph.action_client(RunInstruction, "run_instruction")
     graph.wait_until(action.server_is_ready, "the demonstrator takes instructions", 60)
     parts = [*inboxes.values(), states, executor, policy]
     graph.wait_until(lambda: all(inbox.messages for inbox in parts), "every node publishes", 60)

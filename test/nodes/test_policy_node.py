@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from builtin_interfaces.msg import Duration
-from rclpy.action import ActionClient
 
 from swiftvla_ros.action import RunInstruction
 from swiftvla_ros.contract import load_contract
@@ -36,7 +35,7 @@ class PolicyRig:
         self.verdicts = graph.node.create_publisher(TaskVerdict, "task_verdict", qos.LATCHED)
         self.effects = graph.listen(InstructionEffect, "instruction_effect", qos.LATCHED)
         self.executor = graph.node.create_publisher(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
-        self.action = ActionClient(graph.node, RunInstruction, "run_instruction")
+        self.action = graph.action_client(RunInstruction, "run_instruction")
         graph.wait_until(lambda: self.states.messages, "policy_node is active", 90)
 
     def instruct(self, text: str) -> SetInstruction.Response:

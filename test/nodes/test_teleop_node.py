@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("swiftvla_ros.sim.backend", reason="mujoco is not installed: pip install mujoco")
 
 from executor_arm import check_commands
-from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 from teleop_graph import CONTRACT, TeleopGraph
 
@@ -22,7 +21,7 @@ def test_a_leader_does_a_task_through_the_executor(graph: Any, tmp_path: Path) -
     """Protects demonstrations without a policy: leader → teleop → executor → robot, recorded as steps to imitate."""
     rig = TeleopGraph(graph, "sim_robot_node")
     expert = rig.graph.start("expert_node", name="policy", robot="so101_sim", as_leader=True)
-    action = ActionClient(rig.graph.node, RunInstruction, "run_instruction")
+    action = rig.graph.action_client(RunInstruction, "run_instruction")
     rig.graph.wait_until(action.server_is_ready, "the demonstrator takes instructions", 60)
     recorder = rig.record(tmp_path / "run")
     rig.graph.wait_until(lambda: rig.teleop.messages and rig.teleop.last.distance, "a leader is there", 60)

@@ -37,6 +37,8 @@ BAUD = 1_000_000
 ANSWER_S = 0.010
 # Bad packets are normal on real arms (lerobot #3131, #4282).
 RETRIES = 2
+# One servo alone is asked while nothing has to be in time: a machine that stands still for a moment is no silent servo.
+_RETRIES_OF_ONE = 9
 # A machine that stands still for a moment is no lost port.
 _WRITE_S = 1.0
 # What a lost cable looks like; termios.error is no OSError.
@@ -132,7 +134,7 @@ class ServoBus:
     def read(self, register: Register, servo: int) -> int:
         """Read one register of one servo; SilentServoError."""
         packet = Packet(servo, BusInstruction.READ, bytes((register.address, register.size)))
-        for _ in range(1 + RETRIES):
+        for _ in range(1 + _RETRIES_OF_ONE):
             if answer := self._ask(packet, (servo,), register.size).get(servo):
                 return register.decode(answer.parameters)
         raise SilentServoError(servo, f"read {register.name}")
@@ -140,7 +142,7 @@ class ServoBus:
     def write(self, register: Register, servo: int, value: int) -> None:
         """Write one register of one servo; SilentServoError. What the servo says of its health is ignored."""
         packet = Packet(servo, BusInstruction.WRITE, bytes((register.address,)) + register.encode(value))
-        for _ in range(1 + RETRIES):
+        for _ in range(1 + _RETRIES_OF_ONE):
             if servo in self._ask(packet, (servo,), 0):
                 return
         raise SilentServoError(servo, f"write {register.name}")

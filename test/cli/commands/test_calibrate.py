@@ -97,7 +97,7 @@ def test_what_is_shown(
     monkeypatch.setattr(console, "_width", 200)
     result = CliRunner().invoke(app, words(emulated, option), input=answers)
     assert result.exit_code == status, result.output
-    assert [text for text in shown if text not in result.output] == []
+    assert [text for text in shown if text not in result.output] == [], result.output
 
 
 def test_a_wrongly_numbered_servo_is_named(emulated: EmulatedArm) -> None:
