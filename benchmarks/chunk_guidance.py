@@ -27,6 +27,9 @@ from rich.table import Table
 
 from plain_queue import PlainQueue
 from swiftvla_ros.cli.output import write_json
+from swiftvla_ros.cluster.engine import on_this_machine
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.work import Work
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.motion.chunk import JointChunk
 from swiftvla_ros.policy import Policy, load_policy
@@ -34,7 +37,6 @@ from swiftvla_ros.sim.evaluation.first_step import first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import DrivenExecutor, PolicyDriver
 from swiftvla_ros.sim.evaluation.rollout import TIMEOUT_S
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
-from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.tasks.registry import SCENES, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
@@ -153,7 +155,8 @@ def seam_jump(commands: Array, seams: list[int]) -> float:
     return float(max(jumps, default=0.0))
 
 
-def _job(checkpoint: Path, robot: str, mode: str, delay_ms: int, index: int, seed: int, scene: str) -> Episode:
+def _job(job: tuple[Path, str, str, int, int, int, str]) -> Episode:
+    checkpoint, robot, mode, delay_ms, index, seed, scene = job
     contract = _contract(robot, MODES[mode].blend)
     policy = _policy(checkpoint, robot, MODES[mode].guidance)
     with SimWorld(contract, scene=SCENES[scene]) as world:
@@ -271,7 +274,9 @@ def main() -> None:
         for mode in modes
         for index in range(options.episodes)
     ]
-    episodes = list(run_jobs(_job, jobs, workers=options.workers, title="rolling out"))
+    episodes = (
+        Runner(on_this_machine(options.workers)).run(Work("rolling out", jobs, _job, unit="episodes")).check().results
+    )
     rows = [
         summarise(mode, delay, [e for e in episodes if (e.mode, e.delay_ms) == (mode, delay)])
         for delay in delays

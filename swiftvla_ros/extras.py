@@ -17,6 +17,7 @@ EXTRAS = {
     "camera": ("av",),
     "view": ("rerun", "matplotlib", "PIL"),
     "panel": ("aiohttp",),
+    "cluster": ("ray",),
     "ros": ("rclpy", "transforms3d"),
 }
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_PARTIAL = ".partial"
 _SHOWN = 5
 _DEPTH = 3
 _LONGEST_REASON = 300
@@ -18,14 +20,46 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write to the path that is given: what is written appears under its own name only when it is whole."""
-    partial = path.with_name(f"{path.name}.partial{os.getpid()}")
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Write to the path that is given: what is written appears under its own name only when it is whole.
+
+    The same tensors make the same bytes. ``durable``: it is on the disk before it appears, so that a machine that loses
+    its power leaves no empty file under the name; that may take as long as everything else that waits for the disk.
+    """
+    # Not the process's number alone: two machines that share a disk may have the same.
+    partial = path.with_name(f"{path.name}{_PARTIAL}{secrets.token_hex(4)}")
     yield partial
     if path.suffix == ".safetensors":
         # safetensors makes files that only their owner can read: whoever may read the folder may read these.
         partial.chmod(path.parent.stat().st_mode & 0o666)
+        _sort_metadata(partial)
+    if durable:
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
     partial.replace(path)
+
+
+def partials(folder: Path) -> list[tuple[Path, Path]]:
+    """Return what is being written in a folder, or was left there by processes that were killed.
+
+    Beside each stands the path that it was to appear under.
+    """
+    found = folder.glob(f"*{_PARTIAL}*")
+    return [(path, path.with_name(path.name.partition(_PARTIAL)[0])) for path in found]
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a safetensors file's metadata in order: the library writes them in another one in each process."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(text) <= length, "the same keys and values, written as the library does"
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def unreadable(path: Path, error: BaseException, fix: str) -> str:

@@ -19,23 +19,24 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 
 # Each room, what it may import, itself aside. None: everything.
 ROOMS: dict[str, set[str] | None] = {
+    "cluster": set(),
     "contract": set(),
     "observation": {"contract"},
     "model": {"contract"},
     "geometry": {"contract"},
     "policy": {"contract", "observation", "model"},
     "motion": {"contract"},
-    "episodes": {"contract", "observation", "policy", "motion", "geometry"},
+    "episodes": {"cluster", "contract", "observation", "policy", "motion", "geometry"},
     "replay": {"contract", "observation", "policy", "motion", "episodes", "monitoring"},
-    "deploy": {"contract", "observation", "model", "policy", "episodes", "sim"},
+    "deploy": {"cluster", "contract", "observation", "model", "policy", "episodes", "sim"},
     "training": {"contract", "observation", "model", "geometry", "policy", "episodes", "monitoring"},
-    "sim": {"contract", "observation", "policy", "motion", "episodes"},
+    "sim": {"cluster", "contract", "observation", "policy", "motion", "episodes"},
     "drivers": {"contract", "observation"},
     "teleop": {"contract", "observation", "motion"},
     "bringup": {"contract"},
     "preflight": {"contract", "observation", "policy"},
     "monitoring": {"contract", "observation", "policy", "motion"},
-    "viewing": {"contract", "observation", "policy", "motion", "episodes", "replay", "monitoring"},
+    "viewing": {"cluster", "contract", "observation", "policy", "motion", "episodes", "replay", "monitoring"},
     "panel": {"contract", "observation", "monitoring"},
     "nodes": {
         "contract",
@@ -320,9 +321,10 @@ SIMULATOR_MODULES = {
     "swiftvla_ros.cli.live.scenes",
 } | {name for name in modules() if room_of(name) == "sim"}
 DATASET_MODULES = {
-    f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "reader", "video", "writer")
+    f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "part", "reader", "video", "writer")
 }
 RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
+CLUSTER_MODULES = {"swiftvla_ros.cluster.ray_engine"}
 # Needs what only NVIDIA's machines have.
 JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime", "swiftvla_ros.model.gpu.triton_kernels"}
 # What a robot's machine has not: everything of the extras but ROS.
@@ -332,7 +334,7 @@ NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros
 def test_imports_of_a_bare_install():
     """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
     left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES | JETSON_MODULES
-    left_out |= PAGE_MODULES
+    left_out |= PAGE_MODULES | CLUSTER_MODULES
     names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
     assert import_without(NOT_ON_A_ROBOT, names) == {}
 
@@ -352,7 +354,7 @@ def test_nodes_import_in_a_bare_install():
 
 def test_imports_without_ros():
     """Training, simulation and the command line import where ROS is not installed."""
-    left_out = LAUNCH_MODULES | VIEWER_MODULES | JETSON_MODULES
+    left_out = LAUNCH_MODULES | VIEWER_MODULES | JETSON_MODULES | CLUSTER_MODULES
     names = [name for name in modules() if room_of(name) != "nodes" and name not in left_out]
     # Nor is the viewer needed for anything but the viewer.
     assert import_without({"rclpy", "rpyutils", "launch", "launch_ros", "cv_bridge", "rerun"}, names) == {}

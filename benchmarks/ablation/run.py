@@ -20,11 +20,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from swiftvla_ros.cluster.engine import on_this_machine
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.geometry import GeometryCheckpointError
 from swiftvla_ros.policy import CheckpointError
 from swiftvla_ros.policy.checkpoint import open_checkpoint
-from swiftvla_ros.sim.evaluation.rollout import Conditions, EvaluationReport, Geometry, evaluate_checkpoint
+from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, EvaluationReport, Geometry, evaluate
 from swiftvla_ros.sim.evaluation.statistics import wilson
 
 FORMAT = "swiftvla_ros/ablation/1"
@@ -202,16 +204,15 @@ class Ablation:
             timeout_s=options.timeout,
             scene="table" if options.flat else "stands",
         )
-        return evaluate_checkpoint(
+        evaluation = Evaluation(
             folder,
-            self._contract,
-            episodes=options.episodes,
-            seed=options.scene_seed,
-            workers=options.workers,
+            self._contract.path,
+            options.scene_seed,
+            conditions,
+            Geometry(options.geometry, row.live_cache_steps) if given == "4d" else None,
             device=options.device,
-            conditions=conditions,
-            geometry=Geometry(options.geometry, row.live_cache_steps) if given == "4d" else None,
         )
+        return evaluate(evaluation, options.episodes, Runner(on_this_machine(options.workers)))
 
 
 def summary(report: EvaluationReport) -> dict[str, Any]:

@@ -14,6 +14,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.episodes.datasets.store import list_sequences
 from swiftvla_ros.geometry import load_geometry
@@ -31,7 +32,7 @@ def main() -> None:
     """Render a few scenes, run the shipped network over them and draw one step of each."""
     contract = load_contract("so101_sim")
     with tempfile.TemporaryDirectory() as folder:
-        render_sequences(Path(folder), SCENES, workers=1, seed=SEED, contract=contract, progress=False)
+        render_sequences(Path(folder), SCENES, runner=Runner(progress=False), seed=SEED, contract=contract)
         samples = SequenceSamples(list_sequences(Path(folder)), contract)
     sample = samples.take(np.arange(SCENES))
     with torch.no_grad():

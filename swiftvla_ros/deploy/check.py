@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.deploy.evidence import Evidence
 from swiftvla_ros.deploy.export import GraphKind, write_deployment
@@ -154,14 +155,14 @@ def _torch_policy(folder: Path, contract: Contract) -> CheckpointPolicy:
 
 def _paired(folder: Path, source: Path, contract: Contract, runtime: str, scenes: int) -> PairedDifference:
     # The simulator's extra is needed for this alone.
-    from swiftvla_ros.sim.evaluation.rollout import Conditions, evaluate_checkpoint
+    from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, evaluate
 
     done: list[Sequence[bool]] = []
     for where, name in ((source, "torch"), (folder, runtime)):
-        report = evaluate_checkpoint(
-            where, contract, episodes=scenes, seed=10_000, runtime=name, device="cpu",
-            conditions=Conditions(latency_s=_LATENCY_S),
-        )  # fmt: skip
+        evaluation = Evaluation(
+            where, contract.path, 10_000, Conditions(latency_s=_LATENCY_S), runtime=name, device="cpu", threads=None
+        )
+        report = evaluate(evaluation, scenes, Runner())
         done.append([episode.verdict == "DONE" for episode in report.episodes])
     return paired_difference(*done)
 

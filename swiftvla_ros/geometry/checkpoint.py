@@ -51,6 +51,23 @@ def load_geometry(
         A file is missing, corrupt, of another format, or the weights are not the configuration's.
     """
     folder = Path(folder)
+    config = read_config(folder)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise GeometryCheckpointError(unreadable(folder / WEIGHTS, error, "copy it again")) from error
+    net = build_on_meta(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    if problems := tensor_problems(expected, {name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        raise GeometryCheckpointError(
+            f"{folder / WEIGHTS}: not the weights of {folder / CONFIG}: {some_of(problems)}; copy both from one folder"
+        )
+    net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
+    return net.requires_grad_(False).to(device).eval()
+
+
+def read_config(folder: Path) -> GeometryConfig:
+    """Read a checkpoint's dimensions alone; raises GeometryCheckpointError."""
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         hint = (where_else(folder, CONFIG) if CONFIG in missing else "") or "train one with `swiftvla train-geometry`"
@@ -65,21 +82,9 @@ def load_geometry(
             "`swiftvla train-geometry` writes it"
         )
     try:
-        config = GeometryConfig.from_json(data.get("model"))
+        return GeometryConfig.from_json(data.get("model"))
     except ValueError as error:
         raise GeometryCheckpointError(f"{folder / CONFIG}: model: {error}; copy it again, or train it again") from error
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise GeometryCheckpointError(unreadable(folder / WEIGHTS, error, "copy it again")) from error
-    net = build_on_meta(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    if problems := tensor_problems(expected, {name: tuple(tensor.shape) for name, tensor in weights.items()}):
-        raise GeometryCheckpointError(
-            f"{folder / WEIGHTS}: not the weights of {folder / CONFIG}: {some_of(problems)}; copy both from one folder"
-        )
-    net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
-    return net.requires_grad_(False).to(device).eval()
 
 
 def build_on_meta(config: GeometryConfig) -> GeometryTransformer:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.teacher import targets as teacher_targets
@@ -27,8 +28,8 @@ CACHES = (3, 6)
 def recorded(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
     """Record six demonstrations and render twelve scenes; random numbers stand for the teacher's features."""
     folder = tmp_path_factory.mktemp("recorded")
-    collect(folder / "episodes", 6, workers=1, seed=3, contract=contract, progress=False)
-    render_scenes(folder / "scenes", 12, workers=1, seed=3, contract=contract, progress=False)
+    collect(folder / "episodes", 6, runner=Runner(progress=False), seed=3, contract=contract)
+    render_scenes(folder / "scenes", 12, runner=Runner(progress=False), seed=3, contract=contract)
     config = teacher_targets.TargetsConfig("0" * 64, CACHES, ("wrist", "front"), tokens=4, dim=8, precision="float32")
     teacher_targets.prepare(folder / "targets", config)
     rng = np.random.default_rng(0)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ _TASK_TIMEOUT_S = 15.0
 def command(
     out: Annotated[Path, typer.Argument(help="Folder for the episodes; those that are there already are kept.")],
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes the folder shall hold.")] = 500,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    workers: WorkersOption = 0,
+    shard: ShardOption = "1/1",
+    cluster: ClusterOption = None,
     seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     stands: Annotated[
@@ -56,8 +58,8 @@ def command(
     from swiftvla_ros.sim.data.collect import collect
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
-    if ros and (stands or pilot is not None):
-        refuse("--ros: the live graph knows neither --stands nor --pilot; leave --ros out")
+    if ros and (stands or pilot is not None or cluster is not None or shard != "1/1"):
+        refuse("--ros: the live graph knows neither --stands nor --pilot, --shard nor --cluster; leave --ros out")
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
     contract = load_contract(robot)
@@ -67,15 +69,14 @@ def command(
     if pilot is not None:
         pilot = model_path(pilot)
         check_against_contract(open_checkpoint(pilot), contract)
-    processes = workers or os.cpu_count() or 1
-    report = collect(
-        out, episodes, workers=processes, seed=seed, contract=contract, pilot=pilot, verbs=verbs, scene=scene
-    )
+    runner = make_runner(workers, shard, cluster, out)
+    report = collect(out, episodes, runner=runner, seed=seed, contract=contract, pilot=pilot, verbs=verbs, scene=scene)
     of_tries = (
         f" ({report.recorded / report.attempts:.1%} of {report.attempts} tries succeeded)" if report.attempts else ""
     )
     print(f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s{of_tries}")
     write_json(json_file, asdict(report))
+    end_with(report.problem)
 
 
 def _over_ros(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
+from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
@@ -27,7 +27,18 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the first scene; training uses none from 10000 on.")] = 10_000,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
     device: Annotated[str, typer.Option(help="Where the policy computes: auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes without --ros; 0: one per core.")] = 0,
+    workers: WorkersOption = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of a small file for each episode; those that are there are kept.")
+    ] = None,
+    shard: ShardOption = "1/1",
+    cluster: ClusterOption = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds from an observation to its chunk, in simulation.", show_default="what each really took"
+        ),
+    ] = None,
     ros: Annotated[
         bool, typer.Option("--ros", help="Run over the ROS graph in real time, every node a process of its own.")
     ] = False,
@@ -58,8 +69,10 @@ def command(
     really took, but faster than real time. With --with-4d it looks once per policy step, as its 4D features were
     trained.
     """
-    if ros and (stands or with_4d is not None):
-        refuse("--ros: the live graph knows neither --stands nor --with-4d; leave --ros out")
+    if ros and (stands or with_4d is not None or latency is not None or out is not None):
+        refuse("--ros: the live graph knows neither --stands nor --with-4d, --latency nor --out; leave --ros out")
+    if out is None and (shard != "1/1" or cluster is not None):
+        refuse("--shard, --cluster: write --out FOLDER, too, where the parts' results come together")
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
@@ -68,31 +81,35 @@ def command(
     contract = load_contract(robot)
     if ros:
         options = SystemOptions(str(contract.path), str(checkpoint), device=device, seed=seed, scene=scene)
-        figures = _over_ros(contract, options, episodes, verbs, timeout)
+        figures, problem = _over_ros(contract, options, episodes, verbs, timeout), ""
     else:
-        from swiftvla_ros.sim.evaluation.rollout import Conditions, Geometry, evaluate_checkpoint
+        from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, Geometry, evaluate
 
-        report = evaluate_checkpoint(
+        evaluation = Evaluation(
             model_path(checkpoint),
-            contract,
-            episodes=episodes,
-            seed=seed,
-            workers=workers or os.cpu_count() or 1,
+            contract.path,
+            seed,
+            Conditions(latency, timeout_s=timeout, verbs=verbs, scene=scene),
+            None if with_4d is None else Geometry(model_path(with_4d), cache_steps),
             device=device,
-            conditions=Conditions(timeout_s=timeout, verbs=verbs, scene=scene),
-            geometry=None if with_4d is None else Geometry(model_path(with_4d), cache_steps),
+            out=out,
         )
-        _print_report(report)
-        figures = asdict(report)
+        runner = make_runner(workers, shard, cluster, out, gpus=device.startswith("cuda"))
+        report = evaluate(evaluation, episodes, runner)
+        _print_report(report, episodes)
+        figures, problem = asdict(report), report.problem
     setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
     if tasks:
         setup["tasks"] = verbs
     if with_4d is not None:
         setup |= {"with_4d": str(with_4d), "cache_steps": cache_steps}
     write_json(json_file, {**setup, **figures})
+    end_with(problem)
 
 
-def _print_report(report: EvaluationReport) -> None:
+def _print_report(report: EvaluationReport, episodes: int) -> None:
+    if len(report.episodes) < episodes:
+        print(f"{len(report.episodes)} of {episodes} episodes are there; the others are made elsewhere, or failed")
     _print_shares(report.done, report.wrong_block)
     print(f"heads to the commanded block before any motion: {report.first_step_right}")
     print(f"another colour word, another block:             {report.word_changes_choice}")

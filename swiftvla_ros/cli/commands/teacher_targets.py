@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from swiftvla_ros.cli.bags import InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
@@ -35,9 +35,12 @@ def command(
     namespace: NamespaceOption = None,
     instruction: InstructionOption = "",
     front: Annotated[str, typer.Option(help="The camera whose features are stored; it is read last.")] = "front",
-    shard: Annotated[str, typer.Option(help="i/n: do the i-th of n parts only (1/4 … 4/4 on four machines).")] = "1/1",
     batch: Annotated[int, typer.Option(min=1, help="Episodes side by side, and in one file.")] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core on the CPU, one on a GPU.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes on this machine; 0: one per core on the CPU, one on a GPU.")
+    ] = 0,
+    shard: ShardOption = "1/1",
+    cluster: ClusterOption = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Multiply in bfloat16: faster; features differ by 0.5 % of their spread.")
@@ -56,9 +59,9 @@ def command(
     Then: swiftvla train EPISODES CHECKPOINT --teacher-targets OUT
     """
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, plan
+    from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
+    from swiftvla_ros.episodes.teacher.run import TeacherRun, plan
     from swiftvla_ros.episodes.teacher.targets import write_index
-    from swiftvla_ros.sim.parallel import run_jobs
 
     if device == "cpu":
         # Before torch is imported, here and in the workers: side by side they are faster than one with many threads.
@@ -68,30 +71,31 @@ def command(
     windows = _steps(cache_steps)
     precision: Precision = "bfloat16" if bf16 else "float32"
     run = TeacherRun(
-        episodes, folder, model_path(geometry), contract.path, front, windows, batch, device, precision, namespace,
-        instruction,
+        EpisodeFolder(episodes, contract, namespace, instruction), folder, model_path(geometry), front, windows, batch,
+        device, precision,
     )  # fmt: skip
-    todo = plan(run, _part(shard))
+    on_gpu = device != "cpu"
+    runner = make_runner(workers or int(on_gpu), shard, cluster, folder, gpus=on_gpu)
+    todo = plan(run, runner.shard)
     print(
-        f"{folder}: {sum(map(len, todo.groups))} episodes, {todo.steps} steps, K = {cache_steps}: "
+        f"{folder}: {todo.episodes} episodes, {todo.steps} steps, K = {cache_steps}: "
         f"{todo.needed_bytes / 1e9:.2f} GB to write, {todo.free_bytes / 1e9:.0f} GB free"
         + (f"; {todo.finished} episodes are there already" if todo.finished else "")
     )
     for line in todo.left_out:
         print(f"left out: {line}")
-    begin = time.monotonic()
-    processes = workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
-    calls = [(run, names) for names in todo.groups]
-    done = sum(run_jobs(compute_shard, calls, workers=processes, title="teacher targets"))
-    seconds = time.monotonic() - begin
-    listed = write_index(folder)
-    rate = done / seconds if done else 0.0
-    print(f"{folder}: {listed} episodes listed, {done} steps computed in {seconds:.0f} s ({rate:.0f} steps/s)")
+    done = runner.run(todo.work)
+    for line in (line for computed in done.results for line in computed.left_out):
+        print(f"left out: {line}")
+    steps, listed = sum(computed.steps for computed in done.results), write_index(folder)
+    rate = steps / done.seconds if steps else 0.0
+    print(f"{folder}: {listed} episodes listed, {steps} steps computed in {done.seconds:.0f} s ({rate:.0f} steps/s)")
     write_json(
         json_file,
-        {"out": str(folder), "episodes": listed, "steps": done, "seconds": seconds, "steps_per_s": rate,
+        {"out": str(folder), "episodes": listed, "steps": steps, "seconds": done.seconds, "steps_per_s": rate,
          "bytes": todo.needed_bytes},
     )  # fmt: skip
+    end_with(done.problem)
 
 
 def _steps(text: str) -> tuple[int, ...]:
@@ -102,10 +106,3 @@ def _steps(text: str) -> tuple[int, ...]:
     if not found or min(found) < 1 or len(set(found)) != len(found):
         refuse(f"--cache-steps {text}: write different whole numbers from 1 on, such as 3,4,5,6")
     return found
-
-
-def _part(text: str) -> tuple[int, int]:
-    i, _, n = text.partition("/")
-    if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-        refuse(f"--shard {text}: write i/n with 1 ≤ i ≤ n, such as 1/4")
-    return int(i), int(n)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +42,8 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
+    from swiftvla_ros.cluster.engine import on_this_machine
+    from swiftvla_ros.cluster.runner import Runner
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.data.geometry_sequences import render_sequences
     from swiftvla_ros.training.geometry.gauges import margins, margins_line, table_lines
@@ -53,7 +54,7 @@ def command(
     try:
         contract = load_contract(robot)
         folder = sequences_dir or out / "training" / "sequences"
-        render_sequences(folder, sequences, workers=processes or os.cpu_count() or 1, seed=seed, contract=contract)
+        render_sequences(folder, sequences, runner=Runner(on_this_machine(processes)), seed=seed, contract=contract)
         options = TrainOptions(
             steps=steps, batch=batch, learning_rate=learning_rate, warmup_steps=25, betas=(0.9, 0.99), seed=seed,
             validate_every=100,

@@ -75,6 +75,10 @@ class BagEpisode:
         """Count its steps; reads stamps, decodes no image."""
         return self._count
 
+    def expected_steps(self) -> int:
+        """Tell from when it began and ended how many steps it has unless some are missing."""
+        return 1 + max(0, round((self.recorded.end_ns - self.recorded.begin_ns) / _NS / self.contract.policy.step_s))
+
     @cached_property
     def _count(self) -> int:
         return len(self._timeline(decode=False).steps)

@@ -72,32 +72,41 @@ def open_bags(
     check_path(path)
     found = find_bags(path)
     listed = BagEpisodes(left_out=found.notes, problems=found.problems)
+    wanted = WantedEpisodes(contract, outcomes, namespace, instruction)
     for label, bag in zip(bag_labels(path, found.bags), found.bags, strict=True):
-        if problem := _list(bag, label, contract, outcomes, namespace, instruction, listed):
-            listed.problems.append(problem)
+        list_bag(bag, label, wanted, listed)
     return listed
 
 
-def _list(
-    path: Path,
-    label: str,
-    contract: Contract,
-    outcomes: Collection[Outcome],
-    namespace: str | None,
-    instruction: str,
-    listed: BagEpisodes,
-) -> str:
+@dataclass(frozen=True)
+class WantedEpisodes:
+    """How bags are to be read, and which of their episodes are meant; as :func:`open_bags` says."""
+
+    contract: Contract
+    outcomes: Collection[Outcome] = ONLY_SUCCESSES
+    namespace: str | None = None
+    instruction: str = ""
+
+
+def list_bag(path: Path, label: str, wanted: WantedEpisodes, listed: BagEpisodes) -> None:
+    """Add the episodes of one bag, which is called ``label`` among the others."""
+    if problem := _list(path, label, wanted, listed):
+        listed.problems.append(problem)
+
+
+def _list(path: Path, label: str, wanted: WantedEpisodes, listed: BagEpisodes) -> str:
     """Add the episodes of one bag; return what keeps it from being read, else nothing."""
+    contract, outcomes = wanted.contract, wanted.outcomes
     try:
         record = verdict_of(path)
         if record is not None and (outcome := OUTCOMES[record.outcome]) not in outcomes:
             listed.left_out.append(f"{label}: {outcome} ({how_it_ended(record)})")
             return ""
-        bag = Bag(path, contract, namespace=namespace)
+        bag = Bag(path, contract, namespace=wanted.namespace)
         recorded = bag.episodes()
         lacking = bag.lacks(needed_topics(contract))
         shown_lacks = "" if recorded else demonstration_lacks(bag, contract)
-        cuts = Cuts() if recorded or shown_lacks else find_demonstrations(bag, contract, instruction)
+        cuts = Cuts() if recorded or shown_lacks else find_demonstrations(bag, contract, wanted.instruction)
         if cuts.found:
             check_first_state(bag, contract)
     except OSError as error:

@@ -75,6 +75,10 @@ class LeRobotEpisode:
         """Count the policy steps that it is resampled to."""
         return len(self.dataset.frames_at_steps(self.row["length"]))
 
+    def expected_steps(self) -> int:
+        """Count them."""
+        return self.steps()
+
     def check(self) -> None:
         """Read all but the pictures; EpisodeError where it can't be used."""
         track = self._track()

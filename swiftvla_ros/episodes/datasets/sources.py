@@ -31,6 +31,9 @@ class EpisodeHandle(Protocol):
     def steps(self) -> int:
         """Count its policy steps without reading images; raises :class:`EpisodeError`."""
 
+    def expected_steps(self) -> int:
+        """Return how many steps it has unless some are missing; of a bag that is its duration, nothing is read."""
+
     def load(self) -> Episode:
         """Read it; raises :class:`EpisodeError`."""
 
@@ -50,6 +53,10 @@ class StoredEpisode:
     def steps(self) -> int:
         """Count the policy steps from the file's header."""
         return count_steps(self.path)
+
+    def expected_steps(self) -> int:
+        """Count them."""
+        return self.steps()
 
     def load(self) -> Episode:
         """Read and check the file."""

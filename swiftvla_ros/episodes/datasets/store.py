@@ -177,7 +177,7 @@ def _write(path: Path, tensors: dict[str, NDArray[Any]], contract: Contract, hea
     metadata = {key: json.dumps(value) for key, value in header.items()}
     metadata["joint_names"] = json.dumps(contract.joint_names)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with whole_file(path, durable=True) as partial:
         save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=metadata)
 
 

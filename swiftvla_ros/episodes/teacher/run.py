@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.cluster.work import WHOLE, Shard, Work
+from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.episodes.teacher.stream import geometry_sha256, stack_views, view_order
@@ -24,6 +25,7 @@ from swiftvla_ros.episodes.teacher.targets import (
     TargetsError,
     check_room,
     prepare,
+    shard_path,
     write_shard,
 )
 
@@ -32,36 +34,50 @@ if TYPE_CHECKING:
 
 # Stamps further apart than this many steps have a gap between them.
 _GAP_STEPS = 1.5
-
-
-_Result = TypeVar("_Result")
+# Episodes of so many batches that follow each other in the folder are sorted by length.
+_WINDOW = 16
 
 
 @dataclass(frozen=True)
 class TeacherRun:
     """What to compute, in plain values that go to worker processes."""
 
-    episodes: Path  # folder of episodes
+    episodes: EpisodeFolder
     out: Path  # folder of the targets
     geometry: Path  # the geometry checkpoint
-    contract: Path  # the robot's contract file
     front: str  # the camera whose features are stored
     cache_steps: tuple[int, ...]  # window lengths K
     batch: int  # episodes that run side by side, and make up one shard
     device: str  # cpu or cuda
     precision: Precision  # what the transformer computes in
-    namespace: str | None = None  # the robot's, in bags of several
-    instruction: str = ""  # what was done in bags that a person drove
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Episodes that run side by side."""
+
+    names: tuple[str, ...]  # those without targets
+    steps: int  # of these, unless some are missing in their bags
+    finished: tuple[str, ...]  # those that have theirs
+    files: tuple[Path, ...]  # of all of them: shards that are there, and the one that is to be
+
+
+class Computed(NamedTuple):
+    """What computing a batch gave: steps, and a line for each episode that can't be used."""
+
+    steps: int
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: ``groups`` of episode names, ``steps`` in them, and the bytes needed and free.
+    """What a run's part will do: episodes and at most so many ``steps``, the bytes that they need and that are free.
 
-    ``finished`` episodes have their targets already; ``left_out`` says what of the folder is no episode, and why.
+    ``finished`` episodes of the part have their targets already; ``left_out`` says what of the folder is no episode.
     """
 
-    groups: list[tuple[str, ...]]
+    work: Work[EpisodeBatch, Computed]
+    episodes: int
     steps: int
     needed_bytes: int
     free_bytes: int
@@ -70,58 +86,87 @@ class Plan:
     left_out: list[str]
 
 
-def plan(run: TeacherRun, part: tuple[int, int] = (1, 1)) -> Plan:
-    """Prepare the folder and share the episodes without targets out to groups.
+def plan(run: TeacherRun, shard: Shard = WHOLE) -> Plan:
+    """Prepare the folder, and put the episodes into batches, whichever of them are finished.
 
-    ``part`` (i, n): this run does the i-th of n parts of the episodes, 1 ≤ i ≤ n.
+    The batches are the same in every process that begins with the same folder of episodes, so that the shards are, too.
+    Episodes that are added later change the last ones only.
 
     Raises
     ------
     EpisodeError, TargetsError, ViewError, GeometryCheckpointError
         Episodes, folder, camera or checkpoint can't be used, or the disk is too small.
     """
-    contract = load_contract(run.contract)
-    _, config = _load(run, contract)
-    left_out: list[str] = []
-    listed = open_episodes(run.episodes, contract, left_out, namespace=run.namespace, instruction=run.instruction)
-    handles = listed[part[0] - 1 :: part[1]]
+    folder, left_out = run.episodes, list[str]()
+    handles = open_episodes(
+        folder.path, folder.contract, left_out, namespace=folder.namespace, instruction=folder.instruction
+    )
+    config = _config(run)
     finished = prepare(run.out, config)
-    counted = [(_unless_odd(handle.steps, left_out), handle.name) for handle in handles if handle.name not in finished]
-    pending = [(steps, name) for steps, name in counted if steps is not None]
-    steps = sum(count for count, _ in pending)
-    free = check_room(run.out, steps * config.row_bytes())
-    # Episodes of like length side by side: a batch runs until its longest has ended.
-    pending.sort()
-    names = [name for _, name in pending]
-    groups = [tuple(names[i : i + run.batch]) for i in range(0, len(names), run.batch)]
-    done = sum(handle.name in finished for handle in handles)
-    return Plan(groups, steps, steps * config.row_bytes(), free, done, left_out)
+    batches = []
+    for first in range(0, len(handles), _WINDOW * run.batch):
+        # Episodes of like length side by side: a batch runs until its longest has ended.
+        near = sorted((_expected(h), h.name) for h in handles[first : first + _WINDOW * run.batch])
+        batches += [_batch(run, near[i : i + run.batch], finished) for i in range(0, len(near), run.batch)]
+    work = Work(
+        "teacher targets",
+        batches,
+        partial(compute_batch, run),
+        files=lambda batch: batch.files,
+        size=lambda batch: batch.steps,
+        unit="steps",
+    )
+    mine = work.items_of(shard)
+    steps = sum(batch.steps for batch in mine)
+    return Plan(
+        work,
+        sum(len(batch.names) for batch in mine),
+        steps,
+        steps * config.row_bytes(),
+        check_room(run.out, steps * config.row_bytes()),
+        sum(len(batch.finished) for batch in mine),
+        left_out,
+    )
 
 
-def compute_shard(run: TeacherRun, names: Sequence[str]) -> int:
-    """Compute and store the targets of some episodes; returns how many steps they have. Runs in any process."""
-    handles, contract = _episodes(run.episodes, run.contract, run.namespace, run.instruction)
-    stream, config = _load(run, contract)
-    left_out: list[str] = []
-    loaded = {name: _unless_odd(handles[name].load, left_out) for name in names}
-    episodes = {name: episode for name, episode in loaded.items() if episode is not None}
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)  # seen only now, since its pictures are
-    if not episodes:
+def _expected(handle: EpisodeHandle) -> int:
+    """Its steps; of one that can't be read none: who computes its batch says why."""
+    try:
+        return handle.expected_steps()
+    except EpisodeError:
         return 0
+
+
+def _batch(run: TeacherRun, episodes: Sequence[tuple[int, str]], finished: dict[str, Path]) -> EpisodeBatch:
+    names = tuple(name for _, name in episodes if name not in finished)
+    there = tuple(name for _, name in episodes if name in finished)
+    files = {finished[name] for name in there} | {shard_path(run.out, name) for name in names[:1]}
+    return EpisodeBatch(
+        names, sum(steps for steps, name in episodes if name not in finished), there, tuple(sorted(files))
+    )
+
+
+def compute_batch(run: TeacherRun, batch: EpisodeBatch) -> Computed:
+    """Compute and store the targets of a batch's episodes that have none. Runs in any process."""
+    stream, config = _stream(run.geometry, run.device, run.precision), _config(run)
+    left_out: list[str] = []
+    loaded = {handle.name: _unless_odd(handle, left_out) for handle in run.episodes.find(batch.names)}
+    episodes = {name: episode for name, episode in loaded.items() if episode is not None}
     for name, episode in episodes.items():
         if (np.diff(episode.stamps_s) <= 0).any():
-            raise TargetsError(f"{run.episodes}: episode '{name}' has stamps that don't grow; record it again")
-    features = stream_episodes(stream, list(episodes.values()), config.views, contract, run.cache_steps)
-    targets = [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)]
-    write_shard(run.out, config, targets)
-    return sum(len(episode.stamps_s) for episode in episodes.values())
+            raise TargetsError(f"{run.episodes.path}: episode '{name}' has stamps that don't grow; record it again")
+    if episodes:
+        contract = run.episodes.contract
+        features = stream_episodes(stream, list(episodes.values()), config.views, contract, run.cache_steps)
+        targets = [EpisodeTargets(n, e.stamps_s, f) for (n, e), f in zip(episodes.items(), features, strict=True)]
+        write_shard(run.out, config, targets)
+    return Computed(sum(len(episode.stamps_s) for episode in episodes.values()), tuple(left_out))
 
 
-def _unless_odd(read: Callable[[], _Result], left_out: list[str]) -> _Result | None:
-    """What one episode gives; one that can't be used is named, and doesn't cost the others."""
+def _unless_odd(handle: EpisodeHandle, left_out: list[str]) -> Episode | None:
+    """Load an episode; one that can't be used is named, and doesn't cost the others."""
     try:
-        return read()
+        return handle.load()
     except EpisodeError as error:
         left_out.append(str(error))
         return None
@@ -165,21 +210,13 @@ def even_runs(stamps_s: NDArray[np.float64]) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-@lru_cache(maxsize=1)
-def _episodes(
-    folder: Path, contract_path: Path, namespace: str | None, instruction: str
-) -> tuple[dict[str, EpisodeHandle], Contract]:
-    """A process lists the folder once."""
-    contract = load_contract(contract_path)
-    handles = open_episodes(folder, contract, namespace=namespace, instruction=instruction)
-    return {handle.name: handle for handle in handles}, contract
+def _config(run: TeacherRun) -> TargetsConfig:
+    """What decides the numbers; no network is loaded for it."""
+    from swiftvla_ros.geometry.checkpoint import read_config
+    from swiftvla_ros.geometry.feature_stream import TOKENS
 
-
-def _load(run: TeacherRun, contract: Contract) -> tuple[FeatureStream, TargetsConfig]:
-    """The transformer, and what decides the numbers that it gives."""
-    stream = _stream(run.geometry, run.device, run.precision)
-    views, sha256 = view_order(contract, run.front), _sha256(run.geometry)
-    return stream, TargetsConfig(sha256, run.cache_steps, views, stream.tokens, stream.dim, run.precision)
+    views, dim = view_order(run.episodes.contract, run.front), read_config(run.geometry).feature_dim
+    return TargetsConfig(_sha256(run.geometry), run.cache_steps, views, TOKENS, dim, run.precision)
 
 
 @lru_cache(maxsize=1)

@@ -155,8 +155,8 @@ def read_config(folder: Path) -> TargetsConfig:
         raise TargetsError(f"{folder / CONFIG}: {error}; compute the targets again") from error
 
 
-def prepare(folder: Path, config: TargetsConfig) -> set[str]:
-    """Make a folder ready to be written to, and say which episodes are finished.
+def prepare(folder: Path, config: TargetsConfig) -> dict[str, Path]:
+    """Make a folder ready to be written to, and say which episodes are finished, each with the shard that has it.
 
     Raises TargetsError where it holds targets that were computed otherwise.
     """
@@ -171,7 +171,7 @@ def prepare(folder: Path, config: TargetsConfig) -> set[str]:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / CONFIG, {"format": FORMAT, **asdict(config)})
-    return {episode["name"] for shard in _shards(folder) for episode in _episodes(shard)}
+    return {episode["name"]: shard for shard in _shards(folder) for episode in _episodes(shard)}
 
 
 def check_room(folder: Path, needed: int) -> int:
@@ -195,10 +195,15 @@ def write_shard(folder: Path, config: TargetsConfig, episodes: Sequence[EpisodeT
         listed.append({"name": episode.name, "row0": row, "stamps_s": episode.stamps_s.tolist()})
         row += len(episode.stamps_s)
     tensors = {_key(k): np.concatenate([e.features[k] for e in episodes]) for k in config.cache_steps}
-    path = folder / f"shard_{Path(episodes[0].name).stem}.safetensors"
-    with whole_file(path) as partial:
+    path = shard_path(folder, episodes[0].name)
+    with whole_file(path, durable=True) as partial:
         save_file(tensors, partial, metadata={"episodes": json.dumps(listed), "config": json.dumps(asdict(config))})
     return path
+
+
+def shard_path(folder: Path, first: str) -> Path:
+    """Say where the shard lies that begins with an episode."""
+    return folder / f"shard_{Path(first).stem}.safetensors"
 
 
 def write_index(folder: Path) -> int:

@@ -27,7 +27,7 @@ class TargetsWriter:
     def __init__(self, folder: Path, config: TargetsConfig) -> None:
         self.folder = folder
         self._config = config
-        self._finished = prepare(folder, config)
+        self._finished = set(prepare(folder, config))
         self.begin()
 
     def begin(self) -> None:

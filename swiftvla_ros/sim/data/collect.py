@@ -6,16 +6,21 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.settings import claim
+from swiftvla_ros.cluster.work import Work
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.datasets.store import Episode, save_episode
 from swiftvla_ros.policy import Policy, load_policy
+from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.expert.disturb import BUMP_S, sample_bump
@@ -23,7 +28,6 @@ from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.observe import policy_images
-from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.scene import TABLE, Scene
 from swiftvla_ros.sim.tasks.registry import (
     STANDARD_TASKS,
@@ -36,6 +40,9 @@ from swiftvla_ros.sim.tasks.registry import (
 )
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
+
+SETTINGS = "collection.json"
+"""The file that says what a folder of demonstrations was recorded with."""
 
 STAY_S = 0.5
 """How long an episode goes on after success, with the hand at rest: the policy has to learn to stay, too."""
@@ -50,53 +57,108 @@ _PILOT_PERIOD_S = 0.2
 
 
 @dataclass(frozen=True)
-class CollectReport:
-    """What :func:`collect` did: episodes in the folder, those recorded now, tries that they took, and seconds."""
+class ShownLayout:
+    """One arrangement of the blocks, and the episodes that show each task on it: what is recorded together."""
 
-    episodes: int
+    number: int
+    # Numbers of its episodes, each the number of a file.
+    episodes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What recording took: episodes that succeeded, and all tries."""
+
     recorded: int
     attempts: int
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is recorded, in plain values that go to other processes."""
+
+    out: Path
+    seed: int
+    contract: Path  # the robot's contract file
+    verbs: tuple[str, ...]
+    scene: str  # name of the scenes' variant
+    pilot: Path | None  # a checkpoint that drives first
+
+    def file(self, episode: int) -> Path:
+        """Say where an episode lies."""
+        return self.out / f"episode_{episode:06d}.safetensors"
+
+
+def collection_work(collection: Collection, episodes: int) -> Work[ShownLayout, Tries]:
+    """Describe ``episodes`` successful demonstrations in all; those in the folder already are kept.
+
+    Every layout is shown for each task, so that nothing but the instruction tells them apart. In half of the episodes
+    the arm does not start at rest: it is in a random pose, or under way to another block when it is told better. In
+    half, something bumps the arm; those steps are recorded with ``expert`` false. The same seed gives the same
+    episodes, whoever records which of them.
+
+    With a ``pilot``, its policy drives the first seconds of every episode, and the recording starts where the expert
+    takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger: S. Ross et
+    al., AISTATS 2011).
+    """
+    count = len(tasks_of(collection.verbs))
+    layouts = [
+        ShownLayout(first // count, tuple(range(first, min(first + count, episodes))))
+        for first in range(0, episodes, count)
+    ]
+    return Work(
+        "recording",
+        layouts,
+        partial(_record_layout, collection),
+        files=lambda layout: [collection.file(episode) for episode in layout.episodes],
+        size=lambda layout: len(layout.episodes),
+        unit="episodes",
+    )
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What :func:`collect` did."""
+
+    episodes: int  # in the folder now
+    recorded: int  # recorded now
+    attempts: int  # tries that those took
     seconds: float
+    problem: str  # what couldn't be recorded, and why; empty where all was
 
 
 def collect(
     out_dir: Path,
     episodes: int,
     *,
-    workers: int,
+    runner: Runner,
     seed: int,
     contract: Contract,
     pilot: Path | None = None,
     verbs: tuple[str, ...] = STANDARD_VERBS,
     scene: str | None = None,
-    progress: bool = True,
 ) -> CollectReport:
-    """Record ``episodes`` successful demonstrations in all; those in the folder already are kept.
+    """Record the runner's part of :func:`collection_work`.
 
-    Every layout is shown for each task, so that nothing but the instruction tells them apart. In half of the episodes
-    the arm does not start at rest: it is in a random pose, or under way to another block when it is told better. In
-    half, something bumps the arm; those steps are recorded with ``expert`` false. The same seed gives the same
-    episodes, whatever the number of workers.
-
-    With a ``pilot``, a checkpoint folder, its policy drives the first seconds of every episode, and the recording
-    starts where the expert takes over. So the policy is shown the way out of the situations that it gets itself into
-    (as in DAgger: S. Ross et al., AISTATS 2011).
-
-    ``scene`` is the name of the scenes' variant; None: the one that the tasks need. The episodes' metadata tells what
-    is special.
+    ``collection.json`` says what the folder's episodes were recorded with; SettingsError where they are others.
     """
     begin = time.monotonic()
-    scene_for(verbs, scene)  # refused here, before processes start
-    count = len(tasks_of(verbs))
-    jobs: dict[int, list[tuple[int, Path]]] = {}
-    for index in range(episodes):
-        path = out_dir / f"episode_{index:06d}.safetensors"
-        if not path.exists():
-            jobs.setdefault(index // count, []).append((index, path))
-    calls = [(group, seed, contract.path, pilot, verbs, scene) for group in jobs.values()]
-    counts = list(run_jobs(_record_layout, calls, workers=workers, title="recording layouts", progress=progress))
-    recorded, attempts = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
-    return CollectReport(len(list(out_dir.glob("episode_*.safetensors"))), recorded, attempts, time.monotonic() - begin)
+    collection = Collection(out_dir, seed, contract.path, verbs, scene_for(verbs, scene).name, pilot)
+    work = collection_work(collection, episodes)
+    claim(
+        out_dir / SETTINGS,
+        {
+            "seed": seed,
+            "tasks": verbs,
+            "scene": collection.scene,
+            "contract_sha256": digest_of(contract),
+            "pilot_sha256": None if pilot is None else open_checkpoint(pilot).sha256,
+        },
+    )
+    done = runner.run(work)
+    recorded, attempts = sum(tries.recorded for tries in done.results), sum(tries.attempts for tries in done.results)
+    there = len(list(out_dir.glob("episode_*.safetensors")))
+    return CollectReport(there, recorded, attempts, time.monotonic() - begin, done.problem)
 
 
 class Recorder:
@@ -219,32 +281,27 @@ class Recorder:
             self.expert.start(task, motion.position, motion.velocity, motion.acceleration)
 
 
-def _record_layout(
-    group: list[tuple[int, Path]],
-    seed: int,
-    contract_path: Path,
-    pilot: Path | None,
-    verbs: tuple[str, ...],
-    scene: str | None,
-) -> tuple[int, int]:
-    """Record the episodes of one layout; returns how many were kept, and the tries."""
-    contract = load_contract(contract_path)
-    tasks = tasks_of(verbs)
-    loaded = None if pilot is None else _loaded(pilot, contract_path)
-    kept = attempts = 0
-    with closing(Recorder(contract, loaded, tasks, scene_for(verbs, scene))) as recorder:
-        for index, path in group:
-            layout = index // len(tasks)
-            layout_seed = int(np.random.default_rng([seed, layout]).integers(2**62))
+def _record_layout(collection: Collection, layout: ShownLayout) -> Tries:
+    """Record those episodes of one layout that are not there."""
+    contract = load_contract(collection.contract)
+    tasks = tasks_of(collection.verbs)
+    pilot = None if collection.pilot is None else _loaded(collection.pilot, collection.contract)
+    layout_seed = int(np.random.default_rng([collection.seed, layout.number]).integers(2**62))
+    recorded = attempts = 0
+    with closing(Recorder(contract, pilot, tasks, scene_for(collection.verbs, collection.scene))) as recorder:
+        for number in layout.episodes:
+            path = collection.file(number)
+            if path.exists():
+                continue
             for attempt in range(_ATTEMPTS):
                 attempts += 1
-                rng = np.random.default_rng([seed, index, attempt])
-                episode = recorder.record(tasks[index % len(tasks)], layout_seed, rng)
+                rng = np.random.default_rng([collection.seed, number, attempt])
+                episode = recorder.record(tasks[number % len(tasks)], layout_seed, rng)
                 if episode is not None:
                     save_episode(path, episode, contract)
-                    kept += 1
+                    recorded += 1
                     break
-    return kept, attempts
+    return Tries(recorded, attempts)
 
 
 @lru_cache(maxsize=1)

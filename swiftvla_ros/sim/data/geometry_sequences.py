@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from ruckig import RuckigError
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequences
 from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
+from swiftvla_ros.sim.data.rendered import rendered
 from swiftvla_ros.sim.expert.disturb import smooth_step
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
-from swiftvla_ros.sim.parallel import render_shards
 from swiftvla_ros.sim.scene import SceneSetup
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
@@ -85,10 +86,8 @@ class RandomLookWorld(SimWorld):
         model.vis.headlight.ambient[:] = rng.uniform(0.2, 0.5)
 
 
-def render_sequences(
-    out_dir: Path, n: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
-) -> list[Path]:
-    """Render ``n`` sequences into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.parallel.render_shards` does.
+def render_sequences(out_dir: Path, n: int, *, runner: Runner, seed: int, contract: Contract) -> list[Path]:
+    """Render ``n`` sequences into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.data.rendered.rendered` says.
 
     Every sequence is a scene of its own: layout, stands of different heights under the blocks, colours, textures,
     light, distractors, and a front camera somewhere around its place in the contract. Raises ValueError where a camera
@@ -100,9 +99,9 @@ def render_sequences(
                 f"{contract.path}: cameras: {camera.name}: rotate_deg, crop and fit: pad change which ray a pixel "
                 "sees; geometry is learned from whole images (fit: stretch)"
             )
-    return render_shards(
-        _render_shard, out_dir, "sequences", n, SHARD, workers=workers, seed=seed, contract=contract, progress=progress
-    )
+    work = rendered(_render_shard, out_dir, "sequences", n, SHARD, seed=seed, contract=contract)
+    runner.run(work).check()
+    return [file.path for file in work.items]
 
 
 def sample_front_pose(contract: Contract, rng: np.random.Generator) -> CameraPose:

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import GroundingScenes, save_scenes
 from swiftvla_ros.sim.block_layout import sample_spot
+from swiftvla_ros.sim.data.rendered import rendered
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import policy_images
-from swiftvla_ros.sim.parallel import render_shards
 from swiftvla_ros.sim.scene import HOVER_M
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, phrase
 from swiftvla_ros.sim.world import SimWorld
@@ -24,17 +25,15 @@ SHARD = 250
 """Scenes a file."""
 
 
-def render_scenes(
-    out_dir: Path, n: int, *, workers: int, seed: int, contract: Contract, progress: bool = True
-) -> list[Path]:
-    """Render ``n`` still scenes into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.parallel.render_shards` does.
+def render_scenes(out_dir: Path, n: int, *, runner: Runner, seed: int, contract: Contract) -> list[Path]:
+    """Render ``n`` still scenes into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.data.rendered.rendered` says.
 
     Every scene has a random layout, light and colours and up to three distractors; in half of them the arm is in a
     random pose. It comes with one random wording of each task and the place of the block that is meant.
     """
-    return render_shards(
-        _render_shard, out_dir, "scenes", n, SHARD, workers=workers, seed=seed, contract=contract, progress=progress
-    )
+    work = rendered(_render_shard, out_dir, "scenes", n, SHARD, seed=seed, contract=contract)
+    runner.run(work).check()
+    return [file.path for file in work.items]
 
 
 def sample_arm(

@@ -3,30 +3,45 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.settings import claim
+from swiftvla_ros.cluster.work import Work
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.episodes.teacher.stream import GeometryStream
+from swiftvla_ros.contract.store import digest_of
+from swiftvla_ros.episodes.teacher.stream import GeometryStream, geometry_sha256
+from swiftvla_ros.errors import UserError
+from swiftvla_ros.files import read_json_object, unreadable, whole_file
 from swiftvla_ros.policy import Policy, load_policy
+from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.sim.evaluation.first_step import choices, first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.evaluation.statistics import Share, shares_by_task, wilson
 from swiftvla_ros.sim.language import COLORS, Task
-from swiftvla_ros.sim.parallel import run_jobs
 from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
 
+SETTINGS = "evaluation.json"
+"""The file that says what a folder of results is of."""
+
 TIMEOUT_S = 12.0
 _WATCH_TICKS = 2
+
+
+class ResultError(UserError):
+    """A kept result that can't be read; the text names the file and the fix."""
 
 
 @dataclass(frozen=True)
@@ -79,33 +94,72 @@ class EvaluationReport:
     word_changes_choice: Share  # scenes in which the three colour words lead to three different blocks
     mean_seconds: float  # simulated seconds of the successful episodes
     wall_seconds: float  # what the evaluation took
+    problem: str = ""  # what couldn't be rolled out, and why
 
 
-def evaluate_checkpoint(
-    folder: Path,
-    contract: Contract,
-    *,
-    episodes: int,
-    seed: int,
-    workers: int = 1,
-    runtime: str = "auto",
-    device: str = "auto",
-    conditions: Conditions = Conditions(),
-    geometry: Geometry | None = None,
-    progress: bool = True,
-) -> EvaluationReport:
-    """Roll a checkpoint out on fresh scenes, all tasks in turn.
+@dataclass(frozen=True)
+class Evaluation:
+    """What is rolled out, in plain values that go to other processes."""
 
-    ``seed`` is the first scene's; the following ones count up. Several workers are processes of one thread each. With
-    ``geometry``, the policy's 4D branch is used, too.
+    checkpoint: Path
+    contract: Path  # the robot's contract file
+    seed: int  # of the first scene; the following ones count up
+    conditions: Conditions = Conditions()
+    geometry: Geometry | None = None  # what the policy's 4D branch is fed from
+    runtime: str = "auto"
+    device: str = "auto"
+    # Of each process; as many as it has cores for None. One: a result doesn't depend on how many share the work.
+    threads: int | None = 1
+    out: Path | None = None  # folder of a file for each episode; None: nothing is kept
+
+    def file(self, episode: int) -> Path | None:
+        """Say where an episode's result is kept."""
+        return None if self.out is None else self.out / f"episode_{episode:06d}.json"
+
+
+def evaluation_work(evaluation: Evaluation, episodes: int) -> Work[int, EpisodeResult]:
+    """Describe rollouts on fresh scenes, all tasks in turn; those that were kept are not made again.
+
+    With a fixed ``latency_s`` a result depends on the seed alone, whoever makes it.
+    """
+    return Work(
+        "rolling out",
+        range(episodes),
+        partial(_roll_out, evaluation),
+        files=lambda episode: [path for path in [evaluation.file(episode)] if path is not None],
+        unit="episodes",
+    )
+
+
+def evaluate(evaluation: Evaluation, episodes: int, runner: Runner) -> EvaluationReport:
+    """Roll a checkpoint out, the runner's part of :func:`evaluation_work`; where results are kept, report all of them.
+
+    Raises
+    ------
+    SettingsError
+        The folder's results are of another checkpoint, or of other conditions.
     """
     begin = time.monotonic()
-    threads = None if workers <= 1 else 1
-    loading = (folder, contract.path, runtime, device, threads, geometry)
-    jobs = [(loading, index, seed, conditions) for index in range(episodes)]
-    results = list(run_jobs(_roll_out, jobs, workers=workers, title="rolling out", progress=progress))
-    results.sort(key=lambda result: result.seed)
-    return summarise(results, time.monotonic() - begin, conditions.verbs)
+    if evaluation.out is not None:
+        claim(evaluation.out / SETTINGS, _settings(evaluation))
+    done = runner.run(evaluation_work(evaluation, episodes))
+    results = done.results
+    if evaluation.out is not None:
+        kept = [evaluation.file(episode) for episode in range(episodes)]
+        results = [_read(path) for path in kept if path is not None and path.exists()]
+    return replace(summarise(results, time.monotonic() - begin, evaluation.conditions.verbs), problem=done.problem)
+
+
+def _settings(evaluation: Evaluation) -> dict[str, Any]:
+    geometry = evaluation.geometry
+    return {
+        "checkpoint_sha256": open_checkpoint(evaluation.checkpoint).sha256,
+        "contract_sha256": digest_of(load_contract(evaluation.contract)),
+        "seed": evaluation.seed,
+        "conditions": asdict(evaluation.conditions),
+        "geometry_sha256": None if geometry is None else geometry_sha256(geometry.folder),
+        "cache_steps": None if geometry is None else geometry.cache_steps,
+    }
 
 
 def summarise(
@@ -157,23 +211,37 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
     )
 
 
-_Loading = tuple[Path, Path, str, str, int | None, Geometry | None]
-
-
-def _roll_out(loading: _Loading, index: int, seed: int, conditions: Conditions) -> EpisodeResult:
-    contract, policy = _loaded(*loading)
+def _roll_out(evaluation: Evaluation, episode: int) -> EpisodeResult:
+    contract, policy = _loaded(replace(evaluation, out=None))
+    conditions = evaluation.conditions
     with SimWorld(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
-        return roll_out(policy, world, task_of_episode(index, conditions.verbs), seed + index, conditions)
+        task = task_of_episode(episode, conditions.verbs)
+        result = roll_out(policy, world, task, evaluation.seed + episode, conditions)
+    if (path := evaluation.file(episode)) is not None:
+        with whole_file(path, durable=True) as partial_path:
+            partial_path.write_text(json.dumps(asdict(result), ensure_ascii=False) + "\n", encoding="utf-8")
+    return result
+
+
+def _read(path: Path) -> EpisodeResult:
+    try:
+        kept = read_json_object(path)
+        return EpisodeResult(**{**kept, "choices": tuple(kept["choices"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ResultError(unreadable(path, error, "delete it, and it is rolled out again")) from error
 
 
 @lru_cache(maxsize=1)
-def _loaded(
-    folder: Path, contract_path: Path, runtime: str, device: str, threads: int | None, geometry: Geometry | None
-) -> tuple[Contract, Policy]:
+def _loaded(evaluation: Evaluation) -> tuple[Contract, Policy]:
     """A process loads its policy once."""
-    contract = load_contract(contract_path)
+    contract, geometry = load_contract(evaluation.contract), evaluation.geometry
     policy = load_policy(
-        folder, contract=contract, runtime=runtime, device=device, threads=threads, with_4d=geometry is not None
+        evaluation.checkpoint,
+        contract=contract,
+        runtime=evaluation.runtime,
+        device=evaluation.device,
+        threads=evaluation.threads,
+        with_4d=geometry is not None,
     )
     if geometry is None:
         return contract, policy

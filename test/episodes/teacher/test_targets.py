@@ -13,11 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
 from swiftvla_ros.episodes.datasets.sources import open_episodes
-from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, list_files, load_episode, save_episode
+from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError, load_episode, save_episode
 from swiftvla_ros.episodes.teacher import targets as teacher_targets
-from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_shard, even_runs, plan, stream_episodes
+from swiftvla_ros.episodes.teacher.run import TeacherRun, compute_batch, even_runs, plan, stream_episodes
 from swiftvla_ros.episodes.teacher.stream import GeometryStream, ViewError, view_order
 from swiftvla_ros.episodes.teacher.targets import TargetsError, TeacherTargets, check_room, write_index
 from swiftvla_ros.geometry import PRESETS, GeometryTransformer, load_geometry, pool_tokens, save_geometry
@@ -55,9 +58,8 @@ def episodes(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Pa
 
 def make_run(episodes: Path, out: Path, geometry: Path, contract: Contract) -> TeacherRun:
     """Describe a run over all episodes, three side by side."""
-    return TeacherRun(
-        episodes, out, geometry, contract.path, "front", (2, 3), batch=3, device="cpu", precision="float32"
-    )
+    folder = EpisodeFolder(episodes, contract)
+    return TeacherRun(folder, out, geometry, "front", (2, 3), batch=3, device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,7 @@ def computed(
 ) -> TeacherTargets:
     """Compute the targets of all episodes."""
     run = make_run(episodes, tmp_path_factory.mktemp("targets"), geometry, contract)
-    for names in plan(run).groups:
-        compute_shard(run, names)
+    Runner(progress=False).run(plan(run).work).check()
     write_index(run.out)
     return TeacherTargets.open(run.out)
 
@@ -144,30 +145,62 @@ def test_other_targets_are_refused(
         computed.read(name, np.arange(9) * contract.policy.step_s + shift, cache_steps)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Read what lies in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_a_killed_run_goes_on(
     computed: TeacherTargets, episodes: Path, geometry: Path, contract: Contract, tmp_path: Path
 ) -> None:
-    """Protects hours of work: what is stored is not computed again, and parts of a run make one folder."""
+    """Protects hours of work: what is stored is not computed again, and parts of a run make the one folder."""
     run = make_run(episodes, tmp_path / "targets", geometry, contract)
-    first = plan(run, (1, 2))
-    assert [len(group) for group in first.groups] == [2]
-    assert first.needed_bytes == (LENGTHS[0] + LENGTHS[2]) * 2 * 64 * 64 * 2
-    compute_shard(run, first.groups[0])
-    # Killed here: before the index, with half a file on the disk.
-    (run.out / "shard_episode_000001.partial7").write_bytes(b"half")
-    rest = plan(run)
-    assert (rest.finished, [sorted(group) for group in rest.groups]) == (
-        2,
-        [["episode_000001.safetensors", "episode_000003.safetensors"]],
-    )
-    compute_shard(run, rest.groups[0])
+    first = plan(run, Shard(1, 2))
+    assert (first.episodes, first.steps, first.finished) == (3, LENGTHS[0] + LENGTHS[2] + LENGTHS[3], 0)
+    assert first.needed_bytes == first.steps * 2 * 64 * 64 * 2
+    Runner(shard=Shard(1, 2), progress=False).run(first.work)
+    # Killed here: before the index, with half a file of the other part on the disk.
+    second = plan(run, Shard(2, 2))
+    assert (second.episodes, second.finished) == (1, 0)
+    (run.out / "shard_episode_000001.safetensors.partial7").write_bytes(b"half")
+    done = Runner(shard=Shard(2, 2), progress=False).run(second.work)
+    assert (done.there, [made.steps for made in done.results]) == (0, [LENGTHS[1]])
     assert write_index(run.out) == len(LENGTHS)
-    assert plan(run).groups == []
-    again = TeacherTargets.open(run.out)
-    for path, length in zip(list_files(episodes, "episode"), LENGTHS, strict=True):
-        stamps = load_episode(path, contract).stamps_s
-        assert len(stamps) == length
-        np.testing.assert_allclose(again.read(path.name, stamps, 2), computed.read(path.name, stamps, 2), atol=1e-3)
+    whole = plan(run)
+    assert (whole.episodes, whole.finished) == (0, len(LENGTHS))
+    assert Runner(progress=False).run(whole.work).there == 2
+    assert files(run.out) == files(computed.folder)
+
+
+def test_what_was_computed_live_is_not_computed_again(
+    computed: TeacherTargets, episodes: Path, geometry: Path, contract: Contract, tmp_path: Path
+) -> None:
+    """Protects: of a batch only what is missing is computed, and shards of one episode each count as finished."""
+    run = make_run(episodes, tmp_path / "targets", geometry, contract)
+    alone = dataclasses.replace(run, batch=1)
+    compute_batch(alone, plan(alone).work.items[0])
+    rest = plan(run)
+    assert (rest.episodes, rest.finished) == (3, 1)
+    Runner(progress=False).run(rest.work).check()
+    assert (write_index(run.out), plan(run).episodes) == (4, 0)
+    assert TeacherTargets.open(run.out).episode_names == computed.episode_names
+
+
+def test_one_episode_that_is_odd_costs_no_other(
+    episodes: Path, geometry: Path, contract: Contract, tmp_path: Path
+) -> None:
+    """Protects: a damaged file is named, the others of its batch are computed, and it is tried again when mended."""
+    folder = tmp_path / "episodes"
+    shutil.copytree(episodes, folder)
+    spoiled = folder / "episode_000000.safetensors"
+    spoiled.write_bytes(spoiled.read_bytes()[:-100])
+    run = make_run(folder, tmp_path / "targets", geometry, contract)
+    done = Runner(progress=False).run(plan(run).work).check()
+    assert [line.split(":")[0] for made in done.results for line in made.left_out] == [str(spoiled)]
+    assert write_index(run.out) == 3
+    shutil.copy(episodes / spoiled.name, spoiled)
+    assert sum(made.steps for made in Runner(progress=False).run(plan(run).work).results) == LENGTHS[0]
+    assert write_index(run.out) == 4
 
 
 def test_bfloat16_is_close_and_said(
@@ -175,7 +208,7 @@ def test_bfloat16_is_close_and_said(
 ) -> None:
     """Protects what --bf16 promises: features off by about 0.5 % of their spread, in a folder that says so."""
     run = dataclasses.replace(make_run(episodes, tmp_path, geometry, contract), precision="bfloat16")
-    compute_shard(run, plan(run).groups[0])
+    compute_batch(run, plan(run).work.items[0])
     write_index(run.out)
     faster = TeacherTargets.open(run.out)
     assert faster.config == dataclasses.replace(computed.config, precision="bfloat16")
@@ -236,6 +269,22 @@ def test_command(episodes: Path, geometry: Path, tmp_path: Path, monkeypatch: py
     assert "4 episodes are there already" in again.output
     assert CliRunner().invoke(app, [*call, "--cache-steps", "3,x"]).exit_code == 2
     assert CliRunner().invoke(app, [*call, "--shard", "0/4"]).exit_code == 2
+
+
+def test_what_could_not_be_computed_ends_with_one(
+    episodes: Path, geometry: Path, contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects scripts: a batch that failed is named, the others are there and listed, and the exit code says it."""
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
+    folder = tmp_path / "episodes"
+    shutil.copytree(episodes, folder)
+    odd = load_episode(folder / "episode_000003.safetensors", contract)
+    save_episode(folder / "episode_000003.safetensors", dataclasses.replace(odd, stamps_s=odd.stamps_s * 0), contract)
+    call = ["teacher-targets", str(folder), str(tmp_path / "out"), "--geometry", str(geometry), "--batch", "2"]
+    result = CliRunner().invoke(app, [*call, "--workers", "1"])
+    assert result.exit_code == 1
+    assert "'episode_000003.safetensors' has stamps that don't grow" in result.output
+    assert "2 episodes listed" in result.output
 
 
 def test_a_folder_without_episodes_says_what_is_read(tmp_path: Path, contract: Contract) -> None:

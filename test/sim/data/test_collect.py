@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.settings import SettingsError
+from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.episodes.datasets.store import list_files, load_episode, load_scenes
 from swiftvla_ros.policy import Observation, Policy
@@ -22,14 +26,16 @@ from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, parse
 _COLLECT = """
 import sys
 from pathlib import Path
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.sim.data.collect import collect
-collect(Path(sys.argv[1]), 6, workers=1, seed=4, contract=load_contract("so101_sim"), progress=False)
+collect(Path(sys.argv[1]), 8, runner=Runner(progress=False), seed=4, contract=load_contract("so101_sim"))
 """
 
 
 def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> None:
-    """A killed collection loses nothing that it wrote and, run again, completes the same set."""
+    """A killed collection loses nothing that it wrote; run again it is, file by file, what parts elsewhere record."""
+    parts, tmp_path = tmp_path / "parts", tmp_path / "killed"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     process = subprocess.Popen([sys.executable, "-c", _COLLECT, str(tmp_path)], env=environment)
     deadline = time.monotonic() + 240
@@ -42,12 +48,20 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
     before = {path: path.stat().st_mtime_ns for path in list_files(tmp_path, "episode")}
     assert len(before) < len(STANDARD_TASKS)
 
-    report = collect(tmp_path, 6, workers=1, seed=4, contract=contract, progress=False)
+    report = collect(tmp_path, 8, runner=Runner(progress=False), seed=4, contract=contract)
 
-    assert report.episodes == 6
-    assert report.recorded == 6 - len(before)
+    assert report.episodes == 8
+    assert report.recorded == 8 - len(before)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
-    episodes = [load_episode(path, contract) for path in list_files(tmp_path, "episode")]
+    for shard in (Shard(2, 2), Shard(1, 2)):
+        told = collect(parts, 8, runner=Runner(shard=shard, progress=False), seed=4, contract=contract)
+        assert (told.recorded, told.problem) == ({1: 6, 2: 2}[shard.number], "")
+    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path, parts)]
+    assert files[0] == files[1]
+    with pytest.raises(SettingsError, match=r"collection.json: seed is 4, now it would be 5"):
+        collect(parts, 8, runner=Runner(progress=False), seed=5, contract=contract)
+
+    episodes = [load_episode(path, contract) for path in list_files(tmp_path, "episode")[:6]]
     assert {(e.metadata["verb"], e.metadata["color"]) for e in episodes} == {(t.verb, t.color) for t in STANDARD_TASKS}
     layouts = np.array([episode.metadata["block_positions"] for episode in episodes])
     assert np.ptp(layouts, axis=0).max() < 0.001, "one layout is shown for every task"
@@ -87,7 +101,7 @@ def test_the_expert_takes_over_from_a_policy(contract: Contract) -> None:
 
 def test_scenes_name_the_block_that_is_meant(tmp_path: Path, contract: Contract) -> None:
     """A scene's labels are those of its sentences, and differ between colours."""
-    (path,) = render_scenes(tmp_path, 5, workers=1, seed=9, contract=contract, progress=False)
+    (path,) = render_scenes(tmp_path, 5, runner=Runner(progress=False), seed=9, contract=contract)
     scenes = load_scenes(path, contract)
     assert scenes.target_uv.shape == (5, len(STANDARD_TASKS), 2)
     assert ((scenes.target_uv > 0) & (scenes.target_uv < 1)).all()
@@ -97,5 +111,5 @@ def test_scenes_name_the_block_that_is_meant(tmp_path: Path, contract: Contract)
         np.testing.assert_array_equal(scenes.target_uv[scene, 3:], scenes.target_uv[scene, :3])
         assert min(np.linalg.norm(red - green), np.linalg.norm(red - blue), np.linalg.norm(green - blue)) > 0.05
     written = path.stat().st_mtime_ns
-    render_scenes(tmp_path, 5, workers=1, seed=9, contract=contract, progress=False)
+    render_scenes(tmp_path, 5, runner=Runner(progress=False), seed=9, contract=contract)
     assert path.stat().st_mtime_ns == written

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ruckig import RuckigError
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, list_files, load_sequences
 from swiftvla_ros.sim.data.geometry_sequences import STEPS, render_sequences
@@ -20,7 +21,7 @@ COUNT = 3
 def folder(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
     """Return a folder with a few rendered sequences."""
     out = tmp_path_factory.mktemp("sequences")
-    render_sequences(out, COUNT, workers=1, seed=11, contract=contract, progress=False)
+    render_sequences(out, COUNT, runner=Runner(progress=False), seed=11, contract=contract)
     return out
 
 
@@ -78,12 +79,12 @@ def test_same_seed_gives_the_same_and_kept_shards_are_not_rendered_again(
     tmp_path: Path, folder: Path, contract: Contract, sequences: GeometrySequences
 ) -> None:
     """Protect reproducibility, and that a killed rendering goes on."""
-    render_sequences(tmp_path, 1, workers=1, seed=11, contract=contract, progress=False)
+    render_sequences(tmp_path, 1, runner=Runner(progress=False), seed=11, contract=contract)
     again = load_sequences(list_files(tmp_path, "sequences")[0], contract)
     np.testing.assert_array_equal(again.images[0], sequences.images[0])
     np.testing.assert_array_equal(again.depth[0], sequences.depth[0])
     before = list_files(folder, "sequences")[0].stat().st_mtime_ns
-    render_sequences(folder, COUNT, workers=1, seed=12, contract=contract, progress=False)
+    render_sequences(folder, COUNT, runner=Runner(progress=False), seed=12, contract=contract)
     assert list_files(folder, "sequences")[0].stat().st_mtime_ns == before
 
 
@@ -97,7 +98,7 @@ def test_a_block_out_of_reach_ends_no_rendering(
 
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences.Expert.tick", fail)
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences._EXPERT", 1.0)
-    render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
+    render_sequences(tmp_path, 1, runner=Runner(progress=False), seed=0, contract=contract)
     assert list_files(tmp_path, "sequences")
 
 
@@ -115,7 +116,7 @@ def test_a_scene_without_a_trajectory_is_replaced(
         return tuple(part[0] for part in parts)
 
     monkeypatch.setattr("swiftvla_ros.sim.data.geometry_sequences._film", film)
-    render_sequences(tmp_path, 1, workers=1, seed=0, contract=contract, progress=False)
+    render_sequences(tmp_path, 1, runner=Runner(progress=False), seed=0, contract=contract)
     assert len(set(seeds)) == 2
     assert list_files(tmp_path, "sequences")
 

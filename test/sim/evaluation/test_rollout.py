@@ -3,17 +3,29 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from first_scenes import first_scenes
 from numpy.typing import NDArray
 
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.settings import SettingsError
+from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.first_step import heads_to, task_of_episode
-from swiftvla_ros.sim.evaluation.rollout import Conditions, EpisodeResult, roll_out, summarise
+from swiftvla_ros.sim.evaluation.rollout import (
+    Conditions,
+    EpisodeResult,
+    Evaluation,
+    ResultError,
+    evaluate,
+    roll_out,
+    summarise,
+)
 from swiftvla_ros.sim.evaluation.statistics import paired_difference, wilson
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, Task
@@ -106,6 +118,25 @@ def test_standing_still_is_no_success(contract: Contract) -> None:
     assert report.wrong_block["all"].count == 0
     assert report.word_changes_choice.count == 0
     assert json.loads(json.dumps(asdict(report)))["done"]["all"]["total"] == len(STANDARD_TASKS)
+
+
+def test_parts_of_an_evaluation_come_together(checkpoint: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects the figures of several machines: results, kept or not, are one run's; other conditions are refused."""
+    alone = Evaluation(checkpoint, contract.path, SEED, Conditions(0.05, timeout_s=0.3), device="cpu")
+    kept = replace(alone, out=tmp_path / "results")
+    whole = evaluate(alone, 3, Runner(progress=False))
+    half = evaluate(kept, 3, Runner(shard=Shard(2, 2), progress=False))
+    assert [result.seed for result in half.episodes] == [SEED + 1]
+    parts = evaluate(kept, 3, Runner(shard=Shard(1, 2), progress=False))
+    assert (parts.episodes, parts.done, parts.problem) == (whole.episodes, whole.done, "")
+    assert {path.name for path in kept.out.iterdir()} == {  # type: ignore[union-attr]
+        "evaluation.json", *(f"episode_{number:06d}.json" for number in range(3)),
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match=r"conditions is .*timeout_s.*0\.3.*now it would be"):
+        evaluate(replace(kept, conditions=Conditions(0.05, timeout_s=0.4)), 3, Runner(progress=False))
+    (tmp_path / "results" / "episode_000001.json").write_text("{}")
+    with pytest.raises(ResultError, match=r"episode_000001.json: corrupt .*delete it"):
+        evaluate(kept, 3, Runner(progress=False))
 
 
 def test_figures_are_sorted_by_verb_and_colour() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.datasets.store import list_files
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryOutput, GeometryTransformer, load_geometry
@@ -32,7 +33,7 @@ SEED = 987_654
 def folder(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
     """Return a folder with four sequences that no network was trained on."""
     out = tmp_path_factory.mktemp("sequences")
-    render_sequences(out, 4, workers=1, seed=SEED, contract=contract, progress=False)
+    render_sequences(out, 4, runner=Runner(progress=False), seed=SEED, contract=contract)
     return out
 
 

@@ -131,6 +131,12 @@ class DemonstrationEpisode:
         """Count its steps; reads stamps, decodes no image."""
         return self._count
 
+    def expected_steps(self) -> int:
+        """Tell from when it began and ended how many steps it has unless some are missing."""
+        begin_ns = self.bag.start_ns if self.shown.begin_ns is None else self.shown.begin_ns
+        end_ns = self.bag.end_ns if self.shown.end_ns is None else self.shown.end_ns
+        return 1 + max(0, round((end_ns - begin_ns) / _NS / self.contract.policy.step_s))
+
     @cached_property
     def _count(self) -> int:
         return len(self._timeline(decode=False).steps)
