@@ -22,7 +22,7 @@ def truth(bags: str, file: str, robot: str = "so101_sim") -> int:
 
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.datasets.bag_listing import open_bags
-    from swiftvla_ros.episodes.datasets.lerobot_writer import even_part
+    from swiftvla_ros.episodes.datasets.lerobot_part import even_part
 
     contract = load_contract(robot)
     parts = [even_part(handle.load(), contract.policy.step_s)[0] for handle in open_bags(Path(bags), contract).episodes]

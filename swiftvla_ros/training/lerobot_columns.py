@@ -14,6 +14,7 @@ Their names begin with ``swiftvla.`` and not with ``observation.``, which LeRobo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ class TrainingColumns:
             shape = (self._targets.tokens, self._targets.dim)
             columns |= {geometry_column(k): ("float16", shape) for k in self._targets.cache_steps}
         return columns
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The network and the teacher that decide the numbers."""
+        return {
+            "network": asdict(self._config),
+            "teacher": None if self._targets is None else asdict(self._targets.config),
+        }
 
     def of(self, name: str, episode: Episode) -> dict[str, NDArray[Any]]:
         """The columns [T, …] of an episode; raises TargetsError where the teacher has not seen it."""

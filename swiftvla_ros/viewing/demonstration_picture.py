@@ -49,7 +49,7 @@ def draw_demonstration(evidence: ExaminedEpisode, findings: Sequence[Finding], p
     _draw_joints(joints.subplots(rows, _COLUMNS, squeeze=False).ravel(), evidence)
     for k, (level, line) in enumerate(lines or [("", "nothing is wrong")]):
         below.text(0.01, 0.97 - k / max(len(lines), 1), line, fontsize=8, va="top", color=_LEVELS.get(level, "#2e7d32"))
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=_DPI, format="png")
     plt.close(figure)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.lerobot_writer import even_part
+from swiftvla_ros.episodes.datasets.lerobot_part import even_part
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import SwiftVLAConfig

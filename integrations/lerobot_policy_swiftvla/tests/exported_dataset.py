@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.lerobot_writer import even_part, export_lerobot
+from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
+from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter, even_part
+from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
 from swiftvla_ros.episodes.datasets.store import Episode
 from swiftvla_ros.episodes.teacher import targets as teacher_targets
@@ -61,7 +64,8 @@ class Exported:
 
 def export(root: Path, contract: Contract) -> Exported:
     """Export six demonstrations with labels for the nano network; random numbers stand for the teacher's features."""
-    collect(root / "episodes", EPISODES, workers=1, seed=3, contract=contract, progress=False)
+    runner = Runner(progress=False)
+    collect(root / "episodes", EPISODES, runner=runner, seed=3, contract=contract)
     handles = open_episodes(root / "episodes", contract)
     config = teacher_targets.TargetsConfig("0" * 64, CACHES, ("wrist", "front"), tokens=4, dim=8, precision="float32")
     teacher_targets.prepare(root / "targets", config)
@@ -79,7 +83,8 @@ def export(root: Path, contract: Contract) -> Exported:
     columns = TrainingColumns(
         contract, read_config(model_path(START)), teacher_targets.TeacherTargets.open(root / "targets")
     )
-    export_lerobot(handles, root / "dataset", contract, extra=columns)
+    source = EpisodeFolder(root / "episodes", contract)
+    export_lerobot(handles, source, root / "dataset", PartWriter(contract, extra=columns), runner)
     again = open_episodes(root / "dataset", contract)
     shown = tuple(Shown(handle, part) for handle, part in zip(again, parts, strict=True))
     return Exported(root / "dataset", root / "targets", shown)

@@ -165,10 +165,12 @@ def test_a_dataset_without_labels_trains_actions(
     exported: Exported, contract: Contract, tmp_path: Path, lerobot_train: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects everybody else's datasets: without our columns all rows count and there are no keypoints."""
+    from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
     from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
 
-    plain = tmp_path / "plain"
-    export_lerobot(exported.episodes, plain, contract)
+    plain, source = tmp_path / "plain", EpisodeFolder(exported.folder, contract)
+    handles = open_episodes(exported.folder, contract)
+    export_lerobot(handles, source, plain, PartWriter(contract), Runner(progress=False))
     spy = Spy(monkeypatch)
     words = ["--policy.type=swiftvla", "--steps=1", "--batch_size=4", f"--dataset.root={plain}"]
     lerobot_train(tmp_path / "run", *words)

@@ -11,13 +11,12 @@ from rich.table import Column
 
 from swiftvla_ros.cli.bags import BagRobotOption, InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, console, print_table, write_json
+from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.extras import need
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
-    from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
-    from swiftvla_ros.episodes.quality.findings import ExaminedEpisode, Finding
 
 
 def command(
@@ -28,6 +27,9 @@ def command(
         Path | None, typer.Option(help="Folder of report.html and the pictures.", show_default="EPISODES.check")
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw each episode and write the report.")] = True,
+    workers: WorkersOption = 0,
+    shard: ShardOption = "1/1",
+    cluster: ClusterOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for a warning, too.")] = False,
     robot: BagRobotOption = None,
     namespace: NamespaceOption = None,
@@ -42,30 +44,32 @@ def command(
 
     Example: swiftvla check-demonstrations data/monday --robot my_arm.yaml
     """
-    from rich.progress import Progress
-
-    from swiftvla_ros.episodes.quality.examination import episode_rows, examine
+    from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
+    from swiftvla_ros.episodes.quality.examination import episode_rows
     from swiftvla_ros.episodes.quality.findings import Finding
+    from swiftvla_ros.viewing.demonstration_check import DemonstrationCheck
 
     if pictures:
         need("matplotlib")
     contract = _contract(episodes, robot, namespace)
-    handles, left_out, problems = _episodes(episodes, contract, namespace, instruction)
     folder = out or episodes.with_name(f"{episodes.resolve().name}.check")
-    drawn: dict[str, Path] = {}
-
-    def draw(evidence: ExaminedEpisode, findings: list[Finding]) -> None:
-        bar.advance(task)
-        if pictures:
-            from swiftvla_ros.viewing.demonstration_picture import draw_demonstration
-
-            folder.mkdir(parents=True, exist_ok=True)
-            drawn[evidence.name] = folder / f"{evidence.name.replace('/', '_')}.png"
-            draw_demonstration(evidence, findings, drawn[evidence.name])
-
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("checking", total=len(handles))
-        done = examine(handles, contract, draw)
+    # What parts and clusters keep of each episode, until one run without --shard puts it together.
+    parts = folder / "parts"
+    kept = parts if parts.exists() or shard != "1/1" or cluster is not None else None
+    runner = make_runner(workers, shard, cluster, folder)
+    names, left_out, problems = _episodes(episodes, contract, namespace, instruction)
+    check = DemonstrationCheck(
+        EpisodeFolder(episodes, contract, namespace, instruction), folder if pictures else None, kept
+    )
+    check.begin(names)
+    run = runner.run(check.work(names))
+    end_with(run.problem)
+    if shard != "1/1":
+        mine = len(run.results) + run.there
+        print(f"part {shard}: {mine} of {len(names)} episodes examined; when all are, the same command without "
+              "--shard writes the report")  # fmt: skip
+        return
+    done = check.put_together(names, run.results)
     fix = "mend it, or move it out of the folder"
     done.findings += [Finding("unreadable", "error", "", "bag", 1.0, problem, fix) for problem in problems]
     (name, *columns), rows = episode_rows(done)
@@ -79,10 +83,12 @@ def command(
         from swiftvla_ros.viewing.demonstration_picture import draw_coverage
         from swiftvla_ros.viewing.demonstration_report import write_report
 
+        drawn = {d.name: picture for d in done.digests if (picture := check.picture(d.name)) is not None}
         drawn[""] = folder / "coverage.png"
-        draw_coverage(done.digests, contract, drawn[""])
+        draw_coverage(done.digests, contract, folder / "coverage.png")
         write_report(done, drawn, left_out, f"Demonstrations in {episodes}", folder / "report.html")
         console.print(f"{folder / 'report.html'}", markup=False)
+    check.forget()
     warnings = len(done.findings) - done.errors
     console.print(f"{len(done.digests)} episodes: {done.errors} errors, {warnings} warnings", markup=False)
     write_json(json_file, done.as_dict() | {"left_out": left_out})
@@ -103,16 +109,17 @@ def _contract(path: Path, robot: str | None, namespace: str | None) -> Contract:
 
 def _episodes(
     path: Path, contract: Contract, namespace: str | None, instruction: str
-) -> tuple[list[EpisodeHandle], list[str], list[str]]:
-    """The episodes, what was left out on purpose, and the bags that can't be read."""
+) -> tuple[list[str], list[str], list[str]]:
+    """The episodes' names, what was left out on purpose, and the bags that can't be read."""
     from swiftvla_ros.episodes.datasets.bag_folders import find_bags
     from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.sources import open_episodes
 
     left_out: list[str] = []
     if (path / "meta" / "info.json").is_file() or not find_bags(path).bags:
-        return open_episodes(path, contract, left_out, namespace=namespace, instruction=instruction), left_out, []
+        found = open_episodes(path, contract, left_out, namespace=namespace, instruction=instruction)
+        return [episode.name for episode in found], left_out, []
     listed = open_bags(path, contract, namespace=namespace, instruction=instruction)
     if not listed.episodes:
         raise listed.none_left(path)
-    return [*listed.episodes], listed.left_out, listed.problems
+    return [episode.name for episode in listed.episodes], listed.left_out, listed.problems

@@ -10,6 +10,7 @@ import typer
 
 from swiftvla_ros.cli.bags import InstructionOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def command(
             help="Add the episodes' 4D features (`swiftvla teacher-targets`), for stage 2; with --labels-for."
         ),
     ] = None,
+    workers: WorkersOption = 0,
+    shard: ShardOption = "1/1",
+    cluster: ClusterOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Write recorded episodes as a LeRobotDataset v3 that LeRobot loads.
@@ -61,10 +65,10 @@ def command(
     Training needs no export: swiftvla train BAGS OUT reads the bags themselves. For lerobot-train
     --policy.type=swiftvla, --labels-for adds columns named swiftvla.* (docs/lerobot.md).
     """
-    from rich.progress import Progress
-
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.datasets.bag_listing import open_bags
+    from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
+    from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
     from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
     from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, StoredEpisode
 
@@ -80,20 +84,21 @@ def command(
     if teacher_targets is not None and labels_for is None:
         refuse("--teacher-targets: these are columns of a network's training; write --labels-for with its checkpoint")
     extra = None if labels_for is None else _columns(contract, labels_for, teacher_targets)
+    runner = make_runner(workers, shard, cluster, out.parent)
+    source = EpisodeFolder(bags, contract, namespace, instruction, tuple(wanted))
     try:
         stored = [StoredEpisode(path, contract) for path in sorted(bags.glob("episode_*.safetensors"))]
         listed = open_bags(bags, contract, wanted, namespace=namespace, instruction=instruction)
         episodes: list[EpisodeHandle] = [*stored, *listed.episodes]
         if not episodes:
             raise listed.none_left(bags, wanted)
-        with Progress() as bar:
-            task = bar.add_task("exporting", total=len(episodes))
-            done = export_lerobot(
-                episodes, out, contract, codec=encoder, crf=crf, extra=extra, progress=lambda: bar.advance(task)
-            )
+        done = export_lerobot(episodes, source, out, PartWriter(contract, encoder, crf, extra), runner)
     except KeyboardInterrupt:
-        print(f"interrupted; {out} was not written")
+        print(f"interrupted; {out} was not written, and the same command goes on")
         raise typer.Exit(130) from None
+    if done is None:
+        print(f"part {shard} is done; when all parts are, the same command without --shard writes {out}")
+        return
     left_out = [*listed.left_out, *done.left_out]
     for line in left_out:
         print(f"left out: {line}")

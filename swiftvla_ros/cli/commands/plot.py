@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,7 +91,7 @@ def _draw_demonstrations(bag: Bag, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
 
-    def draw(episode: ExaminedEpisode, findings: list[Finding]) -> None:
+    def draw(episode: ExaminedEpisode, findings: Sequence[Finding]) -> None:
         drawn.append(path.with_stem(f"{path.stem}_{len(drawn)}") if drawn else path)
         draw_demonstration(episode, findings, drawn[-1])
         if drawn[1:]:

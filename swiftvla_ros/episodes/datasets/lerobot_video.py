@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 Codec = Literal["h264", "av1"]
 
-# A key frame every second one, as LeRobot's own videos have: training reads frames in any order.
+# A key frame every second one, as LeRobot's own videos have: training reads frames in any order. One thread: with
+# another number of them x264 writes other bytes, and machines differ in it.
 _CODECS = {
     "h264": ("libx264", {"g": "2", "bf": "0", "preset": "medium"}),
-    "av1": ("libsvtav1", {"g": "2", "preset": "8"}),
+    "av1": ("libsvtav1", {"g": "2", "preset": "8", "svtav1-params": "lp=1"}),
 }
 
 
@@ -33,6 +34,7 @@ class Video:
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream(encoder, rate=fps, options={**options, "crf": str(crf)})
         self._stream.width, self._stream.height = size
+        self._stream.thread_count = 1
         # Colours of two by two pixels are one in yuv420p.
         self._stream.pix_fmt = "yuv420p" if all(side % 2 == 0 for side in size) or codec == "av1" else "yuv444p"
         # The stream's own becomes the container's as soon as its header is written.

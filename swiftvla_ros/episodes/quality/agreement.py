@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -18,11 +18,19 @@ _HARMLESS = ("topic", "rate_hz", "velocity", "acceleration", "jerk", "rest", "ma
 _MOST = 8
 
 
-def check_agreement(recorded: Sequence[tuple[str, Contract]], given: Contract) -> list[Finding]:
+class KeyDifference(NamedTuple):
+    """A key of the contract, and its values as they were recorded and as they are given."""
+
+    key: str
+    then: str
+    now: str
+
+
+def check_agreement(recorded: Sequence[tuple[str, Sequence[KeyDifference]]]) -> list[Finding]:
     """Name the keys in which contracts of bags, by episode, differ from the one that is given: each key once."""
     found: dict[str, Finding] = {}
-    for name, contract in recorded:
-        for key, then, now in differences(contract, given):
+    for name, told in recorded:
+        for key, then, now in told:
             if key not in found and len(found) < _MOST:
                 text = f"recorded with {then}, and given is {now}"
                 fix = "name the contract of the recording with --robot, or correct the one that will run"
@@ -30,14 +38,14 @@ def check_agreement(recorded: Sequence[tuple[str, Contract]], given: Contract) -
     return list(found.values())
 
 
-def differences(recorded: Contract, given: Contract) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key, recorded, given) of what decides what a policy sees and says."""
+def differences(recorded: Contract, given: Contract) -> Iterator[KeyDifference]:
+    """Yield what differs of what decides what a policy sees and says."""
     for section in _DECIDES:
         one = dict(_leaves(getattr(recorded.file, section), section))
         other = dict(_leaves(getattr(given.file, section), section))
         for key in sorted(one.keys() | other.keys()):
             if one.get(key) != other.get(key) and key.rpartition(".")[2] not in _HARMLESS and ".pose" not in key:
-                yield key, one.get(key), other.get(key)
+                yield KeyDifference(key, str(one.get(key)), str(other.get(key)))
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:

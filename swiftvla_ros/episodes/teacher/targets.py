@@ -73,7 +73,7 @@ class EpisodeTargets:
 
 
 class TeacherTargets:
-    """Reads a folder of targets; made by :meth:`open`. Not to be pickled: every process opens its own."""
+    """Reads a folder of targets; made by :meth:`open`. Another process that gets one opens its own."""
 
     def __init__(self, folder: Path, config: TargetsConfig, entries: dict[str, dict[str, Any]]) -> None:
         self.folder, self.config, self._entries = folder, config, entries
@@ -91,6 +91,9 @@ class TeacherTargets:
                 f"{folder / INDEX}: no such file; compute the targets with `swiftvla teacher-targets EPISODES {folder}`"
             )
         return cls(folder, read_config(folder), _read_json(folder / INDEX)["episodes"])
+
+    def __reduce__(self) -> tuple[Callable[[Path], TeacherTargets], tuple[Path]]:
+        return _opened, (self.folder,)
 
     def read(self, episode_name: str, stamps_s: NDArray[np.float64], cache_steps: int) -> Features:
         """Read the features of some steps of an episode through a window of ``cache_steps``, float16 [T, tokens, dim].
@@ -139,6 +142,12 @@ class TeacherTargets:
             raise TargetsError(
                 f"{self.folder / name}: can't be read ({error}); delete it and run `swiftvla teacher-targets` again"
             ) from error
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: Path) -> TeacherTargets:
+    """A process that does one item after the other opens the folder once."""
+    return TeacherTargets.open(folder)
 
 
 def read_config(folder: Path) -> TargetsConfig:

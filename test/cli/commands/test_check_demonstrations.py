@@ -2,6 +2,7 @@
 """``swiftvla check-demonstrations``: one table, a picture of each episode, a report, an exit code."""
 
 import json
+import os
 from pathlib import Path
 
 from teleoperation import WRIST, write_teleoperation
@@ -45,3 +46,29 @@ def test_a_good_folder_passes_also_strictly(tmp_path: Path) -> None:
     code, text = run(tmp_path / "shown", "--strict", "--no-pictures")
     assert (code, text[-32:]) == (0, "1 episodes: 0 errors, 0 warnings")
     assert not (tmp_path / "shown.check").exists()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Read what lies in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_parts_make_the_report_that_one_run_makes(tmp_path: Path) -> None:
+    """Protects --shard: pictures and report are one run's, byte for byte; what was mended meanwhile is read again."""
+    folder, whole, parts = (tmp_path / name for name in ("shown", "whole", "parts"))
+    write_teleoperation(folder / "good", seconds=1.5, image_hz=30)
+    write_teleoperation(folder / "gap", seconds=2.5, image_hz=30, without={WRIST: (0.8, 1.8)})
+    write_teleoperation(folder / "other", seconds=1.5, image_hz=30, texts=((0.5, "touch the blue block"),))
+    code, text = run(folder, "--out", whole, "--workers", 1)
+    assert code == 1
+    assert "examined" not in text
+    for shard in ("1/2", "2/2"):
+        code, text = run(folder, "--out", parts, "--workers", 1, "--shard", shard)
+        assert (code, "without --shard writes the report" in text) == (0, True), text
+    assert not (parts / "report.html").exists()
+    kept = parts / "parts" / "good.safetensors"
+    kept.write_bytes(b"of an episode that was mended since")
+    os.utime(kept, (1e9, 1e9))
+    assert run(folder, "--out", parts, "--workers", 1)[0] == 1
+    assert not (parts / "parts").exists()
+    assert files(parts) == files(whole)

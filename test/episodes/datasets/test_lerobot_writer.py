@@ -2,6 +2,7 @@
 """Recorded episodes as a LeRobotDataset v3, read back by the project's own reader."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,16 +11,24 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from swiftvla_ros.cluster.runner import Runner, WorkError
+from swiftvla_ros.cluster.settings import SettingsError
+from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract import Contract, contract_from_text
+from swiftvla_ros.episodes.datasets import lerobot_writer
 from swiftvla_ros.episodes.datasets.bag_listing import open_bags
+from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter, even_part
 from swiftvla_ros.episodes.datasets.lerobot_statistics import merge, vector_statistics
-from swiftvla_ros.episodes.datasets.lerobot_writer import even_part, export_lerobot
-from swiftvla_ros.episodes.datasets.sources import open_episodes
+from swiftvla_ros.episodes.datasets.lerobot_writer import Export, export_lerobot
+from swiftvla_ros.episodes.datasets.sources import EpisodeHandle, open_episodes
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 
 RECORDED = Path(__file__).parents[2] / "replay" / "bags" / "pick_red"
 # Of H.264 with chroma of 2 by 2 pixels, on the simulator's images of 96 by 96: mean and 99 % of the pixels.
 MEAN_BOUND, MOST_BOUND = 2.5, 24
+
+
+QUIET = Runner(progress=False)
 
 
 @dataclass(frozen=True)
@@ -33,9 +42,34 @@ class Handle:
         """Count its steps."""
         return len(self.episode.state)
 
+    def expected_steps(self) -> int:
+        """Count them."""
+        return self.steps()
+
     def load(self) -> Episode:
         """Give it."""
         return self.episode
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Where episodes in memory are found."""
+
+    handles: Sequence[Handle]
+
+    def find(self, names: Sequence[str]) -> list[EpisodeHandle]:
+        """Find them."""
+        return [next(handle for handle in self.handles if handle.name == name) for name in names]
+
+    def changed_s(self, name: str) -> float:
+        """They never change."""
+        assert name in {handle.name for handle in self.handles}
+        return 0.0
+
+
+def export(handles: Sequence[Handle], out: Path, contract: Contract, runner: Runner = QUIET) -> Export | None:
+    """Write episodes in memory."""
+    return export_lerobot(handles, InMemory(handles), out, PartWriter(contract), runner)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +81,10 @@ def recorded(contract: Contract) -> Episode:
 def test_the_dataset_is_the_bag(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
     """Protects the export: numbers exact, images within a bound, the instruction, and only steps at which it acted."""
     handles = [Handle("a", recorded), Handle("b", recorded)]
-    done = export_lerobot(handles, tmp_path / "out", contract)
+    done = export(handles, tmp_path / "out", contract)
     part, note = even_part(recorded, contract.policy.step_s)
     assert part is not None
+    assert done is not None
     assert (done.episodes, done.frames, note) == (2, 2 * len(part.state), "")
     for handle in open_episodes(tmp_path / "out", contract):
         again = handle.load()
@@ -72,7 +107,7 @@ def test_names_and_units_are_the_contracts(recorded: Episode, contract: Contract
         "joints": {"shoulder_pan": {"feature": "pan", "unit": "deg"}},
     }
     mapped = contract_from_text(yaml.safe_dump(data), contract.path)
-    export_lerobot([Handle("a", recorded)], tmp_path / "out", mapped)
+    export([Handle("a", recorded)], tmp_path / "out", mapped)
     info = json.loads((tmp_path / "out/meta/info.json").read_text())
     assert info["features"]["action"]["names"] == ["pan", *(f"{n}.pos" for n in contract.joint_names[1:])]
     assert {"observation.images.table", "observation.images.wrist"} <= set(info["features"])
@@ -86,7 +121,7 @@ def test_names_and_units_are_the_contracts(recorded: Episode, contract: Contract
 def test_each_frame_tells_the_stamps_that_it_was_made_of(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
     """Protects whoever asks where a frame came from: the stamps are exact, and LeRobot knows the columns."""
     corrections = np.arange(len(recorded.state)) % 2 == 0
-    export_lerobot([Handle("a", replace(recorded, corrections=corrections))], tmp_path / "out", contract)
+    export([Handle("a", replace(recorded, corrections=corrections))], tmp_path / "out", contract)
     part, _ = even_part(replace(recorded, corrections=corrections), 0.1)
     assert part is not None
     assert part.corrections is not None
@@ -98,23 +133,53 @@ def test_each_frame_tells_the_stamps_that_it_was_made_of(recorded: Episode, cont
         assert features[key]["dtype"] == "float64"
         assert (stamps <= part.stamps_s).all()
     np.testing.assert_array_equal(table["corrections"].to_numpy(), part.corrections)
-    export_lerobot([Handle("a", recorded)], tmp_path / "none", contract)
+    export([Handle("a", recorded)], tmp_path / "none", contract)
     assert "corrections" not in pq.read_table(tmp_path / "none/data/chunk-000/file-000.parquet").column_names
     assert "corrections" not in (tmp_path / "none/meta/info.json").read_text()
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Read what lies in a folder, however deep."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_parts_make_the_dataset_that_one_run_makes(
+    recorded: Episode, contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects --shard: file by file the same dataset, numbered through, whichever machine made what first."""
+    monkeypatch.setattr(lerobot_writer, "PART_STEPS", 2 * len(recorded.state))
+    other = replace(recorded, instruction="touch the blue block")
+    handles = [Handle(name, other if name == "d" else recorded) for name in "abcde"]
+    whole = export(handles, tmp_path / "one", contract)
+    for number in (2, 1):
+        assert export(handles, tmp_path / "parts", contract, Runner(shard=Shard(number, 2), progress=False)) is None
+    made = {path.stat().st_mtime_ns for path in tmp_path.glob(".parts.parts/part_*/part.json")}
+    assert len(made) == 3
+    assert not (tmp_path / "parts").exists()
+    assert export(handles, tmp_path / "parts", contract) == whole
+    assert files(tmp_path / "parts") == files(tmp_path / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "parts"]
+    told = [handle.load().instruction for handle in open_episodes(tmp_path / "one", contract)]
+    assert told == [handle.episode.instruction for handle in handles]
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "one" / "data").rglob("*.parquet"))]
+    frames = sum(map(len, tables))
+    assert [index for table in tables for index in table["index"].to_pylist()] == list(range(frames))
+    numbers = [number for table in tables for number in table["episode_index"].to_pylist()]
+    assert numbers == np.repeat(np.arange(5), frames // 5).tolist()
+
+
 def test_nothing_half_written_and_nothing_overwritten(recorded: Episode, contract: Contract, tmp_path: Path) -> None:
-    """Protects data: an export that is interrupted leaves nothing, and a folder that is there stays as it is."""
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export_lerobot([Handle("a", recorded)], tmp_path / "out", contract, progress=interrupt)
-    assert not list(tmp_path.iterdir())
+    """Protects data: an export that fails leaves no dataset and goes on; a folder that is there stays as it is."""
+    broken = replace(recorded, images={})
+    with pytest.raises(WorkError, match="KeyError: 'front'"):
+        export([Handle("a", broken)], tmp_path / "out", contract)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.parts"]
+    assert [path.name for path in (tmp_path / ".out.parts").iterdir()] == ["settings.json"]
+    with pytest.raises(SettingsError, match="episodes_sha256"):
+        export([Handle("b", recorded)], tmp_path / "out", contract)
     (tmp_path / "out").mkdir()
     with pytest.raises(EpisodeError, match="exists already; choose another folder"):
-        export_lerobot([Handle("a", recorded)], tmp_path / "out", contract)
+        export([Handle("a", recorded)], tmp_path / "out", contract)
     assert not list((tmp_path / "out").iterdir())
 
 
