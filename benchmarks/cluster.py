@@ -26,8 +26,11 @@ from swiftvla_ros.cli.output import print_table, write_json
 _SWIFTVLA = [sys.executable, "-m", "swiftvla_ros.cli.main"]
 _SECOND = "127.0.0.3"
 _ONE, _TWO, _KILLED = "one process", "two nodes", "two nodes, one killed midway"
-# Which files of a command are its items, and what its figures count.
-_ITEMS = {"collect": ("episode_*.safetensors", "recorded"), "teacher-targets": ("shard_*.safetensors", "steps")}
+# Which files a command makes, what its figures count, and how that is called.
+_MADE = {
+    "collect": ("episode_*.safetensors", "recorded", "episodes"),
+    "teacher-targets": ("shard_*.safetensors", "steps", "steps"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Measured:
 
     command: str
     way: str
-    count: int  # episodes, or steps
+    # Episodes, or steps; after a kill without those that the lost node had finished of what was begun again.
+    count: int
     seconds: float  # as the command tells: until the last result, from when it began to share out
     wall_seconds: float  # with everything: imports, listing, the way into the cluster
     killed_at: int  # files that were there when the node was killed, of ``files``
@@ -63,7 +67,7 @@ def main() -> int:
     alone = {one.command: one for one in found if one.way == _ONE}
     rows = [
         (
-            one.command, one.way, f"{one.count / one.seconds:.2f} {_ITEMS[one.command][1]}/s",
+            one.command, one.way, f"{alone[one.command].count / one.seconds:.2f} {_MADE[one.command][2]}/s",
             f"{alone[one.command].seconds / one.seconds:.2f} ×", f"{one.seconds:.0f} s", f"{one.wall_seconds:.0f} s",
             f"at {one.killed_at} of {one.files} files" if one.killed_at else "",
         )
@@ -92,7 +96,7 @@ def _measure(folder: Path, options: argparse.Namespace, cluster: LocalCluster) -
 def _run(
     command: str, way: str, call: list[object], out: Path, before: list[Measured], cluster: LocalCluster
 ) -> Measured:
-    pattern, counted = _ITEMS[command]
+    pattern, counted, _ = _MADE[command]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     sharing = ["--workers", "1"]
     if way != _ONE:

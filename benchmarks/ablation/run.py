@@ -20,11 +20,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from swiftvla_ros.cluster.engine import on_this_machine
-from swiftvla_ros.cluster.runner import Runner
-from swiftvla_ros.contract import Contract, ContractError, load_contract
-from swiftvla_ros.geometry import GeometryCheckpointError
-from swiftvla_ros.policy import CheckpointError
+from swiftvla_ros.cli.sharing import make_runner
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, EvaluationReport, Geometry, evaluate
 from swiftvla_ros.sim.evaluation.statistics import wilson
@@ -211,8 +209,15 @@ class Ablation:
             conditions,
             Geometry(options.geometry, row.live_cache_steps) if given == "4d" else None,
             device=options.device,
+            # Where they are shared out, it is by files.
+            out=None if options.cluster is None else folder / f"rollouts-{given}",
         )
-        return evaluate(evaluation, options.episodes, Runner(on_this_machine(options.workers)))
+        gpus = options.device.startswith("cuda")
+        runner = make_runner(options.workers, "1/1", options.cluster, evaluation.out, gpus=gpus)
+        report = evaluate(evaluation, options.episodes, runner)
+        if report.problem:
+            raise AblationError(f"row {row.name}: {report.problem}")
+        return report
 
 
 def summary(report: EvaluationReport) -> dict[str, Any]:
@@ -274,6 +279,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--flat", action="store_true", help="roll out on the flat table instead of the stands task")
     p.add_argument("--robot", default="so101_sim", help="the simulated robot's contract")
     p.add_argument("--workers", type=int, default=2, help="processes, for training and rollouts")
+    p.add_argument("--cluster", default=None, help="a Ray cluster for the rollouts: auto, or host:port of its head")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     return p
 
@@ -303,7 +309,7 @@ def main() -> None:
         results = Results(options.json, settings(options))
         ablation = Ablation(options, load_contract(options.robot), results)
         ablation.run([known[name] for name in chosen], [int(seed) for seed in options.seeds.split(",")])
-    except (AblationError, ContractError, CheckpointError, GeometryCheckpointError, OSError) as error:
+    except (AblationError, UserError, OSError) as error:
         sys.exit(str(error))
     Console(highlight=False, width=100).print(table(results.runs))
 

@@ -28,6 +28,7 @@ from swiftvla_ros.errors import UserError
 # How long a shared folder may take to show what another machine wrote, s: NFS remembers for some seconds.
 _SEEN_S = 60.0
 _LOOK_S = 0.5
+_ANSWER_S = 10.0
 # Machines come and go; asked for at most so often, s.
 _RESOURCES_S = 2.0
 
@@ -56,11 +57,12 @@ class RayEngine:
 
     def __init__(self, address: str, folder: Path, gpus: float, make: Make) -> None:
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, RayError) as error:
             raise ClusterError(
                 f"--cluster {address}: no Ray cluster answers ({str(error).splitlines()[0]}); start one with "
-                "`ray start --head --node-ip-address=127.0.0.1 --include-dashboard=false`, see docs/cluster.md"
+                "`ray start --head --include-dashboard=false`, see docs/cluster.md"
             ) from error
         self._gpus = gpus
         self._slots, self._asked_s = 0, 0.0
@@ -105,6 +107,15 @@ class RayEngine:
             cpus = resources.get("CPU", 0)
             self._slots = int(min(cpus, resources.get("GPU", 0) / self._gpus) if self._gpus else cpus)
         return self._slots
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where no cluster can be; Ray itself would ask for some twenty minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _ANSWER_S).close()
+    elif address != "auto":
+        raise ValueError("write auto, or host:port of its head")
 
 
 def _outcome(task: Any) -> Outcome:

@@ -75,9 +75,10 @@ def test_a_machine_that_would_give_other_results_is_told(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """Protects the first try: the sentence says how to start one."""
+@pytest.mark.parametrize("address", ["127.0.0.9:6390", "local", ""])
+def test_a_cluster_that_is_not_there_is_told(address: str, tmp_path: Path) -> None:
+    """Protects the first try: nothing is started or awaited for minutes, the sentence says how to start one."""
     from swiftvla_ros.cluster.ray_engine import ClusterError, over_ray
 
-    with pytest.raises(ClusterError, match=r"--cluster 127.0.0.9:6390: no Ray cluster answers .*ray start --head"):
-        Runner(over_ray("127.0.0.9:6390", tmp_path, 0), progress=False).run(Work("squares", range(2), int))
+    with pytest.raises(ClusterError, match=f"--cluster {address}: no Ray cluster answers .*ray start --head"):
+        Runner(over_ray(address, tmp_path, 0), progress=False).run(Work("squares", range(2), int))

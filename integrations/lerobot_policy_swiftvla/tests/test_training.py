@@ -10,7 +10,12 @@ from safetensors.torch import load_file
 
 from exported_dataset import CACHES, START, Exported, Run, saved
 from lerobot_policy_swiftvla.modeling_swiftvla import SwiftVLAPolicy
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
+from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
+from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
+from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
 from swiftvla_ros.model.objective import LOSSES
@@ -165,9 +170,6 @@ def test_a_dataset_without_labels_trains_actions(
     exported: Exported, contract: Contract, tmp_path: Path, lerobot_train: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects everybody else's datasets: without our columns all rows count and there are no keypoints."""
-    from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
-    from swiftvla_ros.episodes.datasets.lerobot_writer import export_lerobot
-
     plain, source = tmp_path / "plain", EpisodeFolder(exported.folder, contract)
     handles = open_episodes(exported.folder, contract)
     export_lerobot(handles, source, plain, PartWriter(contract), Runner(progress=False))

@@ -138,13 +138,16 @@ def evaluate(evaluation: Evaluation, episodes: int, runner: Runner) -> Evaluatio
     ------
     SettingsError
         The folder's results are of another checkpoint, or of other conditions.
+    WorkError
+        Results are not kept, and an episode couldn't be rolled out.
     """
     begin = time.monotonic()
     if evaluation.out is not None:
         claim(evaluation.out / SETTINGS, _settings(evaluation))
     done = runner.run(evaluation_work(evaluation, episodes))
-    results = done.results
-    if evaluation.out is not None:
+    if evaluation.out is None:
+        results = done.check().results
+    else:
         kept = [evaluation.file(episode) for episode in range(episodes)]
         results = [_read(path) for path in kept if path is not None and path.exists()]
     return replace(summarise(results, time.monotonic() - begin, evaluation.conditions.verbs), problem=done.problem)
