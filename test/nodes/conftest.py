@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_starter import ForkedProcess, NodeStarter
+from node_starter import POLL_S, ForkedProcess, NodeStarter
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 collect_ignore_glob = [] if HAS_ROS else ["test_*.py", "*/test_*.py"]
@@ -166,12 +166,24 @@ class Graph:
 
         return self.call(Trigger, name, Trigger.Request())
 
-    def kill(self, first: int = 0) -> None:
-        """End what still runs of the processes from the given one on."""
-        for entry in self.processes[first:]:
+    def kill(self) -> None:
+        """End what still runs."""
+        for entry in self.processes:
             if entry.process.poll() is None:
                 entry.process.kill()
                 entry.process.wait(END_TIMEOUT_S)
+
+    def end(self, first: int) -> None:
+        """Ask the processes from the given one on to end, so that they leave the graph; kill what does not."""
+        running = [entry.process for entry in self.processes[first:] if entry.process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        for process in running:
+            process.kill()
+            process.wait(END_TIMEOUT_S)
 
     def close(self) -> None:
         """End everything that still runs."""
@@ -219,14 +231,15 @@ def graph(
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     """Show what the nodes of a failed test printed, and end those that it started: run again, it starts its own.
 
-    Beside the nodes of the first run those of the second would be second publishers, which nothing moves for.
+    Beside the nodes of the first run those of the second would be second publishers, which nothing moves for; and a
+    service of a node that was killed seems to be there for some seconds more.
     """
     report = yield
     graph, first = item.stash.get(STARTED, (None, 0))
     if report.when == "call" and report.failed and graph is not None:
         for entry in graph.processes:
             report.sections.append((f"printed by {entry.name}", entry.output()[-SHOWN_CHARACTERS:]))
-        graph.kill(first)
+        graph.end(first)
     return report
 
 

@@ -54,6 +54,8 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Pa
         rig.lead_until(lambda: followed(operator), "the person leads", 20)
         holds = ExecutorState.REFUSAL_OPERATOR_HOLDS
         rig.lead_until(lambda: rig.states.last.last_refusal == holds, "the policy is refused", 30)
+        count = len(rig.states.messages)
+        rig.lead_until(lambda: len(rig.states.messages) > count + 100, "the person has led for a while", 20)
         rig.lead_until(lambda: followed(operator), "the person leads on", 20)
         assert rig.graph.call(Trigger, "teleop/release", Trigger.Request()).success
         rig.graph.wait_until(lambda: followed(policy), "the policy has the arm again", 30)
