@@ -17,7 +17,7 @@ from swiftvla_ros.deploy.evidence import Evidence
 from swiftvla_ros.deploy.export import GraphKind, write_deployment
 from swiftvla_ros.deploy.gate import Parity, measure, precision_problems, with_longest_text
 from swiftvla_ros.errors import UserError
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import load_checkpoint
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_policy import CheckpointPolicy
 from swiftvla_ros.policy.deployment import DEPLOY, READ_BY, Deployment
@@ -150,7 +150,7 @@ def check(
 
 
 def _torch_policy(folder: Path, contract: Contract) -> CheckpointPolicy:
-    return load_policy(folder, contract=contract, runtime="torch", device="cpu", precision="float32")
+    return load_checkpoint(folder, contract, RuntimeOptions("torch", "cpu", "float32"))
 
 
 def _paired(folder: Path, source: Path, contract: Contract, runtime: str, scenes: int) -> PairedDifference:

@@ -19,6 +19,7 @@ from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage, read_chunk, read_vision_features
 from swiftvla_ros.policy.checkpoint import open_checkpoint
+from swiftvla_ros.policy.lerobot.folder import is_lerobot
 
 # Chunks whose features have not come yet, and the reverse.
 _CHUNKS = 8
@@ -61,6 +62,8 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
     def _envelope(self) -> Envelope | str:
         if not (folder := str(self.value("checkpoint"))):
             return "parameter checkpoint is empty; write the folder of the policy's checkpoint"
+        if is_lerobot(folder):
+            return f"{folder}: is a policy of LeRobot's, which tells no vision features to judge by"
         checkpoint = open_checkpoint(Path(folder))
         try:
             return read_envelope(checkpoint.folder, checkpoint.sha256, self.contract)

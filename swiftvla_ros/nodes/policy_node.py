@@ -26,7 +26,7 @@ from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import read_executor_state
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.observation.pairing import ObservationPairing
-from swiftvla_ros.policy import Policy, load_policy
+from swiftvla_ros.policy import CheckpointPolicy, Policy, load_policy
 from swiftvla_ros.policy.continuation.committed_rows import Following
 from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
 from swiftvla_ros.policy.second_opinion import SecondOpinion
@@ -134,7 +134,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
     def start(self) -> None:
         """Begin to infer as soon as there is an instruction."""
         timing, parts = self.contract.policy, self.parts
-        if self.value("second_opinion") and parts.policy.runtime and parts.policy.guidance == NO_GUIDANCE:
+        ours = isinstance(parts.policy, CheckpointPolicy) and parts.policy.guidance == NO_GUIDANCE
+        if self.value("second_opinion") and ours:
             parts.second = SecondOpinion(str(self.value("checkpoint")), self.contract, parts.policy.runtime)
         parts.inference = InferenceThread(
             parts.policy,

@@ -38,6 +38,7 @@ from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.policy.checkpoint_fingerprint import write_fingerprint
+from swiftvla_ros.policy.lerobot.folder import is_lerobot
 
 _LOOK_AROUND_S = 1.0
 _FILM_PERIOD_NS = 60_000_000
@@ -210,7 +211,8 @@ class RecorderNode(ManagedNode[RecorderParts]):
 
         def fingerprint() -> None:
             try:
-                write_fingerprint(Path(checkpoint), Path(bag) / "checkpoint.json")
+                if not is_lerobot(checkpoint):  # of those the hash in each chunk tells enough
+                    write_fingerprint(Path(checkpoint), Path(bag) / "checkpoint.json")
             except (OSError, ValueError) as error:
                 self.get_logger().warning(f"checkpoint {checkpoint}: no fingerprint of it in the bag: {error}")
 

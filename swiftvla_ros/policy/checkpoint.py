@@ -127,11 +127,11 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         hint = where_else(folder, CONFIG) or "train one with `swiftvla train`, or see models/README.md"
         raise CheckpointError(f"checkpoint '{folder}': no such folder; {hint}")
     if (folder / CONFIG).is_file() and "type" in (theirs := read_json(folder / CONFIG)) and "format" not in theirs:
-        way = (
-            f"make it ours with `swiftvla import-lerobot {folder} OUT`"
-            if theirs["type"] == "swiftvla"
-            else f"SmolVLA's are made ours with `swiftvla import-smolvla {folder} OUT --robot ROBOT`"
-        )
+        ways = {
+            "swiftvla": f"make it ours with `swiftvla import-lerobot {folder} OUT`",
+            "smolvla": f"make it ours with `swiftvla import-smolvla {folder} OUT --robot ROBOT`",
+        }
+        way = ways.get(str(theirs["type"]), "it can be run and replayed, as docs/lerobot.md says, and nothing else")
         raise CheckpointError(f"{folder / CONFIG}: is lerobot's, of a policy of type '{theirs['type']}'; {way}")
     try:
         deployment = read_deployment(folder)

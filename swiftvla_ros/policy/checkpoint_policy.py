@@ -13,33 +13,15 @@ from swiftvla_ros.contract.action_coding import ActionCoding
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation, RowsAhead, validate_instruction
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError, check_against_contract, open_checkpoint
 from swiftvla_ros.policy.image_preprocessing import prepare_images
+from swiftvla_ros.policy.observation_checks import checked_image, checked_state
 from swiftvla_ros.policy.policy import Policy
 from swiftvla_ros.policy.runtime import LoadedRuntime, NetworkInput, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.policy.vision_features import pooled
 
 
-def load_policy(
-    folder: Path | str,
-    *,
-    contract: Contract,
-    runtime: str = "auto",
-    device: str = "auto",
-    threads: int | None = None,
-    precision: str = "auto",
-    with_4d: bool = False,
-    guidance: str = NO_GUIDANCE,
-) -> CheckpointPolicy:
-    """Load a checkpoint folder for the robot of ``contract``.
-
-    Parameters
-    ----------
-    folder
-        The checkpoint.
-    contract
-        The robot's contract; the policy's joints are matched to it by name.
-    runtime, device, threads, precision, with_4d, guidance
-        As :class:`~swiftvla_ros.policy.runtime.RuntimeOptions` explains them.
+def load_checkpoint(folder: Path | str, contract: Contract, options: RuntimeOptions | None = None) -> CheckpointPolicy:
+    """Load a checkpoint of ours for the robot of ``contract``, whose joints are matched to the policy's by name.
 
     Raises
     ------
@@ -49,7 +31,7 @@ def load_policy(
     """
     checkpoint = open_checkpoint(folder)
     check_against_contract(checkpoint, contract)
-    options = RuntimeOptions(runtime, device, precision, threads, guidance, with_4d)
+    options = options or RuntimeOptions()
     return CheckpointPolicy(checkpoint, contract, load_runtime(checkpoint, options), options)
 
 
@@ -108,7 +90,7 @@ class CheckpointPolicy(Policy):
 
         Raises ValueError for an image of the wrong size.
         """
-        (prepared,) = self._prepared([self._image(camera, image)])
+        (prepared,) = self._prepared([checked_image(self._contract, camera, image)])
         self._seen[camera] = image, self._runtime.see(prepared)
 
     def infer(
@@ -180,14 +162,11 @@ class CheckpointPolicy(Policy):
         return RowsAhead(self._checkpoint.action.normalize(rows).astype(np.float32), len(first))
 
     def _state(self, observation: Observation) -> NDArray[np.float64]:
-        state = np.asarray(observation.state, dtype=np.float64)
-        if state.shape != (len(self.joint_names),) or not np.isfinite(state).all():
-            raise ValueError(f"state: expected {len(self.joint_names)} finite positions, got {state}")
-        return state
+        return checked_state(self._contract, observation.state)
 
     def _input(self, observation: Observation, state: NDArray[np.float64]) -> NetworkInput:
         network = self._checkpoint.model
-        images = [self._image(name, observation.images.get(name)) for name in self.camera_names]
+        images = [checked_image(self._contract, name, observation.images.get(name)) for name in self.camera_names]
         begun = [self._seen.get(name) for name in self.camera_names]
         seen = [entry[1] if entry and entry[0] is image else None for entry, image in zip(begun, images, strict=True)]
         geometry, branch = observation.geometry, network.geometry
@@ -203,10 +182,3 @@ class CheckpointPolicy(Policy):
 
     def _prepared(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return prepare_images(images, self._checkpoint.image_fit, self._checkpoint.model.vision.image_size)
-
-    def _image(self, camera: str, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        width, height = self._contract.camera(camera).size
-        if image is None or image.shape != (height, width, 3) or image.dtype != np.uint8:
-            got = "nothing" if image is None else f"{image.dtype} {list(image.shape)}"
-            raise ValueError(f"camera '{camera}': expected uint8 [{height}, {width}, 3], got {got}")
-        return image

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy.checkpoint import CheckpointError
-from swiftvla_ros.policy.checkpoint_policy import load_policy
+from swiftvla_ros.policy.checkpoint_policy import load_checkpoint
+from swiftvla_ros.policy.runtime import RuntimeOptions
 
 _log = logging.getLogger(__name__)
 # Light ones that run graphs; torch would bring its own weights and half a gigabyte of libraries.
@@ -93,7 +94,7 @@ class SecondOpinion:
             try:
                 if self._ending:
                     return Agreement("not asked for: the policy ended")
-                policy = load_policy(self._folder, contract=self._contract, runtime=name, device="cpu", threads=1)
+                policy = load_checkpoint(self._folder, self._contract, RuntimeOptions(name, "cpu", threads=1))
             except CheckpointError as error:
                 problems.append(str(error))
                 continue

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.policy.checkpoint import CONTRACT, Checkpoint, contract_problems
+from swiftvla_ros.policy.checkpoint import CONTRACT, ContractProblem, contract_problems
 from swiftvla_ros.policy.checkpoint_fingerprint import changed_keys
+from swiftvla_ros.policy.lerobot.folder import LeRobotFolder, lerobot_problems
 from swiftvla_ros.preflight.facts import CheckpointFolder
 from swiftvla_ros.preflight.row import Row
 
 _SHOWN = 4
+_TRAINED_ON = "trained on"
 # What does not change what the policy sees or what its rows mean.
 _HARMLESS = re.compile(r"contract: (kinematics|drivers|leader|demonstrations|lerobot|robot|joint_states\.|.*\.topic)\b")
 _OF_ALL = ("joints", "cameras", "image sizes", "step", "actions")
@@ -27,28 +29,34 @@ def check_checkpoint(found: CheckpointFolder | None, contract: Contract, loaded_
     if found is None:
         yield Row(name, "warning", "the policy names no folder: nothing of what it was trained on is known", "")
         return
-    if found.checkpoint is None:
+    policy = found.checkpoint or found.lerobot
+    if policy is None:
         finding, _, fix = found.problem.rpartition("; ")
         yield Row(name, "fail", finding or found.problem, fix if finding else "copy the whole folder again")
         return
-    checkpoint = found.checkpoint
     if not loaded_sha256:
         yield Row(name, "fail", f"{found.folder} is not loaded by the policy", "look at the policy's log; start it")
-    elif loaded_sha256 != checkpoint.sha256:
+    elif loaded_sha256 != policy.sha256:
         finding = (
-            f"the policy has loaded {loaded_sha256[:12]}, and {found.folder} is {checkpoint.sha256[:12]} now: its "
+            f"the policy has loaded {loaded_sha256[:12]}, and {found.folder} is {policy.sha256[:12]} now: its "
             "files were changed since"
         )
         yield Row(name, "fail", finding, "start the policy again, or put the files back")
     else:
-        yield Row(name, "ok", f"{found.folder.name}, {checkpoint.sha256[:12]}, as loaded")
-    yield from _against(checkpoint, contract)
-    yield from _trained_on(found.contract, contract)
+        yield Row(name, "ok", f"{found.folder.name}, {policy.sha256[:12]}, as loaded")
+    if isinstance(policy, LeRobotFolder):
+        yield from _against(lerobot_problems(policy, contract))
+        finding = f"a policy of LeRobot's, of type '{policy.type}': its folder names no contract, joints or units"
+        fix = "see that its dataset's joints are in the contract's order and units"
+        yield Row(_TRAINED_ON, "warning", finding, fix)
+    else:
+        yield from _against(contract_problems(policy, contract))
+        yield from _trained_on(found.contract, contract)
 
 
-def _against(checkpoint: Checkpoint, contract: Contract) -> Iterator[Row]:
+def _against(found: Iterable[ContractProblem]) -> Iterator[Row]:
     """A row for each thing that a checkpoint and a contract have to have alike."""
-    problems = list(contract_problems(checkpoint, contract))
+    problems = list(found)
     for about in _OF_ALL:
         name = f"checkpoint's {about}"
         wrong = [problem.text for problem in problems if problem.about == about]
@@ -61,7 +69,7 @@ def _against(checkpoint: Checkpoint, contract: Contract) -> Iterator[Row]:
 
 def _trained_on(text: str, contract: Contract) -> Iterator[Row]:
     """What differs between the contract that the policy was trained on and the one that runs."""
-    name = "trained on"
+    name = _TRAINED_ON
     try:
         before, now = yaml.safe_load(text), yaml.safe_load(contract.text)
     except yaml.YAMLError as error:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.policy.checkpoint import CONTRACT, STATS, Checkpoint, CheckpointError, open_checkpoint, read_json
+from swiftvla_ros.policy.lerobot.folder import LeRobotFolder, is_lerobot, open_lerobot
 from swiftvla_ros.preflight.graph import GraphFacts
 from swiftvla_ros.preflight.machine import Board
 
@@ -22,11 +23,12 @@ class CheckpointFolder:
     """The checkpoint's folder as it lies there now: ``problem`` says why it can't be used, empty where it can.
 
     ``statistics`` is ``stats.json``, ``contract`` the text of the contract that it was trained on; both empty where
-    they can't be read.
+    they can't be read, as LeRobot's policies have none.
     """
 
     folder: Path
     checkpoint: Checkpoint | None = None
+    lerobot: LeRobotFolder | None = None  # in its place, where the folder is a policy of LeRobot's
     problem: str = ""
     statistics: Mapping[str, Any] = field(default_factory=dict)
     contract: str = ""
@@ -35,6 +37,8 @@ class CheckpointFolder:
 def read_checkpoint(folder: Path) -> CheckpointFolder:
     """Read a checkpoint's folder (the weights once, for their hash)."""
     try:
+        if is_lerobot(folder):
+            return CheckpointFolder(folder, lerobot=open_lerobot(folder))
         opened = open_checkpoint(folder)
         statistics, contract = read_json(folder / STATS), (folder / CONTRACT).read_text(encoding="utf-8")
     except (CheckpointError, OSError, UnicodeDecodeError) as error:

@@ -18,8 +18,9 @@ from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.episodes.bags.bag import Bag, film_topic
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
-from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
+from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.checkpoint_fingerprint import changed_keys, fingerprint, read_fingerprint
+from swiftvla_ros.policy.loading import policy_sha256
 from swiftvla_ros.replay.recorded import RecordedRun
 from swiftvla_ros.resources import share_folders
 
@@ -67,18 +68,18 @@ def checkpoint_differences(run: RecordedRun, folder: Path) -> list[Difference]:
 
     Raises CheckpointError where the folder is no checkpoint.
     """
-    now = open_checkpoint(folder)
-    others = sorted({chunk.checkpoint_sha256 for chunk in run.chunks} - {now.sha256})
+    now = policy_sha256(folder)
+    others = sorted({chunk.checkpoint_sha256 for chunk in run.chunks} - {now})
     if not others:
         return []
     file = run.bag.folder / FINGERPRINT
     if file.is_file():
         recorded = read_fingerprint(file)
         if recorded.sha256 in others:
-            lines = recorded.differences(fingerprint(now))
+            lines = recorded.differences(fingerprint(folder))
             others.remove(recorded.sha256)
-            return [Difference(CHECKPOINT, line) for line in lines] + [_unnamed(sha, now.sha256) for sha in others]
-    return [_unnamed(sha256, now.sha256) for sha256 in others]
+            return [Difference(CHECKPOINT, line) for line in lines] + [_unnamed(sha, now) for sha in others]
+    return [_unnamed(sha256, now) for sha256 in others]
 
 
 def _unnamed(recorded: str, now: str) -> Difference:

@@ -30,9 +30,10 @@ from swiftvla_ros.model.objective import FlowDistillation, Objective
 from swiftvla_ros.monitoring.envelope import EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.policy import checkpoint as files
-from swiftvla_ros.policy import load_policy
+from swiftvla_ros.policy import load_checkpoint
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import Normalizer, compute_statistics
+from swiftvla_ros.policy.runtime import RuntimeOptions
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer, trim_tokenizer
 from swiftvla_ros.training import checkpoint_writer as writer
 from swiftvla_ros.training.batch_sampling import DELAYED_SHARE
@@ -175,7 +176,7 @@ def _fit_envelope(run: TrainingRun, episodes: Sequence[EpisodeHandle], fitting: 
     else:
         return
     try:
-        policy = load_policy(run.out, contract=run.contract, runtime="torch", device=run.used_device)
+        policy = load_checkpoint(run.out, run.contract, RuntimeOptions("torch", run.used_device))
         fit_envelope(policy, run.out, episodes, run.contract, "the training data", progress=fitting)
     except (CheckpointError, EnvelopeError, EpisodeError) as error:
         print(f"no envelope for monitors was written: {error}", file=sys.stderr)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag
-from swiftvla_ros.policy import CheckpointError, Observation, load_policy
+from swiftvla_ros.policy import CheckpointError, Observation, load_checkpoint
 from swiftvla_ros.policy.checkpoint import open_checkpoint
+from swiftvla_ros.policy.runtime import RuntimeOptions
 from swiftvla_ros.replay.recorded import RecordedObservation, observations, read_run
 
 
@@ -52,7 +53,7 @@ class PathPredictor:
                 f"{checkpoint.auxiliary}: missing; the head that reads paths from the Fusion Tokens lies in it: copy "
                 "it, too, from where the checkpoint was trained"
             )
-        self._policy = load_policy(folder, contract=contract, runtime="torch", threads=threads)
+        self._policy = load_checkpoint(folder, contract, RuntimeOptions("torch", threads=threads))
         self.checkpoint_sha256 = checkpoint.sha256
         self.front = checkpoint.camera_names[checkpoint.model.front_camera]
 

@@ -43,11 +43,12 @@ def command(
     from swiftvla_ros.episodes.datasets.sources import open_episodes
     from swiftvla_ros.monitoring.calibration import FalseAlarms
     from swiftvla_ros.monitoring.envelope_file import ENVELOPE
-    from swiftvla_ros.policy import load_policy
+    from swiftvla_ros.policy import load_checkpoint
+    from swiftvla_ros.policy.runtime import RuntimeOptions
     from swiftvla_ros.training.envelope_fit import fit_envelope
 
     contract, folder = load_contract(robot), model_path(checkpoint)
-    policy = load_policy(folder, contract=contract, runtime=runtime, device=device)
+    policy = load_checkpoint(folder, contract, RuntimeOptions(runtime, device))
     found = open_episodes(episodes, contract, namespace=namespace, instruction=instruction)
     with Progress(transient=True) as bar:
         task = bar.add_task("episodes", total=None)

@@ -239,5 +239,5 @@ def test_other_folders(
     shutil.copytree(written, tmp_path / "above/checkpoints/pretrained_model")
     with pytest.raises(CheckpointError, match=says):
         import_smolvla(Path(where), tmp_path / "out", contract, tokenizer)
-    with pytest.raises(CheckpointError, match=r"is lerobot's.*swiftvla import-smolvla"):
+    with pytest.raises(CheckpointError, match=r"lacks lerobot.*make it ours: `swiftvla import-smolvla"):
         load_policy(written, contract=contract, device="cpu")
