@@ -54,8 +54,9 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # ended, but not yet written down
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it, whatever it does."""

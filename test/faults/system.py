@@ -111,7 +111,9 @@ class System:
         self.policy_states.clear()
         self.killed.discard("policy")
         checkpoint = str(self.repository / "models" / "swiftvla-nano-so101")
-        self.nodes["policy"] = self.graph.start("policy_node", robot="so101_sim", checkpoint=checkpoint, threads=1)
+        self.nodes["policy"] = self.graph.start(
+            "policy_node", robot="so101_sim", checkpoint=checkpoint, threads=1, second_opinion=False
+        )
 
     def alive(self, name: str) -> bool:
         """Whether a node's process runs."""

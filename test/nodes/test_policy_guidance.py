@@ -39,7 +39,13 @@ def test_chunks_continue_what_the_executor_follows(graph: Any, checkpoint: Any) 
     for name in CONTRACT.camera_names:
         graph.start("camera_node", f"camera_{name}", robot="so101_sim", camera=name)
     graph.start("joint_state_node", robot="so101_sim")
-    options = {"robot": "so101_sim", "checkpoint": str(checkpoint), "threads": 1, "guidance": "identity"}
+    options = {
+        "robot": "so101_sim",
+        "checkpoint": str(checkpoint),
+        "threads": 1,
+        "second_opinion": False,
+        "guidance": "identity",
+    }
     graph.start("policy_node", max_rate_hz=5.0, **options)
     chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
     states = graph.listen(PolicyState, "policy_state", qos.LATCHED)

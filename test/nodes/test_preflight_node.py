@@ -41,7 +41,7 @@ class System:
             graph.start("camera_node", f"camera_{name}", robot=self.robot, camera=name, repeated_for_s=0.0)
         graph.start("joint_state_node", robot=self.robot)
         self.executor = graph.start("trajectory_executor_node", robot=self.robot)
-        graph.start("policy_node", robot=self.robot, checkpoint=str(self.checkpoint), threads=1)
+        graph.start("policy_node", robot=self.robot, checkpoint=str(self.checkpoint), threads=1, second_opinion=False)
         self.chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.reports = graph.listen(PreflightReport, "preflight", qos.LATCHED)
@@ -74,7 +74,7 @@ def test_nothing_moves_before_a_pre_flight(system: System) -> None:
 
 def test_the_healthy_demo_is_green_and_moves(system: System) -> None:
     """Protects: the node looks by itself, what it can't look at is yellow and told, and the arm may move."""
-    system.graph.start("preflight_node", robot=system.robot)
+    system.graph.start("preflight_node", robot=system.robot, listen_s=1.5)
     # On a machine that stalls, cameras are too slow at first: the node looks again.
     try:
         system.graph.wait_until(

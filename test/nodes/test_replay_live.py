@@ -21,7 +21,15 @@ CONTRACT = load_contract("so101_sim")
 def test_live_and_offline_agree(graph: Any, checkpoint: Path, stored: Path, tmp_path: Path) -> None:
     """Protects the gate's meaning: the nodes, fed with a bag, give bit for bit what replay gives of the same bag."""
     robot = {"robot": "so101_sim", "use_sim_time": True}
-    policy = graph.start("policy_node", checkpoint=str(checkpoint), threads=1, device="cpu", max_rate_hz=30.0, **robot)
+    policy = graph.start(
+        "policy_node",
+        checkpoint=str(checkpoint),
+        threads=1,
+        second_opinion=False,
+        device="cpu",
+        max_rate_hz=30.0,
+        **robot,
+    )
     executor = graph.start("trajectory_executor_node", **robot)
     states = graph.listen(PolicyState, "policy_state", qos.LATCHED)
     chunks = graph.listen(ActionChunk, "action_chunk", qos.CHUNK)

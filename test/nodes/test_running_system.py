@@ -44,7 +44,9 @@ class System:
     def start_policy(self) -> None:
         """Start the policy, and wait until it is active."""
         self.policy_states.clear()
-        self.policy = self.graph.start("policy_node", robot="so101_sim", checkpoint=self.checkpoint, threads=1)
+        self.policy = self.graph.start(
+            "policy_node", robot="so101_sim", checkpoint=self.checkpoint, threads=1, second_opinion=False
+        )
         self.graph.wait_until(lambda: self.policy_states.messages, "policy_node is active", 90)
 
     def instruct(self, text: str) -> int:

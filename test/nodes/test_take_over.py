@@ -24,7 +24,7 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Pa
     """Protects corrections: over a running policy and back inside all limits, and the bag tells them, and replays."""
     # Its pictures are grey: what the policy makes of them is no matter here, and nothing is rendered.
     rig = TeleopGraph(graph, "loopback_robot_node")
-    rig.graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1)
+    rig.graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1, second_opinion=False)
     recorder = rig.record(tmp_path / "run")
     request = SetInstruction.Request(instruction="touch the green block")
     assert rig.graph.call(SetInstruction, "set_instruction", request, 90).success
