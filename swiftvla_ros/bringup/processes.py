@@ -28,6 +28,9 @@ ParameterValue = bool | int | float | str
 
 # Pools of threads inside numpy, OpenCV and Fast DDS gain nothing on one small image and steal the policy's cores.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# glibc gives memory of a picture's size back to the kernel at once, and faults its pages in again for the next picture;
+# whoever copies pictures all the time keeps what it had: thresholds of mallopt(3), bytes.
+_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 # A camera driver that hangs may go on publishing its last picture with new stamps.
 _REPEATED_FOR_S = 1.0
 
@@ -265,7 +268,8 @@ def describe_panel(options: SystemOptions, token_file: Path | None = None) -> Pr
     parameters: dict[str, ParameterValue] = {"address": options.panel_address}
     if token_file is not None:
         parameters["token_file"] = str(token_file.resolve())
-    return _describe(options, "panel", "panel_node", parameters, respawn=True, essential=False)
+    environment = {**_ONE_THREAD, **_MEMORY_KEPT}
+    return _describe(options, "panel", "panel_node", parameters, respawn=True, essential=False, environment=environment)
 
 
 def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's page: what the graph says out to browsers, what an operator orders in.
 
-The executor's thread takes messages and calls services; the page's server runs in a thread of its own. Between them is
-the :class:`~swiftvla_ros.panel.exchange.Exchange`, and neither waits for the other.
+The executor's thread takes messages and calls services; pictures are taken in a thread of theirs, and the page's server
+runs in a third. Between them is the :class:`~swiftvla_ros.panel.exchange.Exchange`, and none waits for another.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,12 @@ from aiohttp import WSMsgType, web
 
 from swiftvla_ros.panel.exchange import Answer, Exchange
 from swiftvla_ros.panel.orders import OrderError, read_message, read_order
+
+# Not wait_for: it makes a task of each sending, of which there are fifty a second.
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout  # aiohttp brings it there
 
 _TELL_S = 0.1
 # Unanswered states, each of a tenth of a second, beyond which a page gets no pictures until it has caught up.
@@ -167,7 +174,8 @@ class PageConnection:
     async def _deliver(self, sending: Any) -> None:
         """Wait until the socket has taken it; ConnectionError where a page is gone, or takes nothing for long."""
         try:
-            await asyncio.wait_for(sending, _STUCK_S)
+            async with timeout(_STUCK_S):
+                await sending
         except asyncio.TimeoutError:
             with suppress(ConnectionError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._socket.close(code=1008, message=b"too slow"), 1.0)

@@ -37,7 +37,7 @@ class JpegFrame:
 class Exchange:
     """Newest content of each section of the page, newest frame of each camera, and orders; from any thread.
 
-    ``wake`` is called by the server's thread when an order waits, ``notify`` by the ROS side's when a frame came; the
+    ``wake`` is called by the server's thread when an order waits, ``notify`` by the ROS side when frames came; the
     other side sets what they do.
     """
 
@@ -85,11 +85,12 @@ class Exchange:
         with self._lock:
             return self._version, {name: text for name, (at, text) in self._sections.items() if at > version}
 
-    def put_frame(self, camera: str, jpeg: bytes, stamp_s: float) -> None:
-        """Have a camera's picture shown; one that was not sent yet is dropped for it."""
+    def put_frames(self, pictures: Mapping[str, tuple[bytes, float]]) -> None:
+        """Have cameras' pictures shown, each a JPEG and its stamp (s); one that was not sent yet is dropped for it."""
         with self._lock:
-            last = self._frames.get(camera)
-            self._frames[camera] = JpegFrame(jpeg, stamp_s, last.number + 1 if last else 1)
+            for camera, (jpeg, stamp_s) in pictures.items():
+                last = self._frames.get(camera)
+                self._frames[camera] = JpegFrame(jpeg, stamp_s, last.number + 1 if last else 1)
         self.notify()
 
     def frames(self) -> Mapping[str, JpegFrame]:
@@ -122,14 +123,19 @@ class Exchange:
 
 def plain(content: Any) -> Any:
     """The same as JSON can hold it: numbers that are not finite become null, digits nobody sees and long texts go."""
-    if isinstance(content, bool) or content is None or isinstance(content, int):
-        return content
-    if isinstance(content, float):
+    kind = type(content)
+    # Nearly all is one of these; asking for a Mapping takes longer than all the rest.
+    if kind is float or isinstance(content, float):
         return round(content, 5) if math.isfinite(content) else None
-    if isinstance(content, str):
-        return content if len(content) <= _LONGEST else f"{content[:_LONGEST]} …"
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if hasattr(content, "tolist"):
-        return plain(content.tolist())
-    return [plain(value) for value in content]
+    if kind is list:
+        return [plain(value) for value in content]
+    if kind is not dict:
+        if content is None or isinstance(content, int):
+            return content
+        if isinstance(content, str):
+            return content if len(content) <= _LONGEST else f"{content[:_LONGEST]} …"
+        if hasattr(content, "tolist"):
+            return plain(content.tolist())
+        if not isinstance(content, Mapping):
+            return [plain(value) for value in content]
+    return {str(key): plain(value) for key, value in content.items()}

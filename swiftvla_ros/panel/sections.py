@@ -88,7 +88,7 @@ def joints_section(contract: Contract, measured: NDArray[np.float64] | None, tic
     count = len(contract.joints)
 
     def of(values: Any) -> list[Any]:
-        return list(values) if values is not None and len(values) == count else [None] * count
+        return np.asarray(values).tolist() if values is not None and len(values) == count else [None] * count
 
     told = tick is not None and tick.joint_names == contract.joint_names
     commanded, error, clamps, slowed = (

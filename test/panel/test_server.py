@@ -250,14 +250,14 @@ def test_frames_are_the_newest_and_a_page_that_does_not_answer_gets_none():
         socket = await bench.open()
         await bench.until(socket, lambda m: m["t"] == "state")
         for k in range(50):
-            bench.exchange.put_frame("front", b"\xff\xd8%d" % k, 5.0 + k)
+            bench.exchange.put_frames({"front": (b"\xff\xd8%d" % k, 5.0 + k)})
         got = [await socket.receive(timeout=5) for _ in range(4)]
         assert any(message.type is WSMsgType.BINARY and message.data.endswith(b"49") for message in got)
         # From here on it answers nothing, and is told of no picture after half a second.
         behind = 0
         while behind < 8:
             behind += (await socket.receive(timeout=5)).type is WSMsgType.TEXT
-        bench.exchange.put_frame("front", b"\xff\xd8late", 99.0)
+        bench.exchange.put_frames({"front": (b"\xff\xd8late", 99.0)})
         for _ in range(4):
             assert (await socket.receive(timeout=5)).type is WSMsgType.TEXT
 

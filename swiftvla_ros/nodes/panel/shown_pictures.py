@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event, Lock, Thread
 from typing import Any
 
 import cv2
@@ -17,30 +19,41 @@ from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.panel.exchange import Exchange
-from swiftvla_ros.panel.topic_rates import TopicRate
 
 # Pictures are shown at most so often, and no larger: a page on a phone's network is watched, not measured.
 _FRAME_S = 1.0 / 15.0
+# New ones are looked for so often, and those that the policy sees counted every so many looks.
+_LOOK_S = 1.0 / 30.0
+_LOOKS_A_COUNT = 3
 _WIDEST = 640
 _JPEG_QUALITY = 75
 _LARGEST_JPEG = 4 << 20
 
 
 class ShownPictures:
-    """Hands the drivers' pictures to the exchange; all in the executor's thread."""
+    """Hands the drivers' pictures to the exchange, from a thread of its own while somebody looks.
+
+    The executor's thread, which carries out orders, neither waits for a picture nor wakes up for one. All methods are
+    its; it destroys a topic when the pictures' thread has ended.
+    """
 
     def __init__(self, node: ManagedNode[Any], exchange: Exchange) -> None:
         self._node, self._exchange = node, exchange
         self._drivers: dict[str, FetchedTopic] = {}
         self._conditioned: list[FetchedTopic] = []
-        self._framed_s: dict[str, float] = {}
         self._unseen: dict[str, str] = {}
+        # Both threads read what one writes: rates, and why a picture can't be shown.
+        self._lock = Lock()
         self._undecoded: dict[str, str] = {}
+        self._thread: Thread | None = None
+        self._over = Event()
+        self._failure: Exception | None = None
 
     @property
     def problems(self) -> dict[str, str]:
         """Camera → why its picture can't be shown, or isn't seen by the policy."""
-        return {**self._undecoded, **self._unseen}
+        with self._lock:
+            return {**self._undecoded, **self._unseen}
 
     def unseen(self, camera: str, why: str) -> None:
         """Take note of why the policy doesn't see a camera's pictures; empty where it does."""
@@ -48,48 +61,87 @@ class ShownPictures:
         if why:
             self._unseen[camera] = why
 
-    @property
-    def rates(self) -> list[TopicRate]:
+    def rates(self, now_s: float) -> list[dict[str, Any]]:
         """How often the drivers speak, and what conditions their pictures for the policy."""
-        return [topic.rate for topic in (*self._drivers.values(), *self._conditioned)]
+        with self._lock:
+            return [topic.rate.section(now_s) for topic in (*self._drivers.values(), *self._conditioned)]
 
     def watch(self, watched: bool) -> None:
         """Subscribe to the pictures, or let go of them."""
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join()
+            self._thread = None
         for topic in (*self._drivers.values(), *self._conditioned):
             topic.close()
         self._drivers.clear()
         self._conditioned.clear()
-        for camera in self._node.contract.cameras if watched else ():
+        if not watched:
+            return
+        for camera in self._node.contract.cameras:
             kind = Image if camera.transport == "raw" else CompressedImage
             self._drivers[camera.name] = self._open(kind, camera.topic, camera)
             self._conditioned.append(self._open(Image, f"observation/{camera.name}", camera))
+        self._over.clear()
+        self._thread = Thread(target=self._run, name="pictures", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the pictures' thread, where something did."""
+        if self._failure is not None:
+            raise self._failure
 
     def _open(self, kind: type, topic: str, camera: Camera) -> FetchedTopic:
         return FetchedTopic(self._node, kind, topic, qos.CAMERA_INPUT, camera.rate_hz)
 
-    def fetch(self, now_s: float) -> None:
-        """Show the drivers' newest pictures; those that come too soon after the last ones stay where they are."""
-        for camera, topic in self._drivers.items():
-            # A little early is in time: pictures come now earlier, now later.
-            if now_s - self._framed_s.get(camera, 0.0) < 0.8 * _FRAME_S:
-                continue
-            if (message := topic.newest(now_s)) is not None:
-                self._framed_s[camera] = now_s
-                self._show(camera, message)
-
-    def count(self, now_s: float) -> None:
-        """Take note of the conditioned pictures that came."""
-        for topic in self._conditioned:
-            topic.fetch(now_s)
-
-    def _show(self, camera: str, message: Any) -> None:
-        self._undecoded.pop(camera, None)
+    def _run(self) -> None:
         try:
-            jpeg = _jpeg_of(message)
+            looks, due_s, shown_s = 0, time.monotonic(), dict.fromkeys(self._drivers, 0.0)
+            while not self._over.wait(max(0.0, due_s - time.monotonic())):
+                self._fetch(shown_s)
+                if looks % _LOOKS_A_COUNT == 0:
+                    self._count()
+                looks += 1
+                # What was missed is skipped.
+                due_s = max(due_s + _LOOK_S, time.monotonic())
+        except Exception as error:  # noqa: BLE001  (whatever it is, the node's own thread has to end the process)
+            self._failure = error
+
+    def _fetch(self, shown_s: dict[str, float]) -> None:
+        """Show the drivers' newest pictures; those that come too soon after the last ones stay where they are."""
+        shown = {}
+        for camera, topic in self._drivers.items():
+            now_s = time.monotonic()
+            # A little early is in time: pictures come now earlier, now later.
+            if now_s - shown_s[camera] < 0.8 * _FRAME_S:
+                continue
+            with self._lock:
+                message = topic.newest(now_s)
+            if message is None:
+                continue
+            shown_s[camera] = now_s
+            jpeg = self._jpeg(camera, message)
+            if jpeg is not None:
+                shown[camera] = jpeg, stamp_ns(message.header.stamp) / 1e9
+        if shown:
+            self._exchange.put_frames(shown)
+
+    def _count(self) -> None:
+        """Take note of the conditioned pictures that came."""
+        with self._lock:
+            for topic in self._conditioned:
+                topic.fetch(time.monotonic())
+
+    def _jpeg(self, camera: str, message: Any) -> bytes | None:
+        try:
+            jpeg, why = _jpeg_of(message), ""
         except ImageDecodingError as error:
-            self._undecoded[camera] = str(error)
-            return
-        self._exchange.put_frame(camera, jpeg, stamp_ns(message.header.stamp) / 1e9)
+            jpeg, why = None, str(error)
+        with self._lock:
+            self._undecoded.pop(camera, None)
+            if why:
+                self._undecoded[camera] = why
+        return jpeg
 
 
 def _jpeg_of(message: Any) -> bytes:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topics that the operator's page shows, fetched ten times a second instead of waking the node each time.
 
-Pictures are fetched more often, and only while somebody looks.
+Pictures have a thread of their own, and only while somebody looks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ from swiftvla_ros.panel.exchange import Exchange
 from swiftvla_ros.panel.instruction_history import InstructionHistory
 
 _LOOK_S = 0.1
-_PICTURES_A_LOOK = 3
 _SLOWLY_S = 1.0
 # Of so many ticks of the executor that were fetched at once, some are drawn.
 _TRAIL = 3
@@ -78,7 +77,7 @@ class ShownTopics:
 
     def __init__(self, node: ManagedNode[Any], exchange: Exchange, looked: Callable[[], object]) -> None:
         self._node, self._exchange, self._contract = node, exchange, node.contract
-        self._looked, self._watched, self._steps = looked, False, 0
+        self._looked, self._watched = looked, False
         self._tick: ExecutorTick | None = None
         self._ticked_s = self._told_s = 0.0
         self._measured: NDArray[np.float64] | None = None
@@ -92,7 +91,7 @@ class ShownTopics:
         quick = self._open_quick()
         self._rates = [topic.rate for topic, _ in quick]
         self._topics = [*quick, *self._open_slow()]
-        self._timer = node.steady_timer(_LOOK_S, self._step)
+        node.steady_timer(_LOOK_S, self._step)
         exchange.show("robot", sections.robot_section(self._contract, node.get_namespace()))
 
     @property
@@ -163,23 +162,17 @@ class ShownTopics:
     # --- what came ------------------------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        """Look; while somebody watches, look for pictures in between, too."""
         watched = self._node.active and self._exchange.watchers > 0
         if watched != self._watched:
             self._watched = watched
             self._pictures.watch(watched)
-            self._timer.timer_period_ns = round(1e9 * _LOOK_S / (_PICTURES_A_LOOK if watched else 1))
-        now_s = time.monotonic()
-        self._pictures.fetch(now_s)
-        self._steps += 1
-        if not watched or self._steps % _PICTURES_A_LOOK == 0:
-            self._look(now_s)
-            self._looked()
+        self._pictures.check()
+        self._look(time.monotonic())
+        self._looked()
 
     def _look(self, now_s: float) -> None:
         """Fetch, and show what there is."""
         self._exchange.serves()
-        self._pictures.count(now_s)
         for topic, take in self._topics:
             raw = topic.fetch(now_s)
             if raw and self._node.active:
@@ -197,7 +190,7 @@ class ShownTopics:
     def _show_slowly(self, now_s: float) -> None:
         node, show = self._node, self._exchange.show
         free = shutil.disk_usage(Path.cwd())
-        show("topics", [rate.section(now_s) for rate in (*self._rates, *self._pictures.rates)])
+        show("topics", [*(rate.section(now_s) for rate in self._rates), *self._pictures.rates(now_s)])
         show("disk", {"folder": str(Path.cwd()), "free": free.free, "total": free.total})
         show("instructions", self._history.section())
         show("latency", sections.latency_section(*self._latency.told()))
