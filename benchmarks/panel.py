@@ -6,7 +6,7 @@ Everything runs on this machine as ``swiftvla up --panel`` starts it, with the s
 the page, and it is served to one watcher that shows nothing (a socket, as of a browser on another machine); then a page
 is open in Chromium here, and its emergency stop is clicked while the arm follows the policy. The click's time is the
 browser's when it hears it; the tick's is the stamp of the first ``executor_state`` in STOPPED. CPU is that of
-panel_node's process with both cameras shown, of one core.
+panel_node's process with both cameras shown, of one core; pictures are those that the watcher got of both.
 """
 
 import argparse
@@ -60,12 +60,14 @@ class Phase:
     inference_ms: list[float] = field(default_factory=list)
     camera_to_chunk_ms: list[float] = field(default_factory=list)
     cpu_percent: list[float] = field(default_factory=list)
+    pictures_hz: list[float] = field(default_factory=list)
 
     def row(self, name: str) -> list[str]:
         """As a row of the table."""
         cells = [name, str(len(self.inference_ms))]
         for values in (self.inference_ms, self.camera_to_chunk_ms):
             cells += [f"{value:.0f}" for value in np.percentile(values, [50, 95])]
+        cells.append(f"{np.mean(self.pictures_hz):.1f}" if self.pictures_hz else "–")
         return [*cells, f"{np.mean(self.cpu_percent):.1f} %" if self.cpu_percent else "–"]
 
 
@@ -108,9 +110,9 @@ def served(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def watcher(url: str) -> Iterator[None]:
-    """A page that is open somewhere else: it takes all that is sent, and answers."""
-    loop, frames = asyncio.new_event_loop(), []
+def watcher(url: str) -> Iterator[list[int]]:
+    """A page that is open somewhere else: it takes all that is sent, and answers; each picture adds its camera."""
+    loop, frames = asyncio.new_event_loop(), list[int]()
 
     async def watch() -> None:
         async with ClientSession() as session, session.ws_connect(f"{url}/socket", headers={"Origin": url}) as socket:
@@ -130,7 +132,7 @@ def watcher(url: str) -> Iterator[None]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     until(lambda: set(frames) == {0, 1}, "both cameras are shown")
-    yield
+    yield frames
     loop.call_soon_threadsafe(watching.cancel)
     thread.join()
     loop.close()
@@ -181,14 +183,17 @@ class Bench:
         """Wait until the arm follows the policy."""
         until(lambda: self.states and self.states[-1].mode == ExecutorState.FRESH, "the arm follows the policy")
 
-    def measure(self, phase: Phase, pid: int | None = None) -> None:
-        """Look at the chunks of some seconds, and at what the server takes meanwhile."""
+    def measure(self, phase: Phase, pid: int | None = None, pictures: list[int] | None = None) -> None:
+        """Look at the chunks of some seconds, and at what the server takes and sends meanwhile."""
         time.sleep(_SETTLES_S)
         self.chunks.clear()
+        sent = len(pictures or ())
         before_s, begin_s = cpu_s(pid) if pid else 0.0, time.monotonic()
         time.sleep(self.options.seconds)
         if pid:
             phase.cpu_percent.append(100 * (cpu_s(pid) - before_s) / (time.monotonic() - begin_s))
+        if pictures is not None:
+            phase.pictures_hz.append((len(pictures) - sent) / (time.monotonic() - begin_s))
         for chunk in map(read_chunk, list(self.chunks)):
             phase.inference_ms.append((chunk.end_ns - chunk.start_ns) / 1e6)
             phase.camera_to_chunk_ms.append((chunk.end_ns - max(chunk.image_stamps.values())) / 1e6)
@@ -241,12 +246,13 @@ def main() -> None:
         bench.instruct()
         for _ in range(options.turns):
             bench.measure(nobody)
-            with served(bench.folder) as (pid, url), watcher(url):
-                bench.measure(elsewhere, pid)
+            with served(bench.folder) as (pid, url), watcher(url) as pictures:
+                bench.measure(elsewhere, pid, pictures)
         found = bench.clicks(here)
         bench.close()
     rclpy.try_shutdown()
-    chunks = Table("the page", "chunks", "inference p50 ms", "p95", "camera → chunk p50 ms", "p95", "CPU of panel_node")
+    names = ("the page", "chunks", "inference p50 ms", "p95", "camera → chunk p50 ms", "p95", "pictures/s", "CPU")
+    chunks = Table(*names)
     chunks.add_row(*nobody.row("is not served"))
     chunks.add_row(*elsewhere.row("has one watcher, who shows it elsewhere"))
     chunks.add_row(*here.row("is open in Chromium, on the same cores"))
