@@ -30,7 +30,7 @@ ParameterValue = bool | int | float | str
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # glibc gives memory of a picture's size back to the kernel at once, and faults its pages in again for the next picture;
 # whoever copies pictures all the time keeps what it had: thresholds of mallopt(3), bytes.
-_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+_PICTURES = {**_ONE_THREAD, "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 # A camera driver that hangs may go on publishing its last picture with new stamps.
 _REPEATED_FOR_S = 1.0
 
@@ -96,6 +96,7 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
             "camera_node",
             # A simulated camera's pictures of a scene at rest are alike; a real one's never are.
             {"camera": camera, "repeated_for_s": 0.0 if options.sim else _REPEATED_FOR_S},
+            environment=_PICTURES,
             respawn=True,
         )
         for camera in contract.camera_names
@@ -158,7 +159,7 @@ def describe_teleop(options: SystemOptions) -> ProcessDescription:
 
 def describe_simulated_robot(options: SystemOptions) -> ProcessDescription:
     """Describe the simulated robot alone; its death ends the system, as a robot driver's would."""
-    environment = dict(_ONE_THREAD)
+    environment = dict(_PICTURES)
     if sys.platform.startswith("linux"):
         # Software OpenGL: works on a machine without a display and without a GPU.
         environment["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "egl")
@@ -268,8 +269,7 @@ def describe_panel(options: SystemOptions, token_file: Path | None = None) -> Pr
     parameters: dict[str, ParameterValue] = {"address": options.panel_address}
     if token_file is not None:
         parameters["token_file"] = str(token_file.resolve())
-    environment = {**_ONE_THREAD, **_MEMORY_KEPT}
-    return _describe(options, "panel", "panel_node", parameters, respawn=True, essential=False, environment=environment)
+    return _describe(options, "panel", "panel_node", parameters, respawn=True, essential=False, environment=_PICTURES)
 
 
 def describe_monitors(options: SystemOptions) -> list[ProcessDescription]:
