@@ -12,7 +12,7 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 
-from swiftvla_ros.nodes.ros.entity_events import VisitedWhile
+from swiftvla_ros.nodes.ros.executor import VisitedWhile
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.panel.topic_rates import TopicRate

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.entity_events import VisitedWhile
+from swiftvla_ros.nodes.ros.executor import VisitedWhile
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.silence import Awaited
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError
-from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
+from swiftvla_ros.observation.message_fields import header_stamp_ns, measured_positions, stamp_ns
 
 _REPEAT_S = 5.0
 
@@ -63,11 +64,14 @@ class Unattended:
         )
         self._subscription = node.own(subscription, node.destroy_subscription)
 
-    def take(self) -> list[Any]:
-        """Take what came since the last time, the oldest first; no more than the profile's depth was kept."""
+    def take(self, *, raw: bool = False) -> list[Any]:
+        """Take what came since the last time, the oldest first; no more than the profile's depth was kept.
+
+        ``raw`` leaves them as they came over the wire, which is far cheaper where few of them are read.
+        """
         messages = []
         with self._subscription.handle:
-            while (taken := self._subscription.handle.take_message(self._kind, False)) is not None:
+            while (taken := self._subscription.handle.take_message(self._kind, raw)) is not None:
                 messages.append(taken[0])
         return messages
 
@@ -78,14 +82,16 @@ class KeptStates:
     def __init__(self, node: ManagedNode[Any]) -> None:
         self._node = node
         self._topic = Unattended(node, JointState, "observation/state", qos.KEPT_STATES)
-        self._kept: deque[JointState] = deque(maxlen=qos.KEPT_STATES.depth)
+        self._kept: deque[bytes] = deque(maxlen=qos.KEPT_STATES.depth)
 
     def at(self, stamp: int) -> NDArray[np.float64] | None:
         """The positions [J] of exactly this stamp (ns); None where they didn't come, or are none."""
-        self._kept.extend(self._topic.take())
-        message = next((kept for kept in reversed(self._kept) if stamp_ns(kept.header.stamp) == stamp), None)
+        self._kept.extend(self._topic.take(raw=True))
+        kept = next((kept for kept in reversed(self._kept) if header_stamp_ns(kept) == stamp), None)
+        if kept is None:
+            return None
         try:
-            return None if message is None else measured_positions(message, self._node.contract.joint_names)
+            return measured_positions(deserialize_message(kept, JointState), self._node.contract.joint_names)
         except JointStateError as error:
             _refuse(self._node, str(error), lambda: None)
             return None

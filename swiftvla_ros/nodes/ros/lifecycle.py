@@ -6,45 +6,37 @@ from __future__ import annotations
 import faulthandler
 import gc
 import math
-import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION, EXIT_STOOD_STILL
+from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.log_folder import NO_LOG_FILES, provide_log_folder
-from swiftvla_ros.nodes.ros.entity_events import WithoutEventHandlers
+from swiftvla_ros.nodes.ros.ending import LEAVE_GRAPH_S, WIND_DOWN_S, Ending, StandstillWatch
+from swiftvla_ros.nodes.ros.executor import NodeExecutor, WithoutEventHandlers
 from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
-from swiftvla_ros.nodes.ros.standstill import StandstillWatch
 from swiftvla_ros.nodes.ros.topic_diagnosis import small_shared_memory
 from swiftvla_ros.nodes.ros.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
-# Longest wait for the node to come to rest when the process is told to end.
-_WIND_DOWN_S = 2.0
-# Longest time to leave the graph; usually it takes some tenths of a second.
-_LEAVE_GRAPH_S = 4.0
-# Signals set a flag that is looked at this often when no message wakes the executor.
-_SPIN_TIMEOUT_S = 0.1
+# Whether the node is at rest is asked this often, where no message wakes the executor.
+_ASK_S = 0.1
 
 Parts = TypeVar("Parts")
 """What a node has between configure and cleanup."""
@@ -290,33 +282,6 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         return TransitionCallbackReturn.FAILURE
 
 
-class _Ending:
-    """What SIGINT and SIGTERM do: end the process at once while it loads, later only set ``asked``."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.at_once = True
-        self.status = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    def forgotten(self, text: str) -> None:
-        """What the standstill watch calls, from its thread: end in order, and at once where that takes too long."""
-        print(text, file=sys.stderr, flush=True)
-        self.status, self.asked = EXIT_STOOD_STILL, True
-        time.sleep(_WIND_DOWN_S + _LEAVE_GRAPH_S)
-        os._exit(EXIT_STOOD_STILL)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        # Ctrl-C in a terminal reaches every process of the group, and then again through launch: once is enough, and
-        # a second one while the interpreter ends would make the exit status a failure.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        self.asked = True
-        if self.at_once:
-            raise SystemExit(0)
-
-
 def script_of(make_node: Callable[[], ManagedNode[Any]]) -> Callable[..., None]:
     """Return what a node's command calls: it runs the node until SIGINT or SIGTERM, and ends the process."""
 
@@ -325,7 +290,7 @@ def script_of(make_node: Callable[[], ManagedNode[Any]]) -> Callable[..., None]:
             sys.exit(run(make_node, args))
         finally:
             # A library's thread was once seen not to end: the operator is shown where, and does not wait for ever.
-            faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
+            faulthandler.dump_traceback_later(LEAVE_GRAPH_S, exit=True)
 
     return main
 
@@ -348,11 +313,10 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         args = [*(sys.argv if args is None else args), "--ros-args", NO_LOG_FILES]
     # rclpy's own handlers shut the context down at once: then nothing could be commanded while the arm slows down.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ending = _Ending()
+    ending = Ending()
     node: ManagedNode[Any] | None = None
-    # It takes one message of each topic per round, so no flood on a topic keeps a timer waiting; rclpy's event-driven
-    # executor is cheaper, but serves all messages of a flood first.
-    executor = SingleThreadedExecutor()
+    executor = NodeExecutor()
+    ending.wakes(executor.wake)
     try:
         try:
             node = make_node()
@@ -373,12 +337,12 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         gc.collect()
         gc.freeze()
         while not ending.asked:
-            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+            executor.spin_once()
         if node.active:
             node.trigger_deactivate()
-        deadline = time.monotonic() + _WIND_DOWN_S
+        deadline = time.monotonic() + WIND_DOWN_S
         while not node.at_rest() and time.monotonic() < deadline:
-            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+            executor.spin_once(timeout_sec=_ASK_S)
         return ending.status
     finally:
         if node is not None:
@@ -386,7 +350,7 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
             node.discard()
             # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
             # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
-            faulthandler.dump_traceback_later(_LEAVE_GRAPH_S, exit=True)
+            faulthandler.dump_traceback_later(LEAVE_GRAPH_S, exit=True)
             executor.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from swiftvla_ros.nodes.ros.standstill import StandstillWatch, stood_still
+from swiftvla_ros.nodes.ros.ending import StandstillWatch, stood_still
 from swiftvla_ros.nodes.ros.transport import Profile, Transport
 
 
