@@ -24,13 +24,15 @@ from swiftvla_ros.sim.tasks.registry import phrase
 from swiftvla_ros.srv import SetInstruction
 
 _MONITORS = ("envelope_monitor", "disagreement_monitor")
+# How a process is told its node's name.
+_NODE = "__node:="
 _START_S, _SETTLE_S, _TASK_S = 120.0, 5.0, 3.0
 _REST_S, _SCENE_S, _TIMEOUT_S = 10.0, 1.0, 20.0
 _TASKS = ("pick up the red block", "touch the green block", "pick up the blue block", "touch the red block")
 
 
 def cpu(checkpoint: Path, seconds: float) -> None:
-    """Print the CPU time of each monitor's process in a system whose arm is told something else now and then."""
+    """Print the CPU time of each node's process in a system whose arm is told something else now and then."""
     options = SystemOptions(checkpoint=str(checkpoint), monitors=",".join(_MONITORS))
     chunks: list[ActionChunk] = []
     verdicts: list[MonitorVerdict] = []
@@ -52,17 +54,17 @@ def cpu(checkpoint: Path, seconds: float) -> None:
 
         work(_SETTLE_S)
         graph.wait_for(lambda: {v.monitor for v in verdicts} >= {"envelope", "disagreement"}, _START_S, "no verdicts")
-        processes = {name: _process(name) for name in _MONITORS}
+        processes = _processes()
         chunks.clear()
         verdicts.clear()
         before, began = {name: _used_s(process) for name, process in processes.items()}, time.monotonic()
         work(seconds)
         passed = time.monotonic() - began
         shares = {name: (_used_s(process) - before[name]) / passed for name, process in processes.items()}
-    print_table(
-        ("process", "of a core"),
-        [*((name, f"{share:.1%}") for name, share in shares.items()), ("together", f"{sum(shares.values()):.1%}")],
-    )
+    monitors = {name: shares.pop(name) for name in _MONITORS}
+    others = sorted(shares.items(), key=lambda entry: -entry[1])
+    rows = [*monitors.items(), ("the monitors together", sum(monitors.values())), *others]
+    print_table(("process", "of a core"), [(name, f"{share:.1%}") for name, share in rows])
     print(
         f"{passed:.0f} s, {len(chunks) / passed:.1f} chunks/s, {len(verdicts) / passed:.1f} verdicts/s; "
         f"load average {os.getloadavg()[0]:.1f}"
@@ -106,10 +108,11 @@ def live(checkpoint: Path, folder: Path, seed: int, count: int) -> None:
     print(f"{done} of {count} scenes done; load average {os.getloadavg()[0]:.1f}")
 
 
-def _process(node: str) -> psutil.Process:
-    """The process of a node that this one started."""
-    argument = f"__node:={node}"
-    return next(child for child in psutil.Process().children(recursive=True) if argument in child.cmdline())
+def _processes() -> dict[str, psutil.Process]:
+    """The nodes' processes that this one started, by their names."""
+    children = psutil.Process().children(recursive=True)
+    named = {argument: child for child in children for argument in child.cmdline() if argument.startswith(_NODE)}
+    return {argument.removeprefix(_NODE): child for argument, child in named.items()}
 
 
 def _used_s(process: psutil.Process) -> float:

@@ -7,7 +7,7 @@
     python benchmarks/monitors.py adverse runs/adverse         # hits, and the same runs with the monitor; films
     python benchmarks/monitors.py poolings runs/monitors --episodes EPISODES    # how to pool what the encoder sees
     python benchmarks/monitors.py cost runs/monitors           # time of a verdict
-    python benchmarks/monitors.py cpu                          # of the nodes, in the running system
+    python benchmarks/monitors.py cpu                          # of each node's process, in the running system
     python benchmarks/monitors.py live runs/live               # what they say of usual scenes there, and a bag of it
 
 But for cpu and live the simulated arm runs without ROS, faster than real time, through the executor that drives the

@@ -83,6 +83,6 @@ class ActionCoding:
         return self.step_s if self.kind == "velocity" else 1.0
 
     def _with_grippers(self, values: Array, as_they_are: Array) -> Array:
-        columns = [] if self.kind == RELATIVE else list(self.grippers)
-        values[..., columns] = as_they_are[..., columns]
+        if self.grippers and self.kind != RELATIVE:
+            values[..., self.grippers] = as_they_are[..., self.grippers]
         return np.asarray(values)

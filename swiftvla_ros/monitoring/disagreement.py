@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ LEAST = 3
 """A mean of fewer is chance."""
 SUCCESSIVE, SAMPLES = f"successive chunks over {WINDOW_S:g} s", f"samples over {WINDOW_S:g} s"
 """Parts: root mean square distance over rows and joints, mean of those in the window, rad (or m)."""
-PROGRESS = (0.0, 0.5, 1.0)
+PROGRESS = np.array([0.0, 0.5, 1.0])
 """What an arm may have done of its plan in the time between two chunks: it stood, was slowed, or went as planned."""
 _APART_S = 0.1
 """Chunks further apart contradict each other more, as the root of the time between them: told as for so long a time."""
@@ -61,23 +60,16 @@ def disagreement(before: Rows, after: Rows) -> Array | None:
     """
     if before.instruction_id != after.instruction_id or before.positions.shape[1:] != after.positions.shape[1:]:
         return None
-    apart = (after.stamp_ns - before.stamp_ns) / before.step_ns
-    times = np.arange(len(after.positions)) * (after.step_ns / before.step_ns)
-    found = [_distance(before.positions, after.positions, share * apart + times) for share in PROGRESS if apart >= 0]
-    # Without progress there is always something in common.
-    if not found or found[-1] is None:
+    done = PROGRESS[:, None] * ((after.stamp_ns - before.stamp_ns) / before.step_ns)
+    at = done + np.arange(len(after.positions)) * (after.step_ns / before.step_ns)
+    shared = at <= len(before.positions) - 1
+    # Where the plan was followed they share the fewest times.
+    if after.stamp_ns < before.stamp_ns or not shared[-1].any():
         return None
-    return min((distance for distance in found if distance is not None), key=_size)
-
-
-def _distance(before: Array, after: Array, at: NDArray[np.floating[Any]]) -> Array | None:
-    """Root mean square [J] of rows and others at their places [n] between them; None where none is between them."""
-    shared = at <= len(before) - 1
-    if not shared.any():
-        return None
-    index = np.arange(len(before))
-    then = np.stack([np.interp(at[shared], index, column) for column in before.T], axis=1)
-    return np.asarray(np.sqrt(((after[shared] - then) ** 2).mean(axis=0)))
+    index = np.minimum(at.astype(np.int64), len(before.positions) - 2)
+    then = before.positions[index] + (at - index)[..., None] * (before.positions[index + 1] - before.positions[index])
+    squares = np.where(shared[..., None], (after.positions - then) ** 2, 0.0).sum(axis=1) / shared.sum(axis=1)[:, None]
+    return np.asarray(np.sqrt(squares[squares.sum(axis=1).argmin()]))
 
 
 class DisagreementMeter:

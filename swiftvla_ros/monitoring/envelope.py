@@ -7,6 +7,7 @@ Each *part* has a distance of its own: every joint's state and motion, the pose 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +58,11 @@ class TrainedRange:
 
     def beyond(self, values: Array) -> Array:
         """How far values [..., J] are out of it, in widths of the joint's widest range; 0 inside."""
-        width = np.maximum((self.high - self.low).reshape(-1, self.low.shape[-1]).max(axis=0), _LEAST_RANGE)
-        return np.asarray(np.maximum(np.maximum(self.low - values, values - self.high), 0.0) / width)
+        return np.asarray(np.maximum(np.maximum(self.low - values, values - self.high), 0.0) / self._width)
+
+    @cached_property
+    def _width(self) -> Array:
+        return np.maximum((self.high - self.low).reshape(-1, self.low.shape[-1]).max(axis=0), _LEAST_RANGE)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Envelope:
     cameras: tuple[PrincipalDirections, ...]
     bounds: AlarmBounds
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts, in the order of :meth:`distances`."""
         return parts_of(self.joint_names, self.camera_names[: len(self.cameras)])

@@ -63,7 +63,13 @@ class PrincipalDirections:
         """The larger of both distances of each vector [..., D]; 1 is usual for the cloud's own."""
         away = np.asarray(vectors, dtype=np.float64) - self.centre
         along = away @ self.directions.T
-        beside = np.sqrt(np.maximum((away**2).sum(axis=-1) - (along**2).sum(axis=-1), 0.0)) / self.residual
+        aside = np.maximum(_squares(away) - _squares(along), 0.0)
+        beside = np.sqrt(aside) / self.residual
         if not len(self.spread):
             return np.asarray(beside)
-        return np.asarray(np.maximum(np.sqrt(((along / self.spread) ** 2).mean(axis=-1)), beside))
+        return np.asarray(np.maximum(np.sqrt(_squares(along / self.spread) / len(self.spread)), beside))
+
+
+def _squares(vectors: Array) -> Array:
+    """Sum of squares of each vector [..., D]."""
+    return np.asarray(np.einsum("...i,...i->...", vectors, vectors))
