@@ -111,8 +111,10 @@ class NodeExecutor(SingleThreadedExecutor):
     def _serve_subscriptions(self, subscription: Any) -> None:
         taken = _taken(subscription, lambda: subscription.handle.take_message(subscription.msg_type, subscription.raw))
         if taken is not None:
-            only_message = subscription._callback_type is subscription.CallbackType.MessageOnly
-            self._call(subscription, subscription.callback, *(taken[:1] if only_message else taken))
+            # Humble's callbacks, which have no type, take the message alone.
+            asked = getattr(subscription, "_callback_type", None)
+            alone = asked is None or asked is subscription.CallbackType.MessageOnly
+            self._call(subscription, subscription.callback, *(taken[:1] if alone else taken))
 
     def _serve_guards(self, guard: Any) -> None:
         self._call(guard, guard.callback)
