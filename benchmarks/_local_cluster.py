@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Ray cluster of several nodes on this machine, on addresses that nobody outside reaches, with a token of its own."""
+"""A Ray cluster of several nodes on this machine, each with its own address, and a token that keeps others out."""
 
 import os
 import secrets
@@ -15,7 +15,6 @@ from types import TracebackType
 
 _START_S = 120.0
 _END_S = 10.0
-# A node's processes all belong to the session of the one that was started here.
 _HEAD = "127.0.0.2"
 
 
@@ -35,6 +34,8 @@ class LocalCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             # What its workers import is what is imported here.
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            # Workers step back behind everything else otherwise, and the speed would be that of a busy machine.
+            "RAY_worker_niceness": "0",
             # A node that is gone is missed after some seconds.
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "3",
@@ -50,7 +51,7 @@ class LocalCluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for name in [*self._nodes][::-1]:
-            self.kill(name, signal.SIGTERM)
+            self.kill(name, gently=True)
         self._folder.cleanup()
 
     def ensure(self, name: str) -> None:
@@ -58,13 +59,19 @@ class LocalCluster:
         if name not in self._nodes:
             self._start(name, f"--address={self.address}")
 
-    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """End a node and its workers at once, as a machine that loses its power does."""
+    def kill(self, name: str, *, gently: bool = False) -> None:
+        """End a node and its workers: at once, as a machine that loses its power does, or as `ray stop` does."""
         node = self._nodes.pop(name)
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(node.pid, how)
-            node.wait(_END_S)
-        # Its parent may have ended before what it started.
+        # Its workers, too: they'd finish what they are at before they miss their node.
+        processes = [node.pid, *_descendants(node.pid)]
+        if gently:
+            node.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                node.wait(_END_S)
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        # What its own parent no longer has.
         with suppress(ProcessLookupError):
             os.killpg(node.pid, signal.SIGKILL)
         node.wait()
@@ -83,5 +90,14 @@ class LocalCluster:
         deadline = time.monotonic() + _START_S
         while b"Ray runtime started" not in log.read_bytes():
             if node.poll() is not None or time.monotonic() > deadline:
+                self.kill(name)
                 raise RuntimeError(f"node {name} did not start:\n{log.read_text(errors='replace')}")
             time.sleep(0.1)
+
+
+def _descendants(process: int) -> list[int]:
+    children: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # it has ended meanwhile
+            children += map(int, path.read_text(encoding="ascii").split())
+    return children + [further for child in children for further in _descendants(child)]

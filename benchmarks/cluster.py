@@ -25,7 +25,7 @@ from swiftvla_ros.cli.output import print_table, write_json
 
 _SWIFTVLA = [sys.executable, "-m", "swiftvla_ros.cli.main"]
 _SECOND = "127.0.0.3"
-_ONE, _TWO, _KILLED = "one process", "two nodes", "two nodes, one killed midway"
+_ONE, _TWO, _KILLED = "one process", "two nodes", "one killed"
 # Which files a command makes, what its figures count, and how that is called.
 _MADE = {
     "collect": ("episode_*.safetensors", "recorded", "episodes"),
@@ -56,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=36)
     parser.add_argument("--batch", type=int, default=4, help="of teacher-targets: episodes in a file")
+    parser.add_argument("--cache-steps", default="3", help="of teacher-targets, as it takes them")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     try:
@@ -67,13 +68,13 @@ def main() -> int:
     alone = {one.command: one for one in found if one.way == _ONE}
     rows = [
         (
-            one.command, one.way, f"{alone[one.command].count / one.seconds:.2f} {_MADE[one.command][2]}/s",
-            f"{alone[one.command].seconds / one.seconds:.2f} ×", f"{one.seconds:.0f} s", f"{one.wall_seconds:.0f} s",
-            f"at {one.killed_at} of {one.files} files" if one.killed_at else "",
+            one.command, one.way, f"{alone[one.command].count / one.seconds:.2f} {_MADE[one.command][2]}",
+            f"{alone[one.command].seconds / one.seconds:.2f} ×", f"{one.seconds:.0f}", f"{one.wall_seconds:.0f}",
+            f"{one.killed_at} of {one.files}" if one.killed_at else "",
         )
         for one in found
     ]  # fmt: skip
-    print_table(("command", "by", "speed", "of one process", "work", "with the start", "node killed"), rows)
+    print_table(("command", "by", "in a second", "", "s", "in all", "killed at"), rows)
     write_json(options.json, {"episodes": options.episodes, "runs": [vars(one) for one in found]})
     return 0
 
@@ -84,7 +85,10 @@ def _measure(folder: Path, options: argparse.Namespace, cluster: LocalCluster) -
         out = folder / name
         calls = {
             "collect": ["collect", out, "--episodes", options.episodes],
-            "teacher-targets": ["teacher-targets", out, folder / f"{name}_targets", "--batch", options.batch],
+            "teacher-targets": [
+                *("teacher-targets", out, folder / f"{name}_targets"),
+                *("--batch", options.batch, "--cache-steps", options.cache_steps),
+            ],
         }
         for command, call in calls.items():
             made = out if command == "collect" else folder / f"{name}_targets"

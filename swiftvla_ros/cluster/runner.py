@@ -131,7 +131,8 @@ class Runner:
 
 def _who(done: Done[Result]) -> str:
     made = ", ".join(f"{count} by {host}" for host, count in sorted(done.hosts.items()))
-    return f"made {made}; {done.again} begun again, since who made them was gone"
+    again = f"; begun again, since their machine was gone or had no room: {done.again}" if done.again else ""
+    return f"items made: {made}{again}"
 
 
 def _told(outcome: Failed | Lost, tries: int) -> str:
