@@ -87,6 +87,8 @@ COMMANDS = {
     "teacher-targets": "teacher_targets",
     "train": "train",
     "fit-envelope": "fit_envelope",
+    "fit-words": "fit_words",
+    "import-word-vectors": "import_word_vectors",
     "import-smolvla": "import_smolvla",
     "import-lerobot": "import_lerobot",
     "export-lerobot-policy": "export_lerobot_policy",

@@ -26,6 +26,7 @@ from swiftvla_ros.policy.runtime import NetworkInput
 from swiftvla_ros.policy.runtimes.network_ends import ENDS, TABLE
 from swiftvla_ros.policy.runtimes.openvino_runtime import compile_graph
 from swiftvla_ros.policy.runtimes.torch_runtime import load_model
+from swiftvla_ros.policy.words.file import WORDS
 
 GraphKind = Literal["onnx", "openvino"]
 # What each kind of graph can be exported at.
@@ -57,6 +58,8 @@ def write_deployment(
         if path.is_file() and path.suffix not in {".safetensors", ".onnx"} and path.name != DEPLOY:
             shutil.copy(path, folder)
     shutil.copy(checkpoint.weights, folder)
+    if (words := checkpoint.folder / WORDS).is_file():
+        shutil.copy(words, folder)
     export_graphs(load_model(checkpoint, torch.float32), folder, folder / WEIGHTS)
     sources = {stage: folder / f"{stage}.onnx" for stage in STAGES}
     if precision == "int8-vision":

@@ -18,6 +18,7 @@ from swiftvla_ros.policy.policy import Policy
 from swiftvla_ros.policy.runtime import LoadedRuntime, NetworkInput, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.tokenizer import InstructionTokenizer
 from swiftvla_ros.policy.vision_features import pooled
+from swiftvla_ros.policy.words.file import WordsError, read_words
 
 
 def load_checkpoint(folder: Path | str, contract: Contract, options: RuntimeOptions | None = None) -> CheckpointPolicy:
@@ -61,6 +62,10 @@ class CheckpointPolicy(Policy):
         self._tokenizer = InstructionTokenizer(checkpoint.tokenizer, text.max_tokens)
         if (ids := self._tokenizer.vocab_size) > text.vocab_size:
             raise CheckpointError(f"{checkpoint.tokenizer}: has {ids} ids, the network {text.vocab_size}")
+        try:
+            self._words = read_words(checkpoint.folder)
+        except WordsError as error:
+            raise CheckpointError(str(error)) from error
         # Camera → the image that was seen ahead of its observation, and what the runtime made of it.
         self._seen: dict[str, tuple[NDArray[np.uint8], NDArray[np.float32] | None]] = {}
         # Checkpoint order from contract order, and back.
@@ -74,9 +79,18 @@ class CheckpointPolicy(Policy):
         return noise * np.float32(config.noise_scale if scale is None else scale)
 
     def check_instruction(self, text: str) -> str:
-        """The instruction as it will be read; raises InstructionError where it is refused, too many tokens included."""
-        self._tokenizer(text)
-        return validate_instruction(text)
+        """The instruction as it will be read: where the checkpoint has a reader, a sentence that it was trained on.
+
+        Raises
+        ------
+        NotUnderstoodError
+            The text means nothing that the checkpoint was trained for, as far as its reader can tell.
+        InstructionError
+            It is refused, too many tokens included.
+        """
+        valid = validate_instruction(text)
+        self._tokenizer(valid)
+        return valid if self._words is None else self._words.read(valid)
 
     def warm_up(self) -> None:
         """Compute once from nothing, so that the first real chunk is as fast as the others."""

@@ -45,7 +45,10 @@ class Policy(Protocol):
         return None
 
     def check_instruction(self, text: str) -> str:
-        """The instruction as it will be read; raises InstructionError where it is refused."""
+        """The instruction as it will be read, in other words perhaps: `infer` takes these.
+
+        Raises InstructionError where it is refused; a NotUnderstoodError where it means nothing to the policy.
+        """
         return validate_instruction(text)
 
     def warm_up(self) -> None:

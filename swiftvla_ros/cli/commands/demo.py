@@ -63,15 +63,22 @@ def command(
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.observation.observation import validate_instruction
+    from swiftvla_ros.policy.words.file import read_words
+    from swiftvla_ros.policy.words.reader import NotUnderstoodError
+    from swiftvla_ros.resources import model_path
     from swiftvla_ros.sim.tasks.registry import examples, parse, scene_for
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
     contract = load_contract(system["robot"])
     verbs = []
+    reader = read_words(model_path(system["checkpoint"]))
     instruction, then = validate_instruction(instruction), None if then is None else validate_instruction(then)
     for text in filter(None, (instruction, then)):
-        task = parse(text)
+        try:
+            task = parse(text if reader is None else reader.read(text))
+        except NotUnderstoodError as error:
+            refuse(f"{error}. The scene has a red, a green and a blue block")
         if task is None:
             refuse(f"'{text}': the scene has a red, a green and a blue block; say for example {examples()}")
         verbs.append(task.verb)

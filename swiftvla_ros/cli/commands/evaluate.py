@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.sim.evaluation.rollout import EvaluationReport
     from swiftvla_ros.sim.evaluation.statistics import Share
+    from swiftvla_ros.sim.wording.sentences import Wordings
 
 
 def command(
@@ -56,21 +57,43 @@ def command(
             metavar="FOLDER", help="For studies: feed the policy's 4D branch from this geometry checkpoint, live."
         ),
     ] = None,
+    wordings: Annotated[
+        Literal["known", "trained", "held-out", "free", "meaningless"],
+        typer.Option(
+            help="How tasks are said: as in demonstrations, by the grammar that `fit-words` trains on, by its parts "
+            "that are kept from training, or as somebody wrote down by hand. meaningless: nothing is asked for."
+        ),
+    ] = "known",
+    change_of_mind: Annotated[
+        bool, typer.Option("--change-of-mind", help="Told another task first, and this one while the arm moves.")
+    ] = False,
+    only_read: Annotated[
+        bool, typer.Option("--only-read", help="What are the sentences of the scenes taken for? No arm moves.")
+    ] = False,
     cache_steps: Annotated[int, typer.Option(min=1, help="Steps that the geometry checkpoint looks at.")] = 6,
     json_file: JsonOption = None,
 ) -> None:
     """Measure how often a checkpoint does what it is told, in simulation.
 
     Each episode is a fresh scene and a random wording. Printed with 95 % intervals: the commanded task done in time, by
-    verb and colour; the share in which another block was taken, shoved or touched; and, without --ros, two gauges of
+    verb and colour; the share in which another block was taken, shoved or touched, and that the policy said it doesn't
+    understand; and, without --ros, two gauges of
     listening before the arm has moved: does it head to the commanded block, and does another colour word change that.
 
     Without --ros the policy drives the arm through the same executor as on ROS, with the latency that its inference
     really took, but faster than real time. With --with-4d it looks once per policy step, as its 4D features were
     trained.
+
+    With --only-read it prints what the scenes' sentences are taken for, in seconds. So it does with --wordings
+    meaningless: of EPISODES sentences those written by hand, then drawn ones with what `fit-words` never trains on.
     """
     if ros and (stands or with_4d is not None or latency is not None or out is not None):
         refuse("--ros: the live graph knows neither --stands nor --with-4d, --latency nor --out; leave --ros out")
+    if ros and (change_of_mind or only_read or wordings == "meaningless"):
+        refuse(
+            "--ros: the live graph knows neither --change-of-mind, --only-read nor --wordings meaningless; leave --ros "
+            "out"
+        )
     if out is None and (shard != "1/1" or cluster is not None):
         refuse("--shard, --cluster: write --out FOLDER, too, where the parts' results come together")
     from swiftvla_ros.contract import load_contract
@@ -79,9 +102,14 @@ def command(
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
     contract = load_contract(robot)
+    setup: dict[str, Any] = {"checkpoint": str(checkpoint), "seed": seed, "wordings": wordings}
+    if only_read or wordings == "meaningless":
+        read = _only_read(model_path(checkpoint), contract, verbs, wordings, episodes, seed)
+        write_json(json_file, {**setup, **read})
+        return
     if ros:
         options = SystemOptions(str(contract.path), str(checkpoint), device=device, seed=seed, scene=scene)
-        figures, problem = _over_ros(contract, options, episodes, verbs, timeout), ""
+        figures, problem = _over_ros(contract, options, episodes, verbs, timeout, wordings), ""
     else:
         from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, Geometry, evaluate
 
@@ -89,7 +117,7 @@ def command(
             model_path(checkpoint),
             contract.path,
             seed,
-            Conditions(latency, timeout_s=timeout, verbs=verbs, scene=scene),
+            Conditions(latency, None, timeout, verbs, scene, wordings, change_of_mind),
             None if with_4d is None else Geometry(model_path(with_4d), cache_steps),
             device=device,
             out=out,
@@ -98,7 +126,7 @@ def command(
         report = evaluate(evaluation, episodes, runner)
         _print_report(report, episodes)
         figures, problem = asdict(report), report.problem
-    setup = {"checkpoint": str(checkpoint), "seed": seed, "ros": ros, "stands": stands}
+    setup |= {"ros": ros, "stands": stands, "change_of_mind": change_of_mind}
     if tasks:
         setup["tasks"] = verbs
     if with_4d is not None:
@@ -110,13 +138,13 @@ def command(
 def _print_report(report: EvaluationReport, episodes: int) -> None:
     if len(report.episodes) < episodes:
         print(f"{len(report.episodes)} of {episodes} episodes are there; the others are made elsewhere, or failed")
-    _print_shares(report.done, report.wrong_block)
+    _print_shares(report.done, report.wrong_block, report.not_understood)
     print(f"heads to the commanded block before any motion: {report.first_step_right}")
     print(f"another colour word, another block:             {report.word_changes_choice}")
     print(f"{report.mean_seconds:.1f} s a task; {report.wall_seconds:.0f} s for {len(report.episodes)} episodes")
 
 
-def _print_shares(done: dict[str, Share], wrong: dict[str, Share]) -> None:
+def _print_shares(done: dict[str, Share], wrong: dict[str, Share], strange: dict[str, Share]) -> None:
     # With few episodes not every task and colour has its turn.
     rows = [
         (
@@ -125,15 +153,45 @@ def _print_shares(done: dict[str, Share], wrong: dict[str, Share]) -> None:
             f"{share.share:.1%}",
             f"{share.low:.1%} … {share.high:.1%}",
             f"{wrong[name].share:.1%}" if name in wrong else "",
+            f"{strange[name].share:.1%}" if name in strange else "",
         )
         for name, share in done.items()
         if share.total
     ]
-    print_table(("task", "done", "share", "95 % interval", "wrong block"), rows)
+    print_table(("task", "done", "share", "95 % interval", "wrong block", "not understood"), rows)
+
+
+def _only_read(
+    folder: Path,
+    contract: Contract,
+    verbs: tuple[str, ...],
+    wordings: Wordings | Literal["meaningless"],
+    count: int,
+    seed: int,
+) -> dict[str, Any]:
+    from swiftvla_ros.policy import load_policy
+    from swiftvla_ros.sim.evaluation.reading import read_meaningless, read_sentences
+
+    policy = load_policy(folder, contract=contract)
+    if wordings == "meaningless":
+        report = read_meaningless(policy, verbs, count, seed)
+    else:
+        report = read_sentences(policy, verbs, wordings, count, seed)
+    for text, read in report.mistaken.items():
+        print(f"'{text}' is taken for '{read}'" if read else f"'{text}' is not understood")
+    print(f"read as it is meant:                 {report.right}")
+    print(f"taken for a task with another block: {report.other_block}")
+    print(f"not understood, nothing moves:       {report.not_understood}")
+    return asdict(report)
 
 
 def _over_ros(
-    contract: Contract, options: SystemOptions, episodes: int, verbs: tuple[str, ...], timeout_s: float
+    contract: Contract,
+    options: SystemOptions,
+    episodes: int,
+    verbs: tuple[str, ...],
+    timeout_s: float,
+    wordings: Wordings,
 ) -> dict[str, Any]:
     from datetime import datetime
 
@@ -146,15 +204,26 @@ def _over_ros(
 
     began = time.monotonic()
     folder = Path("runs") / f"eval-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    results = run_scenes(contract, options, episodes, verbs=verbs, timeout_s=timeout_s, folder=folder, on_episode=show)
+    results = run_scenes(
+        contract,
+        options,
+        episodes,
+        verbs=verbs,
+        timeout_s=timeout_s,
+        folder=folder,
+        on_episode=show,
+        wordings=wordings,
+    )
     found = [(r.verb, r.color, r.outcome) for r in results]
     done, wrong = shares_by_task(found, "SUCCEEDED", verbs, COLORS), shares_by_task(found, "FAILED", verbs, ())
-    _print_shares(done, wrong)
+    strange = shares_by_task(found, "REFUSED", verbs, ())
+    _print_shares(done, wrong, strange)
     seconds = time.monotonic() - began
     print(f"{seconds:.0f} s for {len(results)} episodes in real time; every process's lines: {folder}/log")
     return {
         "episodes": [asdict(r) for r in results],
         "done": {k: asdict(v) for k, v in done.items()},
         "wrong_block": {k: asdict(v) for k, v in wrong.items()},
+        "not_understood": {k: asdict(v) for k, v in strange.items()},
         "wall_seconds": seconds,
     }

@@ -14,7 +14,8 @@ from swiftvla_ros.cli.live.graph import LiveGraph
 from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.sim.evaluation.first_step import task_of_episode
-from swiftvla_ros.sim.tasks.registry import phrase
+from swiftvla_ros.sim.tasks.registry import tasks_of
+from swiftvla_ros.sim.wording.sentences import Wordings, say
 
 _START_TIMEOUT_S = 60.0
 _REST_TIMEOUT_S = 10.0
@@ -45,6 +46,7 @@ def run_scenes(
     folder: Path,
     on_episode: Callable[[RosEpisode], None],
     expert: bool = False,
+    wordings: Wordings = "known",
 ) -> list[RosEpisode]:
     """Give one instruction in each of ``episodes`` scenes, the same as an evaluation without ROS has.
 
@@ -69,7 +71,7 @@ def run_scenes(
                 graph.trigger("sim_robot/reset")
             graph.spin(_SETTLE_S)
             seed, task = options.seed + index, task_of_episode(index, verbs)
-            text = phrase(task, np.random.default_rng([seed, 4]))
+            text = say(task, np.random.default_rng([seed, 4]), wordings, tasks_of(verbs))
             outcome = graph.run_instruction(text, timeout_s)
             results.append(
                 RosEpisode(seed, task.verb, task.color, text, outcome.name, outcome.message, outcome.elapsed_s)

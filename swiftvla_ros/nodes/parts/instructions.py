@@ -19,6 +19,7 @@ from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.policy.instruction_effect import EffectWatch
+from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.srv import SetInstruction
 
 _NS = 1_000_000_000
@@ -49,6 +50,9 @@ class _Goal:
 
 class InstructionServer:
     """One instruction at a time: a newer one, by either way, replaces the older. All in the executor's thread.
+
+    Words that are not understood replace it, too: whoever says something else wants something else, so nothing is
+    followed any more, and ``policy_state`` says why until the next instruction. A text that is refused changes nothing.
 
     ``effect`` learns of chunks from whoever computes them; when the first of an instruction moved the arm goes out on
     ``instruction_effect``.
@@ -88,6 +92,7 @@ class InstructionServer:
         self._executor_mode: int | None = None
         self.accepting = False
         self.current: Instruction | None = None
+        self._not_understood = ""
         self._states = node.publisher(PolicyState, "policy_state", qos.LATCHED)
         self._effects = node.publisher(InstructionEffect, "instruction_effect", qos.LATCHED)
         node.service(SetInstruction, "set_instruction", self._set)
@@ -136,11 +141,12 @@ class InstructionServer:
     def publish_state(self) -> None:
         """Publish ``policy_state``."""
         status, instruction = self._status(), self.current
+        reason = self._not_understood or status.reason
         self._states.publish(
             PolicyState(
                 header=header(self._node.now_ns()),
-                ready=not status.reason,
-                reason=status.reason,
+                ready=not reason,
+                reason=reason,
                 instruction=instruction.text if instruction else "",
                 instruction_id=instruction.id if instruction else 0,
                 latency_stages=list(status.latency_s),
@@ -198,12 +204,20 @@ class InstructionServer:
         """A valid text as a new instruction; raises InstructionError."""
         if not self.accepting:
             raise InstructionError("the policy node is not active; activate it first")
-        valid = self._check(text)
+        try:
+            valid = self._check(text)
+        except NotUnderstoodError as error:
+            self._end(RunInstruction.Result.CANCELED, f"replaced by words that are {error}", stop=False)
+            self._change(None)
+            self._not_understood = str(error)
+            self._node.get_logger().warning(self._not_understood)
+            self.publish_state()
+            raise
         self._count += 1
         return Instruction(valid, self._count)
 
     def _change(self, instruction: Instruction | None) -> None:
-        self.current = instruction
+        self.current, self._not_understood = instruction, ""
         self.effect.accept(instruction, self._node.now_ns())
         self._follow(instruction)
         what = f"instruction {instruction.id}: '{instruction.text}'" if instruction else "no instruction"
@@ -219,7 +233,8 @@ class InstructionServer:
         self._change(instruction)
         response.success = True
         response.instruction_id = instruction.id
-        response.message = f"queued: '{instruction.text}' from the next chunk on; instruction_effect tells when"
+        read = "" if instruction.text == request.instruction.strip() else f", as '{request.instruction}' is understood,"
+        response.message = f"queued: '{instruction.text}'{read} from the next chunk on; instruction_effect tells when"
         return response
 
     async def _run(self, handle: Any) -> RunInstruction.Result:

@@ -51,6 +51,9 @@ _DISTURBED_START = 0.5
 _BUMPED = 0.5
 _PRELUDE_STEPS = (3, 9)
 _PILOT_S = (0.3, 3.5)
+# Half of its flights are for another task, until it is told better: not for so long that it holds another block.
+_CHANGED_MIND = 0.5
+_BEFORE_CHANGE_S = (0.2, 1.6)
 _PILOT_LATENCY_S = 0.05
 # Fewer looks than a live run has: they are what costs time, and the states visited are much the same.
 _PILOT_PERIOD_S = 0.2
@@ -99,7 +102,8 @@ def collection_work(collection: Collection, episodes: int) -> Work[ShownLayout, 
 
     With a ``pilot``, its policy drives the first seconds of every episode, and the recording starts where the expert
     takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger: S. Ross et
-    al., AISTATS 2011).
+    al., AISTATS 2011). In half of them it was told another task until then, so it is shown what a change of mind in
+    motion asks for, too.
     """
     count = len(tasks_of(collection.verbs))
     layouts = [
@@ -257,8 +261,12 @@ class Recorder:
         watcher = watch(world, task)
         expert.start(task, world.commanded())
         if self._pilot is not None:
-            self._fly(self._pilot, task, rng)
-            return "policy", watcher
+            changed = rng.random() < _CHANGED_MIND
+            others = [other for other in self._tasks if other != task]
+            told = others[int(rng.integers(len(others)))] if changed else task
+            self._fly(self._pilot, task, told, rng.uniform(*(_BEFORE_CHANGE_S if changed else _PILOT_S)), rng)
+            # What was done for other words before is no mistake.
+            return ("change of mind", watch(world, task)) if changed else ("policy", watcher)
         if not disturbed:
             return "rest", watcher
         if posed:
@@ -271,10 +279,10 @@ class Recorder:
         expert.change_task(task)
         return "other block", watcher
 
-    def _fly(self, pilot: Policy, task: Task, rng: np.random.Generator) -> None:
-        """Let the policy try for a while; the expert takes over from its motion."""
-        driver = PolicyDriver(pilot, self.world, phrase(task, rng), _PILOT_LATENCY_S, _PILOT_PERIOD_S)
-        for _ in range(round(rng.uniform(*_PILOT_S) / driver.tick_s)):
+    def _fly(self, pilot: Policy, task: Task, told: Task, seconds: float, rng: np.random.Generator) -> None:
+        """Let the policy try what it is told for a while; the expert takes over from its motion, for ``task``."""
+        driver = PolicyDriver(pilot, self.world, phrase(told, rng), _PILOT_LATENCY_S, _PILOT_PERIOD_S)
+        for _ in range(round(seconds / driver.tick_s)):
             driver.tick()
         if driver.command is not None:
             motion = driver.command

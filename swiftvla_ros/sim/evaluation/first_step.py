@@ -6,6 +6,7 @@ After a few steps the arm's own motion tells which block is meant, so success of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,11 @@ def task_of_episode(index: int, verbs: tuple[str, ...] = STANDARD_VERBS) -> Task
     return tasks[index % len(tasks)]
 
 
-def first_scene(world: SimWorld, task: Task, rng: np.random.Generator) -> FirstScene:
-    """What ``world`` looks like now, with a random wording of ``task``."""
-    observation = Observation(policy_images(world), world.state(), phrase(task, rng))
+def first_scene(
+    world: SimWorld, task: Task, rng: np.random.Generator, say: Callable[[Task, np.random.Generator], str] = phrase
+) -> FirstScene:
+    """What ``world`` looks like now, with ``task`` as it is said."""
+    observation = Observation(policy_images(world), world.state(), say(task, rng))
     return FirstScene(task, observation, world.block_positions())
 
 

@@ -124,6 +124,7 @@ class PolicyDriver:
             self.executor = follower
         self.command: Command | None = None
         self.chunk: JointChunk | None = None
+        self._instruction_id = 1
         # The node has measured the delay long before most episodes begin, so there is no warm-up here.
         delay = MeasuredDelay(warm_up=0)
         if latency_s is not None:
@@ -136,6 +137,11 @@ class PolicyDriver:
     def tick_s(self) -> float:
         """Simulated time of a tick."""
         return self._tick_ns / NS
+
+    def tell(self, instruction: str) -> None:
+        """Follow other words from now on; a chunk of the old ones that is still being computed is dropped."""
+        self._instruction, self._waiting = instruction, None
+        self._instruction_id += 1
 
     def tick(self) -> None:
         """Look, think, command, and let the physics run for one tick."""
@@ -172,12 +178,16 @@ class PolicyDriver:
         executor, rows = self.executor, self._committed
         told = Following(self._ticked_ns, executor.mode, executor.chunk_id, executor.row, executor.planned_rows())
         rows.following(told, self._delay_s)
-        executed, planned = rows.ahead(now_ns, instruction_id=1)
+        executed, planned = rows.ahead(now_ns, self._instruction_id)
         begin = time.perf_counter()
         positions = self._policy.infer(observation, executed=executed, planned=planned)
         took_s = time.perf_counter() - begin
         latency_s = min(took_s, MAX_LATENCY_S) if self._latency_s is None else self._latency_s
         chunk = JointChunk(
-            now_ns, round(self._policy.step_s * NS), positions, chunk_id=now_ns // self._tick_ns, instruction_id=1
+            now_ns,
+            round(self._policy.step_s * NS),
+            positions,
+            chunk_id=now_ns // self._tick_ns,
+            instruction_id=self._instruction_id,
         )
         return now_ns + round(latency_s * NS), chunk

@@ -24,18 +24,24 @@ from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import read_json_object, unreadable, whole_file
 from swiftvla_ros.policy import Policy, load_policy
 from swiftvla_ros.policy.checkpoint import open_checkpoint
+from swiftvla_ros.policy.words.file import words_sha256
+from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.sim.evaluation.first_step import choices, first_scene, task_of_episode
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
 from swiftvla_ros.sim.evaluation.statistics import Share, shares_by_task, wilson
 from swiftvla_ros.sim.language import COLORS, Task
-from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for, watch
+from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase, scene_for, tasks_of, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult
+from swiftvla_ros.sim.wording.sentences import Wordings, say
 from swiftvla_ros.sim.world import SimWorld
 
 SETTINGS = "evaluation.json"
 """The file that says what a folder of results is of."""
-
+NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
+"""The verdict where the policy says that it doesn't know what is meant: nothing moves."""
+CHANGE_S = (0.3, 1.5)
+"""With a change of mind: for how long another task is followed first; a whole one takes some 2 s."""
 TIMEOUT_S = 12.0
 _WATCH_TICKS = 2
 
@@ -56,6 +62,9 @@ class Conditions:
     timeout_s: float = TIMEOUT_S  # simulated seconds after which a task counts as not done
     verbs: tuple[str, ...] = STANDARD_VERBS  # which tasks it is asked for in turn
     scene: str | None = None  # name of the scenes' variant; None: the one that the tasks need
+    wordings: Wordings = "known"  # how tasks are said
+    # Told another task first, and this one while the arm moves for that; the time that it has begins then.
+    changes_mind: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,12 +84,14 @@ class EpisodeResult:
     verb: str
     color: str
     instruction: str
-    verdict: str  # "DONE", "WRONG_BLOCK" or "PENDING" (not done in time)
+    verdict: str  # "DONE", "WRONG_BLOCK", "PENDING" (not done in time) or "NOT_UNDERSTOOD"
     seconds: float  # simulated time until the verdict
     # Chunks that the executor accepted, and refused.
     chunks: int
     refused: int
-    choices: tuple[int, ...]  # colour index of the block headed to before any motion, for each colour word
+    # Colour index of the block headed to before any motion, for each colour word; none where it isn't understood.
+    choices: tuple[int, ...]
+    read: str = ""  # what the policy read the instruction as
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ class EvaluationReport:
     episodes: tuple[EpisodeResult, ...]  # all rollouts
     done: dict[str, Share]  # done in time: by "<verb>", "<verb> <color>" and "all"
     wrong_block: dict[str, Share]  # the share that took a wrong block: by "<verb>" and "all"
+    not_understood: dict[str, Share]  # the share that the policy said it doesn't understand: by "<verb>" and "all"
     first_step_right: Share  # scenes in which the policy heads to the commanded block before any motion
     word_changes_choice: Share  # scenes in which the three colour words lead to three different blocks
     mean_seconds: float  # simulated seconds of the successful episodes
@@ -157,6 +169,7 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     geometry = evaluation.geometry
     return {
         "checkpoint_sha256": open_checkpoint(evaluation.checkpoint).sha256,
+        "words_sha256": words_sha256(evaluation.checkpoint),
         "contract_sha256": digest_of(load_contract(evaluation.contract)),
         "seed": evaluation.seed,
         "conditions": asdict(evaluation.conditions),
@@ -175,8 +188,9 @@ def summarise(
         episodes=tuple(results),
         done=shares_by_task(found, TaskResult.DONE.name, verbs, COLORS),
         wrong_block=shares_by_task(found, TaskResult.WRONG_BLOCK.name, verbs, ()),
+        not_understood=shares_by_task(found, NOT_UNDERSTOOD, verbs, ()),
         first_step_right=wilson(
-            sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results), len(results)
+            sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results if r.choices), len(results)
         ),
         word_changes_choice=wilson(sum(len(set(r.choices)) == len(COLORS) for r in results), len(results)),
         mean_seconds=float(np.mean(seconds)) if seconds else float("nan"),
@@ -187,30 +201,48 @@ def summarise(
 def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions: Conditions) -> EpisodeResult:
     """One rollout of ``task`` in the scene of ``seed``."""
     world.reset(seed)
-    scene = first_scene(world, task, np.random.default_rng([seed, 4]))
+    tasks = tasks_of(conditions.verbs)
+    said = first_scene(
+        world,
+        task,
+        np.random.default_rng([seed, 4]),
+        lambda task, rng: say(task, rng, conditions.wordings, tasks),
+    )
+    asked = EpisodeResult(seed, task.verb, task.color, said.observation.instruction, NOT_UNDERSTOOD, 0.0, 0, 0, ())
+    try:
+        read = policy.check_instruction(asked.instruction)
+    except NotUnderstoodError:
+        return asked
+    scene = replace(said, observation=replace(said.observation, instruction=read))
     if isinstance(policy, PolicyWith4D):
         policy.reset()
         policy.watch(scene.observation.images)
     chosen = choices(policy, world.contract, scene)
-    instruction = scene.observation.instruction
+    if conditions.changes_mind:
+        rng = np.random.default_rng([seed, 8])
+        others = [other for other in tasks if other != task]
+        before = policy.check_instruction(phrase(others[int(rng.integers(len(others)))], rng))
+        driver = PolicyDriver(policy, world, before, conditions.latency_s, conditions.period_s)
+        for _ in range(round(rng.uniform(*CHANGE_S) / driver.tick_s)):
+            driver.tick()
+        driver.tell(read)
+    else:
+        driver = PolicyDriver(policy, world, read, conditions.latency_s, conditions.period_s)
     watcher = watch(world, task)
-    driver = PolicyDriver(policy, world, instruction, conditions.latency_s, conditions.period_s)
     ticks = 0
     while watcher.result is TaskResult.PENDING and ticks * driver.tick_s < conditions.timeout_s:
         driver.tick()
         ticks += 1
         if ticks % _WATCH_TICKS == 0:
             watcher.update(_WATCH_TICKS * driver.tick_s)
-    return EpisodeResult(
-        seed=seed,
-        verb=task.verb,
-        color=task.color,
-        instruction=instruction,
+    return replace(
+        asked,
         verdict=watcher.result.name,
         seconds=ticks * driver.tick_s,
         chunks=driver.executor.accepted,
         refused=driver.executor.refused,
         choices=chosen,
+        read=read,
     )
 
 

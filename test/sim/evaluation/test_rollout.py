@@ -16,6 +16,7 @@ from swiftvla_ros.cluster.settings import SettingsError
 from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.policy import Observation, Policy
+from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.sim.evaluation.first_step import heads_to, task_of_episode
 from swiftvla_ros.sim.evaluation.rollout import (
     Conditions,
@@ -137,6 +138,57 @@ def test_parts_of_an_evaluation_come_together(checkpoint: Path, contract: Contra
     (tmp_path / "results" / "episode_000001.json").write_text("{}")
     with pytest.raises(ResultError, match=r"episode_000001.json: corrupt .*delete it"):
         evaluate(kept, 3, Runner(progress=False))
+
+
+class Deaf(Still):
+    """A policy that understands nothing."""
+
+    def check_instruction(self, text: str) -> str:
+        raise NotUnderstoodError(f"not understood: '{text}'")
+
+
+def test_what_is_not_understood_moves_nothing_and_is_counted(world: SimWorld) -> None:
+    """No chunk is computed for words that mean nothing, and they are neither done nor a wrong block."""
+    result = roll_out(Deaf(), world, Task("pick", "red"), SEED, Conditions(0.03, wordings="held-out"))
+    assert (result.verdict, result.chunks, result.choices, result.read) == ("NOT_UNDERSTOOD", 0, (), "")
+    report = summarise([result], 1.0)
+    assert report.not_understood["pick"].count == report.not_understood["all"].count == 1
+    assert report.done["all"].count == report.wrong_block["all"].count == report.first_step_right.count == 0
+
+
+class Reading(Still):
+    """Reads everything as the blue block's touch, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def check_instruction(self, text: str) -> str:
+        task = parse(text)
+        return text if task is not None and task.color != "blue" else "touch the blue block"
+
+    def infer(self, observation: Observation, **_: object) -> NDArray[np.float64]:
+        self.given.append(observation.instruction)
+        return super().infer(observation)
+
+
+def test_a_policy_gets_what_it_read(world: SimWorld) -> None:
+    """The words of a rollout are the policy's own reading of them, as over ROS."""
+    policy = Reading()
+    result = roll_out(policy, world, Task("touch", "blue"), SEED, Conditions(0.03, timeout_s=0.3, wordings="free"))
+    assert result.read == policy.given[-1] == "touch the blue block"
+    assert result.instruction != result.read
+
+
+def test_a_change_of_mind_comes_while_the_arm_follows_another_task(world: SimWorld) -> None:
+    """First another task's words, then this one's, and the time counts from then."""
+    policy = Reading()
+    conditions = Conditions(0.03, timeout_s=0.4, changes_mind=True)
+    result = roll_out(policy, world, Task("touch", "blue"), SEED, conditions)
+    told = list(dict.fromkeys(policy.given[len(COLORS) :]))  # behind the gauges of the first step
+    assert len(told) == 2
+    assert parse(told[0]) != Task("touch", "blue")
+    assert told[1] == result.read == "touch the blue block"
+    assert result.seconds == pytest.approx(0.4, abs=0.02)
 
 
 def test_figures_are_sorted_by_verb_and_colour() -> None:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences around what shall be done: ``{s}`` is the verb with its object; or ``{o}``, then ``{it}`` for the verb."""
+
+from __future__ import annotations
+
+from swiftvla_ros.sim.wording.parts import Parts, lines
+
+FRAMES = Parts(
+    lines("""
+        {s}
+        {s}
+        {s}
+        {s}
+        please {s}
+        {s} please
+        {s}, please
+        can you {s}
+        can you {s}?
+        could you {s}
+        could you please {s}?
+        would you {s}
+        will you {s}?
+        i want you to {s}
+        i'd like you to {s}
+        you should {s}
+        you have to {s}
+        now {s}
+        {s} now
+        robot, {s}
+        hey robot, {s}
+        go and {s}
+        go ahead and {s}
+        let's {s}
+        next, {s}
+        ok, {s}
+        okay now {s}
+        kindly {s}
+        your task is to {s}
+        try to {s}
+        just {s}
+        {s}, thanks
+        {s} for me
+        {s}!
+        use your arm to {s}
+        use the gripper to {s}
+        then {s}
+        first {s}
+        so {s}
+        {o}: {it}
+        {o}, {it}
+        see {o}? {it}
+        there is {o}. {it}
+        move to {o} and {it}
+        not that one, {s}
+        no, {s}
+        stop that and {s}
+        instead, {s}
+    """),
+    lines("""
+        it would be great if you could {s}
+        be so kind as to {s}
+        time to {s}
+        do me a favor and {s}
+        the goal is to {s}
+        quickly {s}
+        carefully {s}
+        i need you to {s}
+        {s} when you can
+        {s} as fast as possible
+        arm, {s}
+        if you can, {s}
+        we need to {s}
+        may i ask you to {s}
+        please would you kindly {s}
+        i changed my mind, {s}
+        go to {o}, then {it}
+        find {o} and {it}
+        look for {o} and {it}
+        as for {o}: {it}
+        thank you, now {s}
+        your job: {s}
+    """),
+)
+"""How a task is wrapped into a sentence; the bare one stands there four times, so that it is drawn as often."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What blocks and their colours are called, and other things and colours."""
+
+from __future__ import annotations
+
+from swiftvla_ros.sim.wording.parts import Parts, lines
+
+COLOR_WORDS = {
+    "red": Parts(
+        ("crimson", "scarlet", "ruby", "bright red", "dark red", "reddish", "cherry red", "red colored", "blood red"),
+        ("vermilion", "maroon", "ruby red", "light red", "tomato red"),
+    ),
+    "green": Parts(
+        ("emerald", "lime", "bright green", "dark green", "greenish", "grass green", "green colored", "lime green"),
+        ("jade", "olive", "emerald green", "light green", "leaf green"),
+    ),
+    "blue": Parts(
+        ("azure", "navy", "bright blue", "dark blue", "bluish", "sky blue", "blue colored", "royal blue"),
+        ("cobalt", "sapphire", "navy blue", "light blue", "ocean blue"),
+    ),
+}
+"""Other words for each colour."""
+
+NOUNS = Parts(
+    (
+        *("block", "cube", "box", "piece", "object", "thing", "one", "toy", "square", "wooden block", "toy block"),
+        *(
+            "little block",
+            "small cube",
+            "block of wood",
+            "plastic cube",
+            "lego",
+            "tile",
+            "shape",
+            "lego piece",
+            "solid",
+        ),
+    ),
+    ("brick", "item", "chunk", "dice", "building block", "wooden cube", "cuboid", "little square thing", "lump"),
+)
+"""What a block is called."""
+
+PHRASES = Parts(
+    lines("""
+        the {c} {n}
+        the {c} {n}
+        the {c} {n}
+        {c} {n}
+        a {c} {n}
+        that {c} {n}
+        this {c} {n}
+        my {c} {n}
+        the {n} that is {c}
+        the {n} which is {c}
+        the {c} {n} there
+        the {c} {n} on the table
+        the {c} {n} in front of you
+        the {n} that's {c}
+        the {n} colored {c}
+    """),
+    lines("""
+        the {n} with the {c} color
+        the {n} painted {c}
+        your {c} {n}
+        the {n} in {c}
+        any {c} {n}
+        the {c} {n} over there
+        the {n} that looks {c}
+    """),
+)
+"""How colour and noun make an object; the plainest stands there thrice, so that it is drawn as often."""
+
+OTHER_COLORS = Parts(
+    (
+        *("yellow", "purple", "orange", "black", "white", "pink", "brown", "golden", "big", "other", "transparent"),
+        *("small", "next", "dirty", "round", "old", "rainbow", "spotted", "cyan"),
+    ),
+    ("violet", "grey", "silver", "beige", "striped", "heavy", "magenta", "wooden", "broken"),
+)
+"""What no block is."""
+
+OTHER_THINGS = Parts(
+    (
+        *("cup", "apple", "ball", "bottle", "pen", "book", "spoon", "car", "banana", "phone", "door", "lamp", "shirt"),
+        *("chair", "flower", "hat", "screwdriver", "cable", "bag", "plate", "table", "button", "pencil", "carpet"),
+        *("tomato", "shoe", "knife", "robot", "balloon", "bus", "house", "bird", "sock", "wire", "leaf", "sky"),
+        *("candle", "clock", "curtain", "cushion", "dog", "doll", "drum", "egg", "flag", "glove", "guitar", "horse"),
+        *("jar", "kettle", "ladder", "letter", "match", "mirror", "mouse", "nail", "needle", "newspaper", "onion"),
+        *("pan", "paper", "pillow", "potato", "ring", "rope", "ruler", "scarf", "screen", "ship", "soap", "stone"),
+        *("stick", "string", "sugar", "tape", "toothbrush", "train", "trousers", "vase", "watch", "wheel", "wall"),
+    ),
+    (
+        *("mug", "orange", "glass", "scissors", "marker", "key", "fork", "bicycle", "pear", "laptop", "window", "sofa"),
+        *("bread", "brush", "camera", "candy", "carrot", "cheese", "coat", "coin", "comb", "cookie", "dress", "fish"),
+        *("jacket", "hammer", "umbrella", "bowl", "cat", "strawberry", "bucket", "towel", "wallet", "tree", "eraser"),
+    ),
+)
+"""What no block is called."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vectors.safetensors``: words and their vectors, which every reader of instructions starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from swiftvla_ros.errors import UserError
+from swiftvla_ros.files import unreadable, where_else, whole_file
+from swiftvla_ros.training.words.fit import WordVectors
+
+VECTORS = "vectors.safetensors"
+
+
+class VectorsError(UserError, ValueError):
+    """Vectors that can't be used; the message names the file and the fix."""
+
+
+def reduced(words: tuple[str, ...], sources: Sequence[NDArray[np.floating[Any]]], dimensions: int) -> WordVectors:
+    """Each source's vectors [v, d] on their ``dimensions`` principal directions, mean 0 and spread 1; side by side."""
+    parts = []
+    for vectors in sources:
+        centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
+        _, directions = np.linalg.eigh(centred.T @ centred)
+        part = centred @ directions[:, ::-1][:, :dimensions]
+        parts.append(part / part.std())
+    found = np.concatenate(parts, axis=1)
+    scale = float(np.quantile(np.abs(found), 0.9999) / 127)
+    return WordVectors(words, np.clip(np.rint(found / scale), -127, 127).astype(np.int8), scale)
+
+
+def write_vectors(folder: Path, vectors: WordVectors) -> None:
+    """Write the file into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
+    with whole_file(folder / VECTORS) as partial:
+        save_file({"text": text, "vectors": vectors.vectors, "scale": np.array([vectors.scale], np.float32)}, partial)
+
+
+def read_vectors(folder: Path) -> WordVectors:
+    """Read it; raises VectorsError where there is none."""
+    path = folder / VECTORS
+    if not path.is_file():
+        hint = where_else(folder, VECTORS) or "make some with `swiftvla import-word-vectors`"
+        raise VectorsError(f"{path}: missing; {hint}")
+    try:
+        tensors = load_file(path)
+        words = tuple(tensors["text"].tobytes().decode().split("\n"))
+        return WordVectors(words, tensors["vectors"], float(tensors["scale"][0]))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise VectorsError(unreadable(path, error, "copy it again")) from error
