@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ def read_meaningless(policy: Policy, verbs: tuple[str, ...], count: int, seed: i
     return _report(policy, [(text, None) for text in meaningless(tasks_of(verbs), count, seed)])
 
 
-def _report(policy: Policy, asked: list[tuple[str, Task | None]] | list[tuple[str, Task]]) -> ReadingReport:
+def _report(policy: Policy, asked: Sequence[tuple[str, Task | None]]) -> ReadingReport:
     right = other = strange = 0
     mistaken = {}
     for text, task in asked:

@@ -155,7 +155,13 @@ class _Member:
 
 def _members(calls: Sequence[_Member], progress: Callable[[int, float], None]) -> list[_Weights]:
     if calls[0].options.processes <= 1:
-        return [_train(call, progress) for call in calls]
+        # So small a network is slower on several threads.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return [_train(call, progress) for call in calls]
+        finally:
+            torch.set_num_threads(threads)
     # torch's threads would not survive a fork.
     with ProcessPoolExecutor(calls[0].options.processes, get_context("spawn")) as pool:
         found = []

@@ -44,7 +44,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small reader."""
     out = tmp_path_factory.mktemp("words")
     head = fit_words(
-        out, SENTENCES, SENTENCES, _said(300, 0), _said(60, 1), _vectors(), "a test", FitOptions(steps=150, batch=24)
+        out,
+        SENTENCES,
+        SENTENCES,
+        _said(300, 0),
+        _said(60, 1),
+        _vectors(),
+        "a test",
+        FitOptions(steps=100, batch=16, members=2),
     )
     assert head.calibration["others taken for a task"] <= 0.05
     return out
