@@ -102,7 +102,8 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
         for camera in contract.camera_names
     ]
     joint_state, executor = describe_motion(options)
-    processes = [*describe_robot(options), *cameras, joint_state, describe_policy(options), executor]
+    policy = [describe_policy(options)] if options.checkpoint or options.policy_from else []
+    processes = [*describe_robot(options), *cameras, joint_state, *policy, executor]
     if options.teleop != "off":
         processes.append(describe_teleop(options))
     if options.preflight or contract.control.require_preflight:

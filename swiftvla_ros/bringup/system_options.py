@@ -28,7 +28,10 @@ class SystemOptions:
     """The choices of a system of policy, executor, sensors and what watches them."""
 
     robot: str = option(DEFAULT_ROBOT, "The robot's contract: a YAML file, or the name of a shipped one.")
-    checkpoint: str = option(DEFAULT_CHECKPOINT, "The policy's checkpoint folder.")
+    checkpoint: str = option(
+        DEFAULT_CHECKPOINT,
+        "The policy's checkpoint folder; empty: none, where only people, or LeRobot, move the arm.",
+    )
     policy_from: Path | None = option(
         None, "Play the chunks of this bag instead of a checkpoint's: a graph without weights.", metavar="BAG"
     )

@@ -204,6 +204,13 @@ def test_a_bag_in_the_place_of_weights_needs_no_checkpoint(tmp_path: Path) -> No
     assert "checkpoint" not in {**describe_policy(options).parameters, **describe_recorder(options).parameters}
 
 
+def test_without_a_checkpoint_only_others_move_the_arm() -> None:
+    """Protects who drives with LeRobot or by hand: no policy is started that could not load anything."""
+    names = set(by_name(describe(SystemOptions(checkpoint="", teleop="leader"))))
+    assert {"teleop", "trajectory_executor"} <= names
+    assert "policy" not in names
+
+
 def test_a_pre_flight_runs_where_it_is_asked_for_or_required(tmp_path: Path) -> None:
     """Protects: a contract that requires one is never started without the node that makes it."""
     shipped = load_contract("so101_sim")

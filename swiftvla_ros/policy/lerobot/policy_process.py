@@ -95,8 +95,9 @@ class PolicyProcess:
                 "above in the log"
             ) from None
         if problem := answer.get("error"):
-            fix = f"; set {PYTHON} to the Python that has lerobot" if answer.get("lacks") else ""
-            raise PolicyProcessError(f"{problem}{fix}")
+            lacks = answer.get("lacks")
+            fix = f"; set {PYTHON} to the Python that has lerobot" if lacks in ("lerobot", "torch") else ""
+            raise PolicyProcessError(f"{problem}{fix or '; install it there' if lacks else ''}")
         return answer, given
 
     def _how(self) -> str:
