@@ -33,8 +33,9 @@ _BEFORE, _BEHIND, _TRAINED = "policy_preprocessor", "policy_postprocessor", "tra
 _EMPTY_CAMERA = "observation.images.empty_camera_"
 # A dataset's frames a second are whole numbers, the contract's step is written by hand.
 _STEP_TOLERANCE = 5e-3
-# What lerobot computes of the instruction, from the text that it is given.
-_OF_THE_TEXT = ("LANGUAGE",)
+# Of these types a policy may list what it never reads: lerobot-train lists all of a dataset's numbers, such as stamps.
+# One that does read another number than the state fails at its first chunk, when it is loaded.
+_LEFT_OUT = ("STATE", "LANGUAGE")
 
 
 class _Feature(BaseModel):
@@ -152,7 +153,7 @@ def lerobot_problems(policy: LeRobotFolder, contract: Contract) -> Iterator[Cont
             )
     cameras = {feature: camera for camera, feature in contract.lerobot_cameras.items()}
     for name, (kind, shape) in policy.inputs.items():
-        if name == STATE or kind in _OF_THE_TEXT or name.startswith(_EMPTY_CAMERA):
+        if kind in _LEFT_OUT or name.startswith(_EMPTY_CAMERA):
             continue
         if kind != "VISUAL":
             yield ContractProblem("cameras", f"reads '{name}' ({kind}), which no robot here has; train it without")

@@ -127,6 +127,12 @@ def test_the_dataset_is_held_against_the_contract(written: Any, contract: Contra
     load(folder, contract)
 
 
+def test_other_numbers_of_a_dataset_are_left_out(written: Any, contract: Contract) -> None:
+    """Protects whoever trains on our own exports: their stamps are listed by lerobot-train, and read by no policy."""
+    changes = {"input_features/observation.stamp.front": {"type": "STATE", "shape": [1]}}
+    assert load(written(**changes), contract).infer(observation(contract)).shape == (4, 6)
+
+
 def test_a_folder_is_whole(written: Any, contract: Contract) -> None:
     """Protects the user's time: the missing file is named; each file that decides a chunk changes the hash."""
     folder = written()
