@@ -23,7 +23,7 @@ collect_ignore_glob = [] if HAS_ROS else ["test_*.py", "*/test_*.py"]
 START_TIMEOUT_S = 90.0
 END_TIMEOUT_S = 15.0
 SHOWN_CHARACTERS = 1500
-STARTED = pytest.StashKey[tuple[Any, int]]()
+STARTED = pytest.StashKey[Any]()
 
 
 def pytest_report_header() -> str:
@@ -99,6 +99,7 @@ class Graph:
         self.node = Node("test")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
+        self.begin_test()
         self._ending = False
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -173,8 +174,13 @@ class Graph:
                 entry.process.kill()
                 entry.process.wait(END_TIMEOUT_S)
 
-    def end(self, first: int) -> None:
-        """Ask the processes from the given one on to end, so that they leave the graph; kill what does not."""
+    def begin_test(self) -> None:
+        """Remember what there is before a test."""
+        self._before = len(self.processes), set(self.node.timers), set(self.node.publishers)
+
+    def undo_test(self) -> None:
+        """Take away what a test added: its processes are asked to end, so that they leave the graph; then killed."""
+        first, timers, publishers = self._before
         running = [entry.process for entry in self.processes[first:] if entry.process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGINT)
@@ -184,6 +190,10 @@ class Graph:
         for process in running:
             process.kill()
             process.wait(END_TIMEOUT_S)
+        for timer in set(self.node.timers) - timers:
+            self.node.destroy_timer(timer)
+        for publisher in set(self.node.publishers) - publishers:
+            self.node.destroy_publisher(publisher)
 
     def close(self) -> None:
         """End everything that still runs."""
@@ -229,26 +239,26 @@ def graph(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
-    """Show what the nodes of a failed test printed, and end those that it started: run again, it starts its own.
+    """Show what the nodes of a failed test printed, and take away what it added: run again, it adds its own.
 
-    Beside the nodes of the first run those of the second would be second publishers, which nothing moves for; and a
+    Beside the publishers of the first run those of the second would be second ones, which nothing moves for; and a
     service of a node that was killed seems to be there for some seconds more.
     """
     report = yield
-    graph, first = item.stash.get(STARTED, (None, 0))
+    graph = item.stash.get(STARTED, None)
     if report.when == "call" and report.failed and graph is not None:
         for entry in graph.processes:
             report.sections.append((f"printed by {entry.name}", entry.output()[-SHOWN_CHARACTERS:]))
-        graph.end(first)
+        graph.undo_test()
     return report
 
 
 @pytest.fixture(autouse=True)
 def started(request: pytest.FixtureRequest) -> None:
-    """Remember which processes were there before the test."""
+    """Remember what was there before the test."""
     if "graph" in request.fixturenames:
-        graph = request.getfixturevalue("graph")
-        request.node.stash[STARTED] = (graph, len(graph.processes))
+        graph = request.node.stash[STARTED] = request.getfixturevalue("graph")
+        graph.begin_test()
 
 
 @pytest.fixture(scope="module")

@@ -300,9 +300,9 @@ def test_a_session_is_recorded_from_the_page(operators: Operators) -> None:
     page.wait_for_selector(begin, state="hidden", timeout=30_000)
 
 
-def test_another_checkpoint_is_taken_with_its_card_read(operators: Operators, checkpoint: Path) -> None:
+def test_another_checkpoint_is_taken_with_its_card_read(operators: Operators, checkpoint: Path, tmp_path: Path) -> None:
     """Not while the arm moves; one that can't be loaded leaves the one before; its card is text."""
-    page, other = operators.page, operators.folder / "other"
+    page, other = operators.page, tmp_path / "other"
     shutil.copytree(checkpoint, other)
     (other / CARD).write_text(f"# Another one\n{TAG}\n", encoding="utf-8")
     page.fill("#checkpoint", str(other))
