@@ -165,7 +165,7 @@ def test_every_imported_package_is_declared(project, ros_dependencies, providers
         if ROS_PACKAGE.match(name):
             known = name in ros_dependencies
         else:
-            known = not declared.isdisjoint(providers.get(name, {name}))
+            known = not declared.isdisjoint(providers.get(name, {canonicalize_name(name)}))
         if not known:
             missing[name] = place
     assert missing == {}
@@ -173,7 +173,7 @@ def test_every_imported_package_is_declared(project, ros_dependencies, providers
 
 def test_every_declared_package_is_imported(project, providers):
     """A requirement that nothing uses costs every user its download."""
-    used = set().union(*(providers.get(name, {name}) for name in third_party_imports()))
+    used = set().union(*(providers.get(name, {canonicalize_name(name)}) for name in third_party_imports()))
     declared = {canonicalize_name(requirement.name) for requirement in requirements(project, *EXTRAS)}
     assert {name for name in declared - used if not name.startswith("ros-")} == set()
 
@@ -183,7 +183,8 @@ def test_sentence_names_the_right_extra(project, extra, providers):
     """Whoever follows the sentence about a missing package gets that package."""
     declared = {canonicalize_name(Requirement(text).name) for text in project["optional-dependencies"][extra]}
     for package in EXTRAS[extra]:
-        assert (providers.get(package, set()) | {f"ros-{package}"}) & declared, (
+        # What isn't installed here is known by its own name.
+        assert (providers.get(package, {canonicalize_name(package)}) | {f"ros-{package}"}) & declared, (
             f"{package} does not come with the extra {extra}"
         )
 

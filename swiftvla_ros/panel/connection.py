@@ -20,7 +20,7 @@ from swiftvla_ros.panel.orders import OrderError, read_message, read_order
 if sys.version_info >= (3, 11):
     from asyncio import timeout
 else:
-    from async_timeout import timeout  # aiohttp brings it there
+    from async_timeout import timeout
 
 _TELL_S = 0.1
 # Unanswered states, each of a tenth of a second, beyond which a page gets no pictures until it has caught up.
