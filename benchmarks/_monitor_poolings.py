@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +76,11 @@ def compare_poolings(
     for pooling, cloud in _WAYS.values():
         shown = [(looks, pooled(features, pooling)) for looks, features in runs]
         clouds = tuple(cloud.of(np.concatenate([f[:, i] for _, f in shown[:half]])) for i in range(2))
-        fitted = Envelope(**{**vars(envelope), "cameras": clouds})
+        fitted = replace(envelope, cameras=clouds)
         least = np.tile([[0.05], [0.1]], (1, len(fitted.parts)))
         held_out = [fitted.distances(Looks(looks.states, looks.motions, features)) for looks, features in shown[half:]]
         bounds = calibrate(held_out, policy.step_s, least, alarms=FalseAlarms())
-        fitted = Envelope(**{**vars(fitted), "bounds": bounds})
+        fitted = replace(fitted, bounds=bounds)
         found = detect(recorded, [verdicts(episode, fitted, contract, pooling) for episode in recorded])
         rows.append([f"{d.slowed.count}/{d.slowed.total}" for d in found])
     columns = [(kind, *(row[i] for row in rows)) for i, kind in enumerate(KINDS)]

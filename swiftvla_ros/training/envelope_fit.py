@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def fit_envelope(
     least = np.array([[_least(part, i) for part in envelope.parts] for i in range(2)])
     distances = [envelope.distances(Looks(run.shown.states, run.wanted, run.shown.features)) for run in held_out]
     bounds = calibrate(distances, policy.step_s, least, alarms=alarms)
-    envelope = Envelope(**{**vars(envelope), "bounds": bounds})
+    envelope = replace(envelope, bounds=bounds)
     write_envelope(folder, envelope, f"{made_from}, {len(chosen)} episodes, {sum(len(r.shown) for r in runs)} looks")
     return envelope
 
