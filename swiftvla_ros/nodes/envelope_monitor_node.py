@@ -12,9 +12,10 @@ from swiftvla_ros.monitoring.envelope import Envelope, EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.envelope_monitor import SLOW_PERCENT, EnvelopeMonitor, Look
 from swiftvla_ros.msg import ActionChunk, VisionFeatures
-from swiftvla_ros.nodes.parts.observation_topics import KeptStates, Unattended
+from swiftvla_ros.nodes.parts.observation_topics import KeptStates
 from swiftvla_ros.nodes.parts.verdicts import VerdictSpeaker
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.executor import Unattended
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.message_fields import ChunkMessage, VisionMessage, read_chunk, read_vision_features
@@ -56,7 +57,7 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
         self.subscribe(VisionFeatures, "vision_features", self._take_features, qos.MONITORED)
         monitor = EnvelopeMonitor(envelope, self.contract, float(self.value("slow_percent")))
         speaker = VerdictSpeaker(self, limits_speed=bool(self.value("limits_speed")))
-        chunks = Unattended(self, ActionChunk, "action_chunk", qos.MONITORED)
+        chunks = self.own(Unattended(self, ActionChunk, "action_chunk", qos.MONITORED), Unattended.close)
         return EnvelopeParts(monitor, speaker, KeptStates(self), chunks)
 
     def _envelope(self) -> Envelope | str:
@@ -73,7 +74,7 @@ class EnvelopeMonitorNode(ManagedNode[EnvelopeParts]):
     def _take_features(self, message: VisionFeatures) -> None:
         parts = self.parts
         _keep(parts.features, read_vision_features(message))
-        for chunk in parts.new_chunks.take():
+        for chunk, _ in parts.new_chunks.take():
             if tuple(chunk.joint_names) == self.contract.joint_names:
                 _keep(parts.chunks, read_chunk(chunk))
             else:

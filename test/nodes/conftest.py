@@ -167,13 +167,6 @@ class Graph:
 
         return self.call(Trigger, name, Trigger.Request())
 
-    def kill(self) -> None:
-        """End what still runs."""
-        for entry in self.processes:
-            if entry.process.poll() is None:
-                entry.process.kill()
-                entry.process.wait(END_TIMEOUT_S)
-
     def begin_test(self) -> None:
         """Remember what there is before a test."""
         self._before = len(self.processes), set(self.node.timers), set(self.node.publishers)
@@ -197,7 +190,10 @@ class Graph:
 
     def close(self) -> None:
         """End everything that still runs."""
-        self.kill()
+        for entry in self.processes:
+            if entry.process.poll() is None:
+                entry.process.kill()
+                entry.process.wait(END_TIMEOUT_S)
         self._ending = True
         self._thread.join(END_TIMEOUT_S)
         self._executor.shutdown()

@@ -77,8 +77,8 @@ def command(
 
     Each episode is a fresh scene and a random wording. Printed with 95 % intervals: the commanded task done in time, by
     verb and colour; the share in which another block was taken, shoved or touched, and that the policy said it doesn't
-    understand; and, without --ros, two gauges of
-    listening before the arm has moved: does it head to the commanded block, and does another colour word change that.
+    understand; and, without --ros, two gauges of listening before the arm has moved: does it head to the commanded
+    block, and does another colour word change that.
 
     Without --ros the policy drives the arm through the same executor as on ROS, with the latency that its inference
     really took, but faster than real time. With --with-4d it looks once per policy step, as its 4D features were

@@ -15,22 +15,17 @@ def command(
     ],
     words: Annotated[Path, typer.Argument(help="A text file, one word in lower case on each line.")],
     out: Annotated[Path, typer.Argument(help="Folder to write vectors.safetensors into.")],
-    wordnet: Annotated[
-        Path | None, typer.Option(help="Folder of WordNet's database files: what words are kinds of is added.")
-    ] = None,
-    dimensions: Annotated[int, typer.Option(min=1, help="Numbers of a word from each source, one byte each.")] = 96,
+    dimensions: Annotated[int, typer.Option(min=1, help="Numbers of a word, one byte each.")] = 128,
 ) -> None:
     """Turn a sentence encoder into vectors of words, on their principal directions: what `fit-words` starts from.
 
     Then: swiftvla fit-words CHECKPOINT --vectors OUT
     """
     from swiftvla_ros.training.importers.word_vectors import encode_words
-    from swiftvla_ros.training.importers.wordnet import kinds
     from swiftvla_ros.training.words.vectors import reduced, write_vectors
 
     known = tuple(
         dict.fromkeys(line.strip() for line in words.read_text(encoding="utf-8").splitlines() if line.strip())
     )
-    sources = [encode_words(encoder, known), *([] if wordnet is None else [kinds(wordnet, known)])]
-    write_vectors(out, reduced(known, sources, dimensions))
+    write_vectors(out, reduced(known, encode_words(encoder, known), dimensions))
     print(f"{out}: {len(known)} words")

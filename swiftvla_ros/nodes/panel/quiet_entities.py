@@ -12,7 +12,7 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 
-from swiftvla_ros.nodes.ros.executor import VisitedWhile
+from swiftvla_ros.nodes.ros.executor import Unattended, VisitedWhile
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import sequence_of
 from swiftvla_ros.panel.topic_rates import TopicRate
@@ -28,11 +28,8 @@ class FetchedTopic:
     """
 
     def __init__(self, node: ManagedNode[Any], kind: type, topic: str, qos: Any, expected_hz: float = 0.0) -> None:
-        self._node, self._kind = node, kind
-        self._subscription = node.create_subscription(
-            kind, topic, lambda _: None, qos, raw=True, callback_group=VisitedWhile(lambda: False)
-        )
-        self.rate = TopicRate(self._subscription.topic_name, expected_hz)
+        self._kind, self._topic = kind, Unattended(node, kind, topic, qos)
+        self.rate = TopicRate(self._topic.name, expected_hz)
 
     def fetch(self, now_s: float) -> list[bytes]:
         """The messages that came since the last time, as they came over the wire, the newest last."""
@@ -46,11 +43,9 @@ class FetchedTopic:
         return found
 
     def _take(self, now_s: float, *, raw: bool) -> Iterator[Any]:
-        handle = self._subscription.handle
-        with handle:
-            while (came := handle.take_message(self._kind, raw)) is not None:
-                self.rate.heard(*sequence_of(came[1]), now_s)
-                yield came[0]
+        for message, info in self._topic.take(raw=raw):
+            self.rate.heard(*sequence_of(info), now_s)
+            yield message
 
     def read(self, raw: bytes) -> Any:
         """Read one of those that were fetched."""
@@ -58,7 +53,7 @@ class FetchedTopic:
 
     def close(self) -> None:
         """End the subscription."""
-        self._node.destroy_subscription(self._subscription)
+        self._topic.close()
 
 
 class QuietClient:

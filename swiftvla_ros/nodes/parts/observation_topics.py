@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.nodes.ros.executor import VisitedWhile
+from swiftvla_ros.nodes.ros.executor import Unattended
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.silence import Awaited
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
@@ -51,42 +51,17 @@ def subscribe_to_state(
     await_state(node)
 
 
-class Unattended:
-    """A topic whose messages wait in the middleware until somebody asks: they wake no executor.
-
-    A callback for each would cost a monitor more than all that it computes.
-    """
-
-    def __init__(self, node: ManagedNode[Any], kind: type, topic: str, profile: QoSProfile) -> None:
-        self._kind = kind
-        subscription = node.create_subscription(
-            kind, topic, lambda _: None, profile, callback_group=VisitedWhile(lambda: False)
-        )
-        self._subscription = node.own(subscription, node.destroy_subscription)
-
-    def take(self, *, raw: bool = False) -> list[Any]:
-        """Take what came since the last time, the oldest first; no more than the profile's depth was kept.
-
-        ``raw`` leaves them as they came over the wire, which is far cheaper where few of them are read.
-        """
-        messages = []
-        with self._subscription.handle:
-            while (taken := self._subscription.handle.take_message(self._kind, raw)) is not None:
-                messages.append(taken[0])
-        return messages
-
-
 class KeptStates:
     """The joint states of the last seconds for who needs one now and then, by its stamp."""
 
     def __init__(self, node: ManagedNode[Any]) -> None:
         self._node = node
-        self._topic = Unattended(node, JointState, "observation/state", qos.KEPT_STATES)
+        self._topic = node.own(Unattended(node, JointState, "observation/state", qos.KEPT_STATES), Unattended.close)
         self._kept: deque[bytes] = deque(maxlen=qos.KEPT_STATES.depth)
 
     def at(self, stamp: int) -> NDArray[np.float64] | None:
         """The positions [J] of exactly this stamp (ns); None where they didn't come, or are none."""
-        self._kept.extend(self._topic.take(raw=True))
+        self._kept.extend(message for message, _ in self._topic.take(raw=True))
         kept = next((kept for kept in reversed(self._kept) if header_stamp_ns(kept) == stamp), None)
         if kept is None:
             return None

@@ -7,7 +7,7 @@ What nobody awaits is left out of what it visits: handlers of QoS events, and en
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -285,3 +285,31 @@ class VisitedWhile(CallbackGroup):
 
     def ending_execution(self, entity: Any) -> None:
         """Nothing is locked."""
+
+
+class Unattended:
+    """A topic whose messages wait in the middleware until somebody asks, as many as its QoS keeps: they wake nobody.
+
+    A callback for each would cost more than all that is done with them.
+    """
+
+    def __init__(self, node: Any, kind: type, topic: str, profile: Any) -> None:
+        self._node, self._kind = node, kind
+        self._subscription = node.create_subscription(
+            kind, topic, lambda _: None, profile, callback_group=VisitedWhile(lambda: False)
+        )
+        self.name = str(self._subscription.topic_name)
+
+    def take(self, *, raw: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Take what came since the last time, the oldest first, each with what the middleware says of it.
+
+        ``raw`` leaves them as they came over the wire, which is far cheaper where few of them are read.
+        """
+        handle = self._subscription.handle
+        with handle:
+            while (came := handle.take_message(self._kind, raw)) is not None:
+                yield came
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_subscription(self._subscription)

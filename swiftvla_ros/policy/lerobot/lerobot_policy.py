@@ -69,13 +69,8 @@ class LeRobotPolicy(Policy):
     def __init__(
         self, found: LeRobotFolder, contract: Contract, options: RuntimeOptions, python: str, server: Path
     ) -> None:
-        self._found, self._contract, self._options, self._python, self._server = (
-            found,
-            contract,
-            options,
-            python,
-            server,
-        )
+        self._found, self._contract, self._options = found, contract, options
+        self._python, self._server = python, server
         columns = [contract.lerobot_joints[name] for name in contract.joint_names]
         # SI = scale · dataset + offset.
         self._scale = np.array([column.scale for column in columns])

@@ -21,6 +21,7 @@ from swiftvla_ros.policy.words.network import shares
 from swiftvla_ros.policy.words.reader import plain
 from swiftvla_ros.policy.words.vocabulary import PADDING, UNKNOWN, Vocabulary, words_of
 from swiftvla_ros.training.words.network import ReadingMembers
+from swiftvla_ros.training.words.vectors import WordVectors
 
 Said = tuple[str, int | None]
 """A sentence, and the number of its meaning; None for none of them."""
@@ -33,15 +34,6 @@ _FAMILIAR_SENTENCES = 40
 # So many batches are drawn at once, and sorted by length.
 _POOL = 16
 _TEMPERATURES = np.geomspace(0.5, 4, 25)
-
-
-@dataclass(frozen=True)
-class WordVectors:
-    """Words and their vectors [v, d], standardised: as integers, and the scale that makes them numbers again."""
-
-    words: tuple[str, ...]
-    vectors: NDArray[np.int8]
-    scale: float
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import unreadable, where_else, whole_file
-from swiftvla_ros.training.words.fit import WordVectors
 
 VECTORS = "vectors.safetensors"
 
@@ -23,15 +22,21 @@ class VectorsError(UserError, ValueError):
     """Vectors that can't be used; the message names the file and the fix."""
 
 
-def reduced(words: tuple[str, ...], sources: Sequence[NDArray[np.floating[Any]]], dimensions: int) -> WordVectors:
-    """Each source's vectors [v, d] on their ``dimensions`` principal directions, mean 0 and spread 1; side by side."""
-    parts = []
-    for vectors in sources:
-        centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
-        _, directions = np.linalg.eigh(centred.T @ centred)
-        part = centred @ directions[:, ::-1][:, :dimensions]
-        parts.append(part / part.std())
-    found = np.concatenate(parts, axis=1)
+@dataclass(frozen=True)
+class WordVectors:
+    """Words and their vectors [v, d], standardised: as integers, and the scale that makes them numbers again."""
+
+    words: tuple[str, ...]
+    vectors: NDArray[np.int8]
+    scale: float
+
+
+def reduced(words: tuple[str, ...], vectors: NDArray[np.floating[Any]], dimensions: int) -> WordVectors:
+    """Vectors [v, d] on their ``dimensions`` principal directions, mean 0 and spread 1."""
+    centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    found = centred @ directions[:, ::-1][:, :dimensions]
+    found /= found.std()
     scale = float(np.quantile(np.abs(found), 0.9999) / 127)
     return WordVectors(words, np.clip(np.rint(found / scale), -127, 127).astype(np.int8), scale)
 

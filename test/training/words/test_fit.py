@@ -27,7 +27,7 @@ def _vectors() -> WordVectors:
     words = [word for kind in KINDS.values() for word in kind]
     centres = {kind: rng.normal(0, 1, 16) for kind in KINDS}
     made = [centres[kind] + rng.normal(0, 0.4 if kind == "d" else 0.1, 16) for kind in KINDS for _ in KINDS[kind]]
-    return reduced(tuple(words), [np.array(made)], 16)
+    return reduced(tuple(words), np.array(made), 16)
 
 
 def _said(count: int, seed: int, grabs: tuple[str, ...] = GRABS, taps: tuple[str, ...] = TAPS) -> list[Said]:
