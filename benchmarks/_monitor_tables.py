@@ -50,8 +50,8 @@ class Recorded:
 
 
 def read(folder: Path) -> list[Recorded]:
-    """All episodes of a folder."""
-    episodes = []
+    """All episodes of a folder; ends the program where there are none."""
+    episodes: list[Recorded] = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
@@ -64,6 +64,8 @@ def read(folder: Path) -> list[Recorded]:
         done = str(arrays["verdict"]) == "DONE" and seconds <= TIMEOUT_S
         head = (str(arrays["kind"]), int(arrays["seed"]), float(arrays["onset_s"]))
         episodes.append(Recorded(*head, done, seconds, float(arrays["tick_s"]), arrays["time_s"], arrays))
+    if not episodes:
+        raise SystemExit(f"{folder}: holds no episodes; make some with `python benchmarks/monitors.py record {folder}`")
     return episodes
 
 
