@@ -176,7 +176,8 @@ class ChunkExecutor(ExecutorStatus):
         q = nearest(q, self._command.position, self._continuous)
         self.tracking_error = self._command.position - q
         if self.mode is not Mode.STOPPED and not self._machine.latched:
-            wrong = self._watch.look(q, self._command.position, stamp_ns)
+            paused = self.speed_limits.scale == 0.0
+            wrong = self._watch.look(q, self._command.position, stamp_ns, paused=paused)
             if wrong is not None:
                 self._machine.latch(wrong[1])
                 self._slow_down(self._ticked_ns, *wrong)

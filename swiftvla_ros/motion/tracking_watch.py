@@ -31,14 +31,20 @@ class TrackingWatch:
         self._last_ns = 0
         self._seen: Array | None = None
 
-    def look(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
-        """What is wrong, with the joint and both numbers, from positions [J] at ``now_ns``; None while nothing is."""
+    def look(
+        self, measured: Array, commanded: Array, now_ns: int, *, paused: bool = False
+    ) -> tuple[Reason, str] | None:
+        """What is wrong, with the joint and both numbers, from positions [J] at ``now_ns``; None while nothing is.
+
+        ``paused``: somebody lets the arm come to a standstill, which may be its driver, who holds it at once; it stands
+        then while its command still slows down, and is not frozen.
+        """
         if self._seen is None or now_ns < self._last_ns:
             self._seen, self._off_ns, self._same_ns = measured.copy(), np.full(len(measured), now_ns), np.zeros(0)
             self._same_ns = self._off_ns.copy()
             self._low, self._high = commanded.copy(), commanded.copy()
         self._last_ns = now_ns
-        return self._tracking(measured, commanded, now_ns) or self._frozen(measured, commanded, now_ns)
+        return self._tracking(measured, commanded, now_ns) or self._frozen(measured, commanded, now_ns, paused=paused)
 
     def _tracking(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
         watch = self._config.tracking
@@ -55,11 +61,11 @@ class TrackingWatch:
             f"than {watch.tolerance_rad:g} apart for {off_ns[j] / NS:.2f} s; call ~/reset once the arm is free"
         )
 
-    def _frozen(self, measured: Array, commanded: Array, now_ns: int) -> tuple[Reason, str] | None:
+    def _frozen(self, measured: Array, commanded: Array, now_ns: int, *, paused: bool) -> tuple[Reason, str] | None:
         watch = self._config.frozen_joint
         if watch is None:
             return None
-        changed = measured != self._seen
+        changed = (measured != self._seen) | paused
         self._seen = measured.copy()
         self._same_ns[changed] = now_ns
         self._low = np.where(changed, commanded, np.minimum(self._low, commanded))

@@ -283,7 +283,11 @@ class DemonstrationNode(ManagedNode[DemonstrationParts]):
 
     def _health(self) -> Health:
         parts, session = self.parts, self.parts.session
-        values = {"episodes": session.counts["succeeded"], "phase": session.phase.name.lower()}
+        values = {
+            "episodes": session.counts["succeeded"],
+            "phase": session.phase.name.lower(),
+            "calibrations": ", ".join(parts.calibrations.newest) or "none",
+        }
         if problem := "; ".join(parts.report.warnings.values()):
             return Health(Level.WARN, problem, values)
         return Health(Level.OK, session.phase.name.lower(), values)

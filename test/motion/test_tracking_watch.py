@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.motion import Mode, Reason, Refusal
+from swiftvla_ros.motion.speed_limits import SpeedLimit
 
 MS = 1_000_000
 
@@ -92,6 +93,23 @@ def test_an_arm_that_rests_is_not_frozen(make_bench):
     bench.run(5.0)
     assert bench.executor.mode is Mode.HOLD
     assert bench.executor.reason is Reason.ROWS_EXHAUSTED
+
+
+def test_an_arm_that_its_driver_holds_is_not_frozen(make_bench):
+    """A driver that holds the arm and pauses the executor: the arm stands while its command slows down, and goes on."""
+    bench = make_bench(frozen_joint={"moved_rad": 0.02, "for_s": 0.05})
+    executor = bench.executor
+    _run(bench, 0.5, lambda p: p)
+    held = bench.commands[-1].position.copy()
+    executor.speed_limits.set(SpeedLimit("driver", 0.0, "a servo is hot"))
+    _run(bench, 1.0, lambda _: held)
+    assert np.abs(executor.tracking_error).max() > 0.02, "the command went on for longer than the watch would bear"
+    assert executor.reason is Reason.PAUSED
+    executor.speed_limits.set(SpeedLimit("driver", 1.0))
+    _run(bench, 0.2, lambda p: p)
+    assert executor.mode is Mode.FRESH
+    _run(bench, 1.0, _stuck(2, 0.0))
+    assert executor.reason is Reason.JOINT_FROZEN
 
 
 def test_a_gripper_that_holds_something_is_left_alone(make_bench):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -43,7 +44,13 @@ class Operator:
 
     def watch(self, seconds: float) -> None:
         """Wait until the running episode is so long."""
-        self.graph.wait_until(lambda: self.states.last.elapsed_s > seconds, f"{seconds} s were recorded", 30)
+        self.states.clear()
+
+        def recorded() -> bool:
+            last = self.states.last
+            return last is not None and last.phase == DemonstrationState.RECORDING and last.elapsed_s > seconds
+
+        self.graph.wait_until(recorded, f"{seconds} s were recorded", 30)
 
 
 @pytest.fixture
@@ -63,7 +70,13 @@ def test_a_session_keeps_what_it_recorded_and_what_was_said_of_it(
     calibration = {"gripper": {"id": 6, "drive_mode": 0, "homing_offset": 3, "range_min": 10, "range_max": 4000}}
     drivers = graph.node.create_publisher(String, "calibration/follower", qos.LATCHED)
     drivers.publish(String(data=json.dumps(calibration)))
-    graph.wait_until(drivers.get_subscription_count, "the recorder takes calibrations")
+    health = graph.listen(DiagnosticArray, "/diagnostics", 10)
+
+    def known() -> bool:
+        values = [v for m in health.messages for status in m.status for v in status.values if v.key == "calibrations"]
+        return bool(values) and values[-1].value == "follower"
+
+    graph.wait_until(known, "the recorder knows the follower's calibration")
     operator.ready()
     operator.press("begin")
     operator.watch(1.0)
@@ -76,13 +89,14 @@ def test_a_session_keeps_what_it_recorded_and_what_was_said_of_it(
     assert graph.call(SetInstruction, "demonstration/set_instruction", request).success
     operator.press("begin")
     operator.press("re_record")
-    operator.watch(0.5)
+    # What was killed keeps all but the last half second: so long lies between two writes.
+    operator.watch(2.0)
     node.end(signal.SIGKILL)
 
     again = graph.start("demonstration_node", instruction="touch the green block", **chosen)
     operator.ready()
     operator.press("begin")
-    operator.watch(0.3)
+    operator.watch(1.0)
     assert again.end() == 0
 
     first, second, third, fourth = (session / name for name in ("episode_000000", "discarded/episode_000001",

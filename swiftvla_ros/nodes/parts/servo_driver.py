@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,9 @@ class ServoDriver:
         calibrations.publish(String(data=calibration_text(self.arm.settings.calibration)))
         self._loop: ArmLoop | None = None
         self._failure: Exception | None = None
-        self._text = self._told = ""
+        self._text = ""
+        # What the bus's thread has told and the node's has not: a port that is gone is soon one that is not there.
+        self._untold: SimpleQueue[str] = SimpleQueue()
         node.steady_timer(_LOOK_S, self._look)
 
     def start(self) -> None:
@@ -141,6 +144,7 @@ class ServoDriver:
     def told(self, text: str) -> None:
         """Take why the arm is held, from the bus's thread."""
         self._text = text
+        self._untold.put(text)
 
     def failed(self, error: Exception) -> None:
         """Take why the bus's thread ended."""
@@ -184,6 +188,5 @@ class ServoDriver:
     def _look(self) -> None:
         if self._failure is not None:
             raise RuntimeError("the bus's thread ended") from self._failure
-        if self._text != self._told:
-            self._told = self._text
-            self._changed(self._text)
+        while not self._untold.empty():
+            self._changed(self._untold.get())

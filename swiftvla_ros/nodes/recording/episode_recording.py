@@ -63,10 +63,9 @@ class EpisodeRecording:
         self._name_topic(tap, conversion)
 
     def take(self, message: RawMessage, missing: int) -> None:
-        """Take a message, into the running episode or into what may come before the next one."""
-        latched = message.topic in self._past.latched
-        if self._recording is None or latched:
-            self._past.add(message)
+        """Take a message, into the running episode and into what may come before the next one."""
+        # Also while an episode runs: the next one may begin at once.
+        self._past.add(message)
         if self._recording is not None:
             self._recording.put(message, self._taps[message.topic][1], missing)
 
