@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.motion import check_limits
 from swiftvla_ros.msg import ActionChunk, ExecutorState
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.executor import NodeExecutor
 from swiftvla_ros.nodes.ros.messages import header, to_duration
 from swiftvla_ros.observation.message_fields import stamp_ns
 
@@ -38,7 +38,7 @@ def check_commands(states: list[ExecutorState]) -> None:
 @contextmanager
 def spinning(node: Any) -> Iterator[Any]:
     """Another node of the test's, spun by a thread of its own; destroyed afterwards."""
-    executor = SingleThreadedExecutor()
+    executor = NodeExecutor()
     executor.add_node(node)
     over = threading.Event()
 

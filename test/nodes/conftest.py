@@ -88,8 +88,9 @@ class Graph:
 
     def __init__(self, folder: Path, wait_until: Callable[..., None], starter: NodeStarter | None = None) -> None:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
+
+        from swiftvla_ros.nodes.ros.executor import NodeExecutor
 
         rclpy.init()
         self._rclpy = rclpy
@@ -97,7 +98,7 @@ class Graph:
         self.wait_until = wait_until
         self.processes: list[NodeProcess] = []
         self.node = Node("test")
-        self._executor = SingleThreadedExecutor()
+        self._executor = NodeExecutor()
         self._executor.add_node(self.node)
         self.begin_test()
         self._ending = False
