@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # scripts/run_tests.sh PYTHON [ARGUMENT…]: all tests, with pytest's ARGUMENTs.
-# Tests of live nodes mostly wait. The others run beside them in two processes, with what the nodes leave: at the lowest
-# priority, and with one thread, since threads that wait for one another suffer most from sharing a core; where a test
-# asks for several, none spins while it waits.
+# Tests of live nodes mostly wait: those of single nodes and those of whole systems run in a process each, and the others
+# beside them in two more, with what the nodes leave: at the lowest priority, and with one thread, since threads that
+# wait for one another suffer most from sharing a core; where a test asks for several, none spins while it waits.
 set -uo pipefail
 
 python=$1
@@ -15,11 +15,13 @@ for part in computing others; do
     "$python" -m pytest --part "$part" -m "not ros" "$@" >"$logs/$part" 2>&1 &
   processes[$part]=$!
 done
+"$python" -m pytest --part systems -m ros "$@" >"$logs/systems" 2>&1 &
+processes[systems]=$!
 trap 'kill "${processes[@]}" 2>/dev/null; rm -rf "$logs"' EXIT
 
-"$python" -m pytest --part live -m ros "$@"
+"$python" -m pytest --part nodes -m ros "$@"
 worst=$?
-for part in computing others; do
+for part in systems computing others; do
   wait "${processes[$part]}"
   status=$?
   cat "$logs/$part"

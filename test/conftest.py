@@ -36,6 +36,22 @@ LIVE = tuple(
         "benchmarks/test_executor_rate.py",
     )
 )
+# Of these, where a whole system runs: as much as all tests of single nodes.
+SYSTEMS = tuple(
+    ROOT / "test" / name
+    for name in (
+        "cli/commands/test_demo.py",
+        "cli/commands/test_up.py",
+        "nodes/test_panel_controls_in_a_browser.py",
+        "nodes/test_panel_in_a_browser.py",
+        "nodes/test_panel_pictures.py",
+        "nodes/test_preflight_node.py",
+        "nodes/test_replay_live.py",
+        "nodes/test_running_system.py",
+        "nodes/test_take_over.py",
+        "nodes/test_teleop_node.py",
+    )
+)
 
 
 # Where tests compute networks and simulations: as much work as all others together.
@@ -46,8 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of ``scripts/run_tests.sh``."""
     parser.addoption(
         "--part",
-        choices=("live", "computing", "others"),
-        help="collect only the files whose tests run live nodes, or only those that compute much, or not those",
+        choices=("systems", "nodes", "computing", "others"),
+        help="collect only files whose tests run a whole live system, or live nodes, or compute much, or the others",
     )
 
 
@@ -56,13 +72,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     part = config.getoption("--part")
     if part is None:
         return None
+
+    def inside(places: tuple[Path, ...]) -> bool:
+        return any(collection_path.is_relative_to(place) for place in places)
+
+    def holds(places: tuple[Path, ...]) -> bool:
+        return any(place.is_relative_to(collection_path) for place in places)
+
     if part == "others":
-        return any(collection_path.is_relative_to(place) for place in COMPUTING) or None
-    places = LIVE if part == "live" else COMPUTING
-    return (
-        not any(collection_path.is_relative_to(place) or place.is_relative_to(collection_path) for place in places)
-        or None
-    )
+        return inside(COMPUTING) or None
+    if part == "nodes" and inside(SYSTEMS):
+        return True
+    places = {"systems": SYSTEMS, "nodes": LIVE, "computing": COMPUTING}[part]
+    return not (inside(places) or holds(places)) or None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,9 +24,11 @@ def test_commands_come_at_the_control_rate_inside_the_limits(arm: Arm) -> None:
     arm.move()
     arm.graph.wait_until(lambda: len(arm.commands.messages) > 250, "commands keep coming")
     assert arm.mode == ExecutorState.FRESH
-    rate_hz = (len(arm.commands.times_s) - 1) / (arm.commands.times_s[-1] - arm.commands.times_s[0])
-    assert rate_hz > 0.8 * CONTRACT.control.rate_hz
-    commanded = [list(s.commanded_position) for s in arm.states.messages if len(s.commanded_position)]
+    states = [s for s in arm.states.messages if len(s.commanded_position)]
+    # The middle one: a machine that stalls has a few long ones.
+    tick_ns = np.median(np.diff([stamp_ns(s.header.stamp) for s in states]))
+    assert tick_ns == pytest.approx(1e9 / CONTRACT.control.rate_hz, rel=0.2)
+    commanded = [list(s.commanded_position) for s in states]
     assert list(CONTRACT.to_si(np.array(arm.commands.messages[100].data))) in [pytest.approx(c) for c in commanded]
     arm.check_limits()
 

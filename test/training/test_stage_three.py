@@ -48,9 +48,10 @@ def draw(config: SwiftVLAConfig, delay: int = 0) -> TrainingSample:
     )
 
 
-@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
 @pytest.mark.parametrize(
-    ("delay", "layout"), [(0, {}), (3, {}), (0, {"fusion": None, "state_block": "own"})], ids=["", "delay", "SmolVLA"]
+    ("noise_scale", "delay", "layout"),
+    [(0.0, 0, {}), (1.0, 0, {}), (1.0, 3, {}), (0.0, 0, {"fusion": None, "state_block": "own"})],
+    ids=["without-noise", "noise", "delay", "SmolVLA"],
 )
 def test_one_learnt_step_lands_where_ten_did(
     tiny: SwiftVLAConfig, noise_scale: float, delay: int, layout: dict[str, Any]

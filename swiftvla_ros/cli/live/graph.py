@@ -60,10 +60,10 @@ class LiveGraph:
     def __enter__(self) -> LiveGraph:
         import rclpy
         from rclpy.action import ActionClient
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
         from swiftvla_ros.action import RunInstruction
+        from swiftvla_ros.nodes.ros.executor import NodeExecutor
 
         notice, _ = provide_log_folder()
         if notice:
@@ -71,7 +71,7 @@ class LiveGraph:
         # Ctrl-C belongs to the command, which ends the whole system in order.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("swiftvla_cli", namespace=self._namespace)
-        self._executor = SingleThreadedExecutor()
+        self._executor = NodeExecutor()
         self._executor.add_node(self._node)
         self._action = ActionClient(self._node, RunInstruction, "run_instruction")
         self._services: dict[str, Any] = {}

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import rclpy
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.serialization import deserialize_message
@@ -26,6 +25,7 @@ from swiftvla_ros.episodes.bags.metadata import OfferedQos
 from swiftvla_ros.nodes.commands.controller_order import JOINTS, ORDERS, order_of, order_problem
 from swiftvla_ros.nodes.graph.heard import NS, Heard
 from swiftvla_ros.nodes.ros import qos
+from swiftvla_ros.nodes.ros.executor import NodeExecutor
 from swiftvla_ros.nodes.ros.topic_diagnosis import diagnose_topic
 from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
 from swiftvla_ros.preflight.graph import (
@@ -78,7 +78,7 @@ class GraphListener:
         self._node = rclpy.create_node(
             _NAME, context=self._context, namespace=self._namespace or None, enable_rosout=False
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = NodeExecutor(self._context)
         self._executor.add_node(self._node)
         return self
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, InvalidHandle, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.waitable import NumberOfEntities
@@ -40,8 +41,8 @@ class NodeExecutor(SingleThreadedExecutor):
 
     _tasks: list[Any]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, context: Context | None = None) -> None:
+        super().__init__(context=context)
         self._waited: _Waited | None = None
         self._serve = [getattr(self, f"_serve_{kind}") for kind in _KINDS]
 
