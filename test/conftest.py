@@ -55,7 +55,9 @@ SYSTEMS = tuple(
 
 
 # Where tests compute networks and simulations: as much work as all others together.
-COMPUTING = tuple(ROOT / "test" / name for name in ("benchmarks", "deploy", "geometry", "model", "sim", "training"))
+COMPUTING = tuple(
+    ROOT / "test" / name for name in ("benchmarks", "deploy", "geometry", "model", "replay", "sim", "training")
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

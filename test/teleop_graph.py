@@ -27,10 +27,10 @@ class TeleopGraph:
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.teleop = graph.listen(TeleopState, "teleop_state", qos.LATCHED)
 
-    def record(self, bag: Path) -> Any:
-        """Start a recorder, and wait until it hears all that matters; from now on states are kept."""
+    def record(self, bag: Path, *more: str) -> Any:
+        """Start a recorder, and wait until it hears all that matters, and ``more``; from now on states are kept."""
         recorder = self.graph.start("recorder_node", bag=str(bag), robot="so101_sim")
-        names = ["/executor_state", "/observation/state", "/operator_chunk", "/policy_state", "/teleop_state"]
+        names = ["/executor_state", "/observation/state", "/operator_chunk", "/policy_state", "/teleop_state", *more]
 
         def heard(topic: str) -> bool:
             return any(info.node_name == "recorder" for info in self.graph.node.get_subscriptions_info_by_topic(topic))

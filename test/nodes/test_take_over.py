@@ -25,7 +25,7 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Pa
     # Its pictures are grey: what the policy makes of them is no matter here, and nothing is rendered.
     rig = TeleopGraph(graph, "loopback_robot_node")
     rig.graph.start("policy_node", robot="so101_sim", checkpoint=str(checkpoint), threads=1, second_opinion=False)
-    recorder = rig.record(tmp_path / "run")
+    recorder = rig.record(tmp_path / "run", "/action_chunk")
     request = SetInstruction.Request(instruction="touch the green block")
     assert rig.graph.call(SetInstruction, "set_instruction", request, 90).success
     policy, operator = ExecutorState.SOURCE_POLICY, ExecutorState.SOURCE_OPERATOR
@@ -73,4 +73,4 @@ def test_a_policy_is_taken_over_and_has_the_arm_again(graph: Any, checkpoint: Pa
     assert episode.expert[episode.corrections][:-1].mean() > 0.8
     replayed = replay_commands(read_run(open_recording(tmp_path / "run")), CONTRACT)
     assert len(replayed.times_ns) > 100
-    np.testing.assert_array_equal(replayed.difference, 0)
+    np.testing.assert_array_equal(replayed.difference, 0, str(replayed.notes))
