@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real nodes as processes over real DDS, and a node of the test's own to talk to them."""
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -200,6 +202,22 @@ class Graph:
         self._executor.shutdown()
         self.node.destroy_node()
         self._rclpy.try_shutdown()
+        free_shared_memory()
+
+
+def free_shared_memory(folder: Path = Path("/dev/shm")) -> None:
+    """Free the segments of nodes that were killed, as `fastdds shm clean` does: a living one's lock is held.
+
+    Tests would fill the machine's memory with them. One that was made just now may not be locked yet.
+    """
+    for lock in folder.glob("fastdds_*_el"):
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        if segment.name.startswith("fastdds_port") or time.time() - lock.stat().st_mtime < END_TIMEOUT_S:
+            continue
+        with lock.open() as file, contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            segment.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -208,6 +226,7 @@ def starter() -> Iterator[NodeStarter]:
     starter = NodeStarter()
     yield starter
     starter.close()
+    free_shared_memory()
 
 
 @pytest.fixture(scope="module")
