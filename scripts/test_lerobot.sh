@@ -26,12 +26,13 @@ versions=("$@")
 worst=0
 for version in "${versions[@]}"; do
   case $version in
-  0.4.*) needed=(3.11 3.10) lerobot="lerobot==$version" ;;
-  *) needed=(3.12 3.13) lerobot="lerobot[evaluation,training]==$version" ;;
+  0.4.*) needed=(3.11 3.10) lerobot="lerobot[peft]==$version" ;;
+  *) needed=(3.12 3.13) lerobot="lerobot[diffusion,evaluation,peft,training]==$version" ;;
   esac
   venv=.venv-lerobot-$version
-  if [[ ! -e $venv/.ready || $policy/pyproject.toml -nt $venv/.ready ||
-    $robot/pyproject.toml -nt $venv/.ready || pyproject.toml -nt $venv/.ready ]]; then
+  # Made anew where what it is made of has changed.
+  if [[ ! -e $venv/.ready || $(find "$policy" "$robot" . -maxdepth 1 -name pyproject.toml -newer "$venv/.ready") ||
+    scripts/test_lerobot.sh -nt $venv/.ready ]]; then
     python=$(find_python "${needed[@]}") || {
       echo "lerobot $version needs Python ${needed[*]}, and none is here; name one with PYTHON=…" >&2
       worst=1

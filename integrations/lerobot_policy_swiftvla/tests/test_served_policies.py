@@ -33,10 +33,11 @@ def write_policy(folder: Path, kind: str, joints: int) -> Path:
         },
         "output_features": {ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(joints,))},
         "device": "cpu",
+        "pretrained_backbone_weights": None,
     }
     if kind == "act":
         config = ACTConfig(
-            **features, pretrained_backbone_weights=None, chunk_size=12, n_action_steps=5, dim_model=32, n_heads=2,
+            **features, chunk_size=12, n_action_steps=5, dim_model=32, n_heads=2,
             dim_feedforward=32, n_encoder_layers=1, n_vae_encoder_layers=1,
         )  # fmt: skip
     else:
