@@ -37,8 +37,8 @@ class SwiftVLARobot(Robot):
         self._offset = np.array([column.offset for column in columns])
 
     @cached_property
-    def _cameras(self) -> dict[str, str]:
-        """The contract's cameras → what LeRobot calls each."""
+    def cameras(self) -> dict[str, str]:
+        """The contract's cameras → what LeRobot calls each; its commands count them."""
         features = self._contract.lerobot_cameras
         if other := [feature for feature in features.values() if not feature.startswith(_IMAGES)]:
             raise RobotLinkError(
@@ -49,7 +49,7 @@ class SwiftVLARobot(Robot):
     @property
     def observation_features(self) -> dict[str, Any]:
         """Joints as numbers, cameras by their shape (height, width, 3)."""
-        sizes = {key: self._contract.camera(name).size for name, key in self._cameras.items()}
+        sizes = {key: self._contract.camera(name).size for name, key in self.cameras.items()}
         return {**self.action_features, **{key: (height, width, 3) for key, (width, height) in sizes.items()}}
 
     @property
@@ -85,7 +85,7 @@ class SwiftVLARobot(Robot):
         values = (seen.pose - self._offset) / self._scale
         return {
             **dict(zip(self._columns, values.tolist(), strict=True)),
-            **{key: seen.images[name].copy() for name, key in self._cameras.items()},
+            **{key: seen.images[name].copy() for name, key in self.cameras.items()},
         }
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:

@@ -144,7 +144,9 @@ def test_lerobot_finds_it() -> None:
     register_third_party_plugins()
     config = SwiftVLARobotConfig(id="found")
     assert config.type == "swiftvla"
-    assert isinstance(make_robot_from_config(config), SwiftVLARobot)
+    robot = make_robot_from_config(config)
+    assert isinstance(robot, SwiftVLARobot)
+    assert len(robot.cameras) == len(CONTRACT.camera_names), "lerobot-record makes so many threads"
 
 
 def test_no_command_left_a_limit(system: System, capsys: pytest.CaptureFixture) -> None:
