@@ -24,6 +24,8 @@ from swiftvla_ros.training.samples import ALL_ROWS
 
 # Chunks that the statistics are taken from; of a longer dataset, evenly chosen ones.
 _MOST_CHUNKS = 200_000
+# Frames a second are whole numbers, a step need not be one of them.
+_SAME_STEP_S = 0.001
 
 
 def describe(config: SwiftVLAConfig, meta: Any) -> None:
@@ -41,6 +43,9 @@ def describe(config: SwiftVLAConfig, meta: Any) -> None:
             f"{OBS_STATE} is {names[0]} and {ACTION} {names[1]}: this policy learns positions of the joints that it is "
             "told the positions of"
         )
+    if not meta.total_episodes:
+        _check_recording(config, names[0], meta.fps)
+        return
     config.joint_names, config.step_s = names[0], 1.0 / meta.fps
     config.cameras = config.cameras or list(config.image_features)
     network = config.swiftvla
@@ -67,6 +72,19 @@ def _joint_names(meta: Any, feature: str) -> list[str]:
     names = described.get("names")
     flat = [name for group in names.values() for name in group] if isinstance(names, dict) else names
     return list(flat) if flat else [f"{feature}.{k}" for k in range(described["shape"][0])]
+
+
+def _check_recording(config: SwiftVLAConfig, joints: list[str], fps: int) -> None:
+    """Hold a trained policy against the empty dataset that `lerobot-record` is going to fill with it."""
+    if not config.statistics:
+        raise ValueError("the dataset is empty: nothing can be learnt from it, and the policy was not trained yet")
+    if joints != config.joint_names:
+        raise ValueError(f"the policy was trained for the joints {config.joint_names}, the robot has {joints}")
+    if abs(1.0 / fps - config.step_s) > _SAME_STEP_S:
+        raise ValueError(
+            f"the policy's rows are {config.step_s:g} s apart, the dataset's frames {1.0 / fps:g} s: write "
+            f"--dataset.fps={1.0 / config.step_s:g}"
+        )
 
 
 def _check_sizes(config: SwiftVLAConfig, network: Network) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy computes the same chunks in LeRobot and here, whichever way it went."""
 
+import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from lerobot.policies.factory import make_pre_post_processors
 
 from exported_dataset import SHIPPED, Run, saved
+from lerobot_policy_swiftvla.dataset_description import describe
 from lerobot_policy_swiftvla.modeling_swiftvla import SwiftVLAPolicy
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.observation.observation import Observation
@@ -121,3 +124,22 @@ def test_adapters_train_what_they_should(tmp_path: Path) -> None:
     assert all("lora" in name for name in trained)
     for part in ("expert.layers.0.self_attn.q_proj", "expert.action_in_proj", "state_proj", "action_out_proj"):
         assert any(part in name for name in trained), part
+
+
+def test_what_a_policy_records_changes_nothing_of_it(tmp_path: Path) -> None:
+    """Protects ``lerobot-record`` with a policy: its dataset is empty then; another robot or step is refused."""
+    export_policy(SHIPPED, tmp_path)
+    config = SwiftVLAPolicy.from_pretrained(tmp_path).config
+    before = copy.deepcopy(config)
+    joints = {"shape": (6,), "names": list(config.joint_names)}
+
+    def empty(fps: int, names: list[str]) -> SimpleNamespace:
+        features = dict.fromkeys(("observation.state", "action"), joints | {"names": names})
+        return SimpleNamespace(features=features, fps=fps, total_episodes=0, root=tmp_path)
+
+    describe(config, empty(10, config.joint_names))
+    assert config == before
+    with pytest.raises(ValueError, match="write --dataset.fps=10"):
+        describe(config, empty(30, config.joint_names))
+    with pytest.raises(ValueError, match="the robot has"):
+        describe(config, empty(10, config.joint_names[::-1]))
