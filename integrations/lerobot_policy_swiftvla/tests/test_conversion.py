@@ -139,7 +139,7 @@ def test_what_a_policy_records_changes_nothing_of_it(tmp_path: Path) -> None:
 
     describe(config, empty(10, config.joint_names))
     assert config == before
-    with pytest.raises(ValueError, match="write --dataset.fps=10"):
+    with pytest.raises(ValueError, match=r"write --dataset\.fps=10"):
         describe(config, empty(30, config.joint_names))
     with pytest.raises(ValueError, match="the robot has"):
         describe(config, empty(10, config.joint_names[::-1]))

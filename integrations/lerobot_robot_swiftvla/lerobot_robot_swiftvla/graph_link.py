@@ -36,6 +36,8 @@ _ENGAGE_S, _SEEN_S = 2.0, 2.0
 # A leader that is silent for the contract's policy.max_state_age_s leads no more; so it is never silent for half of it.
 _REPEATED_AT = 0.5
 _LOOK_S = 0.02
+# The leader's pose is told so often while it moves, and goes on by no more than it does in the longer time.
+_SAY_S, _LONGEST_STEP_S = 0.02, 0.05
 
 
 class RobotLinkError(UserError, RuntimeError):
@@ -62,6 +64,7 @@ class GraphLink:
         self._images: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._pose: tuple[float, Array] | None = None
         self._target: Array | None = None
+        self._said: Array | None = None
         self._wanted_s = self._sent_s = 0.0
         self._held = self._refused = ""
         self._leads = False
@@ -79,7 +82,7 @@ class GraphLink:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, qos.DIAGNOSTICS)
         self._leader = node.create_publisher(JointState, contract.leader.topic, qos.STATE)
         self._buttons = {name: node.create_client(Trigger, f"teleop/{name}") for name in ("engage", "release")}
-        node.create_timer(_LOOK_S, self._repeat)
+        node.create_timer(_SAY_S, self._go_on)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(node)
         self._thread = threading.Thread(target=self._executor.spin, name="lerobot_robot", daemon=True)
@@ -116,6 +119,8 @@ class GraphLink:
         with self._lock:
             self._target, self._wanted_s = target, time.monotonic()
             held = self._held if self._leads else ""
+            if not self._leads or self._said is None:
+                self._said = target  # a far one is approached slowly, once it leads
             self._say()
         if held:
             raise RobotLinkError(f"the arm holds: {held}")
@@ -189,19 +194,27 @@ class GraphLink:
                 with self._lock:
                     self._held = status.message if held else ""
 
-    def _repeat(self) -> None:
-        """Say the last target again before the leader counts as silent, while LeRobot is given time for the next."""
+    def _go_on(self) -> None:
+        """Go on towards the target; say it again before the leader counts as silent, while LeRobot is given time."""
         with self._lock:
+            if not self._leads or self._said is None:
+                return
             now = time.monotonic()
             silent = now - self._sent_s > _REPEATED_AT * self._contract.policy.max_state_age_s
-            if self._leads and silent and now - self._wanted_s < self._hold_s:
+            if (self._said != self._target).any() or (silent and now - self._wanted_s < self._hold_s):
                 self._say()
 
     def _say(self) -> None:
-        """Publish the target as the leader's pose; the lock is held."""
+        """Publish the leader's pose, which goes to the target as fast as the arm may; the lock is held.
+
+        A policy's actions are steps, such as an open gripper after a closed one; a leader that jumps is a broken one.
+        """
         assert self._target is not None
-        self._sent_s = time.monotonic()
-        self._leader.publish(leader_state(self._contract, self._node.get_clock().now().nanoseconds, self._target))
+        assert self._said is not None
+        now = time.monotonic()
+        step = self._contract.limits.max_velocity * min(now - self._sent_s, _LONGEST_STEP_S)
+        self._said, self._sent_s = np.clip(self._target, self._said - step, self._said + step), now
+        self._leader.publish(leader_state(self._contract, self._node.get_clock().now().nanoseconds, self._said))
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
