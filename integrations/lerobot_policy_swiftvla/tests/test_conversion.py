@@ -128,8 +128,8 @@ def test_adapters_train_what_they_should(tmp_path: Path) -> None:
 
 def test_what_a_policy_records_changes_nothing_of_it(tmp_path: Path) -> None:
     """Protects ``lerobot-record`` with a policy: its dataset is empty then; another robot or step is refused."""
-    export_policy(SHIPPED, tmp_path)
-    config = SwiftVLAPolicy.from_pretrained(tmp_path).config
+    export_policy(SHIPPED, tmp_path / "theirs")
+    config = SwiftVLAPolicy.from_pretrained(tmp_path / "theirs").config
     before = copy.deepcopy(config)
     joints = {"shape": (6,), "names": list(config.joint_names)}
 
