@@ -32,7 +32,7 @@ from swiftvla_ros.observation.message_fields import measured_positions, stamp_ns
 Array = NDArray[np.float64]
 
 _SERVICE_S = 10.0
-_ENGAGE_S, _SEEN_S = 2.0, 2.0
+_ENGAGE_S, _SEEN_S, _DISCOVERED_S = 2.0, 2.0, 1.5
 # A leader that is silent for the contract's policy.max_state_age_s leads no more; so it is never silent for half of it.
 _REPEATED_AT = 0.5
 _LOOK_S = 0.02
@@ -229,7 +229,8 @@ class GraphLink:
                 f"`swiftvla up --robot {self._contract.robot} --teleop leader`, in this ROS domain and namespace"
             )
         topic = self._contract.leader.topic
-        if self._node.count_publishers(topic) > 1:
+        # Another one may be seen a little later than the rest.
+        if _wait(lambda: self._node.count_publishers(topic) > 1, _DISCOVERED_S):
             raise RobotLinkError(f"{topic}: another leader publishes there, too; end it, two would pull at one arm")
 
     def _press(self, button: str) -> None:
