@@ -208,13 +208,16 @@ class Graph:
 def free_shared_memory(folder: Path = Path("/dev/shm")) -> None:
     """Free the segments of nodes that were killed, as `fastdds shm clean` does: a living one's lock is held.
 
-    Tests would fill the machine's memory with them. One that was made just now may not be locked yet.
+    Tests would fill the machine's memory with them. One that was made just now may not be locked yet; another process
+    of tests may free it at the same time.
     """
     for lock in folder.glob("fastdds_*_el"):
         segment = lock.with_name(lock.name.removesuffix("_el"))
-        if segment.name.startswith("fastdds_port") or time.time() - lock.stat().st_mtime < END_TIMEOUT_S:
+        if segment.name.startswith("fastdds_port"):
             continue
-        with lock.open() as file, contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), lock.open() as file:
+            if time.time() - lock.stat().st_mtime < END_TIMEOUT_S:
+                continue
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             segment.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)

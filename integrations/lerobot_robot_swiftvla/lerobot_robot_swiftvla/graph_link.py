@@ -63,8 +63,7 @@ class GraphLink:
         self._lock = threading.Lock()
         self._images: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._pose: tuple[float, Array] | None = None
-        self._target: Array | None = None
-        self._said: Array | None = None
+        self._target = self._said = contract.rest
         self._wanted_s = self._sent_s = 0.0
         self._held = self._refused = ""
         self._leads = False
@@ -119,7 +118,7 @@ class GraphLink:
         with self._lock:
             self._target, self._wanted_s = target, time.monotonic()
             held = self._held if self._leads else ""
-            if not self._leads or self._said is None:
+            if not self._leads:
                 self._said = target  # a far one is approached slowly, once it leads
             self._say()
         if held:
@@ -197,7 +196,7 @@ class GraphLink:
     def _go_on(self) -> None:
         """Go on towards the target; say it again before the leader counts as silent, while LeRobot is given time."""
         with self._lock:
-            if not self._leads or self._said is None:
+            if not self._leads:
                 return
             now = time.monotonic()
             silent = now - self._sent_s > _REPEATED_AT * self._contract.policy.max_state_age_s
@@ -209,8 +208,6 @@ class GraphLink:
 
         A policy's actions are steps, such as an open gripper after a closed one; a leader that jumps is a broken one.
         """
-        assert self._target is not None
-        assert self._said is not None
         now = time.monotonic()
         step = self._contract.limits.max_velocity * min(now - self._sent_s, _LONGEST_STEP_S)
         self._said, self._sent_s = np.clip(self._target, self._said - step, self._said + step), now
