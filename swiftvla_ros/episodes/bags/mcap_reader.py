@@ -126,6 +126,7 @@ class McapFile:
         parts: list[NDArray[np.void]] = []
         self._firsts: list[int] = []
         count = 0
+        unread: list[int] = []
         for number, chunk in enumerate(found.chunks):
             self._firsts.append(count)
             entries = np.concatenate(chunk.lists) if chunk.lists else np.empty(0, ENTRY)
@@ -135,6 +136,7 @@ class McapFile:
                 entries = self._list_chunk(file, number, chunk)
             else:
                 entries = entries[np.argsort(entries["offset"], kind="stable")]
+                unread.append(number)
             chunk.lists = [entries]
             count += len(entries)
             refuse_too_many(count)
@@ -142,7 +144,12 @@ class McapFile:
         self._firsts.append(count)
         parts.append(np.array(found.loose, ENTRY) if found.loose else np.empty(0, ENTRY))
         index = np.concatenate(parts)
-        undescribed_topics = set(np.unique(index["channel"]).tolist()) - set(tables.topics)
+        channels = set(np.unique(index["channel"]).tolist())
+        # A topic may be described in a chunk that holds no message of it.
+        while unread and not channels <= set(tables.topics):
+            number = unread.pop()
+            self._list_chunk(file, number, found.chunks[number])
+        undescribed_topics = channels - set(tables.topics)
         if undescribed_topics:
             self._lose(f"messages of the topics number {sorted(undescribed_topics)[:5]}, which no record names")
         if tables.conflicts:

@@ -11,6 +11,7 @@ from rosbags.rosbag2 import Reader
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
 from swiftvla_ros.viewing.latency import latency_stages, rates
 
 TICK_NS = 10_000_000
@@ -47,6 +48,22 @@ def test_other_tools_read_it(recorded: Path) -> None:
     schema, channel, first = messages[0]
     assert (schema.name, channel.message_encoding) == ("swiftvla_ros/msg/ExecutorState", "cdr")
     assert first.log_time == 10**9 + 1000
+
+
+def test_a_topic_described_in_another_chunk_than_its_messages_is_read(tmp_path: Path) -> None:
+    """Protects the bag of a killed recorder: a topic that was quiet until the next chunk doesn't make it unreadable."""
+    writer = McapWriter(tmp_path / "bag.mcap", compression="zstd", library="test")
+    schema = writer.schema("std_msgs/msg/Empty", "ros2msg", "")
+    early = writer.channel(schema, "/early", {})
+    writer.message(early, 1, b"\0\1\0\0\0")
+    writer.flush()
+    late = writer.channel(schema, "/late", {})
+    writer.message(early, 2, b"\0\1\0\0\0")
+    writer.flush()
+    writer.message(late, 3, b"\0\1\0\0\0")
+    writer.flush()
+    writer.abandon()
+    assert Bag(tmp_path / "bag.mcap").counts == {"/early": 2, "/late": 1}
 
 
 def test_a_new_piece_begins_where_the_arm_was_let_go(contract: Contract, messages: Any, tmp_path: Path) -> None:
