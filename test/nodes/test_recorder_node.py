@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations
 from swiftvla_ros.episodes.bags.bag import Bag
@@ -47,6 +48,13 @@ def recorded(conditioned: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     topics = ("/observation/front", "/observation/state")
     graph.wait_until(lambda: all(listens(graph, "recorder", t) for t in topics), "the recorder records", 90)
     graph.wait_until(lambda: size(bag) > 2_000_000, "the bag grows", 60)
+    health = graph.listen(DiagnosticArray, "/diagnostics", 10)
+
+    def knows() -> bool:
+        said = {v.key: v.value for m in health.messages for s in m.status if s.name == "/recorder" for v in s.values}
+        return int(said.get("nodes_whose_parameters_are_known", 0)) >= 5  # its own and this process's among them
+
+    graph.wait_until(knows, "it has every node's parameters", 60)
     answer = graph.trigger("/recorder/save")
     assert answer.success, answer.message
     graph.wait_until(lambda: list(boxes.glob("*/summary.md")), "the box is written", 30)

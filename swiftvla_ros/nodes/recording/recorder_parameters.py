@@ -29,6 +29,11 @@ class ParameterCollector:
         self._asked: dict[str, int] = {}
         self._clients: dict[str, list[Any]] = {}
 
+    @property
+    def known(self) -> int:
+        """How many nodes have answered."""
+        return len(self._known)
+
     def look(self) -> None:
         """Ask nodes that were not asked yet; called about once a second."""
         own = self._node.get_namespace()

