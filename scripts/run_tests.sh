@@ -5,6 +5,8 @@
 # beside them in two more, with what the nodes leave: at the lowest priority, and with one thread, since threads that
 # wait for one another suffer most from sharing a core; where a test asks for several, none spins while it waits.
 set -uo pipefail
+# Where bytecode is not written, as images of containers have it, each node's process compiles the package anew.
+unset PYTHONDONTWRITEBYTECODE
 
 python=$1
 shift

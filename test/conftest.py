@@ -36,20 +36,28 @@ LIVE = tuple(
         "benchmarks/test_executor_rate.py",
     )
 )
-# Of these, where a whole system runs: as much as all tests of single nodes.
+# Of these, where a whole system runs or a policy computes: as much as all tests of other nodes.
 SYSTEMS = tuple(
     ROOT / "test" / name
     for name in (
         "cli/commands/test_demo.py",
         "cli/commands/test_up.py",
+        "nodes/test_expert_node.py",
+        "nodes/test_geometry_node.py",
+        "nodes/test_monitor_nodes.py",
+        "nodes/test_not_understood.py",
         "nodes/test_panel_controls_in_a_browser.py",
         "nodes/test_panel_in_a_browser.py",
         "nodes/test_panel_pictures.py",
+        "nodes/test_policy_from.py",
+        "nodes/test_policy_guidance.py",
+        "nodes/test_policy_node.py",
         "nodes/test_preflight_node.py",
         "nodes/test_replay_live.py",
         "nodes/test_running_system.py",
         "nodes/test_take_over.py",
         "nodes/test_teleop_node.py",
+        "nodes/test_view_live.py",
     )
 )
 

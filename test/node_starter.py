@@ -2,7 +2,8 @@
 """Nodes forked from one process that has imported what they import: each start is spared the seconds of its imports.
 
 All but ROS itself, whose libraries have threads that a fork would not carry over. From ``main`` on the nodes are what
-``python -m`` makes of them, to the end of the interpreter. Cold starts are tested by ``swiftvla up`` and ``demo``.
+``python -m`` makes of them, to the end of their threads: the interpreter's own end, which takes apart all that is
+imported, costs as much as a start. Cold starts and ends are tested by ``swiftvla up`` and ``demo``.
 """
 
 import contextlib
@@ -13,8 +14,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
@@ -95,7 +98,7 @@ def serve() -> None:
     for name in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):  # an extra: a node that needs it says so itself
             importlib.import_module(name)
-    gc.freeze()  # else each node, when it ends, would copy what is imported to look for garbage in it
+    gc.freeze()  # else each node would copy what is imported to look for garbage in it
     for line in sys.stdin:
         guard = os.fork()
         if guard == 0:
@@ -120,7 +123,25 @@ def attend(executable: str, arguments: list[str], log: str, status: str, environ
         os.dup2(os.open(path, flags), stream)
     os.dup2(1, 2)
     sys.argv = [executable, *arguments]
-    importlib.import_module(f"swiftvla_ros.nodes.{executable}").main()
+    os._exit(ended_with(lambda: importlib.import_module(f"swiftvla_ros.nodes.{executable}").main()))
+
+
+def ended_with(run: Callable[[], object]) -> int:
+    """The exit status that Python would end with, once all threads have ended that it would wait for."""
+    status = 0
+    try:
+        run()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001  (as the interpreter does it)
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # pools' threads are told to end, and all are waited for
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
 
 
 if __name__ == "__main__":

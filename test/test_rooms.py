@@ -335,7 +335,10 @@ def test_imports_of_a_bare_install():
     """A robot's machine needs no torch, MuJoCo, matplotlib or pyarrow for contract, motion, bags and command line."""
     left_out = LAUNCH_MODULES | VIEWER_MODULES | SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES | JETSON_MODULES
     left_out |= PAGE_MODULES | CLUSTER_MODULES
-    names = [name for name in without_torch() if name not in left_out and room_of(name) != "nodes"]
+    # Where ROS is installed every node's process starts, too, and tells at configure which extra it lacks.
+    if not importlib.util.find_spec("rclpy"):
+        left_out |= {name for name in modules() if room_of(name) == "nodes"}
+    names = [name for name in without_torch() if name not in left_out]
     assert import_without(NOT_ON_A_ROBOT, names) == {}
 
 
@@ -343,13 +346,6 @@ def test_simulator_datasets_and_runtimes_import_without_torch():
     """The simulated robot, the datasets of others and the runtimes beside torch need their own extra only."""
     names = [name for name in without_torch() if name in SIMULATOR_MODULES | DATASET_MODULES | RUNTIME_MODULES]
     assert import_without({"torch", "tokenizers"}, names) == {}
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("rclpy"), reason="rclpy is not installed: pip install '.[ros]'")
-def test_nodes_import_in_a_bare_install():
-    """Every node's process starts without the extras, and tells at configure which one it lacks."""
-    names = [name for name in modules() if room_of(name) == "nodes"]
-    assert import_without(NOT_ON_A_ROBOT, names) == {}
 
 
 def test_imports_without_ros():

@@ -91,6 +91,8 @@ class Backbone(nn.Module):
 
 
 def _initialize(part: nn.Module) -> None:
+    if next(part.parameters()).is_meta:
+        return  # a file will fill it
     for module in part.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
             nn.init.normal_(module.weight, std=_INITIAL_STD)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from easier_robot import easier_robot
 from operators_page import chromium, opened, served
 from rcl_interfaces.srv import GetParameters
 from std_msgs.msg import Float64
@@ -31,30 +32,11 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.policy.checkpoint import CARD
 
-EASIER = {
-    "rate_hz: 15.0": "rate_hz: 5.0",
-    "source_size: [640, 480]": "source_size: [320, 240]",
-    "max_state_age_s: 0.3": "max_state_age_s: 2.0",
-    "max_image_age_s: 0.5": "max_image_age_s: 2.0",
-}
 TAG = "<img src=x onerror=alert(1)>"
 MOVING = (ExecutorState.FRESH, ExecutorState.TAIL, ExecutorState.DECELERATING)
 PAGE = Path(__file__).parents[2] / "swiftvla_ros" / "panel" / "page" / "index.html"
 # A phone held upright, in CSS pixels.
 PHONE = {"width": 390, "height": 844}
-
-
-def easier_robot(folder: Path) -> str:
-    """The simulated robot's contract for a machine that has a browser to carry, too."""
-    shipped = load_contract("so101_sim")
-    assert shipped.urdf_path is not None
-    shutil.copy(shipped.urdf_path, folder)
-    text = shipped.text
-    for usual, easier in EASIER.items():
-        assert usual in text
-        text = text.replace(usual, easier)
-    (folder / "robot.yaml").write_text(text, encoding="utf-8")
-    return str(folder / "robot.yaml")
 
 
 class Operators:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from easier_robot import easier_robot
 
 pytest.importorskip("swiftvla_ros.sim.backend", reason="mujoco is not installed: pip install mujoco")
 
@@ -30,11 +31,9 @@ class System:
     def __init__(self, graph: Any, checkpoint: Path, folder: Path) -> None:
         self.graph, self.checkpoint = graph, folder / "checkpoint"
         shutil.copytree(checkpoint, self.checkpoint)
-        shipped = load_contract("so101_sim")
-        assert shipped.urdf_path is not None
-        shutil.copy(shipped.urdf_path, folder)
-        self.robot = str(folder / "robot.yaml")
-        Path(self.robot).write_text(shipped.text + "\n  require_preflight: true\n", encoding="utf-8")
+        self.robot = easier_robot(folder)
+        with Path(self.robot).open("a", encoding="utf-8") as contract:
+            contract.write("\n  require_preflight: true\n")
         self.contract = load_contract(self.robot)
         graph.start("sim_robot_node", robot=self.robot, seed=3)
         for name in self.contract.camera_names:

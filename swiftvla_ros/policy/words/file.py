@@ -93,9 +93,10 @@ def read_words(folder: Path) -> WordReader | None:
     found = {name: value.shape for name, value in tensors.items()}
     if (wrong := tensor_problems(expected, found)) or len(integers) != len(words):
         raise WordsError(f"{path}: {some_of(wrong or ['words and vectors are not as many'])}; {_AGAIN}")
-    table = np.concatenate([np.zeros((2, integers.shape[-1]), np.float32), integers * scale])
+    table = np.zeros((2 + len(integers), integers.shape[-1]), np.float32)
+    np.multiply(integers, scale, out=table[2:])
     weights = {name: value.astype(np.float32) for name, value in tensors.items()}
-    network = ReadingNetwork(table.astype(np.float32), weights, head.layers)
+    network = ReadingNetwork(table, weights, head.layers)
     vocabulary = Vocabulary(words, head.familiar)
     return WordReader(vocabulary, network, tuple(head.sentences), frozenset(head.known), head.temperature, head.bound)
 
