@@ -84,6 +84,9 @@ def command(
     really took, but faster than real time. With --with-4d it looks once per policy step, as its 4D features were
     trained.
 
+    With --change-of-mind what is touched within 0.5 s of the new words is no mistake, and counted beside: the arm was
+    at it already.
+
     With --only-read it prints what the scenes' sentences are taken for, in seconds. So it does with --wordings
     meaningless: of EPISODES sentences those written by hand, then drawn ones with what `fit-words` never trains on.
     """
@@ -111,7 +114,7 @@ def command(
         options = SystemOptions(str(contract.path), str(checkpoint), device=device, seed=seed, scene=scene)
         figures, problem = _over_ros(contract, options, episodes, verbs, timeout, wordings), ""
     else:
-        from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, Geometry, evaluate
+        from swiftvla_ros.sim.evaluation.rollout import REACTION_S, Conditions, Evaluation, Geometry, evaluate
 
         evaluation = Evaluation(
             model_path(checkpoint),
@@ -125,6 +128,8 @@ def command(
         runner = make_runner(workers, shard, cluster, out, gpus=device.startswith("cuda"))
         report = evaluate(evaluation, episodes, runner)
         _print_report(report, episodes)
+        if change_of_mind:
+            print(f"another block within {REACTION_S:g} s of the new words: {report.late}")
         figures, problem = asdict(report), report.problem
     setup |= {"ros": ros, "stands": stands, "change_of_mind": change_of_mind}
     if tasks:

@@ -42,6 +42,9 @@ NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
 """The verdict where the policy says that it doesn't know what is meant: nothing moves."""
 CHANGE_S = (0.3, 1.5)
 """With a change of mind: for how long another task is followed first; a whole one takes some 2 s."""
+REACTION_S = 0.5
+"""With a change of mind: what is touched sooner after the new words is the old ones' doing: no picture, no inference
+and no braking is quick enough (docs/words.md)."""
 TIMEOUT_S = 12.0
 _WATCH_TICKS = 2
 
@@ -92,6 +95,7 @@ class EpisodeResult:
     # Colour index of the block headed to before any motion, for each colour word; none where it isn't understood.
     choices: tuple[int, ...]
     read: str = ""  # what the policy read the instruction as
+    late: bool = False  # with a change of mind: another block was taken or touched within `REACTION_S` of the new words
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class EvaluationReport:
     not_understood: dict[str, Share]  # the share that the policy said it doesn't understand: by "<verb>" and "all"
     first_step_right: Share  # scenes in which the policy heads to the commanded block before any motion
     word_changes_choice: Share  # scenes in which the three colour words lead to three different blocks
+    late: Share  # with a change of mind, scenes whose new words came too late for another block
     mean_seconds: float  # simulated seconds of the successful episodes
     wall_seconds: float  # what the evaluation took
     problem: str = ""  # what couldn't be rolled out, and why
@@ -193,6 +198,7 @@ def summarise(
             sum(r.choices[COLORS.index(r.color)] == COLORS.index(r.color) for r in results if r.choices), len(results)
         ),
         word_changes_choice=wilson(sum(len(set(r.choices)) == len(COLORS) for r in results), len(results)),
+        late=wilson(sum(r.late for r in results), len(results)),
         mean_seconds=float(np.mean(seconds)) if seconds else float("nan"),
         wall_seconds=wall_seconds,
     )
@@ -229,12 +235,14 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
     else:
         driver = PolicyDriver(policy, world, read, conditions.latency_s, conditions.period_s)
     watcher = watch(world, task)
-    ticks = 0
+    ticks, late = 0, False
     while watcher.result is TaskResult.PENDING and ticks * driver.tick_s < conditions.timeout_s:
         driver.tick()
         ticks += 1
         if ticks % _WATCH_TICKS == 0:
-            watcher.update(_WATCH_TICKS * driver.tick_s)
+            mistaken = watcher.update(_WATCH_TICKS * driver.tick_s) is TaskResult.WRONG_BLOCK
+            if mistaken and conditions.changes_mind and ticks * driver.tick_s <= REACTION_S:
+                watcher, late = watch(world, task), True
     return replace(
         asked,
         verdict=watcher.result.name,
@@ -243,6 +251,7 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
         refused=driver.executor.refused,
         choices=chosen,
         read=read,
+        late=late,
     )
 
 

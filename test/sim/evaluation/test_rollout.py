@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from swiftvla_ros.cluster.work import Shard
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.policy.words.reader import NotUnderstoodError
+from swiftvla_ros.sim.evaluation import rollout
 from swiftvla_ros.sim.evaluation.first_step import heads_to, task_of_episode
 from swiftvla_ros.sim.evaluation.rollout import (
     Conditions,
@@ -31,6 +33,7 @@ from swiftvla_ros.sim.evaluation.statistics import paired_difference, wilson
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, parse
+from swiftvla_ros.sim.tasks.watcher import TaskResult
 from swiftvla_ros.sim.world import SimWorld
 
 HORIZON = 10
@@ -189,6 +192,32 @@ def test_a_change_of_mind_comes_while_the_arm_follows_another_task(world: SimWor
     assert parse(told[0]) != Task("touch", "blue")
     assert told[1] == result.read == "touch the blue block"
     assert result.seconds == pytest.approx(0.4, abs=0.02)
+
+
+@pytest.mark.parametrize(("reaction_s", "late", "verdict"), [(0.5, True, "PENDING"), (0.0, False, "WRONG_BLOCK")])
+def test_what_the_arm_was_at_already_is_no_mistake_but_counted(
+    world: SimWorld, monkeypatch: pytest.MonkeyPatch, reaction_s: float, late: bool, verdict: str
+) -> None:
+    """Protects the figure: a change of mind that no arm can follow in time is told apart from one that was missed."""
+    found = iter([TaskResult.WRONG_BLOCK, TaskResult.PENDING])
+
+    def watch(_world: SimWorld, _task: Task) -> SimpleNamespace:
+        watcher = SimpleNamespace(result=TaskResult.PENDING)
+        ends = next(found)
+
+        def update(_dt_s: float) -> TaskResult:
+            watcher.result = ends
+            return ends
+
+        watcher.update = update
+        return watcher
+
+    monkeypatch.setattr(rollout, "watch", watch)
+    monkeypatch.setattr(rollout, "REACTION_S", reaction_s)
+    conditions = Conditions(0.03, timeout_s=0.4, changes_mind=True)
+    result = roll_out(Reading(), world, Task("touch", "blue"), SEED, conditions)
+    assert (result.late, result.verdict) == (late, verdict)
+    assert summarise([result], 1.0).late.count == late
 
 
 def test_figures_are_sorted_by_verb_and_colour() -> None:
