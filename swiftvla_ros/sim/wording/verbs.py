@@ -4,135 +4,12 @@
 from __future__ import annotations
 
 from swiftvla_ros.sim.wording.parts import Parts, lines
+from swiftvla_ros.sim.wording.picking import PICKING
+from swiftvla_ros.sim.wording.touching import TOUCHING
 
 VERBS = {
-    ("pick", ""): Parts(
-        lines("""
-            pick up {o}
-            pick {o} up
-            pick {o}
-            lift {o}
-            lift up {o}
-            lift {o} up
-            grab {o}
-            grab hold of {o}
-            take {o}
-            take hold of {o} and lift it
-            raise {o}
-            raise {o} up
-            grasp {o}
-            grasp {o} and lift it
-            grip {o} and raise it
-            get {o}
-            get hold of {o}
-            get me {o}
-            fetch {o}
-            fetch me {o}
-            collect {o}
-            elevate {o}
-            seize {o}
-            give me {o}
-            hand me {o}
-            bring me {o}
-            bring {o} up
-            hold {o} up
-            hold {o} in the air
-            i want {o}
-            take {o} off the table
-            lift {o} off the table
-            pick {o} up off the table
-            pick {o} up and hold it
-            scoop up {o}
-            pull {o} up
-            close your gripper on {o} and lift it
-            take {o} in your hand
-            remove {o} from the table
-            let me have {o}
-            i'd like {o}
-            can i have {o}
-        """),
-        lines("""
-            hoist {o}
-            hoist {o} up
-            retrieve {o}
-            snatch {o}
-            snatch up {o}
-            pluck {o} from the table
-            pass me {o}
-            clutch {o} and raise it
-            snag {o}
-            heave {o} up
-            lift {o} into the air
-            gather up {o}
-            clasp {o} and bring it up
-            have {o} picked up
-            i would like to have {o}
-            carry {o} upwards
-            catch hold of {o} and raise it
-            get {o} off the table
-            lift {o} from the ground
-        """),
-    ),
-    ("touch", ""): Parts(
-        lines("""
-            touch {o}
-            touch the top of {o}
-            touch {o} on the top
-            touch {o} with your gripper
-            tap {o}
-            tap on {o}
-            tap the top of {o}
-            give {o} a tap
-            put your fingertip on {o}
-            put your finger on {o}
-            put a finger on top of {o}
-            place your gripper on {o}
-            press {o}
-            press on {o}
-            press down on {o}
-            press the top of {o}
-            push down on {o}
-            rest the gripper on {o}
-            rest your hand on {o}
-            rest your fingertip on top of {o}
-            poke {o}
-            give {o} a poke
-            make contact with {o}
-            feel {o}
-            contact {o}
-            lay your finger on {o}
-            lean on {o}
-            reach out and touch {o}
-            bring your fingertip down on {o}
-            go down and touch {o}
-            pat {o}
-            poke at {o}
-            rap on {o}
-            press onto {o}
-            tickle {o}
-            brush {o} with your fingertip
-            lower your hand onto {o}
-            touch down on {o}
-        """),
-        lines("""
-            prod {o}
-            give {o} a little prod
-            jab {o}
-            dab {o}
-            give {o} a gentle pat
-            set your fingertip on {o}
-            hold a finger against the top of {o}
-            apply pressure to {o}
-            come into contact with {o}
-            knock on {o}
-            tip your finger on {o}
-            lower the gripper onto {o}
-            push on the top of {o}
-            put the tip of the gripper on {o}
-            lay your hand on {o}
-            stroke {o}
-        """),
-    ),
+    ("pick", ""): PICKING,
+    ("touch", ""): TOUCHING,
     ("place", "plate"): Parts(
         lines("""
             put {o} on the plate
@@ -304,6 +181,80 @@ OTHER_VERBS = Parts(
         talk to {o}
         pick up everything but {o}
         touch all blocks except {o}
+        push {o} away
+        push {o} forward
+        push {o} to the side
+        pull {o} closer
+        pull {o} towards you
+        slide {o} away
+        nudge {o} to the side
+        move {o} to the right
+        move {o} back
+        move {o}
+        turn {o}
+        turn {o} over
+        smack {o}
+        slap {o}
+        smash {o}
+        hammer {o}
+        stomp on {o}
+        crack {o}
+        tear {o} apart
+        rip {o}
+        stab {o}
+        drill into {o}
+        trip over {o}
+        jump over {o}
+        circle around {o}
+        point at {o}
+        point to {o}
+        wave at {o}
+        show me {o}
+        find {o}
+        inspect {o}
+        examine {o}
+        guess where {o} is
+        compare {o} with the others
+        line {o} up with the others
+        put {o} in the corner
+        put {o} to the left of the others
+        balance {o} on its edge
+        stack the others on {o}
+        build a tower with {o}
+        place {o} upside down
+        bounce {o}
+        juggle {o}
+        cool {o} down
+        heat {o} up
+        cook {o}
+        plug {o} in
+        unscrew {o}
+        assemble {o}
+        sharpen {o}
+        scan {o}
+        film {o}
+        label {o}
+        name {o}
+        order {o}
+        pay for {o}
+        lose {o}
+        give {o} to the dog
+        feed {o} to the cat
+        bring {o} to the kitchen
+        take {o} to the bathroom
+        carry {o} to the door
+        is {o} still there
+        was {o} touched
+        did you pick up {o}
+        have you touched {o}
+        why did you touch {o}
+        how do i lift {o}
+        should i touch {o}
+        you touched {o} already
+        you must not lift {o}
+        you may not touch {o}
+        without touching {o}
+        be careful with {o}
     """),
     lines("""
         shove {o} aside
@@ -342,6 +293,32 @@ OTHER_VERBS = Parts(
         iron {o}
         explain {o} to me
         guard {o}
+        spread {o} out
+        chop {o}
+        toast {o}
+        flick {o} away
+        scoot {o} over
+        whack {o}
+        kick {o} over there
+        swing at {o}
+        hop over {o}
+        where did {o} come from
+        who owns {o}
+        will {o} fall
+        rename {o}
+        borrow {o} from the neighbour
+        donate {o}
+        throw {o} at me
+        haven't you lifted {o}
+        refrain from touching {o}
+        no touching of {o}
+        leave off {o}
+        set fire to {o}
+        roll {o} along the table
+        rearrange {o}
+        straighten {o}
+        align {o}
+        decorate {o}
     """),
 )
 """What can be said of a block, and is none of the tasks."""
