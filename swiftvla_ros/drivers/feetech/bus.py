@@ -7,8 +7,10 @@ One thread at a time may use it. An answer that is damaged costs only that servo
 from __future__ import annotations
 
 import termios
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +41,8 @@ ANSWER_S = 0.010
 RETRIES = 2
 # One servo alone is asked while nothing has to be in time: a machine that stands still for a moment is no silent servo.
 _RETRIES_OF_ONE = 9
+# So many questions back a late answer is told by its length.
+_REMEMBERED = 3
 # A machine that stands still for a moment is no lost port.
 _WRITE_S = 1.0
 # What a lost cable looks like; termios.error is no OSError.
@@ -119,6 +123,7 @@ class ServoBus:
         self.path = path
         self.counts = BusCounts()
         self._stream = PacketStream()
+        self._lengths: deque[int] = deque(maxlen=_REMEMBERED)
 
     def close(self) -> None:
         """Give the port back."""
@@ -132,11 +137,18 @@ class ServoBus:
         return servo in self._ask(Packet(servo, BusInstruction.PING), (servo,), 0)
 
     def read(self, register: Register, servo: int) -> int:
-        """Read one register of one servo; SilentServoError."""
-        packet = Packet(servo, BusInstruction.READ, bytes((register.address, register.size)))
+        """Read one register of one servo; SilentServoError.
+
+        An answer doesn't say which register it holds, and one that was asked for again may come twice, the second time
+        to the next question. So no few questions in a row ask for equally many bytes: those behind the register are
+        passed over.
+        """
+        length = next(n for n in count(register.size) if n not in self._lengths)
+        self._lengths.append(length)
+        packet = Packet(servo, BusInstruction.READ, bytes((register.address, length)))
         for _ in range(1 + _RETRIES_OF_ONE):
-            if answer := self._ask(packet, (servo,), register.size).get(servo):
-                return register.decode(answer.parameters)
+            if answer := self._ask(packet, (servo,), length).get(servo):
+                return register.decode(answer.parameters[: register.size])
         raise SilentServoError(servo, f"read {register.name}")
 
     def write(self, register: Register, servo: int, value: int) -> None:

@@ -7,8 +7,15 @@ import pytest
 
 from swiftvla_ros.drivers.feetech.bus import BusError, ServoBus, SilentServoError, open_port
 from swiftvla_ros.drivers.feetech.emulated_arm import EmulatedArm
-from swiftvla_ros.drivers.feetech.protocol import ErrorFlag
-from swiftvla_ros.drivers.feetech.registers import HOMING_OFFSET, MAX_TEMPERATURE, PRESENT_POSITION, TORQUE_ENABLE
+from swiftvla_ros.drivers.feetech.protocol import ErrorFlag, Packet
+from swiftvla_ros.drivers.feetech.registers import (
+    HOMING_OFFSET,
+    LOCK,
+    MAX_TEMPERATURE,
+    MODEL_NUMBER,
+    PRESENT_POSITION,
+    TORQUE_ENABLE,
+)
 
 IDS = (1, 2, 3, 4, 5, 6)
 
@@ -37,6 +44,38 @@ def test_a_silent_servo_costs_only_itself(bus: ServoBus, emulated: EmulatedArm) 
     assert set(bus.read_states(IDS)) == {1, 2, 4, 5, 6}
     with pytest.raises(SilentServoError, match="servo 3 does not answer"):
         bus.read(PRESENT_POSITION, 3)
+
+
+class LatePort:
+    """A port whose answers all come too late: to the next question."""
+
+    def __init__(self) -> None:
+        self._ready = self._late = b""
+
+    def write(self, data: bytes) -> int:
+        """Hand over the answer to the last question, and keep that to this one; a register holds its own address."""
+        servo, (address, size) = data[2], data[5:7]
+        self._ready, self._late = self._late, Packet(servo, 0, bytes(range(address, address + size))).encode()
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        """Return what is there."""
+        data, self._ready = self._ready[:size], b""
+        return data
+
+    def reset_input_buffer(self) -> None:
+        """Forget what has come; what is late has not."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_a_late_answer_is_not_taken_for_another_registers() -> None:
+    """Protects a calibration: no answer says of which register it is, and asked for twice it may come twice."""
+    bus = ServoBus(LatePort(), "late")
+    asked = [MAX_TEMPERATURE, TORQUE_ENABLE, HOMING_OFFSET, PRESENT_POSITION, MAX_TEMPERATURE, LOCK, MODEL_NUMBER]
+    found = [bus.read(register, 3) for register in asked]
+    assert found == [r.decode(bytes(range(r.address, r.address + r.size))) for r in asked]
 
 
 def test_noise_is_read_through(bus: ServoBus, emulated: EmulatedArm) -> None:
