@@ -140,8 +140,8 @@ class ServoBus:
         """Read one register of one servo; SilentServoError.
 
         An answer doesn't say which register it holds, and one that was asked for again may come twice, the second time
-        to the next question. So no few questions in a row ask for equally many bytes: those behind the register are
-        passed over.
+        to the next question. So questions that follow one another ask for different numbers of bytes: those behind the
+        register are passed over.
         """
         length = next(n for n in count(register.size) if n not in self._lengths)
         self._lengths.append(length)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.episodes.bags import mcap_writer as mcap
-from swiftvla_ros.episodes.bags.mcap_records import ENTRY, Chunk, DamageError, LimitError, RecordFile, walk
+from swiftvla_ros.episodes.bags.mcap_records import ENTRY, Chunk, DamageError, LimitError, RecordFile, Tables, walk
 from swiftvla_ros.episodes.bags.mcap_scan import Contents, Scan, refuse_too_many
 from swiftvla_ros.episodes.bags.message_types import BagError, Channel, PassedOver
 from swiftvla_ros.episodes.bags.unpacking import Source
@@ -130,9 +130,8 @@ class McapFile:
         for number, chunk in enumerate(found.chunks):
             self._firsts.append(count)
             entries = np.concatenate(chunk.lists) if chunk.lists else np.empty(0, ENTRY)
-            undescribed = not set(np.unique(entries["channel"]).tolist()) <= set(tables.topics)
-            undescribed |= any(t.is_ros2 and t.schema not in tables.schemas for t in tables.topics.values())
-            if not trusted or undescribed or chunk.lists is None or chunk.cut:
+            described = _described(tables, _channels(entries))
+            if not trusted or not described or chunk.lists is None or chunk.cut:
                 entries = self._list_chunk(file, number, chunk)
             else:
                 entries = entries[np.argsort(entries["offset"], kind="stable")]
@@ -144,9 +143,9 @@ class McapFile:
         self._firsts.append(count)
         parts.append(np.array(found.loose, ENTRY) if found.loose else np.empty(0, ENTRY))
         index = np.concatenate(parts)
-        channels = set(np.unique(index["channel"]).tolist())
-        # A topic may be described in a chunk that holds no message of it.
-        while unread and not channels <= set(tables.topics):
+        channels = _channels(index)
+        # A topic, or its type, may be described in a chunk that holds no message of it.
+        while unread and not _described(tables, channels):
             number = unread.pop()
             self._list_chunk(file, number, found.chunks[number])
         undescribed_topics = channels - set(tables.topics)
@@ -191,3 +190,14 @@ class McapFile:
         if not self._salvage:
             raise DamageError(note)
         self._found.notes.append(note)
+
+
+def _channels(entries: NDArray[np.void]) -> set[int]:
+    """Numbers of the topics that messages are of."""
+    return set(np.unique(entries["channel"]).tolist())
+
+
+def _described(tables: Tables, channels: set[int]) -> bool:
+    """Whether these topics, and the types of all known ones, are described."""
+    types = {topic.schema for topic in tables.topics.values() if topic.is_ros2}
+    return channels <= set(tables.topics) and types <= set(tables.schemas)

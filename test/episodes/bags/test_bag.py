@@ -50,20 +50,21 @@ def test_other_tools_read_it(recorded: Path) -> None:
     assert first.log_time == 10**9 + 1000
 
 
-def test_a_topic_described_in_another_chunk_than_its_messages_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("early", ["topic", "type"])
+def test_what_another_chunk_describes_than_its_messages_is_found(early: str, tmp_path: Path) -> None:
     """Protects the bag of a killed recorder: a topic that was quiet until the next chunk doesn't make it unreadable."""
     writer = McapWriter(tmp_path / "bag.mcap", compression="zstd", library="test")
-    schema = writer.schema("std_msgs/msg/Empty", "ros2msg", "")
-    early = writer.channel(schema, "/early", {})
-    writer.message(early, 1, b"\0\1\0\0\0")
+    first = writer.channel(writer.schema("std_msgs/msg/Empty", "ros2msg", ""), "/first", {})
+    writer.message(first, 1, b"\0\1\0\0\0")
     writer.flush()
-    late = writer.channel(schema, "/late", {})
-    writer.message(early, 2, b"\0\1\0\0\0")
+    schema = writer.schema("std_msgs/msg/Bool", "ros2msg", "bool data")
+    late = writer.channel(schema, "/late", {}) if early == "topic" else None
+    writer.message(first, 2, b"\0\1\0\0\0")
     writer.flush()
-    writer.message(late, 3, b"\0\1\0\0\0")
+    writer.message(late or writer.channel(schema, "/late", {}), 3, b"\0\1\0\0\1")
     writer.flush()
     writer.abandon()
-    assert Bag(tmp_path / "bag.mcap").counts == {"/early": 2, "/late": 1}
+    assert Bag(tmp_path / "bag.mcap").counts == {"/first": 2, "/late": 1}
 
 
 def test_a_new_piece_begins_where_the_arm_was_let_go(contract: Contract, messages: Any, tmp_path: Path) -> None:
