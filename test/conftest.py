@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.testing
@@ -114,6 +115,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid} runs live nodes: add its file to LIVE in test/conftest.py")
         if again:
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say why tests were run again: each time was a failure, which may be rare and no less real."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("=", f"run again: {report.nodeid}", yellow=True)
+        terminalreporter.write_line(report.longreprtext)
+        for name, content in report.sections:
+            terminalreporter.write_sep("-", name)
+            terminalreporter.write_line(content)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,3 +50,15 @@ class Scene:
 
 
 TABLE = Scene()
+
+
+def moved_camera(pose: CameraPose, shift_m: Array, rotation_rad: Array) -> CameraPose:
+    """A camera moved by [3] along the axes of the base frame, and turned by the rotation vector [3] in its own."""
+    x, y, z = (float(value) for value in np.array(pose.position_m) + shift_m)
+    qx, qy, qz, qw = pose.quaternion_xyzw
+    turn, turned = np.zeros(4), np.zeros(4)
+    angle = float(np.linalg.norm(rotation_rad))
+    mujoco.mju_axisAngle2Quat(turn, rotation_rad / angle, angle)
+    mujoco.mju_mulQuat(turned, np.array([qw, qx, qy, qz]), turn)
+    qw, qx, qy, qz = (float(value) for value in turned)
+    return CameraPose(position_m=(x, y, z), quaternion_xyzw=(qx, qy, qz, qw), fovy_deg=pose.fovy_deg)

@@ -96,6 +96,7 @@ class SimWorld:
         self._low, self._high = contract.limits.min_position, contract.limits.max_position
         self._plain_rgba = self._model.geom_rgba.copy()
         self._plain_light = self._model.light_diffuse.copy()
+        self._plain_light_direction = self._model.light_dir.copy()
         self.reset(seed)
 
     def __enter__(self) -> SimWorld:

@@ -151,9 +151,12 @@ class Graph:
         """Make an action's client, in the thread that spins: rclpy's is seen by an executor before it is whole."""
         from rclpy.action import ActionClient
 
-        made = self._executor.create_task(lambda: ActionClient(self.node, kind, name))
-        self.wait_until(made.done, f"the client of {name} is made")
-        return made.result()
+        return self._in_spinning_thread(lambda: ActionClient(self.node, kind, name), f"the client of {name} is made")
+
+    def _in_spinning_thread(self, do: Callable[[], Any], what: str) -> Any:
+        done = self._executor.create_task(do)
+        self.wait_until(done.done, what)
+        return done.result()
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = START_TIMEOUT_S) -> Any:
         """Call a service and return its response."""
@@ -186,6 +189,10 @@ class Graph:
         for process in running:
             process.kill()
             process.wait(END_TIMEOUT_S)
+        self._in_spinning_thread(lambda: self._destroy_all_but(timers, publishers), "what the test added is gone")
+
+    def _destroy_all_but(self, timers: set[Any], publishers: set[Any]) -> None:
+        """In the thread that spins: another one would take a publisher from a timer that is about to use it."""
         for timer in set(self.node.timers) - timers:
             self.node.destroy_timer(timer)
         for publisher in set(self.node.publishers) - publishers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
+from swiftvla_ros.cli.scene_options import StandsOption, VariedOption
 from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
@@ -26,9 +27,8 @@ def command(
     cluster: ClusterOption = None,
     seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
-    stands: Annotated[
-        bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
-    ] = False,
+    stands: StandsOption = False,
+    varied: VariedOption = False,
     tasks: Annotated[
         list[str] | None,
         typer.Option("--task", help="A task to show, such as place; again for more.", show_default="pick, touch"),
@@ -58,8 +58,10 @@ def command(
     from swiftvla_ros.sim.data.collect import collect
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
-    if ros and (stands or pilot is not None or cluster is not None or shard != "1/1"):
-        refuse("--ros: the live graph knows neither --stands nor --pilot, --shard nor --cluster; leave --ros out")
+    if ros and (stands or varied or pilot is not None or cluster is not None or shard != "1/1"):
+        refuse(
+            "--ros: the live graph knows neither --stands, --varied nor --pilot, --shard nor --cluster; leave --ros out"
+        )
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
     contract = load_contract(robot)
@@ -70,7 +72,17 @@ def command(
         pilot = model_path(pilot)
         check_against_contract(open_checkpoint(pilot), contract)
     runner = make_runner(workers, shard, cluster, out)
-    report = collect(out, episodes, runner=runner, seed=seed, contract=contract, pilot=pilot, verbs=verbs, scene=scene)
+    report = collect(
+        out,
+        episodes,
+        runner=runner,
+        seed=seed,
+        contract=contract,
+        pilot=pilot,
+        verbs=verbs,
+        scene=scene,
+        varied=varied,
+    )
     of_tries = (
         f" ({report.recorded / report.attempts:.1%} of {report.attempts} tries succeeded)" if report.attempts else ""
     )

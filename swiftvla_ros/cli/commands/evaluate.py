@@ -12,6 +12,7 @@ import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
+from swiftvla_ros.cli.scene_options import StandsOption, VariedOption
 from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
@@ -44,9 +45,8 @@ def command(
         bool, typer.Option("--ros", help="Run over the ROS graph in real time, every node a process of its own.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the arm has for a task.")] = 12.0,
-    stands: Annotated[
-        bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
-    ] = False,
+    stands: StandsOption = False,
+    varied: VariedOption = False,
     tasks: Annotated[
         list[str] | None,
         typer.Option("--task", help="A task to ask for, such as place; again for more.", show_default="pick, touch"),
@@ -90,8 +90,10 @@ def command(
     With --only-read it prints what the scenes' sentences are taken for, in seconds. So it does with --wordings
     meaningless: of EPISODES sentences those written by hand, then drawn ones with what `fit-words` never trains on.
     """
-    if ros and (stands or with_4d is not None or latency is not None or out is not None):
-        refuse("--ros: the live graph knows neither --stands nor --with-4d, --latency nor --out; leave --ros out")
+    if ros and (stands or varied or with_4d is not None or latency is not None or out is not None):
+        refuse(
+            "--ros: the live graph knows neither --stands, --varied nor --with-4d, --latency nor --out; leave --ros out"
+        )
     if ros and (change_of_mind or only_read or wordings == "meaningless"):
         refuse(
             "--ros: the live graph knows neither --change-of-mind, --only-read nor --wordings meaningless; leave --ros "
@@ -120,7 +122,7 @@ def command(
             model_path(checkpoint),
             contract.path,
             seed,
-            Conditions(latency, None, timeout, verbs, scene, wordings, change_of_mind),
+            Conditions(latency, None, timeout, verbs, scene, wordings, change_of_mind, varied),
             None if with_4d is None else Geometry(model_path(with_4d), cache_steps),
             device=device,
             out=out,
@@ -132,6 +134,8 @@ def command(
             print(f"another block within {REACTION_S:g} s of the new words: {report.late}")
         figures, problem = asdict(report), report.problem
     setup |= {"ros": ros, "stands": stands, "change_of_mind": change_of_mind}
+    if varied:
+        setup["varied"] = True
     if tasks:
         setup["tasks"] = verbs
     if with_4d is not None:

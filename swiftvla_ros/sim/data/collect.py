@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ from swiftvla_ros.sim.tasks.registry import (
     watch,
 )
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
+from swiftvla_ros.sim.varied_world import VariedWorld
 from swiftvla_ros.sim.world import SimWorld
 
 SETTINGS = "collection.json"
@@ -86,6 +88,7 @@ class Collection:
     verbs: tuple[str, ...]
     scene: str  # name of the scenes' variant
     pilot: Path | None  # a checkpoint that drives first
+    varied: bool = False  # scenes that don't look alike
 
     def file(self, episode: int) -> Path:
         """Say where an episode lies."""
@@ -99,6 +102,8 @@ def collection_work(collection: Collection, episodes: int) -> Work[ShownLayout, 
     the arm does not start at rest: it is in a random pose, or under way to another block when it is told better. In
     half, something bumps the arm; those steps are recorded with ``expert`` false. The same seed gives the same
     episodes, whoever records which of them.
+
+    ``varied`` scenes have light, tables, distractors and a place of the front camera of their own.
 
     With a ``pilot``, its policy drives the first seconds of every episode, and the recording starts where the expert
     takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger: S. Ross et
@@ -141,13 +146,14 @@ def collect(
     pilot: Path | None = None,
     verbs: tuple[str, ...] = STANDARD_VERBS,
     scene: str | None = None,
+    varied: bool = False,
 ) -> CollectReport:
     """Record the runner's part of :func:`collection_work`.
 
     ``collection.json`` says what the folder's episodes were recorded with; SettingsError where they are others.
     """
     begin = time.monotonic()
-    collection = Collection(out_dir, seed, contract.path, verbs, scene_for(verbs, scene).name, pilot)
+    collection = Collection(out_dir, seed, contract.path, verbs, scene_for(verbs, scene).name, pilot, varied)
     work = collection_work(collection, episodes)
     claim(
         out_dir / SETTINGS,
@@ -157,6 +163,7 @@ def collect(
             "scene": collection.scene,
             "contract_sha256": digest_of(contract),
             "pilot_sha256": None if pilot is None else open_checkpoint(pilot).sha256,
+            **({"varied": True} if varied else {}),
         },
     )
     done = runner.run(work)
@@ -174,11 +181,13 @@ class Recorder:
         pilot: Policy | None = None,
         tasks: tuple[Task, ...] = STANDARD_TASKS,
         scene: Scene = TABLE,
+        *,
+        varied: bool = False,
     ) -> None:
         self.contract = contract
         self._tasks = tasks
         self._pilot = pilot
-        self.world = SimWorld(contract, scene=scene)
+        self.world: SimWorld = (VariedWorld if varied else SimWorld)(contract, scene=scene)
         self.expert = Expert(contract)
         self._kinematics = InverseKinematics(contract)
         self._ticks = round(contract.policy.step_s / TICK_S)
@@ -246,9 +255,17 @@ class Recorder:
                 "block_positions": blocks.tolist(),
                 "target_uv": self.world.contract.project("front", target).tolist(),
                 **({"where": task.where} if task.where else {}),
+                **self._front_pose(),
                 **self.world.scene.metadata(self.world.setup),
             },
         )
+
+    def _front_pose(self) -> dict[str, Any]:
+        """Where the front camera stands, if not where the contract says: labels are computed from it."""
+        pose = self.world.setup.front_pose
+        if pose is None or pose == self.contract.camera("front").pose:
+            return {}
+        return {"front_pose": pose.model_dump(mode="json")}
 
     def _start(self, task: Task, layout_seed: int, rng: np.random.Generator) -> tuple[str, TaskWatcher]:
         """Reset the world and bring the arm to where the demonstration starts; returns how, and the task's watcher."""
@@ -296,7 +313,8 @@ def _record_layout(collection: Collection, layout: ShownLayout) -> Tries:
     pilot = None if collection.pilot is None else _loaded(collection.pilot, collection.contract)
     layout_seed = int(np.random.default_rng([collection.seed, layout.number]).integers(2**62))
     recorded = attempts = 0
-    with closing(Recorder(contract, pilot, tasks, scene_for(collection.verbs, collection.scene))) as recorder:
+    scene = scene_for(collection.verbs, collection.scene)
+    with closing(Recorder(contract, pilot, tasks, scene, varied=collection.varied)) as recorder:
         for number in layout.episodes:
             path = collection.file(number)
             if path.exists():

@@ -15,7 +15,6 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequences
-from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
 from swiftvla_ros.sim.data.rendered import rendered
 from swiftvla_ros.sim.expert.disturb import smooth_step
@@ -23,8 +22,9 @@ from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
-from swiftvla_ros.sim.scene import SceneSetup
+from swiftvla_ros.sim.scene import SceneSetup, moved_camera
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS
+from swiftvla_ros.sim.varied_world import VariedWorld
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
 STEPS = 8
@@ -41,31 +41,17 @@ _EXPERT = 0.67
 _EXPERT_BEFORE_S = (0.0, 2.2)
 _SWEEP_S = (0.7, 1.5)
 _SWEEP_HEIGHT_M = (0.01, 0.09)
-_TEXTURE_PX = 64
-_TEXTURED = 0.6
-_TEXTURE_TILES = (2.0, 12.0)
 _STRANGE_BLOCKS = 0.3
 _ATTEMPTS = 5
 
 Array = NDArray[np.float64]
 
 
-class RandomLookWorld(SimWorld):
-    """The simulated robot in surroundings that look different in every scene: textures, colours and light."""
-
-    def _spec(self) -> mujoco.MjSpec:
-        spec = super()._spec()
-        for name, pattern in _textures().items():
-            texture = spec.add_texture(
-                name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=_TEXTURE_PX, height=_TEXTURE_PX, nchannel=3
-            )
-            texture.data = np.repeat((255 * pattern).astype(np.uint8)[..., None], 3, axis=-1).tobytes()
-            material = spec.add_material(name=name, texuniform=True)
-            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
-        return spec
+class RandomLookWorld(VariedWorld):
+    """The simulated robot in surroundings in which nothing but shapes is to be relied on, blocks' colours included."""
 
     def _paint(self, rng: np.random.Generator) -> None:
-        super()._paint(rng)
+        SimWorld._paint(self, rng)
         model = self._model
         rgba = model.geom_rgba
         for geom in range(model.ngeom):
@@ -75,12 +61,7 @@ class RandomLookWorld(SimWorld):
                 rgba[geom, :3] = rng.uniform(0, 1, 3)
         table = model.geom("table").id
         rgba[table, :3] = rng.uniform(0.15, 1) * rng.uniform(0.6, 1, 3)
-        model.geom_matid[:] = -1
-        stands = [model.body(f"stand_{color}").geomadr[0] for color in COLORS]
-        for geom in (table, *stands):
-            if rng.random() < _TEXTURED:
-                model.geom_matid[geom] = rng.integers(model.nmat)
-        model.mat_texrepeat[:] = rng.uniform(*_TEXTURE_TILES, (model.nmat, 1))
+        self._cover([table, *(model.body(f"stand_{color}").geomadr[0] for color in COLORS)], rng)
         model.light_diffuse[:] *= rng.uniform(0.4, 1.6, (model.nlight, 1))
         model.light_dir[:] = rng.normal(0, 0.5, (model.nlight, 3)) - [0, 0, 1]
         model.vis.headlight.ambient[:] = rng.uniform(0.2, 0.5)
@@ -108,18 +89,9 @@ def sample_front_pose(contract: Contract, rng: np.random.Generator) -> CameraPos
     """The front camera somewhere around its place: moved, turned about all its axes, with another field of view."""
     nominal = contract.camera(FRONT).pose
     assert nominal is not None, "SimWorld refuses contracts without it"
-    turn, quaternion = np.zeros(4), np.zeros(4)
     rotation = rng.uniform(-_CAMERA_TURN_RAD, _CAMERA_TURN_RAD, 3)
-    x, y, z, w = nominal.quaternion_xyzw
-    mujoco.mju_axisAngle2Quat(turn, rotation / np.linalg.norm(rotation), float(np.linalg.norm(rotation)))
-    mujoco.mju_mulQuat(quaternion, np.array([w, x, y, z]), turn)
-    px, py, pz = np.array(nominal.position_m) + rng.uniform(-_CAMERA_SHIFT_M, _CAMERA_SHIFT_M, 3)
-    w, x, y, z = quaternion
-    return CameraPose(
-        position_m=(px, py, pz),
-        quaternion_xyzw=(x, y, z, w),
-        fovy_deg=float(rng.uniform(*_CAMERA_FOVY_DEG)),
-    )
+    moved = moved_camera(nominal, rng.uniform(-_CAMERA_SHIFT_M, _CAMERA_SHIFT_M, 3), rotation)
+    return moved.model_copy(update={"fovy_deg": float(rng.uniform(*_CAMERA_FOVY_DEG))})
 
 
 def _render_shard(path: Path, first: int, count: int, seed: int, contract_path: Path) -> None:
@@ -225,18 +197,3 @@ def _sweep(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
         return start + (goal - start) * smooth_step(time_s / duration_s)
 
     return command
-
-
-def _textures() -> dict[str, NDArray[np.floating]]:
-    """Grey patterns [h, w] in 0…1 that colours shade: stripes, squares, dots and noise of several grains."""
-    rng = np.random.default_rng(0)
-    v, u = np.mgrid[:_TEXTURE_PX, :_TEXTURE_PX] / _TEXTURE_PX
-    patterns = {
-        "stripes": 0.5 + 0.5 * np.sin(2 * np.pi * 2 * u),
-        "squares": ((u > 0.5) ^ (v > 0.5)).astype(float),
-        "dots": ((u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.06).astype(float),
-    }
-    for grain in (1, 4, 16):
-        cells = rng.random((_TEXTURE_PX // grain, _TEXTURE_PX // grain))
-        patterns[f"noise_{grain}"] = np.kron(cells, np.ones((grain, grain)))
-    return {name: 0.45 + 0.55 * pattern for name, pattern in patterns.items()}

@@ -33,6 +33,7 @@ from swiftvla_ros.sim.evaluation.statistics import Share, shares_by_task, wilson
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase, scene_for, tasks_of, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult
+from swiftvla_ros.sim.varied_world import VariedWorld
 from swiftvla_ros.sim.wording.sentences import Wordings, say
 from swiftvla_ros.sim.world import SimWorld
 
@@ -68,6 +69,7 @@ class Conditions:
     wordings: Wordings = "known"  # how tasks are said
     # Told another task first, and this one while the arm moves for that; the time that it has begins then.
     changes_mind: bool = False
+    varied: bool = False  # scenes that don't look alike
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,8 @@ def roll_out(policy: Policy, world: SimWorld, task: Task, seed: int, conditions:
 def _roll_out(evaluation: Evaluation, episode: int) -> EpisodeResult:
     contract, policy = _loaded(replace(evaluation, out=None))
     conditions = evaluation.conditions
-    with SimWorld(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
+    make_world = VariedWorld if conditions.varied else SimWorld
+    with make_world(contract, scene=scene_for(conditions.verbs, conditions.scene)) as world:
         task = task_of_episode(episode, conditions.verbs)
         result = roll_out(policy, world, task, evaluation.seed + episode, conditions)
     if (path := evaluation.file(episode)) is not None:

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from swiftvla_ros.contract.contract import Contract
-from swiftvla_ros.contract.schema import CameraPose
-from swiftvla_ros.sim.backend import mujoco
 from swiftvla_ros.sim.language import COLORS
-from swiftvla_ros.sim.scene import Scene, SceneSetup
+from swiftvla_ros.sim.scene import Scene, SceneSetup, moved_camera
 
 HIGHEST_M = 0.045
 """The highest stand of these scenes."""
@@ -44,23 +42,14 @@ class ElevatedBlocks(Scene):
             raise ValueError(f"{contract.path}: cameras: front: pose: missing; the scene moves the camera around it")
         rng = np.random.default_rng([seed, 6])
         stands = rng.uniform(0, HIGHEST_M, len(COLORS))
-        x, y, z = np.array(nominal.position_m) + rng.uniform(-SHIFT_M, SHIFT_M, 3)
-        turn = rng.uniform(-TILT_RAD, TILT_RAD, 3)
-        qx, qy, qz, qw = nominal.quaternion_xyzw
-        small, turned = np.zeros(4), np.zeros(4)
-        mujoco.mju_axisAngle2Quat(small, turn / np.linalg.norm(turn), float(np.linalg.norm(turn)))
-        mujoco.mju_mulQuat(turned, np.array([qw, qx, qy, qz]), small)
-        qw, qx, qy, qz = (float(value) for value in turned)
-        pose = CameraPose(
-            position_m=(float(x), float(y), float(z)), quaternion_xyzw=(qx, qy, qz, qw), fovy_deg=nominal.fovy_deg
-        )
+        shift = rng.uniform(-SHIFT_M, SHIFT_M, 3)
+        pose = moved_camera(nominal, shift, rng.uniform(-TILT_RAD, TILT_RAD, 3))
         return SceneSetup(stands=stands, front_pose=pose)
 
     def metadata(self, setup: SceneSetup) -> dict[str, Any]:
-        """Camera and heights: labels are computed from them."""
-        assert setup.front_pose is not None
+        """The stands' heights."""
         assert setup.stands is not None
-        return {"front_pose": setup.front_pose.model_dump(mode="json"), "stands_m": setup.stands.tolist()}
+        return {"stands_m": setup.stands.tolist()}
 
 
 SCENE = ElevatedBlocks()
