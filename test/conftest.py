@@ -76,6 +76,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("systems", "nodes", "computing", "others"),
         help="collect only files whose tests run a whole live system, or live nodes, or compute much, or the others",
     )
+    parser.addoption(
+        "--progress",
+        type=Path,
+        help="file that says which files' tests began and passed; those that passed are not run again",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -105,6 +110,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The nodes are judged in real time: when the machine itself stalls for longer than a contract's 0.3 s, the executor
     holds, as it must, and the test of something else fails.
     """
+    if (progress := config.getoption("--progress")) is not None:
+        config.pluginmanager.register(Progress(progress, items))
     again = config.pluginmanager.hasplugin("rerunfailures")
     for item in items:
         if {"graph", "ros_environment", "system"} & set(getattr(item, "fixturenames", ())):
@@ -115,6 +122,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid} runs live nodes: add its file to LIVE in test/conftest.py")
         if again:
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+class Progress:
+    """What is done, for the next process where one is killed, as ROS' libraries have done: it goes on from there."""
+
+    def __init__(self, path: Path, items: list[pytest.Item]) -> None:
+        self._path = path
+        self._began: set[str] = set()
+        self._failed: set[str] = set()
+        lines = path.read_text().splitlines() if path.exists() else []
+        items[:] = [item for item in items if f"passed {_file_of(item.nodeid)}" not in lines]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+        """Write down which file's tests begin, and which one's have passed."""
+        file = _file_of(item.nodeid)
+        with self._path.open("a") as stream:
+            if file not in self._began:
+                self._began.add(file)
+                print(f"began {file}", file=stream, flush=True)
+            result = yield
+            if (nextitem is None or _file_of(nextitem.nodeid) != file) and file not in self._failed:
+                print(f"passed {file}", file=stream, flush=True)
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember what failed: its file is run again, so that it is told."""
+        if report.failed:
+            self._failed.add(_file_of(report.nodeid))
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.split("::")[0]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
