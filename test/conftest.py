@@ -154,7 +154,7 @@ class Progress:
 
 
 def _file_of(nodeid: str) -> str:
-    return nodeid.split("::")[0]
+    return nodeid.split("::", maxsplit=1)[0]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -53,7 +54,13 @@ def command(
     made_from = f"{sentences} sentences of the grammar, seed {seed}, {steps} steps"
     with Progress() as bar:
         options = FitOptions(steps=steps, seed=seed, processes=processes or os.cpu_count() or 1)
-        shown = bar.add_task("fitting", total=steps * options.members)
+        shown = bar.add_task("fitting", total=2 * steps * options.members)
+
+        def tell(step: int, loss: float) -> None:
+            bar.update(
+                shown, completed=step, description="fitting" if math.isnan(loss) else f"fitting, loss {loss:.3f}"
+            )
+
         head = fit_words(
             folder,
             sentences_of(asked),
@@ -63,7 +70,7 @@ def command(
             table,
             made_from,
             options,
-            lambda step, loss: bar.update(shown, completed=step, description=f"fitting, loss {loss:.3f}"),
+            tell,
         )
     print(f"{folder}: understood from {head.bound:.0%} on; of sentences with parts that weren't trained on:")
     for what, share in head.calibration.items():

@@ -82,3 +82,67 @@ FRAMES = Parts(
     """),
 )
 """How a task is wrapped into a sentence; the bare one stands there four times, so that it is drawn as often."""
+
+NEGATIONS = Parts(
+    lines("""
+        never {s}
+        don't {s}
+        do not {s}
+        please don't {s}
+        please do not {s}
+        please never {s}
+        and don't {s}
+        you never {s}
+        you must not {s}
+        you may not {s}
+        you should not {s}
+        you shouldn't {s}
+        you can't {s}
+        i don't want you to {s}
+        i did not ask you to {s}
+        i never said {s}
+        no need to {s}
+        there is no need to {s}
+        don't you dare {s}
+        stop, don't {s}
+        wait, do not {s}
+        robot, don't {s}
+        by no means {s}
+        we won't {s}
+        let's not {s}
+        try not to {s}
+        make sure not to {s}
+        be careful not to {s}
+        remember not to {s}
+        did you {s}?
+        why did you {s}?
+        why would you {s}
+        how do i {s}
+        who told you to {s}
+        you didn't {s}
+        nobody wants you to {s}
+        it is too early to {s}
+        i will {s} myself
+        leave it to me to {s}
+        anything but {s}
+        everything except {s}
+    """),
+    lines("""
+        it is forbidden to {s}
+        whatever you do, don't {s}
+        under no circumstances {s}
+        i forbid you to {s}
+        you are not allowed to {s}
+        you had better not {s}
+        nobody should {s}
+        it would be wrong to {s}
+        i would rather you did not {s}
+        when did you {s}?
+        has anyone asked you to {s}?
+        refuse to {s}
+        i'd hate it if you {s}
+        it makes no sense to {s}
+        rather than {s}, do nothing
+    """),
+)
+"""What turns a task's sentence into one that asks for nothing to be done."""

@@ -91,6 +91,42 @@ FREE = {
         knock on the blue block
         i want to see you touch the blue block
     """),
+    Task("place", "red", "plate"): lines("""
+        put the red cube on the plate please
+        could you set the red one down on the plate?
+        i want the red block on the plate
+        move red to the plate
+    """),
+    Task("place", "green", "plate"): lines("""
+        place the green brick onto the plate
+        carry the green cube over to the white plate
+        Put green on plate
+        plz put teh green block on the plate
+    """),
+    Task("place", "blue", "plate"): lines("""
+        grab the blue block and put it on the plate
+        the blue cube goes on the plate
+        can you leave the navy block on the plate
+        take the blue thing to the plate
+    """),
+    Task("place", "red", "bowl"): lines("""
+        drop the red one in the bowl
+        would you put the crimson block into the bowl?
+        get the red cube into the bowl
+        throw the red block into the bowl
+    """),
+    Task("place", "green", "bowl"): lines("""
+        the green block belongs in the bowl
+        pick the green cube up and drop it in the bowl
+        bring the emerald block to the bowl
+        Please place green in the bowl
+    """),
+    Task("place", "blue", "bowl"): lines("""
+        put the blue block inside the bowl
+        let the blue cube fall in the bowl
+        bowl: put the blue block in it
+        i'd like the blue one in the bowl
+    """),
 }
 """By what they mean."""
 

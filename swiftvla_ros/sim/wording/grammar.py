@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from swiftvla_ros.sim.language import COLORS, Task
-from swiftvla_ros.sim.wording.frames import FRAMES
+from swiftvla_ros.sim.wording.frames import FRAMES, NEGATIONS
 from swiftvla_ros.sim.wording.others import FOREIGN, TALK
 from swiftvla_ros.sim.wording.parts import Side
 from swiftvla_ros.sim.wording.things import COLOR_WORDS, NOUNS, OTHER_COLORS, OTHER_THINGS, PHRASES
@@ -24,10 +24,12 @@ _NOT_BLOCK = 0.6
 # Of what means no task: how often talk is wrapped as tasks are, a verb is another task's, another thing has no colour,
 # and a salad is of words that tasks are made of.
 _WRAPPED, _OTHER_TASK, _PLAIN, _OWN = 0.2, 0.25, 0.3, 0.3
+# How often another verb is a task's, denied.
+_DENIED = 0.25
 _OWN_SALAD = (*NOUNS.trained, *COLORS, *COLORS, *["the", "of", "up", "and", "on", "a", "it", "to", "with"])
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NO_TASK = ("other verb", "other thing", "other color", "two blocks", "foreign", "talk", "salad", "letters")
-"""Kinds of sentences that mean no task."""
+"""Kinds of sentences that mean no task; those of another verb are often tasks that are denied."""
 
 
 class Grammar:
@@ -55,7 +57,12 @@ class Grammar:
         """A sentence that means none of the tasks; ``words`` are what a salad is made of beside the grammar's own."""
         kind = _NO_TASK[int(rng.integers(len(_NO_TASK)))]
         if kind == "other verb":
-            text = self._framed(self._other_verb(rng), self._thing(_one(COLORS, rng), rng, True), rng, True)
+            color = _one(COLORS, rng)
+            if rng.random() < _DENIED:
+                verb = self._asked_verb(rng).format(o=self._thing(color, rng, False))
+                text = _one(self._new(NEGATIONS), rng).format(s=verb)
+            else:
+                text = self._framed(self._other_verb(rng), self._thing(color, rng, True), rng, True)
         elif kind in ("other thing", "other color"):
             text = self._framed(self._asked_verb(rng), self._other_thing(kind, rng), rng, False)
         elif kind == "two blocks":

@@ -34,9 +34,20 @@ NOUNS = Parts(
             "shape",
             "lego piece",
             "solid",
+            "unit",
+            "bit",
+            "thingy",
+            "element",
+            "square block",
+            "wood block",
+            "plastic block",
+            "play block",
         ),
     ),
-    ("brick", "item", "chunk", "dice", "building block", "wooden cube", "cuboid", "little square thing", "lump"),
+    (
+        *("brick", "item", "chunk", "dice", "building block", "wooden cube", "cuboid", "little square thing", "lump"),
+        *("thing of wood", "cube of plastic", "toy brick"),
+    ),
 )
 """What a block is called."""
 
@@ -73,9 +84,28 @@ PHRASES = Parts(
 OTHER_COLORS = Parts(
     (
         *("yellow", "purple", "orange", "black", "white", "pink", "brown", "golden", "big", "other", "transparent"),
-        *("small", "next", "dirty", "round", "old", "rainbow", "spotted", "cyan"),
+        *(
+            "small",
+            "next",
+            "dirty",
+            "round",
+            "old",
+            "rainbow",
+            "spotted",
+            "cyan",
+            "lavender",
+            "lilac",
+            "mauve",
+            "cream",
+        ),
+        *("turquoise", "bronze", "copper", "ivory", "amber", "khaki", "tan", "mustard", "lemon", "plum", "colorful"),
+        *("checkered", "empty", "largest", "first", "second", "nearest", "shiny", "soft", "metal", "glass", "new"),
+        *("yellowish", "light yellow", "dark brown", "hot pink", "pale pink", "black and white", "invisible", "cheap"),
     ),
-    ("violet", "grey", "silver", "beige", "striped", "heavy", "magenta", "wooden", "broken"),
+    (
+        *("violet", "grey", "silver", "beige", "striped", "heavy", "magenta", "wooden", "broken", "peach", "charcoal"),
+        *("fuchsia", "transparent yellow", "light grey", "tallest", "last", "rusty", "multicolored", "furthest", "wet"),
+    ),
 )
 """What no block is."""
 
@@ -88,11 +118,36 @@ OTHER_THINGS = Parts(
         *("jar", "kettle", "ladder", "letter", "match", "mirror", "mouse", "nail", "needle", "newspaper", "onion"),
         *("pan", "paper", "pillow", "potato", "ring", "rope", "ruler", "scarf", "screen", "ship", "soap", "stone"),
         *("stick", "string", "sugar", "tape", "toothbrush", "train", "trousers", "vase", "watch", "wheel", "wall"),
+        *("airplane", "ant", "axe", "basket", "bear", "bell", "belt", "bench", "blanket", "boat", "bone", "boot"),
+        *("bracelet", "bridge", "broom", "butterfly", "cake", "calculator", "cap", "chain", "chicken", "chocolate"),
+        *("cherry", "cigarette", "circle", "computer", "crayon", "crown", "diamond", "dollar", "duck", "elephant"),
+        *("envelope", "fan", "feather", "fence", "finger", "fire", "folder", "fridge", "frog", "garlic", "grape"),
+        *("hair", "hand", "handle", "heart", "helmet", "hose", "kite", "lemon", "lion", "lock", "magnet", "map"),
+        *("medal", "melon", "milk", "monkey", "moon", "motor", "mushroom", "napkin", "necklace", "nut", "oil"),
+        *("oven", "paint", "parcel", "peach", "pepper", "piano", "picture", "pig", "pipe", "pizza", "plant", "purse"),
+        *("rabbit", "radio", "rice", "river", "road", "rocket", "roof", "rose", "rug", "salt", "sandwich", "saw"),
+        *("shelf", "shell", "shovel", "snake", "spider", "sponge", "stamp", "star", "suitcase", "sun", "sword"),
+        *("tablet", "teapot", "television", "tent", "ticket", "tie", "tiger", "tower", "toy car", "triangle", "truck"),
+        *("tube", "van", "violin", "whistle", "wine", "wrench", "yarn", "zebra", "zipper", "teddy bear", "tool box"),
     ),
     (
         *("mug", "orange", "glass", "scissors", "marker", "key", "fork", "bicycle", "pear", "laptop", "window", "sofa"),
         *("bread", "brush", "camera", "candy", "carrot", "cheese", "coat", "coin", "comb", "cookie", "dress", "fish"),
         *("jacket", "hammer", "umbrella", "bowl", "cat", "strawberry", "bucket", "towel", "wallet", "tree", "eraser"),
+        *("notebook", "ribbon", "pumpkin", "barrel", "pliers", "mattress", "lobster", "trumpet", "sweater", "donut"),
+        *("thermometer", "stapler", "cucumber", "passport", "hedgehog", "lipstick", "backpack", "bulb", "shampoo"),
+        *(
+            "trophy",
+            "tractor",
+            "walnut",
+            "tray",
+            "lollipop",
+            "microphone",
+            "penguin",
+            "sausage",
+            "skateboard",
+            "scooter",
+        ),
     ),
 )
 """What no block is called."""

@@ -5,69 +5,14 @@ from __future__ import annotations
 
 from swiftvla_ros.sim.wording.parts import Parts, lines
 from swiftvla_ros.sim.wording.picking import PICKING
+from swiftvla_ros.sim.wording.placing import INTO_BOWL, ON_PLATE
 from swiftvla_ros.sim.wording.touching import TOUCHING
 
 VERBS = {
     ("pick", ""): PICKING,
     ("touch", ""): TOUCHING,
-    ("place", "plate"): Parts(
-        lines("""
-            put {o} on the plate
-            put {o} onto the plate
-            place {o} on the plate
-            set {o} down on the plate
-            set {o} on the plate
-            move {o} onto the plate
-            move {o} to the plate
-            lay {o} on the plate
-            bring {o} to the plate
-            carry {o} to the plate
-            drop {o} on the plate
-            pick up {o} and put it on the plate
-            take {o} and place it on the plate
-            put {o} on the dish
-            place {o} on the white plate
-            transfer {o} to the plate
-        """),
-        lines("""
-            deposit {o} on the plate
-            serve {o} on the plate
-            leave {o} on the plate
-            stick {o} on the plate
-            relocate {o} to the plate
-            i want {o} on the plate
-            grab {o} and set it down on the plate
-        """),
-    ),
-    ("place", "bowl"): Parts(
-        lines("""
-            put {o} into the bowl
-            put {o} in the bowl
-            place {o} in the bowl
-            place {o} into the bowl
-            drop {o} into the bowl
-            drop {o} in the bowl
-            move {o} into the bowl
-            move {o} to the bowl
-            bring {o} to the bowl
-            carry {o} to the bowl
-            lay {o} in the bowl
-            pick up {o} and put it in the bowl
-            take {o} and drop it into the bowl
-            let {o} fall into the bowl
-            put {o} inside the bowl
-            transfer {o} to the bowl
-        """),
-        lines("""
-            deposit {o} in the bowl
-            stick {o} in the bowl
-            toss {o} into the bowl
-            relocate {o} to the bowl
-            i want {o} in the bowl
-            grab {o} and release it in the bowl
-            store {o} in the bowl
-        """),
-    ),
+    ("place", "plate"): ON_PLATE,
+    ("place", "bowl"): INTO_BOWL,
 }
 """What each task is called, by verb and place of its `Task`."""
 

@@ -45,7 +45,9 @@ class FitOptions:
     batch: int = 64  # sentences a step, for each member
     seed: int = 0
     processes: int = 1  # members that are trained at the same time
-    accepted: float = 0.05  # share of unseen sentences without a meaning that the bound lets pass
+    # The bound is where mistakes with unseen sentences cost least: one without a meaning that is taken for a task costs
+    # as much as so many tasks that are not understood.
+    cost_of_taken: float = 2.0
 
 
 def fit_words(
@@ -59,7 +61,7 @@ def fit_words(
     options: FitOptions = FitOptions(),
     progress: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Header:
-    """Fit and calibrate, and write the result into a checkpoint's folder.
+    """Fit and calibrate, fit again with all there is, and write the result into a checkpoint's folder.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def fit_words(
     trained
         What is trained on.
     unseen
-        Sentences with parts that none of those has: the bound is chosen with them.
+        Sentences with parts that none of those has: the bound is chosen with networks that have not seen them.
     vectors
         Of the words that can be known at all.
     made_from
@@ -97,13 +99,20 @@ def fit_words(
     )
     none = len(sentences)
     one = shapes(table.shape[1], head.model_copy(update={"members": 1}))
-    data, vectors_of = _encoded(trained, vocabulary, none), torch.from_numpy(table).float()
-    members = _members([_Member(vectors_of, one, data, options, k) for k in range(options.members)], progress)
-    network = ReadingMembers(vectors_of, shapes(table.shape[1], head), _LAYERS, options.seed)
-    for name, weight in network.weights.items():
-        weight.data.copy_(torch.from_numpy(np.concatenate([weights[name] for weights in members])))
-    logits, meant = _logits(network.eval(), _encoded(unseen, vocabulary, none))
-    head = head.model_copy(update=_calibrated(logits, meant, none, options.accepted))
+    vectors_of = torch.from_numpy(table).float()
+
+    def fit(said: Sequence[Said], first_step: int) -> ReadingMembers:
+        data = _encoded(said, vocabulary, none)
+        calls = [_Member(vectors_of, one, data, options, k) for k in range(options.members)]
+        members = _members(calls, lambda step, loss: progress(first_step + step, loss))
+        network = ReadingMembers(vectors_of, shapes(table.shape[1], head), _LAYERS, options.seed)
+        for name, weight in network.weights.items():
+            weight.data.copy_(torch.from_numpy(np.concatenate([weights[name] for weights in members])))
+        return network.eval()
+
+    logits, meant = _logits(fit(trained, 0), _encoded(unseen, vocabulary, none))
+    head = head.model_copy(update=calibrated(logits, meant, none, options.cost_of_taken))
+    network = fit([*trained, *unseen], options.steps * options.members)
     weights = {name: value.detach().numpy() for name, value in network.weights.items()}
     write_words(folder, vocabulary, vectors.vectors, vectors.scale, weights, head)
     return head
@@ -205,7 +214,9 @@ def _logits(network: ReadingMembers, data: _Encoded) -> tuple[NDArray[np.float32
     return np.concatenate(found, axis=1), meant
 
 
-def _calibrated(logits: NDArray[np.float32], meant: NDArray[np.int64], none: int, accepted: float) -> dict[str, object]:
+def calibrated(
+    logits: NDArray[np.float32], meant: NDArray[np.int64], none: int, cost_of_taken: float
+) -> dict[str, object]:
     """Temperature, bound, and what the bound does to sentences that were not trained on."""
 
     def surprise(temperature: float) -> float:
@@ -215,14 +226,20 @@ def _calibrated(logits: NDArray[np.float32], meant: NDArray[np.int64], none: int
     likely = shares(logits, temperature)[:, :-1]
     confidence, best = likely.max(1), likely.argmax(1)
     task = meant != none
-    bound = float(np.quantile(confidence[~task], 1 - accepted))
+    right = task & (best == meant)
+    bounds = np.unique(confidence)
+    cost = [
+        cost_of_taken * np.mean(confidence[~task] >= b) - np.mean((confidence >= b) & right) / np.mean(task)
+        for b in bounds
+    ]
+    bound = float(bounds[int(np.argmin(cost))])
     heard = confidence >= bound
     return {
         "temperature": temperature,
         "bound": bound,
         "calibration": {
             "sentences": float(len(meant)),
-            "tasks understood": float(np.mean(heard[task] & (best == meant)[task])),
+            "tasks understood": float(np.mean((heard & right)[task])),
             "tasks taken for another": float(np.mean(heard[task] & (best != meant)[task])),
             "others taken for a task": float(np.mean(heard[~task])),
         },

@@ -8,9 +8,9 @@ import pytest
 
 from swiftvla_ros.policy.words.reader import plain
 from swiftvla_ros.policy.words.vocabulary import words_of
-from swiftvla_ros.sim.language import COLORS, Task
+from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.tasks.registry import DEFINITIONS, STANDARD_TASKS, parse, tasks_of
-from swiftvla_ros.sim.wording.frames import FRAMES
+from swiftvla_ros.sim.wording.frames import FRAMES, NEGATIONS
 from swiftvla_ros.sim.wording.free import FREE, FREE_OF_NO_TASK
 from swiftvla_ros.sim.wording.grammar import Grammar, slip
 from swiftvla_ros.sim.wording.others import FOREIGN, TALK
@@ -27,6 +27,7 @@ SPLIT = {
     "other verbs": OTHER_VERBS,
     "other things": OTHER_THINGS,
     "other colors": OTHER_COLORS,
+    "negations": NEGATIONS,
     "talk": TALK,
     "foreign": FOREIGN,
     **{f"words for {color}": parts for color, parts in COLOR_WORDS.items()},
@@ -120,10 +121,11 @@ def test_a_slip_changes_one_word_and_no_short_one() -> None:
         assert [a for a, b in zip(before, after, strict=True) if a != b] in ([], ["touch"], ["block"])
 
 
-def test_known_wordings_are_those_of_demonstrations() -> None:
+def test_known_wordings_are_those_of_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """`eval` without --wordings asks what it always asked; a task that has no words of a kind is named."""
     task, kinds = STANDARD_TASKS[0], ("known", "trained", "held-out", "free")
     assert say(task, np.random.default_rng(5), "known", STANDARD_TASKS) in known_to([task])
     assert len({say(task, np.random.default_rng(5), kind, STANDARD_TASKS) for kind in kinds}) == 4  # type: ignore[arg-type]
+    monkeypatch.delitem(FREE, task)
     with pytest.raises(NoWordingError, match=r"free\.py"):
-        say(Task("place", "red", "bowl"), np.random.default_rng(5), "free", STANDARD_TASKS)
+        say(task, np.random.default_rng(5), "free", STANDARD_TASKS)

@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from swiftvla_ros.policy.words.file import WORDS, WordsError, read_words
+from swiftvla_ros.policy.words.network import shares
 from swiftvla_ros.policy.words.reader import NotUnderstoodError, WordReader
-from swiftvla_ros.training.words.fit import FitOptions, Said, fit_words
+from swiftvla_ros.training.words.fit import FitOptions, Said, calibrated, fit_words
 from swiftvla_ros.training.words.network import ReadingMembers
 from swiftvla_ros.training.words.vectors import VectorsError, WordVectors, read_vectors, reduced, write_vectors
 
@@ -71,6 +72,24 @@ def test_words_that_were_never_told_are_read_by_what_they_are_near(folder: Path)
     assert reader.read("Pick up  the block.") == SENTENCES[0], "known as it is, whatever the network says"
     with pytest.raises(NotUnderstoodError, match=r"not understood: 'dance the block'.*such as 'pick up the block'"):
         reader.read("dance the block")
+
+
+@pytest.mark.parametrize("cost_of_taken", [1.0, 4.0])
+def test_the_bound_is_where_mistakes_cost_least(cost_of_taken: float) -> None:
+    """Protects the arm from talk, and the operator from being refused: no other bound is better."""
+    rng = np.random.default_rng(2)
+    none = rng.random(400) < 0.5
+    logits = np.stack([np.where(none, rng.normal(0, 1, 400), rng.normal(1, 1, 400)), np.zeros(400)], axis=1)[None]
+    found = calibrated(logits.astype(np.float32), np.where(none, 1, 0), 1, cost_of_taken)
+    confidence = shares(logits, float(found["temperature"]))[:, 0]  # type: ignore[arg-type]
+
+    def cost(bound: float) -> float:
+        taken, refused = np.mean(confidence[none] >= bound), np.mean(confidence[~none] < bound)
+        return float(cost_of_taken * taken + refused)
+
+    assert cost(float(found["bound"])) <= min(map(cost, np.linspace(0, 1, 101))) + 1e-9  # type: ignore[arg-type]
+    stricter = calibrated(logits.astype(np.float32), np.where(none, 1, 0), 1, 2 * cost_of_taken)
+    assert stricter["bound"] > found["bound"]  # type: ignore[operator]
 
 
 def test_numpy_computes_what_torch_does(folder: Path) -> None:
