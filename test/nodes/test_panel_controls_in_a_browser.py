@@ -7,7 +7,6 @@ cores carry a browser beside all nodes.
 
 import re
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,7 +229,7 @@ def test_a_pre_flight_is_made_and_shown(operators: Operators) -> None:
     order = ["red", "yellow", "green"]
     found = [next(k for k, word in enumerate(order) if word in row.split("\t")[0]) for row in told]
     assert found == sorted(found)
-    node.end(signal.SIGKILL)  # a red one would be made again and again beside the tests that follow
+    node.end()  # a red one would be made again and again beside the tests that follow
 
 
 def test_a_monitor_is_shown(operators: Operators) -> None:
