@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ _START_S = 120.0
 class LivePolicy:
     """Drivers that stamp each image just before it is published, and the chunks that come of it, in one thread."""
 
+    # By how much the second camera is later than the first, s.
+    apart_s = 0.0
+
     def __init__(self) -> None:
         self.contract = load_contract("so101_sim")
         self.node = rclpy.create_node("benchmark")
@@ -37,19 +41,30 @@ class LivePolicy:
         self._ticks = 0
         self._cameras = {c.name: self.node.create_publisher(Image, c.topic, qos.IMAGE) for c in self.contract.cameras}
         self._joints = self.node.create_publisher(JointState, self.contract.joint_states.topic, qos.STATE)
-        self.node.create_timer(1 / self.contract.cameras[0].rate_hz, self._send_images)
+        for number, camera in enumerate(self._cameras):
+            time.sleep(number * self.apart_s)
+            self.node.create_timer(1 / self.contract.cameras[0].rate_hz, partial(self._send_image, camera))
         self.node.create_timer(1 / self.contract.joint_states.rate_hz, self._send_joints)
         self.node.create_subscription(ActionChunk, "action_chunk", self.take_chunk, qos.CHUNK)
 
     @classmethod
     @contextmanager
-    def started(cls, checkpoint: str, *more: tuple[Sequence[str], dict[str, str]]) -> Iterator[Any]:
-        """Start all but the executor, and ``more`` processes (command and environment); end them at the end."""
+    def started(
+        cls, checkpoint: str, *more: tuple[Sequence[str], dict[str, str]], policy: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """Start all but the executor, and ``more`` processes (command and environment); end them at the end.
+
+        ``policy``: how Python is told to run the policy node, if not by its module.
+        """
         os.environ.update(transport_environment())
         rclpy.init()
         live = cls()
         wanted = [p for p in describe(SystemOptions(checkpoint=checkpoint)) if p.name != "trajectory_executor"]
         commands = [*((p.command(), p.environment) for p in wanted), *more]
+        if policy:
+            node = next(k for k, p in enumerate(wanted) if p.name == "policy")
+            (python, _, _, *arguments), own = commands[node]
+            commands[node] = [python, *policy, *arguments], own
         running = [subprocess.Popen(command, env={**os.environ, **own}) for command, own in commands]
         try:
             yield live
@@ -91,12 +106,11 @@ class LivePolicy:
         self.call(SetInstruction, "set_instruction", SetInstruction.Request(instruction="pick up the red block"))
         self.spin(settle_s)
 
-    def _send_images(self) -> None:
+    def _send_image(self, camera: str) -> None:
         self._ticks += 1
         picture = self._pictures[self._ticks % len(self._pictures)]
-        for name, publisher in self._cameras.items():
-            now_ns = self.node.get_clock().now().nanoseconds
-            publisher.publish(rgb_message(picture, now_ns, f"{name}_optical_frame"))
+        now_ns = self.node.get_clock().now().nanoseconds
+        self._cameras[camera].publish(rgb_message(picture, now_ns, f"{camera}_optical_frame"))
 
     def _send_joints(self) -> None:
         driver = self.contract.from_si(self.contract.rest).tolist()
