@@ -53,8 +53,6 @@ class Operators:
         self.start("teleop_node", hand="jog")
         self.start("policy_node", checkpoint=str(checkpoint), threads=1, second_opinion=False, max_rate_hz=3.0)
         self.start("recorder_node", black_box=str(folder / "boxes"), black_box_after_s=0.1)
-        session = {"session": str(folder / "session"), "instruction": "pick up the red block", "episodes": 2}
-        self.demonstration = self.start("demonstration_node", operator="Ada", **session)
         self.states = graph.listen(ExecutorState, "executor_state", qos.EXECUTOR_STATE)
         self.teleop = graph.listen(TeleopState, "teleop_state", qos.LATCHED)
         self.sessions = graph.listen(DemonstrationState, "demonstration_state", qos.LATCHED)
@@ -248,11 +246,14 @@ def test_a_monitor_is_shown(operators: Operators) -> None:
     operators.graph.node.destroy_publisher(verdicts)
 
 
-def test_a_session_is_recorded_from_the_page(operators: Operators) -> None:
+def test_a_session_is_recorded_from_the_page(operators: Operators, tmp_path: Path) -> None:
     """What each button says is what lies on the disk; buttons of a node that has ended go away."""
-    page, session = operators.page, operators.folder / "session"
+    page, session = operators.page, tmp_path / "session"
+    asked = {"session": str(session), "instruction": "pick up the red block", "episodes": 2}
+    demonstration = operators.start("demonstration_node", operator="Ada", **asked)
     operators.until(lambda: operators.sessions.last and not operators.sessions.last.blocked, "nothing is missing", 60)
     begin, recording = "#demonstration_begin", "recording"
+    page.wait_for_selector(begin, state="visible")
 
     def judged(button: str, answer: str, note: str = "") -> None:
         page.fill("#note", note)
@@ -277,7 +278,7 @@ def test_a_session_is_recorded_from_the_page(operators: Operators) -> None:
     assert [record.outcome for record in (*found.values(), *discarded)] == ["succeeded", "failed", *2 * ["discarded"]]
     assert found["episode_000000"].note == TAG
     assert found["episode_000002"].instruction == "touch the green block"
-    assert operators.demonstration.end() == 0
+    assert demonstration.end() == 0
     page.wait_for_selector(begin, state="hidden", timeout=30_000)
 
 
