@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is there something to gain from 4D? Demonstrations and rollouts with the simulation's own geometry in its place.
+
+    python benchmarks/ablation/oracle.py collect EPISODES TARGETS --episodes 400      # true geometry as teacher targets
+    swiftvla train EPISODES 2D --scenes 0 --steps 1000
+    swiftvla train EPISODES ORACLE --stage 2 --init models/swiftvla-nano-grounding --teacher-targets TARGETS \
+        --cache-steps 1 --mask-4d 0 --mask-2d 0 --no-reconstruct --freeze nothing --learning-rate 1e-3 --scenes 0 \
+        --steps 1000
+    python benchmarks/ablation/oracle.py eval 2D ORACLE --episodes 100      # development scenes, paired
+
+A token is a cell of the front view, as with the teacher's features: where in the base frame what it shows is, on
+average, and how far away the nearest and the farthest of it are (docs/ablation.md).
+"""
+
+import argparse
+import json
+import os
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from rich.progress import track
+
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.episodes.datasets.store import save_episode
+from swiftvla_ros.episodes.teacher.stream import FRONT, Images, view_order
+from swiftvla_ros.episodes.teacher.targets import EpisodeTargets, TargetsConfig, prepare, write_index, write_shard
+from swiftvla_ros.policy import load_policy
+from swiftvla_ros.sim.data.collect import Recorder
+from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
+from swiftvla_ros.sim.evaluation.rollout import Conditions, roll_out
+from swiftvla_ros.sim.evaluation.statistics import paired_difference, wilson
+from swiftvla_ros.sim.observe import RENDER_SIZE
+from swiftvla_ros.sim.scene import Scene
+from swiftvla_ros.sim.tasks.registry import SCENES, STANDARD_TASKS
+from swiftvla_ros.sim.world import SimWorld
+
+CELLS = 8
+"""Cells along each side of the front view: as many tokens as the teacher's are pooled to."""
+DIM = 5
+DEVELOPMENT_SEED = 900_000
+# The shape of what the policy's front picture is made from.
+_WIDTH, _HEIGHT = (size // 2 for size in RENDER_SIZE)
+_FAR_M = 2.0
+# A fixed latency: neither the machine's load nor the cost of depth shall decide.
+_LATENCY_S = 0.12
+
+Features = Float32[np.ndarray, "tokens dim"]
+
+
+def true_geometry(world: SimWorld) -> Features:
+    """Mean position [3], m, base frame, and nearest and farthest depth, m, of each cell of the front view."""
+    depth = np.minimum(world.render_depth(FRONT, _WIDTH, _HEIGHT).astype(np.float64), _FAR_M)
+    pose, focal = world.camera_pose(FRONT), _HEIGHT / 2 / np.tan(world.camera_fovy_rad(FRONT) / 2)
+    v, u = np.mgrid[:_HEIGHT, :_WIDTH] + 0.5
+    seen = np.stack([(u - _WIDTH / 2) / focal * depth, (v - _HEIGHT / 2) / focal * depth, depth], axis=-1)
+    points = seen @ pose[:3, :3].T + pose[:3, 3]
+
+    def cells(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        cut = values.reshape(CELLS, _HEIGHT // CELLS, CELLS, _WIDTH // CELLS, -1).swapaxes(1, 2)
+        return cut.reshape(CELLS * CELLS, -1, cut.shape[-1])
+
+    near, far = cells(depth).min(1), cells(depth).max(1)
+    return np.concatenate([cells(points).mean(1), near, far], axis=1).astype(np.float32)
+
+
+class OracleStream:
+    """What feeds a policy's 4D branch instead of a geometry transformer."""
+
+    def __init__(self, world: SimWorld) -> None:
+        self._world = world
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def observe(self, images: Images) -> Features:  # noqa: ARG002
+        """The world as it is now."""
+        return true_geometry(self._world)
+
+
+class _SeenWorld(SimWorld):
+    """A world that notes its geometry whenever its front camera is looked through."""
+
+    def __init__(self, contract: Contract, scene: Scene) -> None:
+        self.seen: list[Features] = []
+        super().__init__(contract, scene=scene)
+
+    def render(self, camera: str, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+        """As the world's."""
+        if camera == FRONT:
+            self.seen.append(true_geometry(self))
+        return super().render(camera, width, height)
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Record demonstrations, and true geometry as their targets; what is there is kept."""
+    contract, scene = load_contract("so101_sim"), SCENES[options.scene]
+    config = TargetsConfig("true geometry", (1,), view_order(contract), CELLS * CELLS, DIM, "float32")
+    done = prepare(options.targets, config)
+    recorder = Recorder(contract, scene=scene)
+    recorder.world.close()
+    world = recorder.world = _SeenWorld(contract, scene)
+    with closing(recorder):
+        for number in track(range(options.episodes), "recording"):
+            path = options.folder / f"episode_{number:06d}.safetensors"
+            if path.name in done and path.exists():
+                continue
+            layout, task = divmod(number, len(STANDARD_TASKS))
+            for attempt in range(5):
+                world.seen.clear()
+                rng = np.random.default_rng([options.seed, number, attempt])
+                seed = int(np.random.default_rng([options.seed, layout]).integers(2**62))
+                episode = recorder.record(STANDARD_TASKS[task], seed, rng)
+                if episode is None:
+                    continue
+                features = {1: np.stack(world.seen).astype(np.float16)}
+                write_shard(options.targets, config, [EpisodeTargets(path.name, episode.stamps_s, features)])
+                save_episode(path, episode, contract)
+                break
+    print(f"{write_index(options.targets)} episodes with their geometry")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Roll checkpoints out in the same scenes, each with true geometry where it has a 4D branch."""
+    contract = load_contract("so101_sim")
+    conditions = Conditions(_LATENCY_S, contract.policy.step_s, options.timeout)
+    done: list[list[bool]] = []
+    for folder in options.checkpoints:
+        with_4d = json.loads((folder / "config.json").read_text())["model"].get("geometry") is not None
+        loaded = load_policy(folder, contract=contract, threads=1, with_4d=with_4d)
+        with SimWorld(contract, scene=SCENES[options.scene]) as world:
+            policy = PolicyWith4D(loaded, OracleStream(world)) if with_4d else loaded
+            seeds = range(options.seed, options.seed + options.episodes)
+            tasks = [STANDARD_TASKS[k % len(STANDARD_TASKS)] for k in range(options.episodes)]
+            pairs = list(zip(tasks, seeds, strict=True))
+            done.append(
+                [
+                    roll_out(policy, world, task, seed, conditions).verdict == "DONE"
+                    for task, seed in track(pairs, folder.name)
+                ]
+            )
+        print(f"{folder}{' with true geometry' if with_4d else ''}: {wilson(sum(done[-1]), len(done[-1]))}")
+    for folder, verdicts in zip(options.checkpoints[1:], done[1:], strict=True):
+        print(f"{folder} less {options.checkpoints[0]}: {paired_difference(verdicts, done[0])}")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for name, run, episodes, seed in (("collect", collect, 400, 0), ("eval", evaluate, 100, DEVELOPMENT_SEED)):
+        command = commands.add_parser(name)
+        command.add_argument("--episodes", type=int, default=episodes)
+        command.add_argument("--seed", type=int, default=seed)
+        command.add_argument("--scene", default="stands", choices=sorted(SCENES))
+        command.set_defaults(run=run)
+        if run is collect:
+            command.add_argument("folder", type=Path)
+            command.add_argument("targets", type=Path)
+        else:
+            command.add_argument("checkpoints", type=Path, nargs="+")
+            command.add_argument("--timeout", type=float, default=8.0)
+    options = parser.parse_args()
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
