@@ -58,7 +58,7 @@ def moved_camera(pose: CameraPose, shift_m: Array, rotation_rad: Array) -> Camer
     qx, qy, qz, qw = pose.quaternion_xyzw
     turn, turned = np.zeros(4), np.zeros(4)
     angle = float(np.linalg.norm(rotation_rad))
-    mujoco.mju_axisAngle2Quat(turn, rotation_rad / angle, angle)
+    mujoco.mju_axisAngle2Quat(turn, rotation_rad / max(angle, 1e-12), angle)
     mujoco.mju_mulQuat(turned, np.array([qw, qx, qy, qz]), turn)
     qw, qx, qy, qz = (float(value) for value in turned)
     return CameraPose(position_m=(x, y, z), quaternion_xyzw=(qx, qy, qz, qw), fovy_deg=pose.fovy_deg)
