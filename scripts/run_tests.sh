@@ -16,7 +16,7 @@ declare -A processes
 # The tests of a part. Where a signal kills their process, as ROS' own libraries have done, another one goes on from that
 # file, once.
 run() {
-  local part=$1 status=129
+  local part=$1 status
   shift
   for _ in once again; do
     "$python" -m pytest --part "$part" --progress "$logs/$part.progress" "$@" &

@@ -32,7 +32,31 @@ _TEXTURED = 0.6
 _TEXTURE_TILES = (2.0, 12.0)
 
 
-class VariedWorld(SimWorld):
+class PatternedWorld(SimWorld):
+    """A world that has patterns to cover surfaces with."""
+
+    def _spec(self) -> mujoco.MjSpec:
+        spec = super()._spec()
+        for name, pattern in _textures().items():
+            texture = spec.add_texture(
+                name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=_TEXTURE_PX, height=_TEXTURE_PX, nchannel=3
+            )
+            texture.data = np.repeat((255 * pattern).astype(np.uint8)[..., None], 3, axis=-1).tobytes()
+            material = spec.add_material(name=name, texuniform=True)
+            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+        return spec
+
+    def _cover(self, geoms: Sequence[int], rng: np.random.Generator) -> None:
+        """Put random patterns on most of some surfaces, and none on any other."""
+        model = self._model
+        model.geom_matid[:] = -1
+        for geom in geoms:
+            if rng.random() < _TEXTURED:
+                model.geom_matid[geom] = rng.integers(model.nmat)
+        model.mat_texrepeat[:] = rng.uniform(*_TEXTURE_TILES, (model.nmat, 1))
+
+
+class VariedWorld(PatternedWorld):
     """A world whose every scene has its own light, table, distractors and place of the front camera.
 
     Blocks lie where they lie in :class:`~swiftvla_ros.sim.world.SimWorld`'s scene of the same seed, and their hues vary
@@ -60,17 +84,6 @@ class VariedWorld(SimWorld):
             seed, layout=layout, arm=arm, distractors=count if distractors is None else distractors, setup=setup
         )
 
-    def _spec(self) -> mujoco.MjSpec:
-        spec = super()._spec()
-        for name, pattern in _textures().items():
-            texture = spec.add_texture(
-                name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=_TEXTURE_PX, height=_TEXTURE_PX, nchannel=3
-            )
-            texture.data = np.repeat((255 * pattern).astype(np.uint8)[..., None], 3, axis=-1).tobytes()
-            material = spec.add_material(name=name, texuniform=True)
-            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
-        return spec
-
     def _paint(self, rng: np.random.Generator) -> None:
         super()._paint(rng)
         model = self._model
@@ -82,15 +95,6 @@ class VariedWorld(SimWorld):
         model.light_diffuse[:] *= rng.uniform(*_LIGHT, (model.nlight, 1))
         model.light_dir[:] = self._plain_light_direction + rng.uniform(-_LIGHT_ASIDE, _LIGHT_ASIDE, (model.nlight, 3))
         model.vis.headlight.ambient[:] = rng.uniform(*_AMBIENT)
-
-    def _cover(self, geoms: Sequence[int], rng: np.random.Generator) -> None:
-        """Put random patterns on most of some surfaces, and none on any other."""
-        model = self._model
-        model.geom_matid[:] = -1
-        for geom in geoms:
-            if rng.random() < _TEXTURED:
-                model.geom_matid[geom] = rng.integers(model.nmat)
-        model.mat_texrepeat[:] = rng.uniform(*_TEXTURE_TILES, (model.nmat, 1))
 
 
 def _textures() -> dict[str, NDArray[np.floating]]:

@@ -163,7 +163,7 @@ def collect(
             "scene": collection.scene,
             "contract_sha256": digest_of(contract),
             "pilot_sha256": None if pilot is None else open_checkpoint(pilot).sha256,
-            **({"varied": True} if varied else {}),
+            **({"varied": True} if varied else {}),  # not in folders of before
         },
     )
     done = runner.run(work)

@@ -24,7 +24,7 @@ from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.observe import RENDER_SIZE, policy_images
 from swiftvla_ros.sim.scene import SceneSetup, moved_camera
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS
-from swiftvla_ros.sim.varied_world import VariedWorld
+from swiftvla_ros.sim.varied_world import PatternedWorld
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
 STEPS = 8
@@ -47,11 +47,11 @@ _ATTEMPTS = 5
 Array = NDArray[np.float64]
 
 
-class RandomLookWorld(VariedWorld):
+class RandomLookWorld(PatternedWorld):
     """The simulated robot in surroundings in which nothing but shapes is to be relied on, blocks' colours included."""
 
     def _paint(self, rng: np.random.Generator) -> None:
-        SimWorld._paint(self, rng)
+        super()._paint(rng)
         model = self._model
         rgba = model.geom_rgba
         for geom in range(model.ngeom):

@@ -33,6 +33,9 @@ _NOISE, _DROPPED = 0.4, 0.04
 _FAMILIAR_SENTENCES = 40
 # So many batches are drawn at once, and sorted by length.
 _POOL = 16
+# The bound is where mistakes with unseen sentences cost least: one without a meaning that is taken for a task costs as
+# much as so many tasks that are not understood.
+_COST_OF_TAKEN = 2.0
 _TEMPERATURES = np.geomspace(0.5, 4, 25)
 
 
@@ -45,9 +48,6 @@ class FitOptions:
     batch: int = 64  # sentences a step, for each member
     seed: int = 0
     processes: int = 1  # members that are trained at the same time
-    # The bound is where mistakes with unseen sentences cost least: one without a meaning that is taken for a task costs
-    # as much as so many tasks that are not understood.
-    cost_of_taken: float = 2.0
 
 
 def fit_words(
@@ -111,7 +111,7 @@ def fit_words(
         return network.eval()
 
     logits, meant = _logits(fit(trained, 0), _encoded(unseen, vocabulary, none))
-    head = head.model_copy(update=calibrated(logits, meant, none, options.cost_of_taken))
+    head = head.model_copy(update=calibrated(logits, meant, none, _COST_OF_TAKEN))
     network = fit([*trained, *unseen], options.steps * options.members)
     weights = {name: value.detach().numpy() for name, value in network.weights.items()}
     write_words(folder, vocabulary, vectors.vectors, vectors.scale, weights, head)
