@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -28,6 +29,9 @@ _LONGEST_RESPAWN_DELAY_S = 30.0
 # A process that lived this long was healthy: its next death is not counted with the earlier ones.
 _HEALTHY_AFTER_S = 20.0
 _MOST_QUICK_DEATHS = 5
+# Python runs a signal's handler between two steps of the main thread, and a signal that came just before the thread
+# waits, or that another thread got, doesn't end the wait: so none is longer than this.
+_LONGEST_WAIT_S = 0.5
 
 EventKind = Literal["started", "died", "respawning", "gave_up", "stopping", "killed"]
 
@@ -118,9 +122,9 @@ class Supervisor:
 
     def _wait_and_react(self) -> None:
         due = [c.respawn_at for c in self._children.values() if c.respawn_at is not None]
-        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        next_s = min(due, default=math.inf) - time.monotonic()
         try:
-            name = self._wake.get(timeout=timeout)
+            name = self._wake.get(timeout=min(max(0.0, next_s), _LONGEST_WAIT_S))
         except queue.Empty:
             name = None
         if name is not None:

@@ -132,12 +132,16 @@ def test_a_deaf_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PARENT = """
-import signal, sys
+import signal, sys, threading
 sys.path.insert(0, {folder!r})
 from test_supervisor import Script
 from swiftvla_ros.bringup.supervisor import Supervisor
 s = Supervisor([Script("a"), Script("b", respawn=True)], on_event=lambda e: print(e.text, flush=True))
 signal.signal(signal.SIGINT, lambda *_: s.request_stop())
+def deliver():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=deliver, daemon=True).start()
 raise SystemExit(s.run())
 """
 
@@ -146,7 +150,8 @@ raise SystemExit(s.run())
 def parent() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """Start a supervisor in a process and session of its own; give it and the ids of its two children."""
     code = PARENT.format(folder=str(Path(__file__).parent))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
     assert process.stdout is not None
     pids: list[int] = []
     for line in process.stdout:
@@ -166,6 +171,14 @@ def test_ctrl_c_ends_everything_with_exit_code_0(parent: tuple[subprocess.Popen[
     process, pids = parent
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=15) == 0
+    until(lambda: not any(alive(p) for p in pids))
+
+
+def test_a_signal_that_another_thread_gets_ends_everything(parent: tuple[subprocess.Popen[str], list[int]]) -> None:
+    """Protects: Ctrl-C is heard wherever the kernel delivers it, not only where it ends the main thread's wait."""
+    process, pids = parent
+    process.communicate("now\n", timeout=15)
+    assert process.returncode == 0
     until(lambda: not any(alive(p) for p in pids))
 
 
