@@ -5,6 +5,7 @@ import ast
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,13 +97,19 @@ def test_every_swiftvla_command_exists(commands):
     assert wrong == []
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Parse a file, once for all examples."""
+    return ast.parse(path.read_text())
+
+
 def benchmark_options(path: Path) -> set[str]:
     """Return the options that a benchmark's parser, or that of a module beside it, declares."""
     sources = [path, *(ROOT / "benchmarks").glob("_*.py")]
     return {
         argument.value
         for source in sources
-        for node in ast.walk(ast.parse(source.read_text()))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"add_argument", "Option"}
         for argument in node.args
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str)

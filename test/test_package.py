@@ -149,8 +149,8 @@ def providers():
     found = defaultdict(set)
     for distribution in distributions():
         name = canonicalize_name(distribution.metadata["Name"])
-        for file in distribution.files or ():
-            found[file.parts[0].partition(".")[0]].add(name)
+        for line in (distribution.read_text("RECORD") or "").splitlines():
+            found[re.split(r"[/.,]", line, maxsplit=1)[0]].add(name)
     return found
 
 

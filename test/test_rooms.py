@@ -104,12 +104,17 @@ class ImportVisitor(ast.NodeVisitor):
         self.imports: list[Import] = []
         self._later = 0
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+    def generic_visit(self, node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.expr):  # most of a module, and an import is a statement
+                self.visit(child)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._later += 1
         self.generic_visit(node)
         self._later -= 1
 
-    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
     def visit_If(self, node: ast.If) -> None:
         test = node.test

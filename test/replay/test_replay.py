@@ -30,7 +30,7 @@ from swiftvla_ros.replay.thresholds import RuntimeChoice
 from swiftvla_ros.viewing import latency
 
 Rewrite = Callable[[RawMessage], bytes | None]
-CHUNKS = 8  # of the stored bag's 19; bags/pick_red.replay.yaml replays all of them
+CHUNKS = 5  # of the stored bag's 19; bags/pick_red.replay.yaml replays all of them
 
 
 def run(*arguments: object) -> Result:

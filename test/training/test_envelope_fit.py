@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-import shutil
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.datasets.store import Episode
+from swiftvla_ros.episodes.datasets.store import Episode, load_episode, save_episode
 from swiftvla_ros.monitoring.envelope import EnvelopeError
 from swiftvla_ros.monitoring.envelope_file import read_envelope
 from swiftvla_ros.monitoring.envelope_monitor import EnvelopeMonitor, Look
@@ -103,7 +103,12 @@ def test_a_training_ends_with_an_envelope(
     enough = tmp_path / "episodes"
     enough.mkdir()
     for i, file in enumerate(sorted(few.glob("*.safetensors")) * 4):
-        shutil.copy(file, enough / f"episode_{i:06d}.safetensors")
+        whole = load_episode(file, contract)
+        parts = {key: getattr(whole, key)[:6] for key in ("state", "action", "expert", "stamps_s")}
+        images = {camera: images[:6] for camera, images in whole.images.items()}
+        save_episode(
+            enough / f"episode_{i:06d}.safetensors", dataclasses.replace(whole, images=images, **parts), contract
+        )
     run = TrainingRun(tmp_path / "out", None, contract, TrainOptions(steps=1, batch=2, scene_share=0.0), processes=1)
     told: list[tuple[int, int]] = []
     train_policy(run, PolicyStart(enough, start), lambda _: None, lambda done, total: told.append((done, total)))

@@ -50,8 +50,8 @@ def draw(config: SwiftVLAConfig, delay: int = 0) -> TrainingSample:
 
 @pytest.mark.parametrize(
     ("noise_scale", "delay", "layout"),
-    [(0.0, 0, {}), (1.0, 0, {}), (1.0, 3, {}), (0.0, 0, {"fusion": None, "state_block": "own"})],
-    ids=["without-noise", "noise", "delay", "SmolVLA"],
+    [(1.0, 0, {}), (1.0, 3, {}), (0.0, 0, {"fusion": None, "state_block": "own"})],
+    ids=["noise", "delay", "without-noise-SmolVLA"],
 )
 def test_one_learnt_step_lands_where_ten_did(
     tiny: SwiftVLAConfig, noise_scale: float, delay: int, layout: dict[str, Any]
@@ -61,9 +61,9 @@ def test_one_learnt_step_lands_where_ten_did(
     objective = build(config, 0)
     distillation, sample = FlowDistillation(objective.policy, objective.auxiliary, 10), draw(config, delay)
     policy = distillation.policy
-    expert = torch.optim.Adam([p for p in distillation.parameters() if p.requires_grad], lr=1e-3)
+    expert = torch.optim.Adam([p for p in distillation.parameters() if p.requires_grad], lr=2e-3)
     before = {name: value.clone() for name, value in distillation.state_dict().items()}
-    for _ in range(150):
+    for _ in range(75):
         losses = distillation(sample)
         expert.zero_grad()
         losses.total(torch.ones(4)).backward()

@@ -110,7 +110,7 @@ def test_a_full_disk_ends_it_with_a_whole_bag(
     monkeypatch.setattr("swiftvla_ros.episodes.bags.mcap_writer.os.write", full)
     recording = Recording(bag, queue_bytes=1 << 30, on_stop=lambda reason: (reasons.append(reason), stopped.set()))
     sent = 0
-    while not stopped.is_set():
+    while not stopped.wait(0.001):  # Python's lock is the writer's, too
         recording.put(state(sent))
         sent += 1
     counts = recording.close()

@@ -29,7 +29,7 @@ from pathlib import Path
 from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.sim.data.collect import collect
-collect(Path(sys.argv[1]), 8, runner=Runner(progress=False), seed=4, contract=load_contract("so101_sim"))
+collect(Path(sys.argv[1]), 7, runner=Runner(progress=False), seed=4, contract=load_contract("so101_sim"))
 """
 
 
@@ -48,18 +48,18 @@ def test_collecting_goes_on_after_a_kill(tmp_path: Path, contract: Contract) -> 
     before = {path: path.stat().st_mtime_ns for path in list_files(tmp_path, "episode")}
     assert len(before) < len(STANDARD_TASKS)
 
-    report = collect(tmp_path, 8, runner=Runner(progress=False), seed=4, contract=contract)
+    report = collect(tmp_path, 7, runner=Runner(progress=False), seed=4, contract=contract)
 
-    assert report.episodes == 8
-    assert report.recorded == 8 - len(before)
+    assert report.episodes == 7
+    assert report.recorded == 7 - len(before)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     for shard in (Shard(2, 2), Shard(1, 2)):
-        told = collect(parts, 8, runner=Runner(shard=shard, progress=False), seed=4, contract=contract)
-        assert (told.recorded, told.problem) == ({1: 6, 2: 2}[shard.number], "")
+        told = collect(parts, 7, runner=Runner(shard=shard, progress=False), seed=4, contract=contract)
+        assert (told.recorded, told.problem) == ({1: 6, 2: 1}[shard.number], "")
     files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path, parts)]
     assert files[0] == files[1]
     with pytest.raises(SettingsError, match=r"collection.json: seed is 4, now it would be 5"):
-        collect(parts, 8, runner=Runner(progress=False), seed=5, contract=contract)
+        collect(parts, 7, runner=Runner(progress=False), seed=5, contract=contract)
 
     episodes = [load_episode(path, contract) for path in list_files(tmp_path, "episode")[:6]]
     assert {(e.metadata["verb"], e.metadata["color"]) for e in episodes} == {(t.verb, t.color) for t in STANDARD_TASKS}

@@ -65,7 +65,7 @@ def test_losses_fall_on_one_batch(tiny: GeometryConfig, samples: SequenceSamples
     optimizer = torch.optim.Adam(objective.parameters(), 5e-3)
     sample, window, weights = samples.take(np.array([0]), 0, 4), torch.tensor([3]), torch.tensor(WEIGHTS)
     history = []
-    for _ in range(40):
+    for _ in range(25):
         losses = objective(sample, window, False)
         optimizer.zero_grad()
         (losses * weights).sum().backward()

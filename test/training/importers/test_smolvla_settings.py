@@ -239,5 +239,9 @@ def test_other_folders(
     shutil.copytree(written, tmp_path / "above/checkpoints/pretrained_model")
     with pytest.raises(CheckpointError, match=says):
         import_smolvla(Path(where), tmp_path / "out", contract, tokenizer)
+
+
+def test_what_a_machine_without_lerobot_can_do(written: Path, contract: Contract) -> None:
+    """Protects whoever runs LeRobot's folder as it is: what is lacking is told, and the command that makes it ours."""
     with pytest.raises(CheckpointError, match=r"lacks lerobot.*make it ours: `swiftvla import-smolvla"):
         load_policy(written, contract=contract, device="cpu")
