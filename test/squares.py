@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -40,3 +41,9 @@ def square_when_released(folder: Path, item: int) -> int:
             raise RuntimeError("nobody released it")
         time.sleep(0.02)
     return make_square(folder, item)
+
+
+def say_and_stay(_item: int) -> None:
+    """Begin, and never be done."""
+    print("stays", flush=True)
+    threading.Event().wait()

@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str] | None] = {
     "episodes": {"cluster", "contract", "observation", "policy", "motion", "geometry"},
     "replay": {"contract", "observation", "policy", "motion", "episodes", "monitoring"},
     "deploy": {"cluster", "contract", "observation", "model", "policy", "episodes", "sim"},
-    "training": {"contract", "observation", "model", "geometry", "policy", "episodes", "monitoring"},
+    "training": {"cluster", "contract", "observation", "model", "geometry", "policy", "episodes", "monitoring"},
     "sim": {"cluster", "contract", "observation", "policy", "motion", "episodes"},
     "drivers": {"contract", "observation"},
     "teleop": {"contract", "observation", "motion"},

@@ -2,6 +2,9 @@
 """Work in items: made once, wherever; what is lost is begun again, what can't be made doesn't cost the others."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -136,6 +139,30 @@ def test_a_killed_process_is_replaced(tmp_path: Path) -> None:
     done = Runner(on_this_machine(2), progress=False).run(work(tmp_path, 5, kill_itself_once))
     assert (sorted(done.results), done.failed) == ([0, 1, 4, 9, 16], [])
     assert done.again >= 1
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from squares import say_and_stay
+from swiftvla_ros.cluster.engine import on_this_machine
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.work import Work
+Runner(on_this_machine(2), progress=False).run(Work("stays", range(2), say_and_stay, files=lambda item: []))
+"""
+
+
+def test_no_process_outlives_the_one_that_gave_it_work() -> None:
+    """Protects the machine: a run that is killed leaves nobody who computes, or idles, for ever."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    process = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        assert [next(lines), next(lines)] == [b"stays\n"] * 2
+        process.terminate()
+        process.wait()
+        # They hold its other end: it ends with the last of them.
+        assert lines.read() == b""
 
 
 def test_a_folder_is_of_one_kind(tmp_path: Path) -> None:

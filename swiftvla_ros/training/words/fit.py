@@ -6,9 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from swiftvla_ros.cluster.engine import fresh_processes
 from swiftvla_ros.policy.words.file import Header, shapes, write_words
 from swiftvla_ros.policy.words.network import shares
 from swiftvla_ros.policy.words.reader import plain
@@ -164,7 +163,7 @@ def _members(calls: Sequence[_Member], progress: Callable[[int, float], None]) -
         finally:
             torch.set_num_threads(threads)
     # torch's threads would not survive a fork.
-    with ProcessPoolExecutor(calls[0].options.processes, get_context("spawn")) as pool:
+    with fresh_processes(calls[0].options.processes) as pool:
         found = []
         for number, weights in enumerate(pool.map(_train_alone, calls)):
             found.append(weights)
