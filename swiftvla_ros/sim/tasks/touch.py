@@ -25,7 +25,7 @@ class TouchWatcher(TaskWatcher):
     """Done when the closed gripper was on top of the block, which slid less than 2 cm.
 
     Another block touched first is the wrong one; one that an earlier task still touches counts only when it is touched
-    anew.
+    anew: while the hand leaves it, a block tilts, and the contact slides over its edge and back.
     """
 
     def __init__(self, world: SimWorld, task: Task) -> None:
@@ -35,20 +35,25 @@ class TouchWatcher(TaskWatcher):
             raise ValueError(f"{world.contract.path}: gripper: missing; the tasks need one")
         self._gripper = world.contract.joint_names.index(gripper.joint)
         self._closed = gripper.closed + _CLOSED_SLACK_RAD
-        self._touched = self._touched_before = self._touched_now()
+        self._touched = self._touched_now()
+        self._not_left = self._contacts()
 
     def mistaken(self) -> bool:
         """Whether another block was taken or touched."""
         if super().mistaken():
             return True
         self._touched = self._touched_now()
-        self._touched_before &= self._touched
-        return bool(self._touched - self._touched_before - {self.task.color})
+        self._not_left &= self._contacts()
+        return bool(self._touched - self._not_left - {self.task.color})
 
     def achieved(self) -> bool:
         """Whether the hand is on the block, and the block where it was."""
         still = self.shoved()[self.asked] < TOUCH_DRIFT_M and abs(self.moved[self.asked, 2]) < TOUCH_DRIFT_M
         return bool(self.task.color in self._touched and still)
+
+    def _contacts(self) -> set[str]:
+        """Colours of the blocks that the hand touches anywhere."""
+        return {contact.color for contact in self.world.contacts()}
 
     def _touched_now(self) -> set[str]:
         """Colours of the blocks that the closed gripper touches on the top."""

@@ -11,7 +11,7 @@ from swiftvla_ros.sim.expert.expert import LIMIT_SHARE, TICK_S, Expert
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, STANDARD_VERBS, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
-from swiftvla_ros.sim.world import SimWorld
+from swiftvla_ros.sim.world import Contact, SimWorld
 
 Perform = Callable[[Task, TaskWatcher], TaskResult]
 
@@ -49,6 +49,25 @@ def test_a_touch_from_before_is_not_held_against_the_next_task(world: SimWorld, 
     watcher = watch(world, then)
     assert watcher.update(0.02) is TaskResult.PENDING
     assert perform(then, watcher) is TaskResult.DONE
+
+
+def test_a_block_that_tilts_while_the_hand_leaves_it_is_not_touched_anew(
+    world: SimWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the verdict after a change of mind: only who leaves a block and comes back has touched another one."""
+    world.reset(6)
+    contacts: list[Contact] = []
+    monkeypatch.setattr(world, "contacts", lambda: contacts)
+    monkeypatch.setattr(world, "state", lambda: world.contract.limits.min_position)  # the gripper is closed
+    contacts[:] = [Contact("green", 0.015)]
+    watcher = watch(world, Task("touch", "blue"))
+    for height_m in (0.015, 0.009, 0.015):
+        contacts[:] = [Contact("green", height_m)]
+        assert watcher.update(0.02) is TaskResult.PENDING
+    contacts.clear()
+    assert watcher.update(0.02) is TaskResult.PENDING
+    contacts[:] = [Contact("green", 0.015)]
+    assert watcher.update(0.02) is TaskResult.WRONG_BLOCK
 
 
 def test_a_still_arm_achieves_nothing(world: SimWorld) -> None:
