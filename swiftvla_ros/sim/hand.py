@@ -30,6 +30,9 @@ _SAFE_HEIGHT_M = 0.055
 # Points above the blocks are lowered by as many steps as the arm needs, at most.
 _LOWER_STEP_M, _LOWER_STEPS = 0.01, 3
 _FALLEN_M = 0.005
+# A gripper that is less open than the first has nothing between its jaws; one that lacks less than the second to wide
+# open holds nothing.
+_SHUT_RAD, _WIDE_RAD = 0.15, 0.1
 
 
 class Hand:
@@ -63,6 +66,7 @@ class Hand:
         self.open, self.closed = contract.gripper.open, contract.gripper.closed
         self.phase = APPROACH
         self.frozen: Array | None = None
+        self._stays: Array | None = None
         self.block, self.command = np.zeros(3), contract.rest
         self.opening = self.opening_speed = 0.0
         self.support_m = self._highest_m = 0.0
@@ -70,7 +74,7 @@ class Hand:
     def begin(self) -> None:
         """Forget the task before."""
         self.phase = APPROACH
-        self.frozen = None
+        self.frozen = self._stays = None
 
     def look(self, world: SimWorld, task: Task, command: Array) -> None:
         """See how things are."""
@@ -102,13 +106,31 @@ class Hand:
         """Where the commanded hand is [3], m."""
         return self._contract.end_effector_position(self.command)
 
+    def among_blocks(self) -> bool:
+        """Whether the commanded hand is so low that it could push blocks."""
+        return bool(self.position()[2] < _SAFE_HEIGHT_M + self._highest_m)
+
+    def shut(self) -> bool:
+        """Whether there is nothing between the jaws, and no room for it."""
+        return self.opening < self.closed + _SHUT_RAD
+
+    def letting_go(self) -> Array | None:
+        """Arm joints to stay at while jaws that have something between them, among the blocks, open; None otherwise.
+
+        Whoever rose meanwhile would lift it.
+        """
+        if not self.among_blocks() or self.shut() or self.opening > self.open - _WIDE_RAD:
+            self._stays = None
+        elif self._stays is None:
+            self._stays = np.delete(self.command, self._gripper)
+        return self._stays
+
     def over(self, target: Array, tool: Array) -> Array:
         """Arm joints for a target above the blocks; straight up first when the hand is among them."""
         hand = self.position()
         self.frozen = None
-        safe = _SAFE_HEIGHT_M + self._highest_m
-        if hand[2] < safe and np.hypot(*(hand[:2] - target[:2])) > ASTRAY_M + 0.025:
-            up = np.array([hand[0], hand[1], safe + 0.03])
+        if self.among_blocks() and np.hypot(*(hand[:2] - target[:2])) > ASTRAY_M + 0.025:
+            up = np.array([hand[0], hand[1], _SAFE_HEIGHT_M + self._highest_m + 0.03])
             try:
                 return self._kinematics.solve(up)
             except OutOfReachError:

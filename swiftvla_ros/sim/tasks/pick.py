@@ -90,6 +90,8 @@ def grasp_and_lift(hand: Hand) -> tuple[Array, float]:
         hand.frozen = None
     if hand.phase == APPROACH:
         hand.frozen = None
+        if (stay := hand.letting_go()) is not None:
+            return stay, hand.open
         return hand.over(block + UP * hand.hover_m(), GRASP), hand.open
     low = np.array([block[0], block[1], hand.support_m + BLOCK_HALF_M])
     if hand.phase == LIFT:

@@ -84,13 +84,17 @@ class Touch(TaskDefinition):
         """Close the jaws above the block, then straight down on it."""
         top = np.array([hand.block[0], hand.block[1], hand.support_m + 2 * BLOCK_HALF_M])
         across, _ = hand.offset(top, FINGERTIP)
-        closing = hand.gripper_command() < hand.closed + 0.1
-        if hand.phase == APPROACH and across < OVER_M and closing:
+        if hand.phase == APPROACH and across < OVER_M and hand.shut():
             hand.phase = _DESCEND
         elif hand.phase == _DESCEND and across > ASTRAY_M:
             hand.phase = APPROACH
         if hand.phase == APPROACH:
-            return hand.over(top + UP * (hand.hover_m() - BLOCK_HALF_M), FINGERTIP), hand.closed
+            if (stay := hand.letting_go()) is not None:
+                return stay, hand.open
+            # Jaws that an earlier task has around a block close above it.
+            around = hand.among_blocks() and not hand.shut()
+            high = top + UP * (hand.hover_m() - BLOCK_HALF_M)
+            return hand.over(high, FINGERTIP), hand.open if around else hand.closed
         return hand.still(top, FINGERTIP), hand.closed
 
 
