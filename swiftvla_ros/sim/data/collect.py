@@ -53,8 +53,8 @@ _DISTURBED_START = 0.5
 _BUMPED = 0.5
 _PRELUDE_STEPS = (3, 9)
 _PILOT_S = (0.3, 3.5)
-# Half of its flights are for another task, until it is told better: not for so long that it holds another block.
-_CHANGED_MIND = 0.5
+# Four of five flights are for another task, until it is told better: not for so long that it holds another block.
+_CHANGED_MIND = 0.8
 _BEFORE_CHANGE_S = (0.2, 1.6)
 _PILOT_LATENCY_S = 0.05
 # Fewer looks than a live run has: they are what costs time, and the states visited are much the same.
