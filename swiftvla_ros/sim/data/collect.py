@@ -107,7 +107,7 @@ def collection_work(collection: Collection, episodes: int) -> Work[ShownLayout, 
 
     With a ``pilot``, its policy drives the first seconds of every episode, and the recording starts where the expert
     takes over. So the policy is shown the way out of the situations that it gets itself into (as in DAgger: S. Ross et
-    al., AISTATS 2011). In half of them it was told another task until then, so it is shown what a change of mind in
+    al., AISTATS 2011). In most of them it was told another task until then, so it is shown what a change of mind in
     motion asks for, too.
     """
     count = len(tasks_of(collection.verbs))
