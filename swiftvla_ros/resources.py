@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 DEFAULT_ROBOT = "so101_sim"
-DEFAULT_CHECKPOINT = "models/swiftvla-nano-so101"
+DEFAULT_CHECKPOINT = "models/swiftvla-nano-so101-v2"
 DEFAULT_GEOMETRY = "models/geometry-nano"
 
 

@@ -32,7 +32,10 @@ _AFTERMATH_S = 1.2
 @with_system_flags("robot", "checkpoint", "device", "seed")
 def command(
     instruction: Annotated[
-        str, typer.Argument(help="What the arm is to do: pick up or touch the red, green or blue block, in your words.")
+        str,
+        typer.Argument(
+            help="What the arm is to do: pick up, touch or place the red, green or blue block, in your words."
+        ),
     ] = "pick up the red block",
     then: Annotated[
         str | None, typer.Option(help="A second instruction, given while the arm is under way to the first.")

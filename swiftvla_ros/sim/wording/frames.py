@@ -55,6 +55,70 @@ FRAMES = Parts(
         no, {s}
         stop that and {s}
         instead, {s}
+        i would love for you to {s}
+        i would like it if you {s}
+        i hope you can {s}
+        i'm telling you to {s}
+        your mission is to {s}
+        your assignment: {s}
+        the plan is to {s}
+        the task is to {s}
+        you are supposed to {s}
+        you're supposed to {s}
+        feel free to {s}
+        how about you {s}?
+        would it be possible to {s}?
+        is it possible for you to {s}?
+        do you think you could {s}?
+        are you able to {s}?
+        would you be able to {s}?
+        can i get you to {s}?
+        wait, {s}
+        actually, {s}
+        sorry, {s}
+        alright, {s}
+        great, {s}
+        good, now {s}
+        well, {s}
+        listen, {s}
+        machine, {s}
+        hello robot, {s}
+        dear robot, please {s}
+        my friend, {s}
+        after that, {s}
+        right now {s}
+        {s} right away
+        {s} immediately
+        {s} at once
+        {s} if possible
+        {s} before anything else
+        slowly {s}
+        once more, {s}
+        make sure to {s}
+        be sure to {s}
+        remember to {s}
+        you must {s}
+        you can {s}
+        help me and {s}
+        be nice and {s}
+        be a dear and {s}
+        be a good robot and {s}
+        do this: {s}
+        do the following: {s}
+        here is what to do: {s}
+        command: {s}
+        task: {s}
+        see that {o}? {it}
+        locate {o} and {it}
+        take a look at {o} and {it}
+        approach {o} and {it}
+        watch {o}, then {it}
+        about {o}: {it}
+        what about {o}? {it}
+        forget that, {s}
+        skip that, {s}
+        change of plan: {s}
+        let me have you {s}
     """),
     lines("""
         it would be great if you could {s}
@@ -79,6 +143,32 @@ FRAMES = Parts(
         as for {o}: {it}
         thank you, now {s}
         your job: {s}
+        would you do the honors and {s}
+        kindly proceed to {s}
+        {s} without delay
+        hurry up and {s}
+        it is your turn to {s}
+        let me see you {s}
+        my wish is that you {s}
+        i beg you to {s}
+        {s}, would you?
+        {s}, if that suits you
+        {s} for us
+        spot {o} and {it}
+        head over to {o} and {it}
+        concerning {o}: {it}
+        on second thought, {s}
+        scratch that, {s}
+        perfect, {s}
+        sir, {s}
+        i am asking you to {s}
+        the order is to {s}
+        have the arm {s}
+        could i trouble you to {s}?
+        it is important that you {s}
+        we would like you to {s}
+        step one: {s}
+        when you are ready, {s}
     """),
 )
 """How a task is wrapped into a sentence; the bare one stands there four times, so that it is drawn as often."""

@@ -21,11 +21,11 @@ _SYNONYM = 0.3
 _CORRECTED = 0.06
 # How often a block has another name than that.
 _NOT_BLOCK = 0.6
-# Of what means no task: how often talk is wrapped as tasks are, a verb is another task's, another thing has no colour,
-# and a salad is of words that tasks are made of.
+# Of what means no task: how often talk, or a task that is denied, is wrapped as tasks are, a verb is another task's,
+# another thing has no colour, and a salad is of words that tasks are made of.
 _WRAPPED, _OTHER_TASK, _PLAIN, _OWN = 0.2, 0.25, 0.3, 0.3
 # How often another verb is a task's, denied.
-_DENIED = 0.25
+_DENIED = 0.35
 _OWN_SALAD = (*NOUNS.trained, *COLORS, *COLORS, *["the", "of", "up", "and", "on", "a", "it", "to", "with"])
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NO_TASK = ("other verb", "other thing", "other color", "two blocks", "foreign", "talk", "salad", "letters")
@@ -61,6 +61,8 @@ class Grammar:
             if rng.random() < _DENIED:
                 verb = self._asked_verb(rng).format(o=self._thing(color, rng, False))
                 text = _one(self._new(NEGATIONS), rng).format(s=verb)
+                if rng.random() < _WRAPPED:
+                    text = self._wrapped(text, rng)
             else:
                 text = self._framed(self._other_verb(rng), self._thing(color, rng, True), rng, True)
         elif kind in ("other thing", "other color"):
@@ -75,7 +77,7 @@ class Grammar:
         elif kind == "talk":
             text = _one(self._new(TALK), rng)
             if rng.random() < _WRAPPED:
-                text = _one([frame for frame in self._new(FRAMES) if "{s}" in frame], rng).format(s=text)
+                text = self._wrapped(text, rng)
         elif kind == "salad":
             source = _OWN_SALAD if rng.random() < _OWN else words
             text = " ".join(_one(source, rng) for _ in range(int(rng.integers(1, 9))))
@@ -113,6 +115,9 @@ class Grammar:
         if rng.random() < _SYNONYM:
             color = _one(self._old(COLOR_WORDS[color]), rng)
         return _one(self._side(new_phrase)(PHRASES), rng).format(c=color, n=noun)
+
+    def _wrapped(self, text: str, rng: np.random.Generator) -> str:
+        return _one([frame for frame in self._new(FRAMES) if "{s}" in frame], rng).format(s=text)
 
     def _framed(self, verb: str, thing: str, rng: np.random.Generator, new: bool) -> str:
         frame = _one(self._side(new)(FRAMES), rng)

@@ -42,11 +42,15 @@ NOUNS = Parts(
             "wood block",
             "plastic block",
             "play block",
+            *("cubic thing", "gizmo", "artifact", "part", "wooden piece", "plastic piece", "small box", "tiny cube"),
+            *("little cube", "square piece", "figure", "toy cube", "blocky thing", "wooden toy", "small block", "body"),
+            *("square toy", "wooden thing", "small object", "plastic toy", "cubical block", "little box", "lego block"),
         ),
     ),
     (
         *("brick", "item", "chunk", "dice", "building block", "wooden cube", "cuboid", "little square thing", "lump"),
-        *("thing of wood", "cube of plastic", "toy brick"),
+        *("thing of wood", "cube of plastic", "toy brick", "gadget", "hunk", "slab", "wooden box", "mini cube"),
+        *("tiny thing", "lego brick", "square object", "small piece of wood", "cubic block"),
     ),
 )
 """What a block is called."""
