@@ -16,6 +16,7 @@ from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 from swiftvla_ros.contract.sections.drivers import Drivers
+from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, Hand
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -128,6 +129,16 @@ class Contract:
     def joint_names(self) -> tuple[str, ...]:
         """The joints' names, in contract order."""
         return tuple(j.name for j in self.file.joints)
+
+    @property
+    def hand(self) -> Hand | None:
+        """How far steps of the hand go; None: the policy commands joints."""
+        return self.file.hand
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The columns of an action: the joints, or the parts of a step of the hand."""
+        return self.joint_names if self.hand is None else HAND_ACTIONS
 
     @property
     def cameras(self) -> tuple[schema.Camera, ...]:

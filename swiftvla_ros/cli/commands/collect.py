@@ -53,7 +53,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
     from swiftvla_ros.sim.data.collect import collect
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
@@ -64,7 +64,7 @@ def command(
         )
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
-    contract = load_contract(robot)
+    contract = load_robot(robot)
     if ros:
         _over_ros(contract, out, episodes, seed, verbs, scene, json_file)
         return
