@@ -10,7 +10,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic
 from swiftvla_ros.contract.sections.hand import NO_OUTPUT
 
-OutputKind = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory", "none"]
+OutputKind = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
+NoOutput = Literal["none"]
 BlendKind = Literal["smooth", "replace", "linear", "cosine", "ensemble"]
 
 
@@ -100,7 +101,7 @@ class CommandPlace(Strict):
 
     rate_hz: Annotated[float, Field(ge=100, le=1000)] = Field(description="commands a second, 100 or more")
     output: Annotated[
-        Annotated[OutputKind, Tag("<one>")] | Annotated[tuple[OutputPart, ...], Tag("<parts>")],
+        Annotated[OutputKind | NoOutput, Tag("<one>")] | Annotated[tuple[OutputPart, ...], Tag("<parts>")],
         Discriminator(_one_or_parts),
     ] = Field(
         description="how commands go out, for all joints; or a list of parts, each with joints of its own; `none`: of "

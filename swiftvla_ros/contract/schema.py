@@ -16,7 +16,7 @@ from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, di
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader, check_joints
 from swiftvla_ros.contract.sections.drivers import Drivers, check_drivers
-from swiftvla_ros.contract.sections.hand import Hand, check_hand
+from swiftvla_ros.contract.sections.hand import CartesianHand, check_hand
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -279,7 +279,7 @@ class ContractFile(Strict):
     )
     joint_states: JointStates = Field(description="what the driver measures")
     policy: PolicyTiming = Field(description="what rows mean, and how old and how far apart observations may be")
-    hand: Hand | None = Field(None, description="of `policy.actions: cartesian_delta`: how far a step is")
+    hand: CartesianHand | None = Field(None, description="of `policy.actions: cartesian_delta`: how far a step is")
     control: Control = Field(description="where commands go, how chunks become motion, what is watched")
     lerobot: LeRobot = Field(default=LeRobot(), description="names and units in a LeRobot dataset or checkpoint")
     leader: Leader = Field(default=Leader(), description="the arm that a person moves by hand to show what to do")
@@ -324,6 +324,8 @@ class ContractFile(Strict):
         hands = {g.joint: g.topic for g in self.gripper if g.topic is not None}
         parts = [OutputPart(kind="forward_position", topic=topic, joints=(name,)) for name, topic in hands.items()]
         output, topic = self.control.output, self.control.topic
+        if output == "none":
+            return ()
         if not isinstance(output, str):
             return (*output, *parts)
         arm = self.control.joints or tuple(joint.name for joint in self.joints if joint.name not in hands)

@@ -15,14 +15,14 @@ HAND_ACTIONS = ("move_x", "move_y", "move_z", "turn_x", "turn_y", "turn_z", "gri
 """A row: three parts of a step, three of a turn about the base's axes, and the gripper (-1 opens, 1 closes)."""
 
 
-class Hand(Strict):
+class CartesianHand(Strict):
     """How far a row's number 1 moves the hand from where it is, in one policy step."""
 
     step_m: Positive = Field(description="of `cartesian_delta`: the way of a row's 1 along an axis, m")
     step_rad: Positive = Field(description="of `cartesian_delta`: the turn of a row's 1 about an axis, rad")
 
 
-def check_hand(hand: Hand | None, actions: str, output: object) -> None:
+def check_hand(hand: CartesianHand | None, actions: str, output: object) -> None:
     """Raise ValueError unless hand, kind of action and output belong together."""
     moves = actions == CARTESIAN
     if moves and hand is None:

@@ -152,7 +152,7 @@ def read_dataset(folder: Path, contract: Contract) -> Dataset:
 
 def frame_s(fps: float, contract: Contract) -> float:
     """Time between two frames, s: the dataset's own, or what the contract knows better."""
-    return contract.file.lerobot.step_s or 1 / fps
+    return contract.lerobot_step_s or 1 / fps
 
 
 def _joints(info: Path, features: dict[str, _Feature], feature: str, contract: Contract) -> Vector:

@@ -23,7 +23,7 @@ from swiftvla_ros.sim.libero.drivers import policy_views
 from swiftvla_ros.sim.libero.evaluation import scenes_of
 from swiftvla_ros.sim.libero.expert import LiberoExpert
 from swiftvla_ros.sim.libero.layouts import Assignment, assignment, draw_layout
-from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, Moment, OpenScene
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment
 from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, SUITES, SceneFile, read_scene_file, spoken
 
 SETTINGS = "collection.json"
@@ -207,7 +207,7 @@ def _record(
     return episode, _film(moments[::_FILM_STEPS], contract) if truth else None
 
 
-def _film(moments: Sequence[Moment], contract: Contract) -> GeometrySequences:
+def _film(moments: Sequence[SceneMoment], contract: Contract) -> GeometrySequences:
     """Pictures, depth and poses of the true view: what is turned over in the benchmark's is turned back."""
     # The cameras that move first, as the 4D network takes them.
     names = tuple(reversed(contract.camera_names))

@@ -14,7 +14,7 @@ from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.sections.hand import HAND_ACTIONS
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy import Policy
-from swiftvla_ros.sim.libero.process import Moment
+from swiftvla_ros.sim.libero.process import SceneMoment
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class HandDriver(Protocol):
     def looks(self, step: int) -> bool:
         """Whether step ``step`` needs pictures."""
 
-    def act(self, step: int, moment: Moment) -> Array:
+    def act(self, step: int, moment: SceneMoment) -> Array:
         """The action [7]."""
 
 
@@ -42,7 +42,7 @@ class BlindReplay:
         """It never does."""
         return step < 0
 
-    def act(self, step: int, moment: Moment) -> Array:
+    def act(self, step: int, moment: SceneMoment) -> Array:
         """The action [7]."""
         del moment
         if step < len(self._actions):
@@ -64,7 +64,7 @@ class PolicyHand:
         """At the first step, and after as many as are executed of a chunk."""
         return step % self._replan == 0
 
-    def act(self, step: int, moment: Moment) -> Array:
+    def act(self, step: int, moment: SceneMoment) -> Array:
         """The action [7]."""
         if self.looks(step):
             observation = Observation(policy_views(moment, self._contract), moment.state, self._instruction)
@@ -72,6 +72,6 @@ class PolicyHand:
         return np.asarray(self._chunk[min(step % self._replan, len(self._chunk) - 1)])
 
 
-def policy_views(moment: Moment, contract: Contract) -> dict[str, NDArray[np.uint8]]:
+def policy_views(moment: SceneMoment, contract: Contract) -> dict[str, NDArray[np.uint8]]:
     """The images of a moment as the contract gives them to a policy."""
     return {name: condition_image(moment.views[name].image, contract.camera(name)) for name in contract.camera_names}

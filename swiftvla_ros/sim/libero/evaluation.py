@@ -26,7 +26,7 @@ from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.libero.drivers import REPLAN_STEPS, BlindReplay, HandDriver, PolicyHand
 from swiftvla_ros.sim.libero.expert import LiberoExpert
-from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, Moment, OpenScene
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment
 from swiftvla_ros.sim.libero.suites import (
     LIMIT_STEPS,
     SUITES,
@@ -219,7 +219,7 @@ def _demonstration(run: LiberoRun, task: str) -> NDArray[np.float64]:
 def demonstrate(client: LiberoClient, suite: str, task: str) -> tuple[NDArray[np.float64], bool]:
     """The expert's actions [T, 7] on a layout that the benchmark drew, and whether it did the task."""
     expert, actions = LiberoExpert(client.open(suite, task)), []
-    moment: Moment = client.reset(initial=None, seed=_SHOWN_SEED, look=False)
+    moment: SceneMoment = client.reset(initial=None, seed=_SHOWN_SEED, look=False)
     for step in range(LIMIT_STEPS):
         actions.append(expert.act(step, moment))
         moment = client.step(actions[-1], look=False)

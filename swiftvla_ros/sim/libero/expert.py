@@ -22,7 +22,7 @@ from swiftvla_ros.sim.libero.geometry import (
     rim_grip,
     turn_between,
 )
-from swiftvla_ros.sim.libero.process import Moment, OpenScene
+from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
 
 Array = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class LiberoExpert:
         """It never needs a picture."""
         return step < 0
 
-    def act(self, step: int, moment: Moment) -> Array:
+    def act(self, step: int, moment: SceneMoment) -> Array:
         """The next action [7], in [-1, 1]."""
         del step
         hand = moment.state[:3]
@@ -102,17 +102,17 @@ class LiberoExpert:
         self._advance(moment, float(np.linalg.norm(apart)) < reached_m, float(np.linalg.norm(turn)) < _NEAR_RAD)
         return np.clip(action, -1.0, 1.0)
 
-    def _corners(self, moment: Moment, name: str) -> Array:
+    def _corners(self, moment: SceneMoment, name: str) -> Array:
         return corners_in_world(self._scene.boxes[name], moment.things[name])
 
-    def _plan(self, moment: Moment) -> Grip:
+    def _plan(self, moment: SceneMoment) -> Grip:
         corners = self._corners(moment, self.target)
         if self.target.startswith("akita_black_bowl"):
             return rim_grip(corners, moment.hand)
         others = [self._corners(moment, name) for name in self._scene.boxes if name != self.target]
         return body_grip(corners, np.concatenate(others) if others else np.zeros((0, 8, 3)), moment.hand)
 
-    def _goal(self, moment: Moment) -> tuple[Array, float]:
+    def _goal(self, moment: SceneMoment) -> tuple[Array, float]:
         """Where the grip site goes in this phase, and how near counts as there."""
         assert self._grip is not None
         point, hand = self._grip.point, moment.state[:3]
@@ -136,7 +136,7 @@ class LiberoExpert:
             return np.array([*(flat - aside), rim + below + 0.01]), 0.015
         return (hand if self._phase is _Phase.OPEN else np.array([*hand[:2], rim + 0.12])), 0.03
 
-    def _advance(self, moment: Moment, near: bool, turned: bool) -> None:
+    def _advance(self, moment: SceneMoment, near: bool, turned: bool) -> None:
         hand, thing = moment.state[:3], moment.things[self.target][:3]
         phase, late = self._phase, self._steps >= _LONGEST
         if phase in (_Phase.CLOSE, _Phase.OPEN):

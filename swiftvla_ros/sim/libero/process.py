@@ -60,7 +60,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Moment:
+class SceneMoment:
     """What is so after a step."""
 
     success: bool
@@ -145,7 +145,7 @@ class LiberoClient:
         look: bool,
         depth: bool = False,
         places: Mapping[str, tuple[float, float]] | None = None,
-    ) -> Moment:
+    ) -> SceneMoment:
         """Put an official initial state, or one that ``seed`` draws, with things at ``places`` (x, y), m.
 
         Fixtures are drawn by the seed in both. What follows is what is so when things have come to rest.
@@ -153,16 +153,16 @@ class LiberoClient:
         asked = {"do": "reset", "initial": initial, "seed": seed, "settle": SETTLE_STEPS, "places": dict(places or {})}
         return self._moment({**asked, "look": look, "depth": depth}, {}, _RESET_S)
 
-    def step(self, action: Array, *, look: bool, depth: bool = False) -> Moment:
+    def step(self, action: Array, *, look: bool, depth: bool = False) -> SceneMoment:
         """Take one step; numbers beyond -1 and 1 are cut."""
         request = {"do": "step", "look": look, "depth": depth}
         return self._moment(request, {ACTION: np.asarray(action, np.float64)}, _STEP_S)
 
-    def look(self) -> Moment:
+    def look(self) -> SceneMoment:
         """See what is there now, with depth."""
         return self._moment({"do": "look", "look": True, "depth": True}, {}, _STEP_S)
 
-    def _moment(self, request: dict[str, Any], arrays: Arrays, timeout_s: float) -> Moment:
+    def _moment(self, request: dict[str, Any], arrays: Arrays, timeout_s: float) -> SceneMoment:
         told, given = self._ask(request, timeout_s, arrays)
         side, views = self._pixels, {}
         try:
@@ -185,7 +185,7 @@ class LiberoClient:
             self._process.end()
             raise LiberoError(f"{self._process.python}: {error}") from error
         things = dict(zip(self._names, given["things"], strict=True))
-        return Moment(told["success"], given[STATE], given["hand"], things, views)
+        return SceneMoment(told["success"], given[STATE], given["hand"], things, views)
 
     def _ask(
         self, request: dict[str, Any], timeout_s: float, arrays: Arrays | None = None
