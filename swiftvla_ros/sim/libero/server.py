@@ -101,6 +101,9 @@ class _Scene:
         """Draw a layout, put an official state in its place, and let things come to rest."""
         self._env.seed(int(request["seed"]))
         self._env.reset()
+        # How far the fingers were told to be outlives a soft reset.
+        gripper = self._env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)
         if request.get("initial") is not None:
             number = int(request["initial"])
             if not 0 <= number < len(self._states):
