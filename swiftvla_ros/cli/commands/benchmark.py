@@ -99,12 +99,12 @@ def command(
 
 
 def _print_rows(shares: dict[str, Share], by_task: dict[str, dict[str, Share]]) -> None:
+    from swiftvla_ros.sim.libero.suites import told_apart
+
     print_table(
         ("row", "done", "share", "95 % interval"),
         [(row, f"{s.count}/{s.total}", f"{s.share:.1%}", f"{s.low:.1%} … {s.high:.1%}") for row, s in shares.items()],
     )
     names = list(next(iter(by_task.values())))
-    print_table(
-        ("task", *by_task),
-        [(name, *(f"{by_task[row][name].count}/{by_task[row][name].total}" for row in by_task)) for name in names],
-    )
+    counts = [[f"{found[name].count}/{found[name].total}" for found in by_task.values()] for name in names]
+    print_table(("task", *by_task), [(short, *row) for short, row in zip(told_apart(names), counts, strict=True)])

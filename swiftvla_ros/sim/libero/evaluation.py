@@ -39,7 +39,7 @@ SETTINGS = "libero.json"
 """The file that says what a folder of results was made with."""
 Row = Literal["policy", "wrong sentence", "blind replay", "expert"]
 # The layout that a blind replay's demonstration is shown on is drawn as the benchmark draws its own.
-_SHOWN_SEED = 90_000
+_SHOWN_SEEDS = range(90_000, 90_005)
 
 
 @dataclass(frozen=True)
@@ -210,22 +210,24 @@ def _other(run: LiberoRun, task: str) -> str:
 
 def _demonstration(run: LiberoRun, task: str) -> NDArray[np.float64]:
     """The actions of one demonstration of the standard suite's task of the same name, as the expert shows it."""
-    actions, success = demonstrate(_client(run.python, run.pixels), SUITES[standard_suite(run.suite)], task)
-    if not success:
-        raise LiberoError(f"{task}: the expert shows no demonstration to replay on seed {_SHOWN_SEED}")
-    return actions
+    client = _client(run.python, run.pixels)
+    scene = client.open(SUITES[standard_suite(run.suite)], task)
+    for seed in _SHOWN_SEEDS:
+        if (actions := demonstrate(client, scene, seed)) is not None:
+            return actions
+    raise LiberoError(f"{task}: the expert shows no demonstration to replay on seeds {list(_SHOWN_SEEDS)}")
 
 
-def demonstrate(client: LiberoClient, suite: str, task: str) -> tuple[NDArray[np.float64], bool]:
-    """The expert's actions [T, 7] on a layout that the benchmark drew, and whether it did the task."""
-    expert, actions = LiberoExpert(client.open(suite, task)), []
-    moment: SceneMoment = client.reset(initial=None, seed=_SHOWN_SEED, look=False)
+def demonstrate(client: LiberoClient, scene: OpenScene, seed: int) -> NDArray[np.float64] | None:
+    """The expert's actions [T, 7] on a layout that the benchmark draws; None where it did not do the task."""
+    expert, actions = LiberoExpert(scene), []
+    moment: SceneMoment = client.reset(initial=None, seed=seed, look=False)
     for step in range(LIMIT_STEPS):
         actions.append(expert.act(step, moment))
         moment = client.step(actions[-1], look=False)
         if moment.success:
-            break
-    return np.array(actions), moment.success
+            return np.array(actions)
+    return None
 
 
 def _read(path: Path) -> LiberoEpisode:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SUITES = {
@@ -94,3 +94,12 @@ def another_task(task: str, scenes: Mapping[str, SceneFile]) -> str:
     others = [name for name in (*names[after:], *names[: after - 1]) if scenes[name].target != own.target]
     here = [name for name in others if scenes[name].target in own.places]
     return (here or others or [names[after % len(names)]])[0]
+
+
+def told_apart(tasks: Sequence[str]) -> list[str]:
+    """The tasks' names without the words that all of them begin and end with."""
+    words = [task.split("_") for task in tasks]
+    most = min(map(len, words)) - 1 if len(words) > 1 else 0
+    front = next((k for k in range(most) if len({name[k] for name in words}) > 1), most)
+    back = next((k for k in range(most - front) if len({name[-1 - k] for name in words}) > 1), most - front)
+    return [" ".join(name[front : len(name) - back]) for name in words]

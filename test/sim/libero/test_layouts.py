@@ -7,7 +7,7 @@ from libero_scene import PLACES, THINGS, scene_text
 
 from swiftvla_ros.sim.libero.collect import shown_scenes
 from swiftvla_ros.sim.libero.layouts import WIDER_M, assignment, draw_layout
-from swiftvla_ros.sim.libero.suites import another_task, read_scene_file, spoken, standard_suite
+from swiftvla_ros.sim.libero.suites import another_task, read_scene_file, spoken, standard_suite, told_apart
 
 
 def test_a_scene_file_says_what_stands_where() -> None:
@@ -69,6 +69,13 @@ def test_the_wrong_sentence_is_one_that_could_be_done() -> None:
     }
     assert another_task("milk", scenes) == "butter"
     assert another_task("butter", scenes) == "milk"
+
+
+def test_tasks_are_told_apart_by_what_differs() -> None:
+    """Protects the tables: what all names share is left out, and no name is left empty."""
+    assert told_apart(["pick_the_tomato_sauce_up", "pick_the_milk_up"]) == ["tomato sauce", "milk"]
+    assert told_apart(["pick_the_milk", "pick_the_milk_up"]) == ["milk", "milk up"]
+    assert told_apart(["pick_the_milk"]) == ["pick the milk"]
 
 
 def test_words_decide_in_collected_scenes() -> None:
