@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of a contract whose policy moves a hand by Cartesian steps, as benchmarks in simulation do."""
+"""The keys of a contract whose policy moves a hand by Cartesian steps, as benchmarks in simulation do.
+
+The state's first three numbers are where the hand is, in ``base_frame``.
+"""
 
 from __future__ import annotations
 

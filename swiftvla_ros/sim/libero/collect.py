@@ -6,24 +6,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import cv2
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.cluster.work import Work
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import CameraPose, Contract, load_contract
 from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.datasets.store import Episode, GeometrySequences, save_episode, save_sequences
 from swiftvla_ros.sim.libero.drivers import policy_views
 from swiftvla_ros.sim.libero.evaluation import scenes_of
 from swiftvla_ros.sim.libero.expert import LiberoExpert
 from swiftvla_ros.sim.libero.layouts import Assignment, assignment, draw_layout
-from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, View, kept_client
 from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, SUITES, SceneFile, read_scene_file, spoken
 
 SETTINGS = "collection.json"
@@ -135,7 +136,7 @@ def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) 
 def _record_scene(collection: LiberoCollection, shown: ShownScene) -> tuple[int, int]:
     contract, scene = load_contract(collection.contract), _scenes(collection)[shown.task]
     target = scene.things[shown.thing]
-    client = _client(collection.python, collection.pixels)
+    client = kept_client(collection.python, collection.pixels)
     opened = client.open(SUITES[collection.suite], shown.task, scene.for_target(target))
     recorded = attempts = 0
     for episode in shown.episodes:
@@ -170,7 +171,7 @@ def _record(
     """Show the task once; None where it did not succeed."""
     disturbed = rng.random() < _DISTURBED
     expert = LiberoExpert(opened)
-    moment = client.reset(initial=None, seed=int(rng.integers(1 << 31)), places=places, look=True, depth=truth)
+    moment = client.reset(initial=None, seed=int(rng.integers(1 << 31)), places=places, look=True, depth=True)
     moments, actions, after = [], [], 0
     for step in range(LIMIT_STEPS):
         action = expert.act(step, moment)
@@ -202,9 +203,20 @@ def _record(
             "thing": spoken(expert.target),
             "places": {name: list(place) for name, place in places.items()},
             "disturbed": disturbed,
+            "front_pose": camera_pose(moments[0].views[contract.camera_names[0]]).model_dump(mode="json"),
         },
     )
     return episode, _film(moments[::_FILM_STEPS], contract) if truth else None
+
+
+def camera_pose(view: View) -> CameraPose:
+    """Where the camera of a view stood, which was seen with depth: what places in the picture are labelled by."""
+    assert view.world_from_camera is not None
+    wxyz = np.empty(4)
+    mujoco.mju_mat2Quat(wxyz, np.ascontiguousarray(view.world_from_camera[:3, :3]).ravel())
+    w, x, y, z = wxyz.tolist()
+    px, py, pz = view.world_from_camera[:3, 3].tolist()
+    return CameraPose(position_m=(px, py, pz), quaternion_xyzw=(x, y, z, w), fovy_deg=view.fovy_deg, mirrored=True)
 
 
 def _film(moments: Sequence[SceneMoment], contract: Contract) -> GeometrySequences:
@@ -246,8 +258,3 @@ def _evaluated(collection: LiberoCollection, task: str) -> set[Assignment]:
         if text is not None:
             found.add(assignment(read_scene_file(text)))
     return found
-
-
-@lru_cache(maxsize=1)
-def _client(python: str, pixels: int) -> LiberoClient:
-    return LiberoClient(python, pixels)

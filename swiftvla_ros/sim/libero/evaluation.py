@@ -26,7 +26,7 @@ from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.libero.drivers import REPLAN_STEPS, BlindReplay, HandDriver, PolicyHand
 from swiftvla_ros.sim.libero.expert import LiberoExpert
-from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, kept_client
 from swiftvla_ros.sim.libero.suites import (
     LIMIT_STEPS,
     SUITES,
@@ -164,7 +164,7 @@ def _roll_out(run: LiberoRun, item: _TaskRun) -> list[LiberoEpisode]:
         path = run.file(item.row, item.task, initial)
         if path is None or not path.exists():
             todo.append(initial)
-    suite, client = SUITES[run.suite], _client(run.python, run.pixels)
+    suite, client = SUITES[run.suite], kept_client(run.python, run.pixels)
     replay = _demonstration(run, item.task) if item.row == "blind replay" else None
     scene = client.open(suite, item.task)
     if todo and scene.initial_states <= max(todo):
@@ -210,7 +210,7 @@ def _other(run: LiberoRun, task: str) -> str:
 
 def _demonstration(run: LiberoRun, task: str) -> NDArray[np.float64]:
     """The actions of one demonstration of the standard suite's task of the same name, as the expert shows it."""
-    client = _client(run.python, run.pixels)
+    client = kept_client(run.python, run.pixels)
     scene = client.open(SUITES[standard_suite(run.suite)], task)
     for seed in _SHOWN_SEEDS:
         if (actions := demonstrate(client, scene, seed)) is not None:
@@ -249,12 +249,6 @@ def versions_of(python: str) -> dict[str, str]:
     """The versions of LIBERO and of what it runs on."""
     with LiberoClient(python) as client:
         return client.versions()
-
-
-@lru_cache(maxsize=1)
-def _client(python: str, pixels: int) -> LiberoClient:
-    """A process of ours has one of LIBERO's."""
-    return LiberoClient(python, pixels)
 
 
 @lru_cache(maxsize=1)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from libero_scene import PLACES, THINGS, scene_text
 
-from swiftvla_ros.sim.libero.collect import shown_scenes
+from swiftvla_ros.contract import load_contract
+from swiftvla_ros.sim.libero.collect import camera_pose, shown_scenes
 from swiftvla_ros.sim.libero.layouts import WIDER_M, assignment, draw_layout
+from swiftvla_ros.sim.libero.process import View
 from swiftvla_ros.sim.libero.suites import another_task, read_scene_file, spoken, standard_suite, told_apart
 
 
@@ -76,6 +78,16 @@ def test_tasks_are_told_apart_by_what_differs() -> None:
     assert told_apart(["pick_the_tomato_sauce_up", "pick_the_milk_up"]) == ["tomato sauce", "milk"]
     assert told_apart(["pick_the_milk", "pick_the_milk_up"]) == ["milk", "milk up"]
     assert told_apart(["pick_the_milk"]) == ["pick the milk"]
+
+
+def test_a_hand_is_found_in_the_mirrored_picture() -> None:
+    """Protects the labels: what is on the right of a camera's true view is on the left of the benchmark's picture."""
+    towards_x = np.array([[0.0, 0, 1, -1.0], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1]])
+    view = View(np.zeros((128, 128, 3), np.uint8), None, towards_x, 45.0)
+    seen = load_contract("libero_panda").with_camera_pose("agent", camera_pose(view))
+    uv = seen.project("agent", np.array([[0.0, -0.1, 0.5], [0.0, 0.0, 0.6]]))
+    half = 0.5 / np.tan(np.radians(22.5)) * 0.1
+    np.testing.assert_allclose(uv, [[0.5 - half, 0.5], [0.5, 0.5 - half]], atol=1e-9)
 
 
 def test_words_decide_in_collected_scenes() -> None:

@@ -69,6 +69,19 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not asked._process.alive
 
 
+def test_a_process_that_ended_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects long evaluations: one scene that failed does not take all that follow with it."""
+    monkeypatch.setattr(process, "LiberoClient", lambda *_: client())
+    process._kept.cache_clear()
+    first = process.kept_client("", 32)
+    assert process.kept_client("", 32) is first
+    first.close()
+    again = process.kept_client("", 32)
+    assert again.open("fine", "milk").initial_states == 2
+    again.close()
+    process._kept.cache_clear()
+
+
 def test_an_interpreter_without_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects whoever begins: what is missing is named, with how that interpreter is made and named."""
     with client() as asked, pytest.raises(LiberoError) as caught:
