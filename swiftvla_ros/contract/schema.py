@@ -126,7 +126,7 @@ class CameraPose(Strict):
     fovy_deg: Annotated[float, Field(gt=0, lt=180)] = Field(
         description="vertical field of view of the unrotated, uncropped source image"
     )
-    mirrored: bool = Field(False, description="the source image is turned over from left to right")
+    mirrored: bool = Field(default=False, description="the source image is turned over from left to right")
 
     @field_validator("quaternion_xyzw")
     @classmethod
