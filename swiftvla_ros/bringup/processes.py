@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.bringup.system_options import ReplayOptions, SystemOptions
-from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract import load_contract, load_robot
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, model_path, share_folder
@@ -88,7 +88,7 @@ def describe(options: SystemOptions) -> list[ProcessDescription]:
     """
     if options.record and options.record.exists():
         raise SystemOptionError(f"{options.record}: exists already; choose another folder, bags are never overwritten")
-    contract = load_contract(options.robot)
+    contract = load_robot(options.robot)
     cameras = [
         _describe(
             options,
@@ -174,7 +174,7 @@ def describe_drivers(options: SystemOptions) -> list[ProcessDescription]:
 
     The arm's death ends the system; without a leader it goes on.
     """
-    contract = load_contract(options.robot)
+    contract = load_robot(options.robot)
     cameras = contract.drivers.cameras
     arms = {"follower": contract.drivers.arm, "leader": contract.drivers.leader}
     if options.emulated_bus and arms["follower"] is None:

@@ -80,6 +80,7 @@ COMMANDS = {
     "plot": "plot",
     "view": "view",
     "eval": "evaluate",
+    "benchmark": "benchmark",
     "collect": "collect",
     "pretrain-grounding": "pretrain_grounding",
     "train-geometry": "train_geometry",

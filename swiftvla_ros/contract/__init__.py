@@ -3,7 +3,7 @@
 
 from swiftvla_ros.contract.action_coding import ACTION_KINDS, ActionCoding
 from swiftvla_ros.contract.contract import Contract, Limits
-from swiftvla_ros.contract.load import ContractError, contract_from_text, load_contract
+from swiftvla_ros.contract.load import ContractError, contract_from_text, load_contract, load_robot
 from swiftvla_ros.contract.schema import Camera, CameraPose, Joint
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Limits",
     "contract_from_text",
     "load_contract",
+    "load_robot",
 ]

@@ -2,7 +2,7 @@
 """What a policy's rows mean: positions, steps or velocities, and the way from one to the other.
 
 On the ``action_chunk`` topic rows are always positions; what a policy predicts as steps or velocities is turned into
-positions at once.
+positions at once. Steps of a hand are rows as they are, which no robot on ROS takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract.schema import ActionKind
+from swiftvla_ros.contract.sections.hand import CARTESIAN
 from swiftvla_ros.contract.turns import unwrapped
 
 if TYPE_CHECKING:
@@ -53,10 +54,14 @@ class ActionCoding:
         continuous = np.flatnonzero(contract.limits.continuous)
         return cls(kind or learned, contract.policy.step_s, tuple(grippers.tolist()), tuple(continuous.tolist()))
 
+    @property
+    def _as_they_are(self) -> bool:
+        return self.kind in ("absolute", CARTESIAN)
+
     def decode(self, rows: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Array:
         """Rows [..., R, J] (rad or m, or per s) and the observation's state [..., J] → positions [..., R, J]."""
         given, start = np.asarray(rows, dtype=np.float64), np.asarray(state, dtype=np.float64)[..., None, :]
-        if self.kind == "absolute":
+        if self._as_they_are:
             return given.copy()
         if self.kind in (RELATIVE, "delta_to_state"):
             positions = start + given
@@ -67,7 +72,7 @@ class ActionCoding:
     def encode(self, positions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Array:
         """Positions [..., R, J] and the observation's state [..., J] → rows; the inverse of :meth:`decode`."""
         wanted, start = np.asarray(positions, dtype=np.float64), np.asarray(state, dtype=np.float64)[..., None, :]
-        if self.kind == "absolute":
+        if self._as_they_are:
             return wanted.copy()
         if self.continuous:
             turns = np.isin(np.arange(wanted.shape[-1]), self.continuous)

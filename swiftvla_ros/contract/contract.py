@@ -16,6 +16,7 @@ from swiftvla_ros.contract.control import Control, Gripper, OutputKind
 from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 from swiftvla_ros.contract.sections.drivers import Drivers
+from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, CartesianHand
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -130,6 +131,16 @@ class Contract:
         return tuple(j.name for j in self.file.joints)
 
     @property
+    def hand(self) -> CartesianHand | None:
+        """How far steps of the hand go; None: the policy commands joints."""
+        return self.file.hand
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The columns of an action: the joints, or the parts of a step of the hand."""
+        return self.joint_names if self.hand is None else HAND_ACTIONS
+
+    @property
     def cameras(self) -> tuple[schema.Camera, ...]:
         """The cameras, in the order in which the policy reads them."""
         return self.file.cameras
@@ -235,6 +246,11 @@ class Contract:
         """The cameras' features in a LeRobot dataset, in contract order."""
         named = self.file.lerobot.cameras
         return {name: named.get(name, f"observation.images.{name}") for name in self.camera_names}
+
+    @property
+    def lerobot_step_s(self) -> float | None:
+        """Time between two frames of a LeRobot dataset, s, where its own figure is not the true one."""
+        return self.file.lerobot.step_s
 
     @cached_property
     def limits(self) -> Limits:

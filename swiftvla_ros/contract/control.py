@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic
+from swiftvla_ros.contract.sections.hand import NO_OUTPUT
 
 OutputKind = Literal["joint_trajectory", "forward_position", "forward_velocity", "follow_joint_trajectory"]
+NoOutput = Literal["none"]
 BlendKind = Literal["smooth", "replace", "linear", "cosine", "ensemble"]
 
 
@@ -99,9 +101,12 @@ class CommandPlace(Strict):
 
     rate_hz: Annotated[float, Field(ge=100, le=1000)] = Field(description="commands a second, 100 or more")
     output: Annotated[
-        Annotated[OutputKind, Tag("<one>")] | Annotated[tuple[OutputPart, ...], Tag("<parts>")],
+        Annotated[OutputKind | NoOutput, Tag("<one>")] | Annotated[tuple[OutputPart, ...], Tag("<parts>")],
         Discriminator(_one_or_parts),
-    ] = Field(description="how commands go out, for all joints; or a list of parts, each with joints of its own")
+    ] = Field(
+        description="how commands go out, for all joints; or a list of parts, each with joints of its own; `none`: of "
+        "a robot that only a benchmark moves"
+    )
     topic: Topic | None = Field(
         None,
         description="where commands go, the action's name for `follow_joint_trajectory`; not with a list of parts",
@@ -114,7 +119,10 @@ class CommandPlace(Strict):
 
     @model_validator(mode="after")
     def _one_place(self) -> CommandPlace:
-        if isinstance(self.output, str) == (self.topic is None):
+        if self.output == NO_OUTPUT:
+            if self.topic is not None or self.joints is not None:
+                raise ValueError(f"output: '{NO_OUTPUT}' sends no commands; remove 'topic' and 'joints'")
+        elif isinstance(self.output, str) == (self.topic is None):
             fix = (
                 "missing; add where commands go" if self.topic is None else "each part of 'output' has its own; remove"
             )

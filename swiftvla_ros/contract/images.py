@@ -67,6 +67,8 @@ def project(camera: Camera, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
     focal = height / 2 / np.tan(np.radians(camera.pose.fovy_deg) / 2)
     px = width / 2 + focal * local[..., 0] / depth
     py = height / 2 + focal * local[..., 1] / depth
+    if camera.pose.mirrored:
+        px = width - px
     if camera.rotate_deg == 90:
         px, py = height - py, px
     elif camera.rotate_deg == 180:

@@ -43,6 +43,20 @@ def load_contract(path_or_name: str | Path, *, recorded: bool = False) -> Contra
     return contract_from_text(text, path, recorded=recorded)
 
 
+def load_robot(path_or_name: str | Path) -> Contract:
+    """Read the contract of a robot that is to be driven; raises :class:`ContractError` as :func:`load_contract` does.
+
+    One whose policy moves a hand by Cartesian steps is refused: nothing on ROS takes those.
+    """
+    contract = load_contract(path_or_name)
+    if contract.hand is not None:
+        raise ContractError(
+            f"{contract.path}: policy.actions: '{contract.policy.actions}' moves the hand of a benchmark's robot, "
+            "which nothing on ROS commands; use it with `swiftvla benchmark`, `collect` and `train`"
+        )
+    return contract
+
+
 def contract_from_text(text: str, path: Path, *, recorded: bool = False) -> Contract:
     """Check a contract's text; ``path`` is named in errors and resolves the URDF's relative path."""
     try:

@@ -16,10 +16,11 @@ from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, di
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader, check_joints
 from swiftvla_ros.contract.sections.drivers import Drivers, check_drivers
+from swiftvla_ros.contract.sections.hand import CartesianHand, check_hand
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
-ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity"]
+ActionKind = Literal["absolute", "delta_to_state", "delta_per_step", "velocity", "cartesian_delta"]
 
 # Two turns. No joint of an arm that this package drives turns further, so a larger limit was written in degrees.
 _LARGEST_ANGLE_RAD = 4 * math.pi
@@ -125,6 +126,7 @@ class CameraPose(Strict):
     fovy_deg: Annotated[float, Field(gt=0, lt=180)] = Field(
         description="vertical field of view of the unrotated, uncropped source image"
     )
+    mirrored: bool = Field(default=False, description="the source image is turned over from left to right")
 
     @field_validator("quaternion_xyzw")
     @classmethod
@@ -204,7 +206,8 @@ class PolicyTiming(Strict):
     actions: ActionKind = Field(
         "absolute",
         description="rows are positions, relative to the observed state, each to the row before (the first to the "
-        "state), or mean velocities on the way there; a gripper's are positions in all of them",
+        "state), or mean velocities on the way there; a gripper's are positions in all of them. `cartesian_delta`: "
+        "steps of a `hand`, for a benchmark in simulation alone",
     )
     max_image_age_s: Positive = Field(0.5, description="with an older image nothing is inferred")
     max_state_age_s: Positive = Field(0.3, description="with an older joint state nothing is inferred")
@@ -251,6 +254,9 @@ class LeRobot(Strict):
     joints: dict[Name, LeRobotJoint] = Field(
         default={}, description="by joint; a joint left out is `<joint>.pos` in the driver's unit"
     )
+    step_s: Positive | None = Field(
+        default=None, description="time between two frames, s, where the `fps` that a dataset gives is not the true one"
+    )
 
 
 def _one_or_list(value: object) -> object:
@@ -274,6 +280,7 @@ class ContractFile(Strict):
     )
     joint_states: JointStates = Field(description="what the driver measures")
     policy: PolicyTiming = Field(description="what rows mean, and how old and how far apart observations may be")
+    hand: CartesianHand | None = Field(None, description="of `policy.actions: cartesian_delta`: how far a step is")
     control: Control = Field(description="where commands go, how chunks become motion, what is watched")
     lerobot: LeRobot = Field(default=LeRobot(), description="names and units in a LeRobot dataset or checkpoint")
     leader: Leader = Field(default=Leader(), description="the arm that a person moves by hand to show what to do")
@@ -297,7 +304,9 @@ class ContractFile(Strict):
                 raise ValueError(f"{what}: {sorted(twice)} stands more than once; give each its own name")
         for gripper in self.gripper:
             self._check_gripper(gripper)
-        self._check_outputs()
+        check_hand(self.hand, self.policy.actions, self.control.output)
+        if self.hand is None:
+            self._check_outputs()
         check_joints(self.leader, self.demonstrations, lists["joints"])
         for key in ("cameras", "joints"):
             for name in getattr(self.lerobot, key):
@@ -316,6 +325,8 @@ class ContractFile(Strict):
         hands = {g.joint: g.topic for g in self.gripper if g.topic is not None}
         parts = [OutputPart(kind="forward_position", topic=topic, joints=(name,)) for name, topic in hands.items()]
         output, topic = self.control.output, self.control.topic
+        if output == "none":
+            return ()
         if not isinstance(output, str):
             return (*output, *parts)
         arm = self.control.joints or tuple(joint.name for joint in self.joints if joint.name not in hands)

@@ -68,6 +68,7 @@ class _Description(BaseModel):
     model_config = ConfigDict(strict=True)
 
     joint_names: Annotated[list[str], Field(min_length=1)]
+    action_names: Annotated[list[str], Field(min_length=1)] | None = None
     camera_names: Annotated[list[str], Field(min_length=1)]
     step_s: Annotated[float, Field(gt=0, le=60)]
 
@@ -80,9 +81,10 @@ class Checkpoint:
     model: SwiftVLAConfig  # the network's sizes
     # In the order in which the network reads them.
     joint_names: tuple[str, ...]
+    action_names: tuple[str, ...]  # a row's columns: the joints, or the parts of a hand's step
     camera_names: tuple[str, ...]
     step_s: float  # time between two rows of a chunk, s
-    # Normalisers in `joint_names` order.
+    # Normalisers in the order of `joint_names` and `action_names`.
     state: Normalizer
     action: Normalizer
     action_kind: str  # what its rows are: the kind of `ActionCoding`
@@ -149,7 +151,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
             "of another version; name a policy's, or train it again"
         )
     network = network_config(config, folder / CONFIG)
-    joint_names, camera_names, step_s = _described(config, network, folder / CONFIG)
+    joint_names, action_names, camera_names, step_s = _described(config, network, folder / CONFIG)
     action_key, image_fit = config.get("action"), config.get("image_fit", EXACT)
     for key, value, known in (
         ("action", action_key, tuple(ACTION_KEYS.values())),
@@ -160,7 +162,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
     statistics = read_json(folder / STATS)
     try:
         state = Normalizer.from_statistics(statistics, "state", joint_names)
-        action = Normalizer.from_statistics(statistics, "action", joint_names)
+        action = Normalizer.from_statistics(statistics, "action", action_names)
     except StatisticsError as error:
         raise CheckpointError(f"{folder / STATS}: {error}") from error
     digest = deployment.checkpoint_sha256 if deployment is not None and alone else _with_weights(folder)
@@ -176,6 +178,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         folder,
         network,
         joint_names,
+        action_names,
         camera_names,
         step_s,
         state,
@@ -200,22 +203,23 @@ def _with_weights(folder: Path) -> str:
 
 def _described(
     config: dict[str, Any], network: SwiftVLAConfig, path: Path
-) -> tuple[tuple[str, ...], tuple[str, ...], float]:
-    """Joints, cameras and step; for as many joints and cameras as the network has room."""
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], float]:
+    """Joints, columns of actions, cameras and step; for as many of them as the network has room."""
     try:
         described = _Description.model_validate(config)
     except ValidationError as error:
         raise CheckpointError(f"{path}: {in_a_sentence(error)}; {_AGAIN}") from None
     joints, cameras = tuple(described.joint_names), tuple(described.camera_names)
-    for key, names in (("joint_names", joints), ("camera_names", cameras)):
+    actions = joints if described.action_names is None else tuple(described.action_names)
+    for key, names in (("joint_names", joints), ("action_names", actions), ("camera_names", cameras)):
         if len(set(names)) != len(names):
             raise CheckpointError(f"{path}: {key} {list(names)} names one twice; {_AGAIN}")
-    if len(joints) > min(network.state_dim, network.action_dim) or len(cameras) != network.num_cameras:
+    if len(joints) > network.state_dim or len(actions) > network.action_dim or len(cameras) != network.num_cameras:
         raise CheckpointError(
             f"{path}: {len(joints)} joint_names and {len(cameras)} camera_names, but model has room for "
             f"{min(network.state_dim, network.action_dim)} joints and {network.num_cameras} cameras; {_AGAIN}"
         )
-    return joints, cameras, described.step_s
+    return joints, actions, cameras, described.step_s
 
 
 def check_against_contract(checkpoint: Checkpoint, contract: Contract) -> None:

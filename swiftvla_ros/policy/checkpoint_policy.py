@@ -70,7 +70,8 @@ class CheckpointPolicy(Policy):
         self._seen: dict[str, tuple[NDArray[np.uint8], NDArray[np.float32] | None]] = {}
         # Checkpoint order from contract order, and back.
         self._to_policy = np.array([contract.joint_names.index(n) for n in checkpoint.joint_names])
-        self._to_contract = np.argsort(self._to_policy)
+        self._rows_to_policy = np.array([contract.action_names.index(n) for n in checkpoint.action_names])
+        self._rows_to_contract = np.argsort(self._rows_to_policy)
 
     def sample_noise(self, seed: int, scale: float | None = None) -> NDArray[np.float32]:
         """The initial noise of a chunk, float32 [H, A], the same for the same seed; its scale is the checkpoint's."""
@@ -97,7 +98,8 @@ class CheckpointPolicy(Policy):
         sizes = {name: self._contract.camera(name).size for name in self.camera_names}
         images = {name: np.zeros((height, width, 3), np.uint8) for name, (width, height) in sizes.items()}
         rest = self._contract.rest
-        self.infer(Observation(images, rest, "warm up"), executed=np.tile(rest, (self.max_executed_rows, 1)))
+        executed = None if self._contract.hand else np.tile(rest, (self.max_executed_rows, 1))
+        self.infer(Observation(images, rest, "warm up"), executed=executed)
 
     def see(self, camera: str, image: NDArray[np.uint8]) -> None:
         """Run a camera's image through the vision tower ahead of its observation, where the runtime can.
@@ -129,8 +131,8 @@ class CheckpointPolicy(Policy):
         inputs = self._input(observation, state)
         start = self.sample_noise(0) if noise is None else noise
         chunk = self._runtime.infer(inputs, start, self._rows_ahead(executed, planned, state))
-        rows = self._checkpoint.action.denormalize(chunk[:, : len(state)].astype(np.float64))
-        return self._coding.decode(rows[:, self._to_contract], state)
+        rows = self._checkpoint.action.denormalize(chunk[:, : len(self._rows_to_policy)].astype(np.float64))
+        return self._coding.decode(rows[:, self._rows_to_contract], state)
 
     def vision_tokens(self) -> tuple[NDArray[np.float32], ...] | None:
         """The vision encoder's tokens [p, d] of each camera's image in the last chunk; None: the runtime can't tell."""
@@ -156,7 +158,7 @@ class CheckpointPolicy(Policy):
         self, executed: NDArray[np.float64] | None, planned: NDArray[np.float64] | None, state: NDArray[np.float64]
     ) -> RowsAhead | None:
         """What is executed and planned as the network's own normalised rows."""
-        joints = len(self.joint_names)
+        joints = len(self._rows_to_policy)
         first = np.zeros((0, joints)) if executed is None else np.asarray(executed, dtype=np.float64)
         then = np.zeros((0, joints)) if planned is None else np.asarray(planned, dtype=np.float64)
         for name, rows in (("executed", first), ("planned", then)):
@@ -172,7 +174,7 @@ class CheckpointPolicy(Policy):
                 f"{self.max_executed_rows}"
             )
         positions = np.concatenate([first, then])[: self.horizon]
-        rows = self._coding.encode(positions, state)[:, self._to_policy]
+        rows = self._coding.encode(positions, state)[:, self._rows_to_policy]
         return RowsAhead(self._checkpoint.action.normalize(rows).astype(np.float32), len(first))
 
     def _state(self, observation: Observation) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ from swiftvla_ros.policy.checkpoint import CheckpointError
 
 # What the grounding stage trains; the action expert has seen nothing then.
 GROUNDED = ("backbone.", "state_proj.", "fusion.")
+_STATE_PROJ = "state_proj"
 
 
 def write_policy(
@@ -72,7 +73,8 @@ def load_start(folder: Path, objective: Objective) -> tuple[str, ...]:
     -------
     tuple[str, ...]
         Parts that the checkpoint lacks altogether, and which keep their random weights: the action expert after
-        grounding, the Fusion Tokens of a SmolVLA, the 4D branch after stage 1.
+        grounding, the Fusion Tokens of a SmolVLA, the 4D branch after stage 1, what reads the state of a robot of
+        another number of joints.
 
     Raises
     ------
@@ -111,6 +113,10 @@ def _fill(path: Path, module: nn.Module) -> tuple[str, ...]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     expected = module.state_dict()
+    weight = f"{_STATE_PROJ}.weight"
+    if weight in weights and weight in expected and weights[weight].shape[1] != expected[weight].shape[1]:
+        # A robot of more or fewer joints: what reads its state is learnt anew.
+        weights = {name: value for name, value in weights.items() if name.partition(".")[0] != _STATE_PROJ}
     there, own = set(_parts(weights)), _parts(expected)
     # What this network has no part for (a 4D branch that is left out now) is left behind, and what it has a part for
     # that the file lacks keeps its random weights.
@@ -136,6 +142,7 @@ def write_description(
         "format": files.FORMAT,
         "robot": contract.robot,
         "joint_names": contract.joint_names,
+        **({} if contract.hand is None else {"action_names": contract.action_names}),
         "camera_names": contract.camera_names,
         "step_s": contract.policy.step_s,
         "action": files.ACTION_KEYS[ActionCoding.of(contract).kind],

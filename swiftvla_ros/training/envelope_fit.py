@@ -58,6 +58,8 @@ def fit_envelope(
     EnvelopeError
         There are too few episodes that can be read.
     """
+    if contract.hand is not None:
+        raise EnvelopeError(f"{contract.path}: its policy commands no joints, and a monitor watches those")
     alarms, chosen = alarms or FalseAlarms(), _chosen(episodes)
     cut = round(len(chosen) * (1 - _HELD_OUT))
     if cut < LEAST_RUNS or len(chosen) - cut < LEAST_RUNS:

@@ -251,14 +251,17 @@ def _keypoints(
     steps, front = len(episode.state), contract.camera_names[config.front_camera]
     if config.fusion is None:
         return np.zeros((steps, 0, 2), np.float32), np.zeros((steps, 0), bool)
-    if contract.chain is None or contract.camera(front).pose is None:
+    if (pose := episode.metadata.get("front_pose")) is not None:
+        contract = contract.with_camera_pose(front, CameraPose(**pose))
+    if contract.camera(front).pose is None or (contract.chain is None and contract.hand is None):
         # Nobody knows where the camera sees the arm: demonstrations still teach actions.
         shape = (steps, config.fusion.num_tokens)
         return np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
-    if (pose := episode.metadata.get("front_pose")) is not None:
-        contract = contract.with_camera_pose(front, CameraPose(**pose))
     times = np.arange(steps)
-    tip = contract.end_effector_position(episode.action.astype(np.float64))
+    if contract.hand is not None:
+        tip = episode.state[:, :3].astype(np.float64)  # a hand's state begins with where it is
+    else:
+        tip = contract.end_effector_position(episode.action.astype(np.float64))
     tip_uv = contract.project(front, tip).astype(np.float32)
     ahead = times[:, None] + np.array(config.fusion.keypoint_steps)
     goals = np.array([k + int(np.argmin(np.where(episode.expert[k:], tip[k:, 2], np.inf))) for k in range(steps)])

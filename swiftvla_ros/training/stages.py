@@ -144,9 +144,9 @@ def train_policy(
         else:
             states = [train.state] if scenes is None else [train.state, scenes.state]
             statistics["state"] = compute_statistics(np.concatenate(states), names)
-            statistics["action"] = compute_statistics(train.valid_actions(), names)
+            statistics["action"] = compute_statistics(train.valid_actions(), run.contract.action_names)
         state = Normalizer.from_statistics(statistics, "state", names)
-        action = Normalizer.from_statistics(statistics, "action", names)
+        action = Normalizer.from_statistics(statistics, "action", run.contract.action_names)
         objective = build(config, run.options.seed)
         new = writer.load_start(start.checkpoint, objective)
         facts["new parts"] = ", ".join(new) or "none"
@@ -226,15 +226,17 @@ def _config(run: TrainingRun, start: PolicyStart, targets: TeacherTargets | None
         if start.preset not in PRESETS:
             raise CheckpointError(f"preset '{start.preset}' is unknown; write one of {sorted(PRESETS)}")
         config = PRESETS[start.preset](num_cameras=len(contract.cameras))
+        if start.preset == "swiftvla-nano":
+            config = replace(config, state_dim=len(contract.joints), action_dim=len(contract.action_names))
     if config.num_cameras != len(contract.cameras):
         raise CheckpointError(
             f"{start.checkpoint}: reads {config.num_cameras} cameras, but {contract.path} has "
             f"{list(contract.camera_names)}; start from a checkpoint for as many"
         )
-    if len(contract.joints) > min(config.state_dim, config.action_dim):
+    if len(contract.joints) > config.state_dim or len(contract.action_names) > config.action_dim:
         raise CheckpointError(
             f"{start.checkpoint}: has room for {min(config.state_dim, config.action_dim)} joints, but {contract.path} "
-            f"has {len(contract.joints)}"
+            f"has {len(contract.joints)}; write --preset swiftvla-nano, which is built for it and takes what fits"
         )
     side = config.vision.image_size
     for camera in contract.cameras:

@@ -210,7 +210,7 @@ class Trainer(TrainingLoop[Objective]):
             shape = (len(batch.state), config.horizon, config.action_dim)
             actions = policy.sample_actions(self._input(batch, None), torch.zeros(shape, device=self.device))
             assert action is not None
-            return action.denormalize(actions[..., : batch.state.shape[1]].float().cpu().numpy()).astype(np.float32)
+            return action.denormalize(actions[..., : len(action.mean)].float().cpu().numpy()).astype(np.float32)
 
         return listening(scenes, goal_keypoint, None if action is None else chunk)
 

@@ -97,14 +97,14 @@ def command(
 
 def _contract(path: Path, robot: str | None, namespace: str | None) -> Contract:
     """The contract that is named, or lies in the first bag; of what is no bag that of the simulated arm."""
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.episodes.bags.bag import Bag
     from swiftvla_ros.episodes.datasets.bag_folders import find_bags
 
     bags = find_bags(path).bags
     if robot is None and bags:
         return Bag(bags[0], namespace=namespace).contract
-    return load_contract(robot or DEFAULT_ROBOT)
+    return load_robot(robot or DEFAULT_ROBOT)
 
 
 def _episodes(

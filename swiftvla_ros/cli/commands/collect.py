@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from swiftvla_ros.cli.commands.benchmark import PythonOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
 from swiftvla_ros.cli.scene_options import StandsOption, VariedOption
 from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
+    from swiftvla_ros.cluster.runner import Runner
     from swiftvla_ros.contract import Contract
 
 _TASK_TIMEOUT_S = 15.0
@@ -39,6 +41,13 @@ def command(
     ros: Annotated[
         bool, typer.Option("--ros", help="Through the ROS graph in real time, every node a process; OUT gets a bag.")
     ] = False,
+    benchmark: Annotated[
+        Literal["libero"] | None, typer.Option(help="In this benchmark's scenes, for its robot libero_panda.")
+    ] = None,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Of --benchmark: keep true depth and camera poses in OUT/truth, too.")
+    ] = False,
+    python: PythonOption = "",
     json_file: JsonOption = None,
 ) -> None:
     """Record demonstrations of the scripted expert in simulation.
@@ -49,11 +58,13 @@ def command(
     With --ros the demonstrator takes the policy's place among the nodes of a whole system, and what the recorder wrote
     is the data: each run adds a bag (OUT/run_000 and so on) of EPISODES tries, in which failed ones are marked.
 
+    With --benchmark libero they are shown in the Object scenes of that benchmark, in layouts that are not its own.
+
     Then: swiftvla train OUT
     """
     from dataclasses import asdict
 
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
     from swiftvla_ros.sim.data.collect import collect
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
@@ -62,9 +73,14 @@ def command(
         refuse(
             "--ros: the live graph knows neither --stands, --varied nor --pilot, --shard nor --cluster; leave --ros out"
         )
+    if benchmark is not None:
+        if ros or stands or varied or pilot is not None or tasks:
+            refuse("--benchmark: has scenes and tasks of its own; leave --ros, --stands, --varied, --pilot, --task out")
+        _of_libero(out, episodes, seed, robot, python, truth, make_runner(workers or 1, shard, cluster, out), json_file)
+        return
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
-    contract = load_contract(robot)
+    contract = load_robot(robot)
     if ros:
         _over_ros(contract, out, episodes, seed, verbs, scene, json_file)
         return
@@ -87,6 +103,36 @@ def command(
         f" ({report.recorded / report.attempts:.1%} of {report.attempts} tries succeeded)" if report.attempts else ""
     )
     print(f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s{of_tries}")
+    write_json(json_file, asdict(report))
+    end_with(report.problem)
+
+
+def _of_libero(
+    out: Path,
+    episodes: int,
+    seed: int,
+    robot: str,
+    python: str,
+    truth: bool,
+    runner: Runner,
+    json_file: Path | None,
+) -> None:
+    """Record in the scenes of LIBERO's Object suite."""
+    from dataclasses import asdict
+
+    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.sim.libero.collect import LiberoCollection, collect_libero
+
+    contract = load_contract("libero_panda" if robot == DEFAULT_ROBOT else robot)
+    if contract.hand is None:
+        refuse(f"--robot {robot}: moves no hand by Cartesian steps; write libero_panda")
+    pixels = contract.cameras[0].source_size[0]
+    collection = LiberoCollection(out, "object", contract.path, python, seed, pixels, truth)
+    report = collect_libero(collection, episodes, runner)
+    print(
+        f"{out}: {report.episodes} episodes, {report.recorded} recorded now in {report.seconds:.0f} s"
+        + (f" ({report.recorded / report.attempts:.1%} of {report.attempts} tries)" if report.attempts else "")
+    )
     write_json(json_file, asdict(report))
     end_with(report.problem)
 

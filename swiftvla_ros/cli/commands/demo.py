@@ -64,7 +64,7 @@ def command(
     The exit code is 0 only if the task was done.
     """
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem, describe_simulated
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.observation.observation import validate_instruction
     from swiftvla_ros.policy.words.file import read_words
     from swiftvla_ros.policy.words.reader import NotUnderstoodError
@@ -73,7 +73,7 @@ def command(
 
     need("rclpy", "mujoco", "torch", "matplotlib")
     began = time.monotonic()
-    contract = load_contract(system["robot"])
+    contract = load_robot(system["robot"])
     verbs = []
     reader = read_words(model_path(system["checkpoint"]))
     instruction, then = validate_instruction(instruction), None if then is None else validate_instruction(then)

@@ -101,12 +101,12 @@ def command(
         )
     if out is None and (shard != "1/1" or cluster is not None):
         refuse("--shard, --cluster: write --out FOLDER, too, where the parts' results come together")
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
     verbs = tuple(tasks or STANDARD_VERBS)
     scene = scene_for(verbs, "stands" if stands else None).name
-    contract = load_contract(robot)
+    contract = load_robot(robot)
     setup: dict[str, Any] = {"checkpoint": str(checkpoint), "seed": seed, "wordings": wordings}
     if only_read or wordings == "meaningless":
         read = _only_read(model_path(checkpoint), contract, verbs, wordings, episodes, seed)

@@ -65,7 +65,7 @@ def command(
     Training needs no export: swiftvla train BAGS OUT reads the bags themselves. For lerobot-train
     --policy.type=swiftvla, --labels-for adds columns named swiftvla.* (docs/lerobot.md).
     """
-    from swiftvla_ros.contract import load_contract
+    from swiftvla_ros.contract import load_robot
     from swiftvla_ros.episodes.datasets.bag_listing import open_bags
     from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
     from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
@@ -78,7 +78,7 @@ def command(
     encoder: Codec = "av1" if codec == "av1" else "h264"
     if encoder != codec:
         refuse(f"--codec {codec}: write h264 or av1")
-    contract = load_contract(robot)
+    contract = load_robot(robot)
     if out.exists():
         refuse(f"{out}: exists already; choose another folder, datasets are never overwritten")
     if teacher_targets is not None and labels_for is None:

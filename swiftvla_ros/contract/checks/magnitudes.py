@@ -32,6 +32,8 @@ MAGNITUDES = {
     "policy.max_image_age_s": Magnitude(2, 30),
     "policy.max_state_age_s": Magnitude(2, 30),
     "policy.pair_slop_s": Magnitude(0.5, 5),
+    "hand.step_rad": Magnitude(math.pi / 2, math.pi),
+    "lerobot.step_s": Magnitude(0.5, 5),
     "control.rate_hz": Magnitude(1000, 1000, least=100),
     "control.blend.over_s": Magnitude(5, 60),
     "control.start_tolerance_rad": Magnitude(math.pi / 2, 2 * math.pi),

@@ -35,6 +35,7 @@ _PLACEHOLDER = r"\{(?:chunk_index|file_index)(?::0?[1-9]d)?\}"
 
 class _Feature(BaseModel):
     dtype: str
+    shape: list[int] | None = None
     names: Any = None
     info: dict[str, Any] | None = None
 
@@ -86,7 +87,7 @@ class Dataset:
 
     def frames_at_steps(self, length: int) -> NDArray[np.int64]:
         """For each policy step of an episode of ``length`` frames, the newest frame that is not in its future."""
-        ratio = self.contract.policy.step_s * self.fps
+        ratio = self.contract.policy.step_s / frame_s(self.fps, self.contract)
         steps = int((length - 1) / ratio + _TIME_TOLERANCE_FRAMES) + 1
         return np.minimum(np.floor(np.arange(steps) * ratio + _TIME_TOLERANCE_FRAMES).astype(np.int64), length - 1)
 
@@ -127,7 +128,7 @@ def read_dataset(folder: Path, contract: Contract) -> Dataset:
                 f"{path}: {key} '{pattern[:200]}' is no path of v3, which has {{chunk_index}} and {{file_index}} (and "
                 "{video_key}); v2 datasets must be converted, not renamed"
             )
-    if 1 / info.fps > contract.policy.step_s * (1 + 1e-3):
+    if frame_s(info.fps, contract) > contract.policy.step_s * (1 + 1e-3):
         raise EpisodeError(
             f"{path}: fps {info.fps:g} is slower than a policy step of {contract.policy.step_s} s ({contract.path}, "
             f"policy.step_s); write at least {1 / info.fps:.4f} there"
@@ -149,10 +150,23 @@ def read_dataset(folder: Path, contract: Contract) -> Dataset:
     )
 
 
+def frame_s(fps: float, contract: Contract) -> float:
+    """Time between two frames, s: the dataset's own, or what the contract knows better."""
+    return contract.lerobot_step_s or 1 / fps
+
+
 def _joints(info: Path, features: dict[str, _Feature], feature: str, contract: Contract) -> Vector:
-    """Find the contract's joints by name in a vector feature."""
+    """Find the contract's joints by name in a vector feature; the numbers of a hand lie in the contract's order."""
     if feature not in features:
         raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {_shown(sorted(features))}")
+    if contract.hand is not None:
+        columns = contract.action_names if feature == ACTION else contract.joint_names
+        if features[feature].shape != [len(columns)]:
+            raise EpisodeError(
+                f"{info}: features.{feature}.shape is {features[feature].shape}, but {contract.path} has the "
+                f"{len(columns)} numbers {list(columns)}; it is another robot's dataset, or in another convention"
+            )
+        return Vector(feature, np.arange(len(columns)), np.ones(len(columns)), np.zeros(len(columns)))
     names = _names(features[feature].names)
     entries, lines = [], []
     for joint, column in contract.lerobot_joints.items():

@@ -45,6 +45,8 @@ _VIDEO_TOLERANCE_FRAMES = 0.25
 _NUMBERS = ("timestamp", "frame_index", "episode_index", "task_index")
 # Of a video, s: no recording is as long.
 _LONGEST_S = 1e7
+# A little more than 1: datasets keep what a person's device gave.
+_LONGEST_STEP = 1.1
 _AGAIN = "copy the dataset again"
 
 
@@ -359,6 +361,9 @@ def _check_positions(
     for feature, positions in values.items():
         if not np.isfinite(positions).all():
             raise EpisodeError(f"{path}: {name}: {feature} holds NaN or infinity; record the episode again")
+        if feature == ACTION and contract.hand is not None:
+            _check_steps(path, name, positions)
+            continue
         for j, joint in enumerate(contract.joints):
             if joint.position is None:
                 continue
@@ -369,3 +374,12 @@ def _check_positions(
                     f"far outside its limits {list(joint.position)}; is its unit in the dataset right? Write it in "
                     f"{contract.path}: `lerobot: {{joints: {{{joint.name}: {{feature: …, unit: deg}}}}}}`"
                 )
+
+
+def _check_steps(path: Path, name: str, steps: Float32[np.ndarray, "frames numbers"]) -> None:
+    """Refuse steps of a hand that no such robot takes: 1 is the longest."""
+    if (largest := float(np.abs(steps).max())) > _LONGEST_STEP:
+        raise EpisodeError(
+            f"{path}: {name}: {ACTION} goes up to {largest:.3g}, and steps of a hand lie between -1 and 1; the dataset "
+            "has another kind of action"
+        )

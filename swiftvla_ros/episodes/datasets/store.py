@@ -46,7 +46,7 @@ class Episode:
     instruction: str  # what was asked for
     images: Images  # camera name → RGB uint8 [T, h, w, 3] as the policy sees it
     state: NDArray[np.float32]  # measured joint positions, float32 [T, J], rad (or m), contract order
-    action: NDArray[np.float32]  # positions commanded at the same times, float32 [T, J]
+    action: NDArray[np.float32]  # positions commanded at the same times, float32 [T, J], or steps of a hand [T, A]
     expert: NDArray[np.bool_]  # bool [T]: False where the command was a disturbance that must not be imitated
     stamps_s: NDArray[np.float64]  # float64 [T], s
     metadata: dict[str, Any] = field(default_factory=dict)  # JSON values: verb, color, seed, success, block positions …
@@ -96,7 +96,8 @@ def load_episode(path: Path, contract: Contract) -> Episode:
     """Read one episode; raises :class:`EpisodeError`."""
     tensors, header = _read(path, contract, _EPISODE)
     own, steps, joints = {key: tensors[key] for key in _EPISODE}, len(tensors["stamps_s"]), len(contract.joint_names)
-    shapes = {"state": (steps, joints), "action": (steps, joints), "expert": (steps,), "stamps_s": (steps,)}
+    shapes: dict[str, tuple[int, ...]] = {"state": (steps, joints), "expert": (steps,), "stamps_s": (steps,)}
+    shapes["action"] = (steps, len(contract.action_names))
     for camera in contract.cameras:
         shapes[_IMAGES + camera.name] = (steps, camera.size[1], camera.size[0], 3)
     if _CORRECTIONS in tensors:

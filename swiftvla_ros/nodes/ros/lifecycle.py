@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract import Contract, load_robot
 from swiftvla_ros.contract.exit_codes import EXIT_CONFIGURATION
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.log_folder import NO_LOG_FILES, provide_log_folder
@@ -237,7 +237,7 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         robot = str(self.value("robot"))
         if not robot:
             raise ValueError("parameter robot is empty; write a name of config/robots or the path of a contract file")
-        return load_contract(robot)
+        return load_robot(robot)
 
     def _shut_down(self) -> None:
         self.stop()

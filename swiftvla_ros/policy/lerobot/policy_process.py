@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.policy.lerobot.server import Arrays, MessageError, receive, send
@@ -34,10 +34,22 @@ class PolicyProcess:
 
     ``python`` is its interpreter, ``server`` the script that it runs. Raises PolicyProcessError where it can't be
     started.
+
+    Attributes
+    ----------
+    what, package, variable
+        What the process is, the package that its interpreter has, and the environment variable that names that.
+    needs
+        What is imported there and comes with the package.
     """
 
+    what: ClassVar[str] = "the policy's process"
+    package: ClassVar[str] = "lerobot"
+    variable: ClassVar[str] = PYTHON
+    needs: ClassVar[tuple[str, ...]] = ("lerobot", "torch")
+
     def __init__(self, python: str = "", server: Path = SERVER) -> None:
-        self.python = python or os.environ.get(PYTHON, "") or sys.executable
+        self.python = python or os.environ.get(self.variable, "") or sys.executable
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -52,7 +64,7 @@ class PolicyProcess:
         except OSError as error:
             ours.close()
             raise PolicyProcessError(
-                f"{self.python}: {error.strerror}; set {PYTHON} to the Python with lerobot"
+                f"{self.python}: {error.strerror}; set {self.variable} to the Python with {self.package}"
             ) from None
         self._channel, self._process = ours, process
         self.end = weakref.finalize(self, _end, ours, process)
@@ -75,7 +87,7 @@ class PolicyProcess:
         Raises PolicyProcessError.
         """
         if not self.alive:
-            raise PolicyProcessError(f"{self.python}: the policy's process has ended{self._how()}")
+            raise PolicyProcessError(f"{self.python}: {self.what} has ended{self._how()}")
         try:
             self._channel.settimeout(timeout_s)
             send(self._channel, request, arrays)
@@ -91,12 +103,12 @@ class PolicyProcess:
                 self._process.wait(_END_S)  # by itself, which tells how it ended
             self.end()
             raise PolicyProcessError(
-                f"{self.python}: the policy's process ended amid '{request['do']}'{self._how()}; what it wrote stands "
+                f"{self.python}: {self.what} ended amid '{request['do']}'{self._how()}; what it wrote stands "
                 "above in the log"
             ) from None
         if problem := answer.get("error"):
             lacks = answer.get("lacks")
-            fix = f"; set {PYTHON} to the Python that has lerobot" if lacks in ("lerobot", "torch") else ""
+            fix = f"; set {self.variable} to the Python that has {self.package}" if lacks in self.needs else ""
             raise PolicyProcessError(f"{problem}{fix or '; install it there' if lacks else ''}")
         return answer, given
 
@@ -122,4 +134,6 @@ def _end(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
         process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(_END_S)
+        # One of gigabytes on a busy machine is gone later; there is nothing more to do for it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)

@@ -209,7 +209,7 @@ def serve(channel: socket.socket) -> None:
             send(channel, {"error": f"{type(error).__name__}: {error}"[: MOST_JSON // 8]})
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End when the parent has, even amid a computation."""
     while os.getppid() == parent:
         time.sleep(_PARENT_S)
@@ -217,5 +217,5 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -89,6 +89,8 @@ def export_policy(folder: Path, out: Path) -> None:
         raise CheckpointError(f"{out}: exists already; choose another folder")
     checkpoint = open_checkpoint(folder)
     contract = load_contract(folder / files.CONTRACT)
+    if contract.hand is not None:
+        raise CheckpointError(f"{folder}: moves a hand by Cartesian steps, and LeRobot's form of ours has joints alone")
     weights = {_POLICY + name: value for name, value in _load(checkpoint.weights).items()}
     if checkpoint.auxiliary.is_file():
         weights |= {_AUXILIARY + name: value for name, value in _load(checkpoint.auxiliary).items()}

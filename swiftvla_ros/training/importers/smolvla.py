@@ -296,6 +296,8 @@ def _cameras(
     if stray:
         raise CheckpointError(f"{path}: --without {stray}: the policy has the cameras {list(sizes)}")
     cameras, notes = [], []
+    # A start for training has seen other cameras, and learns what these are.
+    spare = [] if check else [n for n, f in contract.lerobot_cameras.items() if f not in sizes]
     for feature, size in sizes.items():
         robots = processors.renamed.get(feature, feature)
         if feature in without or feature.rpartition(".")[2].startswith("empty_camera_"):
@@ -304,6 +306,11 @@ def _cameras(
             cameras.append(of_feature[robots])
             if check:
                 notes += _size_notes(path, feature, size, contract.camera(of_feature[robots]), contract)
+        elif spare:
+            cameras.append(spare.pop(0))
+            notes.append(f"camera {cameras[-1]} takes the place of {feature}, in their order")
+        elif not check and cameras:
+            notes.append(f"camera {feature} is left out: the robot has no more")
         else:
             raise CheckpointError(
                 f"{path}: input_features: '{robots}' is none of the cameras {sorted(of_feature)} of {contract.path}; "

@@ -128,7 +128,10 @@ def test_every_time_and_rate_in_thousandths_is_refused(key: str) -> None:
     value = {"rate_hz": 1e5, "hold_timeout_s": 1e7}.get(rest, 1000 * MAGNITUDES[key].usual)
 
     def change(d: dict) -> None:
-        here = d[section][0] if section == "cameras" else d[section]
+        if section == "hand":
+            d.update(hand={"step_m": 0.05}, control={"rate_hz": 100.0, "output": "none"})
+            d["policy"]["actions"] = "cartesian_delta"
+        here = d[section][0] if section == "cameras" else d.setdefault(section, {})
         *path, last = rest.split(".")
         for step in path:
             here = here.setdefault(step, {})

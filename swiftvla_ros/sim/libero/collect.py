@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations of the expert on layouts that are not the benchmark's, with true depth and poses for a teacher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftvla_ros.cluster.runner import Runner
+from swiftvla_ros.cluster.settings import claim
+from swiftvla_ros.cluster.work import Work
+from swiftvla_ros.contract import CameraPose, Contract, load_contract
+from swiftvla_ros.contract.store import digest_of
+from swiftvla_ros.episodes.datasets.store import Episode, GeometrySequences, save_episode, save_sequences
+from swiftvla_ros.sim.libero.drivers import policy_views
+from swiftvla_ros.sim.libero.evaluation import scenes_of
+from swiftvla_ros.sim.libero.expert import LiberoExpert
+from swiftvla_ros.sim.libero.layouts import Assignment, assignment, draw_layout
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, View, kept_client
+from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, SUITES, SceneFile, read_scene_file, spoken
+
+SETTINGS = "collection.json"
+"""The file that says what a folder of demonstrations was recorded with."""
+# Building a scene takes longer than a demonstration: so many are shown in each.
+_IN_A_SCENE = 5
+_ATTEMPTS = 4
+# After success the hand goes on: the end of an episode is no reason to stop above the basket.
+_STAY_STEPS = 4
+# In half of the episodes the hand is pushed off its way now and then; what the expert would have done is recorded.
+_DISTURBED, _PUSHED, _PUSH_STD = 0.5, 0.3, 0.35
+# Every so many steps of an episode are a picture of its film for the teacher, which sees slower than the hand moves.
+_FILM_STEPS = 4
+
+
+@dataclass(frozen=True)
+class LiberoCollection:
+    """What is recorded, in plain values that go to other processes."""
+
+    out: Path
+    suite: str
+    contract: Path
+    python: str
+    seed: int
+    pixels: int = 128
+    truth: bool = False
+
+    def file(self, episode: int) -> Path:
+        """Where an episode lies."""
+        return self.out / f"episode_{episode:06d}.safetensors"
+
+    def film(self, episode: int) -> Path:
+        """Where its depth and poses lie."""
+        return self.out / "truth" / f"sequences_{episode:06d}.safetensors"
+
+
+@dataclass(frozen=True)
+class ShownScene:
+    """A task's scene, which of its things is meant, and the episodes that show it."""
+
+    task: str
+    thing: int
+    episodes: tuple[int, ...]
+
+
+def shown_scenes(tasks: Sequence[str], things: int, episodes: int) -> list[ShownScene]:
+    """Share episodes out to scenes: all tasks in turn, and in each all of its things, so that words decide."""
+    found = []
+    for number, first in enumerate(range(0, episodes, _IN_A_SCENE)):
+        round_, task = divmod(number, len(tasks))
+        found.append(ShownScene(tasks[task], round_ % things, tuple(range(first, min(first + _IN_A_SCENE, episodes)))))
+    return found
+
+
+@dataclass(frozen=True)
+class LiberoCollected:
+    """What :func:`collect_libero` did."""
+
+    episodes: int  # in the folder now
+    recorded: int  # recorded now
+    attempts: int  # tries that those took
+    seconds: float
+    problem: str
+
+
+def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) -> LiberoCollected:
+    """Record what is not there of ``episodes`` demonstrations that succeed; the same seed gives the same ones.
+
+    Raises
+    ------
+    SettingsError
+        The folder's episodes were recorded otherwise.
+    LiberoError
+        No interpreter here has the benchmark, or the suite's things can't change places.
+    """
+    if collection.suite != "object":
+        raise LiberoError(
+            f"suite '{collection.suite}': demonstrations are recorded of object alone; where things change places in "
+            "the others, their sentences are no longer true"
+        )
+    begin = time.monotonic()
+    scenes = _scenes(collection)
+    claim(
+        collection.out / SETTINGS,
+        {
+            "benchmark": "libero",
+            "suite": collection.suite,
+            "seed": collection.seed,
+            "pixels": collection.pixels,
+            "truth": collection.truth,
+            "contract_sha256": digest_of(load_contract(collection.contract)),
+        },
+    )
+    things = min(len(scene.things) for scene in scenes.values())
+    work: Work[ShownScene, tuple[int, int]] = Work(
+        "recording",
+        shown_scenes(list(scenes), things, episodes),
+        partial(_record_scene, collection),
+        files=lambda shown: [collection.file(episode) for episode in shown.episodes],
+        size=lambda shown: len(shown.episodes),
+        unit="episodes",
+    )
+    done = runner.run(work)
+    there = len(list(collection.out.glob("episode_*.safetensors")))
+    recorded, attempts = (sum(counts) for counts in zip(*done.results, strict=True)) if done.results else (0, 0)
+    return LiberoCollected(there, recorded, attempts, time.monotonic() - begin, done.problem)
+
+
+def _record_scene(collection: LiberoCollection, shown: ShownScene) -> tuple[int, int]:
+    contract, scene = load_contract(collection.contract), _scenes(collection)[shown.task]
+    target = scene.things[shown.thing]
+    client = kept_client(collection.python, collection.pixels)
+    opened = client.open(SUITES[collection.suite], shown.task, scene.for_target(target))
+    recorded = attempts = 0
+    for episode in shown.episodes:
+        if collection.file(episode).exists():
+            continue
+        for attempt in range(_ATTEMPTS):
+            attempts += 1
+            rng = np.random.default_rng([collection.seed, episode, attempt])
+            places = draw_layout(scene, _evaluated(collection, shown.task), rng)
+            succeeded = _record(client, opened, places, contract, rng, collection.truth)
+            if succeeded is not None:
+                found, film = succeeded
+                found.metadata.update(suite=collection.suite, task=shown.task, target=target, seed=episode)
+                if film is not None:
+                    save_sequences(collection.film(episode), film, contract)
+                save_episode(collection.file(episode), found, contract)
+                recorded += 1
+                break
+        else:
+            raise LiberoError(f"episode {episode}: {_ATTEMPTS} layouts of {shown.task}, and {target} was never brought")
+    return recorded, attempts
+
+
+def _record(
+    client: LiberoClient,
+    opened: OpenScene,
+    places: dict[str, tuple[float, float]],
+    contract: Contract,
+    rng: np.random.Generator,
+    truth: bool,
+) -> tuple[Episode, GeometrySequences | None] | None:
+    """Show the task once; None where it did not succeed."""
+    disturbed = rng.random() < _DISTURBED
+    expert = LiberoExpert(opened)
+    moment = client.reset(initial=None, seed=int(rng.integers(1 << 31)), places=places, look=True, depth=True)
+    moments, actions, after = [], [], 0
+    for step in range(LIMIT_STEPS):
+        action = expert.act(step, moment)
+        moments.append(moment)
+        actions.append(action)
+        sent = action.copy()
+        if disturbed and expert.free and rng.random() < _PUSHED:
+            sent[:3] += rng.normal(0.0, _PUSH_STD, 3)
+        film = truth and (step + 1) % _FILM_STEPS == 0
+        moment = client.step(sent, look=True, depth=film)
+        after += moment.success
+        if after > _STAY_STEPS:
+            break
+    if after <= _STAY_STEPS:
+        return None
+    views = [policy_views(each, contract) for each in moments]
+    # As the benchmark says it, or as its datasets do.
+    words = opened.language if rng.random() < 0.5 else opened.language.replace("pick the", "pick up the", 1)
+    episode = Episode(
+        instruction=words,
+        images={name: np.stack([view[name] for view in views]) for name in contract.camera_names},
+        state=np.stack([each.state for each in moments]).astype(np.float32),
+        action=np.stack(actions).astype(np.float32),
+        expert=np.ones(len(moments), bool),
+        stamps_s=np.arange(len(moments), dtype=np.float64) * contract.policy.step_s,
+        metadata={
+            "benchmark": "libero",
+            "success": True,
+            "thing": spoken(expert.target),
+            "places": {name: list(place) for name, place in places.items()},
+            "disturbed": disturbed,
+            "front_pose": camera_pose(moments[0].views[contract.camera_names[0]]).model_dump(mode="json"),
+        },
+    )
+    return episode, _film(moments[::_FILM_STEPS], contract) if truth else None
+
+
+def camera_pose(view: View) -> CameraPose:
+    """Where the camera of a view stood, which was seen with depth: what places in the picture are labelled by."""
+    assert view.world_from_camera is not None
+    wxyz = np.empty(4)
+    mujoco.mju_mat2Quat(wxyz, np.ascontiguousarray(view.world_from_camera[:3, :3]).ravel())
+    w, x, y, z = wxyz.tolist()
+    px, py, pz = view.world_from_camera[:3, 3].tolist()
+    return CameraPose(position_m=(px, py, pz), quaternion_xyzw=(x, y, z, w), fovy_deg=view.fovy_deg, mirrored=True)
+
+
+def _film(moments: Sequence[SceneMoment], contract: Contract) -> GeometrySequences:
+    """Pictures, depth and poses of the true view: what is turned over in the benchmark's is turned back."""
+    # The cameras that move first, as the 4D network takes them.
+    names = tuple(reversed(contract.camera_names))
+    size = contract.camera(names[0]).size
+    images = [[_true(policy_views(each, contract)[name]) for name in names] for each in moments]
+    depth, poses, fov = [], [], []
+    for each in moments:
+        views = [each.views[name] for name in names]
+        assert all(view.depth_m is not None and view.world_from_camera is not None for view in views)
+        depth.append([_true(cv2.resize(np.asarray(v.depth_m), size, interpolation=cv2.INTER_NEAREST)) for v in views])
+        poses.append([v.world_from_camera for v in views])
+        fov.append([[np.deg2rad(v.fovy_deg)] * 2 for v in views])  # images are square
+    return GeometrySequences(
+        names,
+        np.array(images)[None],
+        np.array(depth, np.float16)[None],
+        np.array(poses, np.float32)[None],
+        np.array(fov, np.float32)[None],
+    )
+
+
+def _true(view: NDArray[np.generic]) -> NDArray[np.generic]:
+    return view[:, ::-1]
+
+
+def _scenes(collection: LiberoCollection) -> dict[str, SceneFile]:
+    found = scenes_of(collection.python, SUITES[collection.suite])
+    return {task: read_scene_file(text) for task, text in found.items()}
+
+
+def _evaluated(collection: LiberoCollection, task: str) -> set[Assignment]:
+    """The layouts of the task's scene in the suites that are evaluated."""
+    found = set()
+    for suite in ("object", "object_swap", "object_task"):
+        text = scenes_of(collection.python, SUITES[suite]).get(task)
+        if text is not None:
+            found.add(assignment(read_scene_file(text)))
+    return found

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The expert, in a world of boxes that follow the hand; without LIBERO."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from swiftvla_ros.sim.libero.expert import TRIES, LiberoExpert
+from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rotation, turn_between
+from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
+
+START = np.array([-0.15, 0.0, 0.26])
+BASKET = np.array([0.0, 0.26, 0.08])
+
+
+def box(half: tuple[float, float, float]) -> np.ndarray:
+    """The corners [1, 8, 3] of a box around its frame."""
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    return (signs * half)[None]
+
+
+def pose(position: np.ndarray) -> np.ndarray:
+    """Upright."""
+    return np.array([*position, 1.0, 0.0, 0.0, 0.0])
+
+
+class Toy:
+    """A hand that goes where it is sent, a little short of it, and what it holds."""
+
+    def __init__(self, thing: np.ndarray, half: tuple[float, float, float], slips: int = 0) -> None:
+        self.scene = OpenScene("pick it", 1, ("thing", "basket"), {"thing": box(half), "basket": box((0.08,) * 3)})
+        self.hand, self.thing, self.slips, self._closed = START.copy(), thing.copy(), slips, 0
+        self._turned = hand_pointing_down(np.array([0.0, 1.0, 0.0]))
+        self._held: np.ndarray | None = None
+
+    def moment(self) -> SceneMoment:
+        """What is so now."""
+        inside = np.abs(self.thing - BASKET).max() < 0.1 and self._held is None
+        state = np.array([*self.hand, np.pi, 0, 0, 0.04, -0.04])
+        things = {"thing": pose(self.thing), "basket": pose(BASKET)}
+        return SceneMoment(bool(inside), state, self._turned, things, {})
+
+    def step(self, action: np.ndarray) -> SceneMoment:
+        """Move; fingers that were closed for long enough around the thing hold it."""
+        assert np.abs(action).max() <= 1.0
+        # What a controller without an integral term leaves.
+        self.hand = self.hand + 0.4 * np.where(np.abs(action[:3]) > 0.1, action[:3], 0.0) * 0.05
+        angle = float(np.linalg.norm(action[3:6])) * 0.5
+        if angle > 1e-9:
+            x, y, z = np.sin(angle / 2) * action[3:6] / np.linalg.norm(action[3:6])
+            self._turned = rotation(np.array([np.cos(angle / 2), x, y, z])) @ self._turned
+        self._closed = self._closed + 1 if action[6] > 0 else 0
+        if self._closed == 12 and np.linalg.norm((self.hand - self.thing)[:2]) < 0.02:
+            self._held = self.thing - self.hand
+        if self._held is not None and (action[6] < 0 or (self.slips and self.hand[2] > 0.2)):
+            self.slips -= self.slips > 0 and action[6] > 0
+            self._held, self.thing[2] = None, 0.05
+        if self._held is not None:
+            self.thing = self.hand + self._held
+        return self.moment()
+
+
+@pytest.mark.parametrize("slips", [0, 1])
+@pytest.mark.parametrize(("x", "y"), [(-0.2, -0.1), (0.15, 0.0), (0.1, -0.25)])
+def test_it_brings_what_is_asked_for(x: float, y: float, slips: int) -> None:
+    """Protects demonstrations: it is done in time, also when the thing was lost on the way and is taken again."""
+    toy = Toy(np.array([x, y, 0.05]), (0.03, 0.02, 0.05), slips)
+    expert, moment = LiberoExpert(toy.scene), toy.moment()
+    for step in range(280):
+        moment = toy.step(expert.act(step, moment))
+        if moment.success:
+            break
+    assert moment.success
+    assert expert.tries == 1 + slips <= TRIES
+    assert not expert.looks(0)
+
+
+def test_fingers_close_across_the_narrow_side() -> None:
+    """Protects the grip: what is wider than the hand opens is taken the other way, and neighbours are left alone."""
+    hand = hand_pointing_down(np.array([0.0, 1.0, 0.0]))
+    flat = box((0.02, 0.06, 0.02)) + np.array([0.1, 0.0, 0.02])
+    alone = body_grip(flat, np.zeros((0, 8, 3)), hand)
+    assert abs(alone.axis[0]) > 0.9
+    assert alone.width_m < 0.06
+    np.testing.assert_allclose(alone.point[:2], [0.1, 0.0], atol=1e-9)
+    small = box((0.02, 0.02, 0.05)) + np.array([0.1, 0.0, 0.05])
+    assert abs(body_grip(small, np.zeros((0, 8, 3)), hand).axis[1]) > 0.9
+    beside = box((0.02, 0.02, 0.05)) + np.array([0.1, 0.055, 0.05])
+    assert abs(body_grip(small, beside, hand).axis[1]) < 0.9
+    # The palm is 4.5 cm above the grip site: a tall thing is not taken lower than that below its top.
+    assert body_grip(small, np.zeros((0, 8, 3)), hand).point[2] > 0.1 - 0.045
+
+
+def test_turns_are_the_short_way() -> None:
+    """Protects the wrist: a turn is axis times angle in the world, and nothing where nothing is to turn."""
+    quarter = rotation(np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]))
+    np.testing.assert_allclose(turn_between(quarter, np.eye(3)), [0, 0, np.pi / 2], atol=1e-9)
+    np.testing.assert_allclose(turn_between(quarter, quarter), 0, atol=1e-9)
+
+
+def test_a_task_without_a_place_is_refused() -> None:
+    """Protects from a drawer that nobody opens: the expert says what it can't do."""
+    scene = replace(Toy(np.zeros(3), (0.02,) * 3).scene, of_interest=("drawer",))
+    with pytest.raises(ValueError, match="takes one thing to one place"):
+        LiberoExpert(scene)
