@@ -196,6 +196,10 @@ class SimWorld:
         """Measured joint velocities [J], rad/s, contract order."""
         return self._data.qvel[self._dof].copy()
 
+    def positions(self) -> Array:
+        """Where everything that moves is: of joints, rad; of free bodies, m and a quaternion. A copy."""
+        return self._data.qpos.copy()
+
     def block_positions(self) -> Array:
         """Centres of the blocks [3, 3], m, base frame, in the order of the colours."""
         return np.stack([self._data.qpos[a : a + 3] for a in self._block_qpos])

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.sim.block_layout import SceneLayout
 from swiftvla_ros.sim.robots.setpoints import RobotSetpoints, Setpoints
 from swiftvla_ros.sim.scene import TABLE, Scene
@@ -30,6 +30,8 @@ _BLOCKS_NS = 100_000_000
 # Rendering both cameras takes 20 to 30 ms, which the physics catches up with. Further behind than this, the machine
 # is too slow for real time: the backlog is given up, or stamps would grow older and older.
 _MAX_LAG_NS = 250_000_000
+# What moves by less than this, m or rad, from one picture to the next can't be seen: a pixel is a millimetre.
+_SEEN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class SimDriver:
         self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
         self._origin_ns = 0
         self._watcher: TaskWatcher | None = None
+        self._pictures: dict[str, tuple[Array, NDArray[np.uint8]]] = {}
         self._judgement = Judgement("", 0, None)
         self._seed = seed
         self._ending = threading.Event()
@@ -128,6 +131,7 @@ class SimDriver:
 
     def _reset(self, ns: int, seed: int) -> None:
         self._world.reset(seed)
+        self._pictures.clear()
         self._setpoints.forward(ns, self._world.state())
         self._watch(ns, self._judgement.instruction, self._judgement.instruction_id)
 
@@ -189,8 +193,15 @@ class SimDriver:
             for camera in contract.cameras:
                 if sim_ns >= next_image_ns[camera.name]:
                     next_image_ns[camera.name] += camera_period_ns[camera.name]
-                    rgb = self._world.render(camera.name, *camera.source_size)
-                    self._outputs.image(sim_ns, camera.name, rgb)
+                    self._outputs.image(sim_ns, camera.name, self._picture(camera))
+
+    def _picture(self, camera: Camera) -> NDArray[np.uint8]:
+        """What a camera sees; drawn again only when something has moved, since it costs most of what the robot does."""
+        positions, picture = self._world.positions(), self._pictures.get(camera.name)
+        if picture is None or np.abs(positions - picture[0]).max() > _SEEN:
+            picture = positions, self._world.render(camera.name, *camera.source_size)
+            self._pictures[camera.name] = picture
+        return picture[1]
 
     def _take_commands(self, sim_ns: int) -> None:
         while True:

@@ -91,7 +91,7 @@ def test_the_expert_takes_over_from_a_policy(contract: Contract) -> None:
     """With a pilot, recording starts where the policy has led the arm, and the expert still succeeds from there."""
     recorder = Recorder(contract, Drifting())
     try:
-        episode = recorder.record(Task("pick", "red"), 3, np.random.default_rng(0))
+        episode = recorder.record(Task("pick", "red"), 3, np.random.default_rng(4))
     finally:
         recorder.close()
     assert episode is not None
