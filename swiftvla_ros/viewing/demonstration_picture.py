@@ -18,6 +18,7 @@ from swiftvla_ros.viewing.run_picture import COMMANDED, LIMIT, MEASURED
 _MOMENTS = 6
 _COLUMNS = 2
 _WIDTH = 150
+_TITLE_IN = 0.35
 _DPI = 80
 _LEVELS = {"error": "#c0392b", "warning": "#b9770e"}
 # A joint at rest must not look as if it shook, rad or m.
@@ -31,12 +32,18 @@ def draw_demonstration(evidence: ExaminedEpisode, findings: Sequence[Finding], p
     rows = -(-len(contract.joints) // _COLUMNS)
     lines = [(f.level, line) for f in findings for line in textwrap.wrap(f.line(), _WIDTH)]
     heights = [1.7 * len(episode.images), 1.25 * rows, 0.3 + 0.19 * len(lines)]
-    figure: Any = plt.figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
+    inches = sum(heights) + _TITLE_IN
+    # Laid out by hand: finding a layout takes longer than drawing, and there may be hundreds of episodes.
+    figure: Any = plt.figure(figsize=(11, inches))
     figure.suptitle(
         f'{evidence.name}   "{episode.instruction}"   {evidence.seconds:.1f} s, {len(episode.state)} steps',
-        fontsize=12, x=0.01, ha="left", fontweight="bold",
+        fontsize=12, x=0.01, y=1 - 0.1 / inches, ha="left", va="top", fontweight="bold",
     )  # fmt: skip
-    strip, joints, below = figure.subfigures(3, 1, height_ratios=heights)
+    _, strip, joints, below = figure.subfigures(4, 1, height_ratios=[_TITLE_IN, *heights], hspace=0)
+    strip.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=1 - 0.25 / heights[0], hspace=0.2, wspace=0.04)
+    joints.subplots_adjust(
+        left=0.05, right=0.99, bottom=0.25 / heights[1], top=1 - 0.2 / heights[1], hspace=0.5, wspace=0.1
+    )
     moments = np.unique(np.linspace(0, len(episode.state) - 1, _MOMENTS).round().astype(int))
     seconds = episode.stamps_s - episode.stamps_s[0]
     axes = strip.subplots(len(episode.images), len(moments), squeeze=False)
