@@ -16,7 +16,7 @@ from swiftvla_ros.contract.base import Finite, Name, Positive, Strict, Topic, di
 from swiftvla_ros.contract.control import Control, Gripper, OutputPart
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader, check_joints
 from swiftvla_ros.contract.sections.drivers import Drivers, check_drivers
-from swiftvla_ros.contract.sections.hand import CartesianHand, check_hand
+from swiftvla_ros.contract.sections.hand import NO_OUTPUT, CartesianHand, check_hand
 
 Unit = Literal["rad", "deg", "percent", "m", "mm"]
 UNITS: tuple[str, ...] = get_args(Unit)
@@ -325,7 +325,7 @@ class ContractFile(Strict):
         hands = {g.joint: g.topic for g in self.gripper if g.topic is not None}
         parts = [OutputPart(kind="forward_position", topic=topic, joints=(name,)) for name, topic in hands.items()]
         output, topic = self.control.output, self.control.topic
-        if output == "none":
+        if output == NO_OUTPUT:
             return ()
         if not isinstance(output, str):
             return (*output, *parts)

@@ -32,7 +32,7 @@ _LOWER_STEP_M, _LOWER_STEPS = 0.01, 3
 _FALLEN_M = 0.005
 # A gripper that is less open than the first has nothing between its jaws; one that lacks less than the second to wide
 # open holds nothing.
-_SHUT_RAD, _WIDE_RAD = 0.15, 0.1
+SHUT_RAD, _WIDE_RAD = 0.15, 0.1
 
 
 class Hand:
@@ -112,7 +112,7 @@ class Hand:
 
     def shut(self) -> bool:
         """Whether there is nothing between the jaws, and no room for it."""
-        return self.opening < self.closed + _SHUT_RAD
+        return self.opening < self.closed + SHUT_RAD
 
     def letting_go(self) -> Array | None:
         """Arm joints to stay at while jaws that have something between them, among the blocks, open; None otherwise.

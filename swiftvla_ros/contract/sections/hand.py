@@ -6,13 +6,15 @@ The state's first three numbers are where the hand is, in ``base_frame``.
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from swiftvla_ros.contract.base import Positive, Strict
 
 CARTESIAN = "cartesian_delta"
 """The kind of action, ``policy.actions``, that such a policy has."""
-NO_OUTPUT = "none"
+NO_OUTPUT: Final = "none"
 """The ``control.output`` of a robot that nothing on ROS commands."""
 HAND_ACTIONS = ("move_x", "move_y", "move_z", "turn_x", "turn_y", "turn_z", "grip")
 """A row: three parts of a step, three of a turn about the base's axes, and the gripper (-1 opens, 1 closes)."""

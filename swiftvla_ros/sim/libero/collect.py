@@ -20,6 +20,7 @@ from swiftvla_ros.cluster.work import Work
 from swiftvla_ros.contract import CameraPose, Contract, load_contract
 from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.datasets.store import Episode, GeometrySequences, save_episode, save_sequences
+from swiftvla_ros.sim.data.collect import CollectReport
 from swiftvla_ros.sim.libero.drivers import policy_views
 from swiftvla_ros.sim.libero.evaluation import scenes_of
 from swiftvla_ros.sim.libero.expert import LiberoExpert
@@ -79,18 +80,7 @@ def shown_scenes(tasks: Sequence[str], things: int, episodes: int) -> list[Shown
     return found
 
 
-@dataclass(frozen=True)
-class LiberoCollected:
-    """What :func:`collect_libero` did."""
-
-    episodes: int  # in the folder now
-    recorded: int  # recorded now
-    attempts: int  # tries that those took
-    seconds: float
-    problem: str
-
-
-def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) -> LiberoCollected:
+def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) -> CollectReport:
     """Record what is not there of ``episodes`` demonstrations that succeed; the same seed gives the same ones.
 
     Raises
@@ -130,7 +120,7 @@ def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) 
     done = runner.run(work)
     there = len(list(collection.out.glob("episode_*.safetensors")))
     recorded, attempts = (sum(counts) for counts in zip(*done.results, strict=True)) if done.results else (0, 0)
-    return LiberoCollected(there, recorded, attempts, time.monotonic() - begin, done.problem)
+    return CollectReport(there, recorded, attempts, time.monotonic() - begin, done.problem)
 
 
 def _record_scene(collection: LiberoCollection, shown: ShownScene) -> tuple[int, int]:

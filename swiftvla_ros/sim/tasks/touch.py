@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from swiftvla_ros.sim.block_layout import BLOCK_HALF_M
-from swiftvla_ros.sim.hand import APPROACH, ASTRAY_M, FINGERTIP, OVER_M, UP, Array, Hand
+from swiftvla_ros.sim.hand import APPROACH, ASTRAY_M, FINGERTIP, OVER_M, SHUT_RAD, UP, Array, Hand
 from swiftvla_ros.sim.language import Task
 from swiftvla_ros.sim.tasks.definition import TaskDefinition
 from swiftvla_ros.sim.tasks.watcher import TaskWatcher
@@ -17,7 +17,6 @@ from swiftvla_ros.sim.world import SimWorld
 TOUCH_DRIFT_M = 0.02
 """How far a block may slide and still count as touched."""
 _TOP_M = BLOCK_HALF_M - 0.004
-_CLOSED_SLACK_RAD = 0.15
 _DESCEND = "descend"
 
 
@@ -34,7 +33,7 @@ class TouchWatcher(TaskWatcher):
         if gripper is None:
             raise ValueError(f"{world.contract.path}: gripper: missing; the tasks need one")
         self._gripper = world.contract.joint_names.index(gripper.joint)
-        self._closed = gripper.closed + _CLOSED_SLACK_RAD
+        self._closed = gripper.closed + SHUT_RAD
         self._touched = self._touched_now()
         self._not_left = self._contacts()
 
