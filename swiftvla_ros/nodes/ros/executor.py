@@ -134,14 +134,14 @@ class NodeExecutor(SingleThreadedExecutor):
     def _serve_services(self, service: Any) -> None:
         taken = _taken(service, lambda: service.handle.service_take_request(service.srv_type.Request))
         request, header = taken or (None, None)
-        if header is not None:
-            self._call(
-                service,
-                service.callback,
-                request,
-                service.srv_type.Response(),
-                then=lambda response: service.send_response(response, header),
-            )
+        if header is None:
+            return
+
+        def answer(response: Any) -> None:
+            with suppress(InvalidHandle):  # destroyed, while this was awaited
+                service.send_response(response, header)
+
+        self._call(service, service.callback, request, service.srv_type.Response(), then=answer)
 
     def _serve_waitables(self, waitable: Any) -> None:
         data = waitable.take_data()

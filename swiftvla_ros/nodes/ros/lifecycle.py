@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import inspect
 import math
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -151,8 +153,9 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         return self.own(self.create_subscription(kind, topic, deliver, qos), self.destroy_subscription)
 
     def service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> Any:
-        """Create a service that cleanup destroys."""
-        return self.own(self.create_service(kind, name, callback), self.destroy_service)
+        """Create a service that cleanup destroys; while a coroutine awaits something, the rest of the node goes on."""
+        group = MutuallyExclusiveCallbackGroup() if inspect.iscoroutinefunction(callback) else None
+        return self.own(self.create_service(kind, name, callback, callback_group=group), self.destroy_service)
 
     def button(self, name: str, press: Callable[[], tuple[bool, str]]) -> None:
         """Create a ``std_srvs/Trigger`` service that answers what ``press`` returns, and that cleanup destroys."""

@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 
 from swiftvla_ros.nodes.ros import executor as under_test
 from swiftvla_ros.nodes.ros.executor import NodeExecutor, VisitedWhile
+from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.qos import LATCHED, MONITORED
 
 WITHIN_S = 10.0
@@ -42,8 +43,8 @@ script_of(Waiting)(["waiting", "--ros-args", "-p", "robot:=so101_sim"])
 class Spun:
     """A node and its executor, in this thread."""
 
-    def __init__(self) -> None:
-        self.node, self.executor = Node("spun"), NodeExecutor()
+    def __init__(self, node: Node) -> None:
+        self.node, self.executor = node, NodeExecutor()
         self.executor.add_node(self.node)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
@@ -59,11 +60,26 @@ class Spun:
         self.node.destroy_node()
 
 
+class Answering(ManagedNode[Any]):
+    """A managed node with a service that answers at once, and one that answers when something is ``brought``."""
+
+    def __init__(self) -> None:
+        super().__init__("answering")
+        self.begun, self.brought = threading.Event(), Future()
+        self.later = self.service(Trigger, "~/later", self._later)
+        self.service(Trigger, "~/now", lambda _request, response: response)
+
+    async def _later(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.begun.set()
+        await self.brought
+        return response
+
+
 @pytest.fixture
-def spun(ros_environment: dict[str, str]) -> Iterator[Spun]:  # noqa: ARG001 (the process's, set before ROS reads it)
-    """One in a ROS domain of its own."""
+def spun(request: pytest.FixtureRequest, ros_environment: dict[str, str]) -> Iterator[Spun]:  # noqa: ARG001 (read by ROS)
+    """One in a ROS domain of its own; a test may ask for another node than a plain one."""
     rclpy.init()
-    spun = Spun()
+    spun = Spun(getattr(request, "param", lambda: Node("spun"))())
     yield spun
     spun.end()
     rclpy.try_shutdown()
@@ -133,6 +149,25 @@ def test_a_callback_that_awaits_goes_on_and_keeps_its_group_to_itself(spun: Spun
     spun.until(answer.done, "no answer")
     assert answer.result().success
     spun.until(lambda: ticks, "the group is not free again")
+
+
+@pytest.mark.parametrize("spun", [Answering], indirect=True)
+def test_a_node_whose_service_awaits_answers_others_and_may_be_cleaned_up(spun: Spun) -> None:
+    """Protects a pre-flight, which asks its own node for its parameters, and who ends a node that still looks."""
+    node = spun.node
+    assert isinstance(node, Answering)
+    later, now = (
+        node.create_client(Trigger, f"~/{name}", callback_group=VisitedWhile(lambda: True)) for name in ("later", "now")
+    )
+    spun.until(lambda: later.service_is_ready() and now.service_is_ready(), "no services")
+    waits = later.call_async(Trigger.Request())
+    spun.until(node.begun.is_set, "nobody serves")
+    answer = now.call_async(Trigger.Request())
+    spun.until(answer.done, "the other service waits, too")
+    node.destroy_service(node.later)
+    node.brought.set_result(None)
+    spun.executor.spin_once(timeout_sec=0.1)
+    assert not waits.done()
 
 
 def test_entities_are_visited_only_while_they_are_wanted(spun: Spun) -> None:
