@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from node_starter import POLL_S, ForkedProcess, NodeStarter
 
+from swiftvla_ros.resources import DEFAULT_CHECKPOINT, model_path
+
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 collect_ignore_glob = [] if HAS_ROS else ["test_*.py", "*/test_*.py"]
 # A node process has to import, configure and activate; the policy also loads torch. A busy machine takes its time.
@@ -242,6 +244,12 @@ def free_ports(domain_id: int, folder: Path = Path("/dev/shm")) -> None:
         number = re.search(r"fastdds_port(\d+)", path.name)
         if number is not None and first <= int(number[1]) < first + 250:
             path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """Return the checkpoint that a system starts with, where none is named."""
+    return model_path(DEFAULT_CHECKPOINT)
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
     """
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
     out, file = tmp_path / "run", tmp_path / "run.json"
-    command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "pick up the red block"]
-    command += ["--then", "lift the red block"]
+    command = [sys.executable, "-m", "swiftvla_ros.cli.main", "demo", "touch the red block"]
+    command += ["--then", "tap the red block"]
     command += ["--out", str(out), "--json", str(file)]
     run = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
     assert run.returncode == 0, run.stdout + run.stderr
@@ -39,8 +39,8 @@ def test_the_arm_does_what_it_is_told(tmp_path: Path) -> None:
     bag = Bag(out / "bag")
     assert check_bag(bag).ok, check_bag(bag).violations()
     told = [message.instruction for _, message in bag.messages("action_chunk")]
-    assert told[0] == "pick up the red block"
-    assert told[-1] == "lift the red block"
+    assert told[0] == "touch the red block"
+    assert told[-1] == "tap the red block"
     # What was recorded comes out again, bit for bit, with the very checkpoint that the bag names.
     again = replay(bag, checkpoint=find_checkpoint(bag))
     assert again.differences == []

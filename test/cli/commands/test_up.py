@@ -106,7 +106,7 @@ def test_the_whole_graph_without_arm_and_simulator(
 @pytest.mark.ros
 def test_a_missing_checkpoint_is_told_once_and_ends_the_system(start_up: Callable[..., Up], tmp_path: Path) -> None:
     """Protects: the operator reads which folder is wrong, and no half system stays behind."""
-    up = start_up("--sim", "--checkpoint", str(tmp_path / "nowhere"))
+    up = start_up("--loopback", "--checkpoint", str(tmp_path / "nowhere"))
     assert up.process.wait(timeout=START_TIMEOUT_S) == 1
     assert f"checkpoint '{tmp_path / 'nowhere'}': no such folder" in up.text
     assert "policy: can't be configured" in up.text
