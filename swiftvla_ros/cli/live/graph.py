@@ -119,7 +119,10 @@ class LiveGraph:
             raise GraphError(f"{problem} ({timeout_s:.0f} s waited)")
 
     def wait_until_ready(self, contract: Contract, timeout_s: float, *, recorded: bool = False) -> None:
-        """Wait until every part of the robot's system is seen; with ``recorded`` also that a recorder listens to it.
+        """Wait until every part of the robot's system is seen.
+
+        With ``recorded`` also until a recorder has heard all that a chunk may be computed from now on: it listens, and
+        what was published before, perhaps not to it, is too old.
 
         GraphError names what is missing after ``timeout_s``.
         """
@@ -136,6 +139,8 @@ class LiveGraph:
 
         if not self._wait(lambda: not missing(), timeout_s):
             raise GraphError(f"not there after {timeout_s:.0f} s: {', '.join(missing())}")
+        if recorded:
+            self.spin(max(contract.policy.max_image_age_s, contract.policy.max_state_age_s))
 
     def run_instruction(
         self,
