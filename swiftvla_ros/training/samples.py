@@ -73,7 +73,7 @@ class Batch:
 
 
 class EpisodeSamples:
-    """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints.
+    """Frames of demonstrations; a sample is a pictured frame that the expert commanded, its chunk and its keypoints.
 
     ``targets`` are the teacher's 4D features of these episodes; ``scratch`` is the folder for a file of images where
     they are more than half of the memory holds, None keeps all in memory.
@@ -94,7 +94,7 @@ class EpisodeSamples:
         # Filled in place: twice the images would not fit where the images do.
         self.images = _room((room, len(contract.camera_names), height, width, 3), scratch)
         self.tokens: list[NDArray[np.int64]] = []
-        states, stamps, labels, early = [], [], [], []
+        states, stamps, labels, early, pictured = [], [], [], [], []
         start, steps = 0, []
         self.names: list[str] = []
         for handle in episodes:
@@ -108,6 +108,7 @@ class EpisodeSamples:
             episode_labels, episode_early = label_episode(episode, contract, config)
             labels.append(episode_labels)
             early.append(episode_early)
+            pictured.append(episode.pictured)
             self.tokens.append(tokenize(episode.instruction))
             self.names.append(handle.name)
             steps.append(len(episode.state))
@@ -119,7 +120,7 @@ class EpisodeSamples:
         self.state, self.stamps_s = np.concatenate(states), np.concatenate(stamps)
         self._labels = Labels.join(labels)
         self.targets = targets
-        usable = self._labels.row_valid[:, 0]
+        usable = self._labels.row_valid[:, 0] & np.concatenate(pictured)
         self.frames = np.flatnonzero(usable)
         self.early_frames = np.flatnonzero(usable & np.concatenate(early))
 

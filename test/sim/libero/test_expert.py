@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from swiftvla_ros.contract.sections.hand import CartesianHand
 from swiftvla_ros.sim.libero.expert import TRIES, LiberoExpert
 from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rotation, turn_between
 from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
 
+HAND = CartesianHand(step_m=0.05, step_rad=0.5)
 START = np.array([-0.15, 0.0, 0.26])
 BASKET = np.array([0.0, 0.26, 0.08])
 
@@ -66,7 +68,7 @@ class Toy:
 def test_it_brings_what_is_asked_for(x: float, y: float, slips: int) -> None:
     """Protects demonstrations: it is done in time, also when the thing was lost on the way and is taken again."""
     toy = Toy(np.array([x, y, 0.05]), (0.03, 0.02, 0.05), slips)
-    expert, moment = LiberoExpert(toy.scene), toy.moment()
+    expert, moment = LiberoExpert(toy.scene, HAND), toy.moment()
     for step in range(280):
         moment = toy.step(expert.act(step, moment))
         if moment.success:
@@ -103,4 +105,4 @@ def test_a_task_without_a_place_is_refused() -> None:
     """Protects from a drawer that nobody opens: the expert says what it can't do."""
     scene = replace(Toy(np.zeros(3), (0.02,) * 3).scene, of_interest=("drawer",))
     with pytest.raises(ValueError, match="takes one thing to one place"):
-        LiberoExpert(scene)
+        LiberoExpert(scene, HAND)
