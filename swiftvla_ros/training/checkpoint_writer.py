@@ -29,7 +29,7 @@ from swiftvla_ros.policy.checkpoint import CheckpointError
 
 # What the grounding stage trains; the action expert has seen nothing then.
 GROUNDED = ("backbone.", "state_proj.", "fusion.")
-_OF_THE_ROBOT = ("state_proj", "expert.action_in_proj", "action_out_proj")
+_OF_THE_ROBOT = ("state_proj", "action_out_proj", "expert.action_in_proj")
 
 
 def write_policy(

@@ -172,7 +172,7 @@ class SceneSamples:
 
     def __init__(self, paths: Sequence[Path], contract: Contract, config: SwiftVLAConfig, tokenize: Tokenize) -> None:
         shards: list[GroundingScenes] = [load_scenes(path, contract) for path in paths]
-        self.config = config
+        self.config, self._actions = config, len(contract.action_names)
         self.images = np.concatenate([np.stack([s.images[n] for n in contract.camera_names], axis=1) for s in shards])
         self.state = np.concatenate([s.state for s in shards])
         self.target_uv = np.concatenate([s.target_uv for s in shards])
@@ -203,7 +203,7 @@ class SceneSamples:
         keypoint_uv[:, :1] = self.target_uv[scenes, which][:, None]
         keypoint_valid = np.zeros((count, keypoints), bool)
         keypoint_valid[:, :1] = True
-        actions = np.zeros((count, horizon, self.state.shape[1]), np.float32)
+        actions = np.zeros((count, horizon, self._actions), np.float32)
         return Labels(actions, np.zeros((count, horizon), bool), keypoint_uv, keypoint_valid)
 
 

@@ -144,7 +144,7 @@ def test_stage_two_goes_on_from_stage_one(trained: Path, tiny: SwiftVLAConfig, t
     assert "reconstruct_4d" in load_start(tmp_path, objective)
     # Another robot has other numbers of joints and actions: what reads and writes them is new.
     other = dataclasses.replace(tiny, state_dim=7, action_dim=8, geometry=geometry(8, 4))
-    assert load_start(trained, build(other, 5)) == ("state_proj", "expert.action_in_proj", "action_out_proj")
+    assert load_start(trained, build(other, 5)) == ("state_proj", "action_out_proj", "expert.action_in_proj")
     # Nothing else may be of another size.
     wider = dataclasses.replace(tiny.expert, hidden_size=48)
     with pytest.raises(CheckpointError, match="same preset"):

@@ -16,7 +16,6 @@ from swiftvla_ros.sim.block_layout import sample_spot
 from swiftvla_ros.sim.data.rendered import rendered
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics
 from swiftvla_ros.sim.language import COLORS
-from swiftvla_ros.sim.libero import scenes as libero
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.scene import HOVER_M
 from swiftvla_ros.sim.tasks.registry import STANDARD_TASKS, phrase
@@ -30,12 +29,9 @@ def render_scenes(out_dir: Path, n: int, *, runner: Runner, seed: int, contract:
     """Render ``n`` still scenes into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.data.rendered.rendered` says.
 
     Every scene has a random layout, light and colours and up to three distractors; in half of them the arm is in a
-    random pose. It comes with one random wording of each task and the place of the block that is meant. A robot whose
-    hand is moved by Cartesian steps has no world here: its scenes are LIBERO's.
+    random pose. It comes with one random wording of each task and the place of the block that is meant.
     """
-    of_arm = contract.hand is None
-    render, size = (_render_shard, SHARD) if of_arm else (libero.render_shard, libero.SHARD)
-    work = rendered(render, out_dir, "scenes", n, size, seed=seed, contract=contract)
+    work = rendered(_render_shard, out_dir, "scenes", n, SHARD, seed=seed, contract=contract)
     runner.run(work).check()
     return [file.path for file in work.items]
 

@@ -50,7 +50,7 @@ class LiberoCollection:
     contract: Path
     python: str
     seed: int
-    pixels: int = 128
+    pixels: int = 256
     truth: bool = False
 
     def file(self, episode: int) -> Path:

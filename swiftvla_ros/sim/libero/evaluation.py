@@ -56,7 +56,7 @@ class LiberoRun:
     out: Path | None = None  # folder of a small file for each episode; None: results are not kept
     seed: int = 7
     replan_steps: int = REPLAN_STEPS
-    pixels: int = 128
+    pixels: int = 256
     sentences: Literal["scene", "name"] = "scene"  # a scene file's own, or the one that its name spells
     device: str = "auto"
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, CartesianHand
 from swiftvla_ros.episodes.datasets.store import GroundingScenes, save_scenes
+from swiftvla_ros.sim.data.rendered import rendered
 from swiftvla_ros.sim.libero.drivers import camera_pose, policy_views
 from swiftvla_ros.sim.libero.evaluation import evaluated_layouts, hand_of, scene_files
 from swiftvla_ros.sim.libero.geometry import body_grip, corners_in_world
@@ -27,6 +29,17 @@ SHARD = 50
 _MOVED, _MOST_STEPS = 0.5, 12
 _LOW_M, _HIGH_M = np.array([-0.2, -0.28, 0.18]), np.array([0.18, 0.28, 0.32])
 _OPEN = -1.0
+
+
+def render_scenes(out_dir: Path, n: int, *, runner: Runner, seed: int, contract: Contract) -> list[Path]:
+    """Render ``n`` still scenes into shards of ``out_dir``, as :func:`~swiftvla_ros.sim.data.rendered.rendered` says.
+
+    Each has a layout of its own, a sentence for each of its things, and where in the agent's picture that is taken. In
+    half of them the hand is on its way.
+    """
+    work = rendered(render_shard, out_dir, "scenes", n, SHARD, seed=seed, contract=contract)
+    runner.run(work).check()
+    return [file.path for file in work.items]
 
 
 def render_shard(path: Path, first: int, count: int, seed: int, contract_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from swiftvla_ros.contract.sections.hand import CartesianHand
 from swiftvla_ros.sim.libero.expert import TRIES, LiberoExpert
-from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rotation, turn_between
+from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rim_grip, rotation, turn_between
 from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
 
 HAND = CartesianHand(step_m=0.05, step_rad=0.5)
@@ -92,6 +92,21 @@ def test_fingers_close_across_the_narrow_side() -> None:
     assert abs(body_grip(small, beside, hand).axis[1]) < 0.9
     # The palm is 4.5 cm above the grip site: a tall thing is not taken lower than that below its top.
     assert body_grip(small, np.zeros((0, 8, 3)), hand).point[2] > 0.1 - 0.045
+
+
+def test_a_rim_is_taken_where_fingers_and_palm_have_room() -> None:
+    """Protects drawers: the grip goes around the bowl where a finger or the palm would land on something."""
+    hand = hand_pointing_down(np.array([0.0, 1.0, 0.0]))
+    rim = np.concatenate([box((0.05, 0.002, 0.025)) + np.array([0, end * 0.05, 0.025]) for end in (-1, 1)])
+    alone = rim_grip(rim, np.zeros((0, 8, 3)), hand)
+    np.testing.assert_allclose(alone.point, [0.0, 0.044, 0.025], atol=1e-9)
+    walls = np.concatenate([box((0.2, 0.01, 0.03)) + np.array([0, end * 0.08, 0.03]) for end in (-1, 1)])
+    beside = rim_grip(rim, walls, hand)
+    assert abs(beside.axis[0]) > 0.7
+    # Thin, and above: the fingers would pass below, the palm would not.
+    lid = box((0.2, 0.04, 0.0015)) + np.array([0.0, 0.12, 0.08])
+    assert rim_grip(rim, lid, hand).point[1] < 0.0
+    assert rim_grip(rim, lid + np.array([0.0, 0.0, 0.2]), hand).point[1] > 0.0
 
 
 def test_turns_are_the_short_way() -> None:
