@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 TRIES = 3
 _GAIN, _TURN_GAIN, _SUM_GAIN, _MOST_SUM_M = 1.6, 1.0, 0.12, 0.03
 _OVER_M, _CARRY_M, _NEAR_M, _NEAR_RAD = 0.06, 0.06, 0.012, 0.12
+_EDGE_M = 0.03  # a drawer's edge above where a bowl in it is taken
 # Fingers take about twelve steps to close, and fewer to let go.
 _CLOSE_STEPS, _OPEN_STEPS = 12, 8
 _LONGEST = 60  # steps of one phase: what can't be reached is gone on from
@@ -123,13 +124,13 @@ class LiberoExpert:
         below = max(0.0, float(hand[2] - target[:, 2].min())) if self._held else 0.0
         aside = ((target.max(0) + target.min(0))[:2] / 2 - hand[:2]) if self._held else np.zeros(2)
         # What stood in a drawer or on a cabinet leaves it before it is moved aside.
-        carry = max(rim + below, float(point[2])) + _CARRY_M
+        carry = max(rim + below, float(point[2]) + _EDGE_M) + _CARRY_M
         if self._phase is _Phase.OVER:
             return np.array([*point[:2], max(point[2] + _OVER_M + 0.04, hand[2] if self._tries else 0.0)]), _NEAR_M
         if self._phase in (_Phase.DOWN, _Phase.CLOSE):
             return point, 0.006
         if self._phase is _Phase.UP:
-            return np.array([*point[:2], carry]), 0.03
+            return np.array([*point[:2], carry]), 0.015
         if self._phase is _Phase.CARRY:
             return np.array([*(flat - aside), carry]), _NEAR_M
         if self._phase is _Phase.LOWER:
