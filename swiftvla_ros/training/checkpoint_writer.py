@@ -29,7 +29,7 @@ from swiftvla_ros.policy.checkpoint import CheckpointError
 
 # What the grounding stage trains; the action expert has seen nothing then.
 GROUNDED = ("backbone.", "state_proj.", "fusion.")
-_STATE_PROJ = "state_proj"
+_OF_THE_ROBOT = ("state_proj", "action_out_proj", "expert.action_in_proj")
 
 
 def write_policy(
@@ -74,7 +74,7 @@ def load_start(folder: Path, objective: Objective) -> tuple[str, ...]:
     tuple[str, ...]
         Parts that the checkpoint lacks altogether, and which keep their random weights: the action expert after
         grounding, the Fusion Tokens of a SmolVLA, the 4D branch after stage 1, what reads the state of a robot of
-        another number of joints.
+        another number of joints, and reads and writes the actions of one of another number of those.
 
     Raises
     ------
@@ -113,19 +113,29 @@ def _fill(path: Path, module: nn.Module) -> tuple[str, ...]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(unreadable(path, error, "copy it again, or train it again")) from error
     expected = module.state_dict()
-    weight = f"{_STATE_PROJ}.weight"
-    if weight in weights and weight in expected and weights[weight].shape[1] != expected[weight].shape[1]:
-        # A robot of more or fewer joints: what reads its state is learnt anew.
-        weights = {name: value for name, value in weights.items() if name.partition(".")[0] != _STATE_PROJ}
+    # A robot of more or fewer joints, or of other actions: what reads and writes them is learnt anew.
+    anew = tuple(
+        f"{layer}."
+        for layer in _OF_THE_ROBOT
+        if (weight := f"{layer}.weight") in weights
+        and weight in expected
+        and weights[weight].shape != expected[weight].shape
+    )
+    weights = {name: value for name, value in weights.items() if not name.startswith(anew)}
     there, own = set(_parts(weights)), _parts(expected)
     # What this network has no part for (a 4D branch that is left out now) is left behind, and what it has a part for
     # that the file lacks keeps its random weights.
     weights = {name: value for name, value in weights.items() if name.partition(".")[0] in own}
-    needed = {name: tuple(value.shape) for name, value in expected.items() if name.partition(".")[0] in there}
+    needed = {
+        name: tuple(value.shape)
+        for name, value in expected.items()
+        if name.partition(".")[0] in there and not name.startswith(anew)
+    }
     if wrong := tensor_problems(needed, {name: tuple(value.shape) for name, value in weights.items()}):
         raise CheckpointError(f"{path}: {some_of(wrong)}; start from a checkpoint of the same preset")
     module.load_state_dict({**expected, **{name: value.float() for name, value in weights.items()}})
-    return tuple(part for part in own if part not in there)
+    parts = tuple(part for part in own if part not in there)
+    return *parts, *(layer for name in anew if (layer := name.removesuffix(".")).partition(".")[0] not in parts)
 
 
 def write_description(

@@ -73,7 +73,7 @@ class Batch:
 
 
 class EpisodeSamples:
-    """Frames of demonstrations; a sample is a frame that the expert commanded, its chunk and its keypoints.
+    """Frames of demonstrations; a sample is a pictured frame that the expert commanded, its chunk and its keypoints.
 
     ``targets`` are the teacher's 4D features of these episodes; ``scratch`` is the folder for a file of images where
     they are more than half of the memory holds, None keeps all in memory.
@@ -94,7 +94,7 @@ class EpisodeSamples:
         # Filled in place: twice the images would not fit where the images do.
         self.images = _room((room, len(contract.camera_names), height, width, 3), scratch)
         self.tokens: list[NDArray[np.int64]] = []
-        states, stamps, labels, early = [], [], [], []
+        states, stamps, labels, early, pictured = [], [], [], [], []
         start, steps = 0, []
         self.names: list[str] = []
         for handle in episodes:
@@ -108,6 +108,7 @@ class EpisodeSamples:
             episode_labels, episode_early = label_episode(episode, contract, config)
             labels.append(episode_labels)
             early.append(episode_early)
+            pictured.append(episode.pictured)
             self.tokens.append(tokenize(episode.instruction))
             self.names.append(handle.name)
             steps.append(len(episode.state))
@@ -119,7 +120,7 @@ class EpisodeSamples:
         self.state, self.stamps_s = np.concatenate(states), np.concatenate(stamps)
         self._labels = Labels.join(labels)
         self.targets = targets
-        usable = self._labels.row_valid[:, 0]
+        usable = self._labels.row_valid[:, 0] & np.concatenate(pictured)
         self.frames = np.flatnonzero(usable)
         self.early_frames = np.flatnonzero(usable & np.concatenate(early))
 
@@ -171,7 +172,7 @@ class SceneSamples:
 
     def __init__(self, paths: Sequence[Path], contract: Contract, config: SwiftVLAConfig, tokenize: Tokenize) -> None:
         shards: list[GroundingScenes] = [load_scenes(path, contract) for path in paths]
-        self.config = config
+        self.config, self._actions = config, len(contract.action_names)
         self.images = np.concatenate([np.stack([s.images[n] for n in contract.camera_names], axis=1) for s in shards])
         self.state = np.concatenate([s.state for s in shards])
         self.target_uv = np.concatenate([s.target_uv for s in shards])
@@ -202,7 +203,7 @@ class SceneSamples:
         keypoint_uv[:, :1] = self.target_uv[scenes, which][:, None]
         keypoint_valid = np.zeros((count, keypoints), bool)
         keypoint_valid[:, :1] = True
-        actions = np.zeros((count, horizon, self.state.shape[1]), np.float32)
+        actions = np.zeros((count, horizon, self._actions), np.float32)
         return Labels(actions, np.zeros((count, horizon), bool), keypoint_uv, keypoint_valid)
 
 

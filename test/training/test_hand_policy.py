@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import CameraPose, Contract, load_contract
+from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import Episode, load_episode, save_episode
 from swiftvla_ros.model.config import swiftvla_nano
 from swiftvla_ros.policy import CheckpointError, Observation, load_policy
@@ -19,7 +20,7 @@ from swiftvla_ros.sim.libero.process import SceneMoment, View
 from swiftvla_ros.training.importers.lerobot_policy import export_policy
 from swiftvla_ros.training.loop import TrainingRun
 from swiftvla_ros.training.options import TrainOptions
-from swiftvla_ros.training.samples import label_episode
+from swiftvla_ros.training.samples import EpisodeSamples, label_episode
 from swiftvla_ros.training.stages import PolicyStart, train_policy
 
 # Looks along x, from the left of which y is.
@@ -121,6 +122,20 @@ def test_the_goal_is_where_the_hand_goes_lowest(episodes: Path, contract: Contra
     assert seen[int(np.argmax(episode.state[:, 1])), 0] > 0.5, "mirrored: what is on the left is seen on the right"
     bare = replace(episode, metadata={})
     assert not label_episode(bare, contract, swiftvla_nano(joints=8))[0].keypoint_valid.any()
+
+
+def test_steps_without_a_picture_teach_rows_alone(episodes: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects from pictures of another step: only pictured ones are samples, with the rows of all in their chunks."""
+    whole = load_episode(episodes / "episode_000000.safetensors", contract)
+    some = replace(whole, metadata={**whole.metadata, "pictures": [0, 1, 4, 8]})
+    for number, each in enumerate((whole, some)):
+        save_episode(tmp_path / f"episode_{number:06d}.safetensors", each, contract)
+    samples = EpisodeSamples(
+        open_episodes(tmp_path, contract, []), contract, swiftvla_nano(joints=8), lambda _: np.zeros(1, np.int64)
+    )
+    np.testing.assert_array_equal(samples.frames, [*range(12), 12, 13, 16, 20])
+    np.testing.assert_array_equal(samples.early_frames, [0, 1, 2, 12, 13])
+    np.testing.assert_array_equal(samples.labels(np.array([16])).actions, samples.labels(np.array([4])).actions)
 
 
 def test_a_policy_looks_again_after_a_few_rows(trained: Path, contract: Contract) -> None:

@@ -142,12 +142,13 @@ def test_stage_two_goes_on_from_stage_one(trained: Path, tiny: SwiftVLAConfig, t
     assert torch.equal(objective.auxiliary.trajectory_head.query.weight, weights["trajectory_head.query.weight"])
     (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     assert "reconstruct_4d" in load_start(tmp_path, objective)
-    # Another robot has another number of joints: what reads its state is new, and nothing else may be of another size.
-    assert load_start(trained, build(dataclasses.replace(tiny, state_dim=7, geometry=geometry(8, 4)), 5)) == (
-        "state_proj",
-    )
+    # Another robot has other numbers of joints and actions: what reads and writes them is new.
+    other = dataclasses.replace(tiny, state_dim=7, action_dim=8, geometry=geometry(8, 4))
+    assert load_start(trained, build(other, 5)) == ("state_proj", "action_out_proj", "expert.action_in_proj")
+    # Nothing else may be of another size.
+    wider = dataclasses.replace(tiny.expert, hidden_size=48)
     with pytest.raises(CheckpointError, match="same preset"):
-        load_start(trained, build(dataclasses.replace(tiny, action_dim=7), 0))
+        load_start(trained, build(dataclasses.replace(tiny, expert=wider), 0))
 
 
 def test_wrong_caches_are_refused(recorded: Path, start: Path, contract: Contract, tmp_path: Path) -> None:

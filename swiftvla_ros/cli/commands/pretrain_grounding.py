@@ -48,10 +48,8 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
-    from swiftvla_ros.cluster.engine import on_this_machine
-    from swiftvla_ros.cluster.runner import Runner
+    from swiftvla_ros.cli.still_scenes import render_still_scenes
     from swiftvla_ros.contract import load_contract
-    from swiftvla_ros.sim.data.grounding_scenes import render_scenes
     from swiftvla_ros.training.loop import TrainingRun
     from swiftvla_ros.training.options import LossWeights, TrainOptions
     from swiftvla_ros.training.progress import TrainingProgress, validation_line
@@ -63,7 +61,7 @@ def command(
         refuse(f"--tokenizer {tokenizer}: no such file; the package ships {_FULL_TOKENIZER}")
     folder = scenes_dir or out / "training" / "scenes"
     workers = processes or os.cpu_count() or 1
-    render_scenes(folder, scenes, runner=Runner(on_this_machine(workers)), seed=seed, contract=contract)
+    render_still_scenes(folder, scenes, workers=workers, seed=seed, contract=contract)
     options = TrainOptions(
         steps=steps, batch=batch, scene_share=1.0, learning_rate=learning_rate,
         weights=LossWeights(trajectory=1.0), seed=seed, validate_every=100, stop_when_listening=stop_at or None,

@@ -27,18 +27,16 @@ def command(
     from swiftvla_ros.cli.allocator import faster_allocator
 
     faster_allocator()
-    from swiftvla_ros.cluster.engine import on_this_machine
-    from swiftvla_ros.cluster.runner import Runner
+    from swiftvla_ros.cli.still_scenes import render_still_scenes
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.episodes.datasets.store import check_path
-    from swiftvla_ros.sim.data.grounding_scenes import render_scenes
 
     # A typing error is told before a minute of rendering.
     check_path(episodes)
     workers = processes or os.cpu_count() or 1
     folder = training.scenes_folder(out, scenes, scenes_dir)
     if folder is not None:
-        render_scenes(folder, scenes, runner=Runner(on_this_machine(workers)), seed=seed, contract=load_contract(robot))
+        render_still_scenes(folder, scenes, workers=workers, seed=seed, contract=load_contract(robot))
     training.command(
         episodes=episodes,
         out=out,

@@ -26,6 +26,8 @@ Images = dict[str, NDArray[np.uint8]]
 _IMAGES = "images."
 _EPISODE, _SCENES = ("state", "action", "expert", "stamps_s"), ("state", "target_uv", "target_color")
 _CORRECTIONS = "corrections"
+PICTURES = "pictures"
+"""The key of an episode's metadata that names its :attr:`~Episode.pictured` steps, where not all of them are."""
 _GEOMETRY = ("depth", "base_from_camera", "fov")
 _REMEDIES = {
     "episode": "record some with `swiftvla collect {folder}`, or name a bag, a folder of bags, or a LeRobotDataset v3 "
@@ -56,17 +58,23 @@ class Episode:
     # float64 [T], s.
     chosen_s: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
+    @property
+    def pictured(self) -> NDArray[np.bool_]:
+        """The steps [T] that have images of their own; the others keep those of the step before."""
+        steps = np.arange(len(self.state))
+        return np.isin(steps, self.metadata.get(PICTURES, steps))
+
 
 @dataclass(frozen=True)
 class GroundingScenes:
-    """N still scenes, each with K referring instructions and where the block that is meant lies."""
+    """N still scenes, each with K referring instructions and where the block (or other thing) that is meant lies."""
 
     images: Images  # camera name → RGB uint8 [N, h, w, 3]
     state: NDArray[np.float32]  # float32 [N, J], rad (or m)
     instructions: list[list[str]]  # N lists of K texts
     # float32 [N, K, 2]: the meant block's centre in the front image, u right and v down, 0…1.
     target_uv: NDArray[np.float32]
-    # int64 [N, K]: the meant block's colour index; equal indices in a row mean the same block.
+    # int64 [N, K]: the meant block's colour index, or the thing's number; equal ones in a row mean the same.
     target_color: NDArray[np.int64]
 
 

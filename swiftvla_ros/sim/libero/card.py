@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.sim.libero.evaluation import LiberoReport, LiberoRun
 from swiftvla_ros.sim.libero.process import SETTLE_STEPS
 from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, OFFICIAL_STATES, SUITES, standard_suite
@@ -24,7 +24,7 @@ def card(
 ) -> Iterator[str]:
     """Yield the lines of a result's card."""
     versions = ", ".join(f"{name} {number}" for name, number in sorted(report.versions.items()))
-    sizes = {f"{camera.size[0]}×{camera.size[1]}" for camera in contract.cameras}
+    sizes = ", ".join(f"{camera.name} {_cut(camera)}{camera.size[0]}×{camera.size[1]}" for camera in contract.cameras)
     standard = standard_suite(run.suite)
     yield (
         f"suite {run.suite} ({SUITES[run.suite]}): {tasks} tasks, {states} of {OFFICIAL_STATES} official initial "
@@ -43,11 +43,15 @@ def card(
         yield "expert: a script that sees the scene's true state, no policy"
     yield f"sentences: of the {'scene files' if run.sentences == 'scene' else 'tasks’ names'}"
     yield (
-        f"{run.pixels}×{run.pixels} px without multisampling, to the policy {' and '.join(sorted(sizes))}; turned by "
-        "180° from the raw ones as in the benchmark's datasets (the right way up, mirrored)"
+        f"{run.pixels}×{run.pixels} px without multisampling, to the policy {sizes}; turned by 180° from the raw ones "
+        "as in the benchmark's datasets (the right way up, mirrored)"
     )
     yield (
         f"new chunk every {run.replan_steps} steps; {SETTLE_STEPS} steps to rest, at most {LIMIT_STEPS} steps; seed "
         f"{run.seed} plus the state's number (stoves and cabinets are drawn by it)"
     )
     yield versions
+
+
+def _cut(camera: Camera) -> str:
+    return "" if camera.crop is None else f"{camera.crop[2]}×{camera.crop[3]} of its middle as "

@@ -10,35 +10,35 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.cluster.work import Work
-from swiftvla_ros.contract import CameraPose, Contract, load_contract
+from swiftvla_ros.contract import Camera, Contract, load_contract
 from swiftvla_ros.contract.store import digest_of
-from swiftvla_ros.episodes.datasets.store import Episode, GeometrySequences, save_episode, save_sequences
+from swiftvla_ros.episodes.datasets.store import PICTURES, Episode, GeometrySequences, save_episode, save_sequences
 from swiftvla_ros.sim.data.collect import CollectReport
-from swiftvla_ros.sim.libero.drivers import policy_views
-from swiftvla_ros.sim.libero.evaluation import scenes_of
+from swiftvla_ros.sim.libero.drivers import camera_pose, policy_views
+from swiftvla_ros.sim.libero.evaluation import evaluated_layouts, scene_files
 from swiftvla_ros.sim.libero.expert import LiberoExpert
-from swiftvla_ros.sim.libero.layouts import Assignment, assignment, draw_layout
-from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, View, kept_client
-from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, SUITES, SceneFile, read_scene_file, spoken
+from swiftvla_ros.sim.libero.layouts import draw_layout
+from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, kept_client
+from swiftvla_ros.sim.libero.suites import LIMIT_STEPS, SUITES, spoken, worded
 
 SETTINGS = "collection.json"
 """The file that says what a folder of demonstrations was recorded with."""
 # Building a scene takes longer than a demonstration: so many are shown in each.
-_IN_A_SCENE = 5
+_IN_A_SCENE = 8
 _ATTEMPTS = 4
 # After success the hand goes on: the end of an episode is no reason to stop above the basket.
 _STAY_STEPS = 4
 # In half of the episodes the hand is pushed off its way now and then; what the expert would have done is recorded.
 _DISTURBED, _PUSHED, _PUSH_STD = 0.5, 0.3, 0.35
-# Every so many steps of an episode are a picture of its film for the teacher, which sees slower than the hand moves.
-_FILM_STEPS = 4
+# Drawing takes five times as long as moving, and a step later almost the same is seen: so every third step is pictured,
+# and the first ones, in which words alone say where to go.
+_PICTURE_STEPS, _FIRST_STEPS = 3, 3
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LiberoCollection:
     contract: Path
     python: str
     seed: int
-    pixels: int = 128
+    pixels: int = 256
     truth: bool = False
 
     def file(self, episode: int) -> Path:
@@ -96,7 +96,7 @@ def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) 
             "the others, their sentences are no longer true"
         )
     begin = time.monotonic()
-    scenes = _scenes(collection)
+    scenes = scene_files(collection.python, SUITES[collection.suite])
     claim(
         collection.out / SETTINGS,
         {
@@ -124,7 +124,8 @@ def collect_libero(collection: LiberoCollection, episodes: int, runner: Runner) 
 
 
 def _record_scene(collection: LiberoCollection, shown: ShownScene) -> tuple[int, int]:
-    contract, scene = load_contract(collection.contract), _scenes(collection)[shown.task]
+    contract = load_contract(collection.contract)
+    scene = scene_files(collection.python, SUITES[collection.suite])[shown.task]
     target = scene.things[shown.thing]
     client = kept_client(collection.python, collection.pixels)
     opened = client.open(SUITES[collection.suite], shown.task, scene.for_target(target))
@@ -135,7 +136,7 @@ def _record_scene(collection: LiberoCollection, shown: ShownScene) -> tuple[int,
         for attempt in range(_ATTEMPTS):
             attempts += 1
             rng = np.random.default_rng([collection.seed, episode, attempt])
-            places = draw_layout(scene, _evaluated(collection, shown.task), rng)
+            places = draw_layout(scene, evaluated_layouts(collection.python, shown.task), rng)
             succeeded = _record(client, opened, places, contract, rng, collection.truth)
             if succeeded is not None:
                 found, film = succeeded
@@ -159,8 +160,9 @@ def _record(
     truth: bool,
 ) -> tuple[Episode, GeometrySequences | None] | None:
     """Show the task once; None where it did not succeed."""
-    disturbed = rng.random() < _DISTURBED
-    expert = LiberoExpert(opened)
+    disturbed, hand = rng.random() < _DISTURBED, contract.hand
+    assert hand is not None
+    expert = LiberoExpert(opened, hand)
     moment = client.reset(initial=None, seed=int(rng.integers(1 << 31)), places=places, look=True, depth=True)
     moments, actions, after = [], [], 0
     for step in range(LIMIT_STEPS):
@@ -170,18 +172,19 @@ def _record(
         sent = action.copy()
         if disturbed and expert.free and rng.random() < _PUSHED:
             sent[:3] += rng.normal(0.0, _PUSH_STD, 3)
-        film = truth and (step + 1) % _FILM_STEPS == 0
-        moment = client.step(sent, look=True, depth=film)
+        film = (step + 1) % _PICTURE_STEPS == 0
+        moment = client.step(sent, look=film or step + 1 < _FIRST_STEPS, depth=film and truth)
         after += moment.success
         if after > _STAY_STEPS:
             break
     if after <= _STAY_STEPS:
         return None
-    views = [policy_views(each, contract) for each in moments]
-    # As the benchmark says it, or as its datasets do.
-    words = opened.language if rng.random() < 0.5 else opened.language.replace("pick the", "pick up the", 1)
+    pictures = [k for k, each in enumerate(moments) if each.views]
+    seen = [policy_views(moments[k], contract) for k in pictures]
+    # What is not pictured keeps what was seen last.
+    views = [seen[k] for k in np.searchsorted(pictures, np.arange(len(moments)), side="right") - 1]
     episode = Episode(
-        instruction=words,
+        instruction=worded(expert.target, rng),
         images={name: np.stack([view[name] for view in views]) for name in contract.camera_names},
         state=np.stack([each.state for each in moments]).astype(np.float32),
         action=np.stack(actions).astype(np.float32),
@@ -193,35 +196,26 @@ def _record(
             "thing": spoken(expert.target),
             "places": {name: list(place) for name, place in places.items()},
             "disturbed": disturbed,
+            PICTURES: pictures,
             "front_pose": camera_pose(moments[0].views[contract.camera_names[0]]).model_dump(mode="json"),
         },
     )
-    return episode, _film(moments[::_FILM_STEPS], contract) if truth else None
-
-
-def camera_pose(view: View) -> CameraPose:
-    """Where the camera of a view stood, which was seen with depth: what places in the picture are labelled by."""
-    assert view.world_from_camera is not None
-    wxyz = np.empty(4)
-    mujoco.mju_mat2Quat(wxyz, np.ascontiguousarray(view.world_from_camera[:3, :3]).ravel())
-    w, x, y, z = wxyz.tolist()
-    px, py, pz = view.world_from_camera[:3, 3].tolist()
-    return CameraPose(position_m=(px, py, pz), quaternion_xyzw=(x, y, z, w), fovy_deg=view.fovy_deg, mirrored=True)
+    return episode, _film(moments[::_PICTURE_STEPS], contract) if truth else None
 
 
 def _film(moments: Sequence[SceneMoment], contract: Contract) -> GeometrySequences:
     """Pictures, depth and poses of the true view: what is turned over in the benchmark's is turned back."""
     # The cameras that move first, as the 4D network takes them.
     names = tuple(reversed(contract.camera_names))
-    size = contract.camera(names[0]).size
+    cameras = [contract.camera(name) for name in names]
     images = [[_true(policy_views(each, contract)[name]) for name in names] for each in moments]
     depth, poses, fov = [], [], []
     for each in moments:
         views = [each.views[name] for name in names]
         assert all(view.depth_m is not None and view.world_from_camera is not None for view in views)
-        depth.append([_true(cv2.resize(np.asarray(v.depth_m), size, interpolation=cv2.INTER_NEAREST)) for v in views])
+        depth.append([_true(_conditioned(v.depth_m, camera)) for v, camera in zip(views, cameras, strict=True)])
         poses.append([v.world_from_camera for v in views])
-        fov.append([[np.deg2rad(v.fovy_deg)] * 2 for v in views])  # images are square
+        fov.append([_field(v.fovy_deg, camera) for v, camera in zip(views, cameras, strict=True)])
     return GeometrySequences(
         names,
         np.array(images)[None],
@@ -231,20 +225,22 @@ def _film(moments: Sequence[SceneMoment], contract: Contract) -> GeometrySequenc
     )
 
 
+def _cut(camera: Camera) -> tuple[int, int, int, int]:
+    return camera.crop or (0, 0, *camera.source_size)
+
+
+def _conditioned(depth_m: NDArray[np.float32] | None, camera: Camera) -> NDArray[np.generic]:
+    """Depth, m, cut and resized as the camera's images are."""
+    x, y, width, height = _cut(camera)
+    return cv2.resize(np.asarray(depth_m)[y : y + height, x : x + width], camera.size, interpolation=cv2.INTER_NEAREST)
+
+
+def _field(fovy_deg: float, camera: Camera) -> list[float]:
+    """Vertical and horizontal field of view of what is cut out around the image's middle, rad."""
+    _, _, width, height = _cut(camera)
+    tangent = np.tan(np.deg2rad(fovy_deg) / 2) / camera.source_size[1]
+    return [2 * float(np.arctan(tangent * side)) for side in (height, width)]
+
+
 def _true(view: NDArray[np.generic]) -> NDArray[np.generic]:
     return view[:, ::-1]
-
-
-def _scenes(collection: LiberoCollection) -> dict[str, SceneFile]:
-    found = scenes_of(collection.python, SUITES[collection.suite])
-    return {task: read_scene_file(text) for task, text in found.items()}
-
-
-def _evaluated(collection: LiberoCollection, task: str) -> set[Assignment]:
-    """The layouts of the task's scene in the suites that are evaluated."""
-    found = set()
-    for suite in ("object", "object_swap", "object_task"):
-        text = scenes_of(collection.python, SUITES[suite]).get(task)
-        if text is not None:
-            found.add(assignment(read_scene_file(text)))
-    return found

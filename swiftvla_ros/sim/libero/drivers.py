@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract import CameraPose, Contract
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.sections.hand import HAND_ACTIONS
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy import Policy
-from swiftvla_ros.sim.libero.process import SceneMoment
+from swiftvla_ros.sim.libero.process import SceneMoment, View
 
 Array = NDArray[np.float64]
 
@@ -76,3 +77,13 @@ class PolicyHand:
 def policy_views(moment: SceneMoment, contract: Contract) -> dict[str, NDArray[np.uint8]]:
     """The images of a moment as the contract gives them to a policy."""
     return {name: condition_image(moment.views[name].image, contract.camera(name)) for name in contract.camera_names}
+
+
+def camera_pose(view: View) -> CameraPose:
+    """Where the camera of a view stood, which was seen with depth: what places in the picture are labelled by."""
+    assert view.world_from_camera is not None
+    wxyz = np.empty(4)
+    mujoco.mju_mat2Quat(wxyz, np.ascontiguousarray(view.world_from_camera[:3, :3]).ravel())
+    w, x, y, z = wxyz.tolist()
+    px, py, pz = view.world_from_camera[:3, 3].tolist()
+    return CameraPose(position_m=(px, py, pz), quaternion_xyzw=(x, y, z, w), fovy_deg=view.fovy_deg, mirrored=True)

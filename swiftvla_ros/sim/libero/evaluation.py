@@ -18,6 +18,7 @@ from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.cluster.work import Work
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.sections.hand import CartesianHand
 from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.files import read_json_object, unreadable, whole_file
 from swiftvla_ros.policy import Policy, load_policy
@@ -26,10 +27,12 @@ from swiftvla_ros.policy.words.reader import NotUnderstoodError
 from swiftvla_ros.sim.evaluation.statistics import Share, wilson
 from swiftvla_ros.sim.libero.drivers import REPLAN_STEPS, BlindReplay, HandDriver, PolicyHand
 from swiftvla_ros.sim.libero.expert import LiberoExpert
+from swiftvla_ros.sim.libero.layouts import Assignment, assignment
 from swiftvla_ros.sim.libero.process import LiberoClient, LiberoError, OpenScene, SceneMoment, kept_client
 from swiftvla_ros.sim.libero.suites import (
     LIMIT_STEPS,
     SUITES,
+    SceneFile,
     another_task,
     read_scene_file,
     standard_suite,
@@ -53,7 +56,7 @@ class LiberoRun:
     out: Path | None = None  # folder of a small file for each episode; None: results are not kept
     seed: int = 7
     replan_steps: int = REPLAN_STEPS
-    pixels: int = 128
+    pixels: int = 256
     sentences: Literal["scene", "name"] = "scene"  # a scene file's own, or the one that its name spells
     device: str = "auto"
 
@@ -186,7 +189,7 @@ def _driver(
     run: LiberoRun, item: _TaskRun, scene: OpenScene, told: str, replay: NDArray[np.float64] | None, initial: int
 ) -> HandDriver:
     if item.row == "expert":
-        return LiberoExpert(scene)
+        return LiberoExpert(scene, hand_of(run.contract))
     if replay is not None:
         return BlindReplay(replay)
     contract, policy = _policy(run.policy, run.contract, run.device)
@@ -204,8 +207,7 @@ def sentence(run: LiberoRun, task: str, scene: OpenScene, row: Row) -> str:
 
 
 def _other(run: LiberoRun, task: str) -> str:
-    scenes = {name: read_scene_file(text) for name, text in scenes_of(run.python, SUITES[run.suite]).items()}
-    return another_task(task, scenes)
+    return another_task(task, scene_files(run.python, SUITES[run.suite]))
 
 
 def _demonstration(run: LiberoRun, task: str) -> NDArray[np.float64]:
@@ -213,14 +215,14 @@ def _demonstration(run: LiberoRun, task: str) -> NDArray[np.float64]:
     client = kept_client(run.python, run.pixels)
     scene = client.open(SUITES[standard_suite(run.suite)], task)
     for seed in _SHOWN_SEEDS:
-        if (actions := demonstrate(client, scene, seed)) is not None:
+        if (actions := demonstrate(client, scene, seed, hand_of(run.contract))) is not None:
             return actions
     raise LiberoError(f"{task}: the expert shows no demonstration to replay on seeds {list(_SHOWN_SEEDS)}")
 
 
-def demonstrate(client: LiberoClient, scene: OpenScene, seed: int) -> NDArray[np.float64] | None:
+def demonstrate(client: LiberoClient, scene: OpenScene, seed: int, hand: CartesianHand) -> NDArray[np.float64] | None:
     """The expert's actions [T, 7] on a layout that the benchmark draws; None where it did not do the task."""
-    expert, actions = LiberoExpert(scene), []
+    expert, actions = LiberoExpert(scene, hand), []
     moment: SceneMoment = client.reset(initial=None, seed=seed, look=False)
     for step in range(LIMIT_STEPS):
         actions.append(expert.act(step, moment))
@@ -228,6 +230,13 @@ def demonstrate(client: LiberoClient, scene: OpenScene, seed: int) -> NDArray[np
         if moment.success:
             return np.array(actions)
     return None
+
+
+def hand_of(contract: Path) -> CartesianHand:
+    """How far the hand of the benchmark's robot goes."""
+    hand = load_contract(contract).hand
+    assert hand is not None, contract
+    return hand
 
 
 def _read(path: Path) -> LiberoEpisode:
@@ -242,6 +251,21 @@ def scenes_of(python: str, suite: str) -> dict[str, str]:
     """A suite's tasks in their order → the text of each one's scene file."""
     with LiberoClient(python) as client:
         return client.tasks(suite)
+
+
+def scene_files(python: str, suite: str) -> dict[str, SceneFile]:
+    """The same, read."""
+    return {task: read_scene_file(text) for task, text in scenes_of(python, suite).items()}
+
+
+def evaluated_layouts(python: str, task: str) -> set[Assignment]:
+    """The layouts of a task's scene in the suites that are evaluated: nothing is shown on one of them."""
+    found = set()
+    for suite in ("object", "object_swap", "object_task"):
+        scene = scene_files(python, SUITES[suite]).get(task)
+        if scene is not None:
+            found.add(assignment(scene))
+    return found
 
 
 @cache

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.contract.sections.hand import HAND_ACTIONS
+from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, CartesianHand
 from swiftvla_ros.sim.libero.geometry import (
     Grip,
     body_grip,
@@ -27,9 +27,9 @@ from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
 Array = NDArray[np.float64]
 
 TRIES = 3
-_STEP_M, _STEP_RAD = 0.05, 0.5
 _GAIN, _TURN_GAIN, _SUM_GAIN, _MOST_SUM_M = 1.6, 1.0, 0.12, 0.03
 _OVER_M, _CARRY_M, _NEAR_M, _NEAR_RAD = 0.06, 0.06, 0.012, 0.12
+_EDGE_M = 0.03  # a drawer's edge above where a bowl in it is taken
 # Fingers take about twelve steps to close, and fewer to let go.
 _CLOSE_STEPS, _OPEN_STEPS = 12, 8
 _LONGEST = 60  # steps of one phase: what can't be reached is gone on from
@@ -59,10 +59,10 @@ class _Held:
 class LiberoExpert:
     """Does one scene's task, a step at a time."""
 
-    def __init__(self, scene: OpenScene) -> None:
+    def __init__(self, scene: OpenScene, hand: CartesianHand) -> None:
         if len(scene.of_interest) < 2:
             raise ValueError(f"a task of {list(scene.of_interest)}: the expert takes one thing to one place")
-        self._scene = scene
+        self._scene, self._hand = scene, hand
         self.target, self._place = scene.of_interest[0], scene.of_interest[-1]
         self._tries, self._phase, self._steps = 0, _Phase.OVER, 0
         self._grip: Grip | None = None
@@ -97,8 +97,8 @@ class LiberoExpert:
         if np.linalg.norm(apart) < 0.04:
             self._missing = np.clip(self._missing + _SUM_GAIN * apart, -_MOST_SUM_M, _MOST_SUM_M)
         action = np.zeros(len(HAND_ACTIONS))
-        action[:3] = (_GAIN * apart + self._missing) / _STEP_M
-        action[3:6] = _TURN_GAIN * turn / _STEP_RAD
+        action[:3] = (_GAIN * apart + self._missing) / self._hand.step_m
+        action[3:6] = _TURN_GAIN * turn / self._hand.step_rad
         action[6] = 1.0 if self._phase in _HOLDS else -1.0
         self._advance(moment, float(np.linalg.norm(apart)) < reached_m, float(np.linalg.norm(turn)) < _NEAR_RAD)
         return np.clip(action, -1.0, 1.0)
@@ -108,10 +108,9 @@ class LiberoExpert:
 
     def _plan(self, moment: SceneMoment) -> Grip:
         corners = self._corners(moment, self.target)
-        if self.target.startswith("akita_black_bowl"):
-            return rim_grip(corners, moment.hand)
         others = [self._corners(moment, name) for name in self._scene.boxes if name != self.target]
-        return body_grip(corners, np.concatenate(others) if others else np.zeros((0, 8, 3)), moment.hand)
+        grip = rim_grip if self.target.startswith("akita_black_bowl") else body_grip
+        return grip(corners, np.concatenate(others) if others else np.zeros((0, 8, 3)), moment.hand)
 
     def _goal(self, moment: SceneMoment) -> tuple[Array, float]:
         """Where the grip site goes in this phase, and how near counts as there."""
@@ -124,13 +123,14 @@ class LiberoExpert:
         target = self._corners(moment, self.target).reshape(-1, 3)
         below = max(0.0, float(hand[2] - target[:, 2].min())) if self._held else 0.0
         aside = ((target.max(0) + target.min(0))[:2] / 2 - hand[:2]) if self._held else np.zeros(2)
-        carry = rim + below + _CARRY_M
+        # What stood in a drawer or on a cabinet leaves it before it is moved aside.
+        carry = max(rim + below, float(point[2]) + _EDGE_M) + _CARRY_M
         if self._phase is _Phase.OVER:
             return np.array([*point[:2], max(point[2] + _OVER_M + 0.04, hand[2] if self._tries else 0.0)]), _NEAR_M
         if self._phase in (_Phase.DOWN, _Phase.CLOSE):
             return point, 0.006
         if self._phase is _Phase.UP:
-            return np.array([*point[:2], carry]), 0.03
+            return np.array([*point[:2], carry]), 0.015
         if self._phase is _Phase.CARRY:
             return np.array([*(flat - aside), carry]), _NEAR_M
         if self._phase is _Phase.LOWER:
@@ -152,7 +152,10 @@ class LiberoExpert:
             return
         if not (done or late):
             return
-        if phase is _Phase.CLOSE:
+        if phase is _Phase.OVER:
+            # What was put a little too high has come to rest by now.
+            self._grip = self._plan(moment)
+        elif phase is _Phase.CLOSE:
             self._tries += 1
             self._held = _Held(thing - hand)
         elif phase is _Phase.OPEN:

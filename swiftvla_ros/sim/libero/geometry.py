@@ -15,6 +15,11 @@ OPEN_M, _FINGER_M, _THICK_M = 0.04, 0.011, 0.02
 # The palm above the grip site, and how deep fingers go below the top of what they hold at most, m.
 _DEPTH_M, _SLICE_M, _FLOOR_M = 0.035, 0.012, 0.012
 _ANGLES = np.deg2rad(np.arange(-90, 90, 10))
+_ROUND = np.deg2rad(np.arange(0, 360, 10))
+# A rim is taken so far inside its outer edge and below its top, m.
+_RIM_M, _RIM_DEPTH_M = 0.008, 0.025
+# The palm is so far above the grip site, and reaches so far along the fingers' axis and beside it, m.
+_PALM_M, _PALM_ALONG_M, _PALM_BESIDE_M = 0.045, 0.1, 0.03
 # What a degree away from where the hand is costs, against a millimetre of width, and what hits another thing.
 _TURN_COST, _HIT_COST = 0.02, 10.0
 
@@ -85,27 +90,48 @@ def body_grip(corners: Array, others: Array, hand: Array) -> Grip:
     return best[1]
 
 
-def rim_grip(corners: Array, hand: Array) -> Grip:
-    """How to take a bowl: one finger inside, at the rim's nearest place to where the hand's fingers point."""
+def rim_grip(corners: Array, others: Array, hand: Array) -> Grip:
+    """How to take a bowl: one finger inside, at the rim's nearest place to where the hand's fingers point.
+
+    As :func:`body_grip` otherwise: fingers and palm are kept out of what stands around.
+    """
     top = corners[..., 2].max()
     upper = corners[corners[..., 2].max(1) > top - 0.02].reshape(-1, 3)
     centre = (upper.max(0) + upper.min(0))[:2] / 2
-    axis = hand[:2, 0] / np.linalg.norm(hand[:2, 0])
-    radius = float(((upper[:, :2] - centre) @ axis).max())
-    point = centre + axis * (radius - 0.008)
-    return Grip(np.array([*point, top - 0.025]), np.array([*axis, 0.0]), 0.01)
+    best: tuple[float, Grip] | None = None
+    for angle in np.arctan2(hand[1, 0], hand[0, 0]) + _ROUND:
+        out = np.array([np.cos(angle), np.sin(angle)])
+        point = centre + out * (float(((upper[:, :2] - centre) @ out).max()) - _RIM_M)
+        # Either finger may be the inner one, whichever way round the hand needs to turn less.
+        axis = out if out @ hand[:2, 0] >= 0 else -out
+        turned = float(np.arccos(np.clip(axis @ hand[:2, 0] / np.linalg.norm(hand[:2, 0]), -1.0, 1.0)))
+        cost = _TURN_COST * turned + _HIT_COST * _hits(point, axis, top - _RIM_DEPTH_M, others)
+        if best is None or cost < best[0] - 1e-9:
+            best = cost, Grip(np.array([*point, top - _RIM_DEPTH_M]), np.array([*axis, 0.0]), 0.01)
+    assert best is not None
+    return best[1]
 
 
 def _hits(centre: Array, axis: Array, height: float, others: Array) -> int:
-    """Into how many fingers' ways other things reach."""
-    if not len(others):
-        return 0
-    tall = others[others[..., 2].max(1) > height - 0.02][..., :2]
-    if not len(tall):
-        return 0
-    low, high, hits = tall.min(1), tall.max(1), 0
+    """Into how many of the fingers' and the palm's ways other things reach."""
+    side = np.array([-axis[1], axis[0]])
+    # As close as the thinnest boxes, of 3 mm, are high.
+    heights = height + np.arange(-0.01, _PALM_M, 0.0025)
+    in_way = 0
     for end in (-1, 1):
         tip = centre + end * axis * (OPEN_M + _THICK_M / 2)
-        room = _FINGER_M + 0.004
-        hits += bool(((low - room < tip) & (tip < high + room)).all(1).any())
-    return hits
+        finger = [tip + a * axis * _THICK_M / 2 + b * side * _FINGER_M for a in (-1, 0, 1) for b in (-1, 0, 1)]
+        in_way += _any_inside(finger, heights, others)
+    palm = [
+        centre + a * axis * _PALM_ALONG_M + b * side * _PALM_BESIDE_M for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)
+    ]
+    return in_way + _any_inside(palm, heights - heights[0] + height + _PALM_M, others)
+
+
+def _any_inside(places: list[Array], heights: Array, boxes: Array) -> bool:
+    """Whether any of the ``places`` (x, y), at any of the ``heights``, lies in a box of corners [n, 8, 3]."""
+    points = np.array([[*place, height] for place in places for height in heights])
+    # The corners count through z, y and x: from the first one lead three edges.
+    edges = boxes[:, [4, 2, 1]] - boxes[:, :1]
+    along = np.einsum("pnk,nek->pne", points[:, None] - boxes[:, 0], edges) / (edges**2).sum(-1)
+    return bool(((along > 0) & (along < 1)).all(-1).any())

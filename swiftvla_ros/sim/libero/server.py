@@ -84,17 +84,24 @@ class _Scene:
         # Sensors that nobody reads here would be computed in each of a step's 25 parts.
         for observable in domain._observables.values():
             observable.set_enabled(False)
-        self._names = [*domain.objects_dict, *(n for n in domain.fixtures_dict if n in domain.obj_body_id)]
+        self._bodies = {
+            n: domain.obj_body_id[n] for n in (*domain.objects_dict, *domain.fixtures_dict) if n in domain.obj_body_id
+        }
+        # Drawers, and what stoves and cabinets are else made of, have boxes and poses of their own.
+        model = self._env.sim.model
+        roots = {domain.obj_body_id[n] for n in domain.fixtures_dict if n in domain.obj_body_id}
+        parts = (b for b in range(model.nbody) if model.body_rootid[b] in roots and b not in roots)
+        self._bodies |= {str(model.body_id2name(b)): b for b in parts}
 
     def described(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What there is, and the corners [n, 8, 3] of each thing's boxes that collide, in its own frame, m."""
         told = {
             "language": self._env.language_instruction,
             "initial_states": len(self._states),
-            "names": self._names,
+            "names": list(self._bodies),
             "of_interest": [str(name) for name in self._env.obj_of_interest],
         }
-        boxes = {f"boxes.{name}": self._boxes(name) for name in self._names}
+        boxes = {f"boxes.{name}": self._boxes(body) for name, body in self._bodies.items()}
         return told, {name: corners for name, corners in boxes.items() if len(corners)}
 
     def reset(self, request: Mapping[str, Any]) -> None:
@@ -131,15 +138,14 @@ class _Scene:
 
     def measured(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Whether it is done; the state, the hand's rotation, and where things are: position and quaternion wxyz."""
-        domain, robot = self._env.env, self._env.robots[0]
+        robot = self._env.robots[0]
         data = self._env.sim.data
         wxyz = data.get_body_xquat(robot.robot_model.eef_name)
         fingers = data.qpos[robot._ref_gripper_joint_pos_indexes]
-        bodies = [domain.obj_body_id[name] for name in self._names]
         return {"success": bool(self._env.check_success())}, {
             STATE: np.concatenate([data.site_xpos[robot.eef_site_id], _axis_angle(wxyz), fingers]).astype(np.float64),
             "hand": np.array(robot.controller.ee_ori_mat, np.float64),
-            "things": np.array([[*data.body_xpos[b], *data.body_xquat[b]] for b in bodies], np.float64),
+            "things": np.array([[*data.body_xpos[b], *data.body_xquat[b]] for b in self._bodies.values()], np.float64),
         }
 
     def look(self, *, depth: bool) -> dict[str, Any]:
@@ -164,13 +170,13 @@ class _Scene:
         """Free the renderer."""
         self._env.close()
 
-    def _boxes(self, name: str) -> Any:
-        model, root = self._env.sim.model, self._env.env.obj_body_id[name]
+    def _boxes(self, body: int) -> Any:
+        model = self._env.sim.model
         transforms = importlib.import_module("robosuite.utils.transform_utils")
         signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
         corners = []
         for geom in range(model.ngeom):
-            if model.geom_bodyid[geom] != root or model.geom_type[geom] != _BOX or not model.geom_contype[geom]:
+            if model.geom_bodyid[geom] != body or model.geom_type[geom] != _BOX or not model.geom_contype[geom]:
                 continue
             turn = transforms.quat2mat(transforms.convert_quat(model.geom_quat[geom], to="xyzw"))
             corners.append(signs * model.geom_size[geom] @ turn.T + model.geom_pos[geom])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 SUITES = {
     "object": "libero_object",
     "object_swap": "libero_object_swap",
@@ -85,6 +87,11 @@ def read_scene_file(text: str) -> SceneFile:
 def spoken(thing: str) -> str:
     """``alphabet_soup_1`` → alphabet soup."""
     return re.sub(r"_\d+$", "", thing).replace("_", " ")
+
+
+def worded(thing: str, rng: np.random.Generator) -> str:
+    """A sentence that asks for a thing of an Object scene: as its file says it, or as the benchmark's datasets do."""
+    return f"pick {'up ' * (rng.random() >= 0.5)}the {spoken(thing)} and place it in the basket"
 
 
 def another_task(task: str, scenes: Mapping[str, SceneFile]) -> str:

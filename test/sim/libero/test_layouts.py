@@ -6,7 +6,8 @@ import pytest
 from libero_scene import PLACES, THINGS, scene_text
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.sim.libero.collect import camera_pose, shown_scenes
+from swiftvla_ros.sim.libero.collect import shown_scenes
+from swiftvla_ros.sim.libero.drivers import camera_pose
 from swiftvla_ros.sim.libero.layouts import WIDER_M, assignment, draw_layout
 from swiftvla_ros.sim.libero.process import View
 from swiftvla_ros.sim.libero.suites import another_task, read_scene_file, spoken, standard_suite, told_apart
@@ -87,12 +88,14 @@ def test_a_hand_is_found_in_the_mirrored_picture() -> None:
     seen = load_contract("libero_panda").with_camera_pose("agent", camera_pose(view))
     uv = seen.project("agent", np.array([[0.0, -0.1, 0.5], [0.0, 0.0, 0.6]]))
     half = 0.5 / np.tan(np.radians(22.5)) * 0.1
-    np.testing.assert_allclose(uv, [[0.5 - half, 0.5], [0.5, 0.5 - half]], atol=1e-9)
+    x, y, width, height = seen.camera("agent").crop or (0, 0, 256, 256)
+    whole = np.array([[0.5 - half, 0.5], [0.5, 0.5 - half]]) * 256
+    np.testing.assert_allclose(uv, (whole - [x, y]) / [width, height], atol=1e-9)
 
 
 def test_words_decide_in_collected_scenes() -> None:
     """Protects listening: every task's scene is shown with each of its things, and the same episodes are the same."""
-    shown = shown_scenes(["a", "b"], 3, 28)
+    shown = shown_scenes(["a", "b"], 3, 45)
     assert [(s.task, s.thing) for s in shown] == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert [e for s in shown for e in s.episodes] == list(range(28))
+    assert [e for s in shown for e in s.episodes] == list(range(45))
     assert shown_scenes(["a", "b"], 3, 60)[:5] == shown[:5]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from swiftvla_ros.contract.sections.hand import CartesianHand
 from swiftvla_ros.sim.libero.evaluation import roll_out
 from swiftvla_ros.sim.libero.expert import LiberoExpert
 from swiftvla_ros.sim.libero.geometry import corners_in_world
@@ -17,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not os.environ.get(PYTHON), reason=f"{PYTHON} names no interpreter that has LIBERO"),
     pytest.mark.timeout(900),
 ]
+HAND = CartesianHand(step_m=0.05, step_rad=0.5)
 SOUP = "pick_up_the_alphabet_soup_and_place_it_in_the_basket"
 
 
@@ -32,10 +34,10 @@ def test_an_official_state_is_done_by_the_expert_twice_alike(client: LiberoClien
     scene = client.open("libero_object", SOUP)
     assert (scene.language, scene.initial_states) == ("pick the alphabet soup and place it in the basket", 50)
     first = client.reset(initial=3, seed=10, look=True, depth=True)
-    one = roll_out(client, LiberoExpert(scene), 3, 7)
+    one = roll_out(client, LiberoExpert(scene, HAND), 3, 7)
     again = client.reset(initial=3, seed=10, look=False)
     np.testing.assert_array_equal(first.state, again.state)
-    assert one == roll_out(client, LiberoExpert(scene), 3, 7)
+    assert one == roll_out(client, LiberoExpert(scene, HAND), 3, 7)
     assert one[0]
     assert one[1] < 150
     view = first.views["agent"]
