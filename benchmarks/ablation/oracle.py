@@ -143,7 +143,7 @@ def evaluate(options: argparse.Namespace) -> None:
             )
         print(f"{folder}{' with true geometry' if with_4d else ''}: {wilson(sum(done[-1]), len(done[-1]))}")
     for folder, verdicts in zip(options.checkpoints[1:], done[1:], strict=True):
-        print(f"{folder} less {options.checkpoints[0]}: {paired_difference(verdicts, done[0])}")
+        print(f"{folder} less {options.checkpoints[0]}: {paired_difference(done[0], verdicts)}")
 
 
 def main() -> None:

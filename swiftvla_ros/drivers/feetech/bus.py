@@ -134,7 +134,8 @@ class ServoBus:
 
     def ping(self, servo: int) -> bool:
         """Whether a servo answers."""
-        return servo in self._ask(Packet(servo, BusInstruction.PING), (servo,), 0)
+        packet = Packet(servo, BusInstruction.PING)
+        return any(servo in self._ask(packet, (servo,), 0) for _ in range(1 + RETRIES))
 
     def read(self, register: Register, servo: int) -> int:
         """Read one register of one servo; SilentServoError.
