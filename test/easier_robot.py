@@ -11,6 +11,7 @@ EASIER = {
     "source_size: [640, 480]": "source_size: [320, 240]",
     "max_state_age_s: 0.3": "max_state_age_s: 2.0",
     "max_image_age_s: 0.5": "max_image_age_s: 2.0",
+    "rate_hz: 50.0": "rate_hz: 25.0",
 }
 
 

@@ -63,7 +63,9 @@ class LiberoExpert:
         if len(scene.of_interest) < 2:
             raise ValueError(f"a task of {list(scene.of_interest)}: the expert takes one thing to one place")
         self._scene, self._hand = scene, hand
-        self.target, self._place = scene.of_interest[0], scene.of_interest[-1]
+        self.target, place = scene.of_interest[0], scene.of_interest[-1]
+        # Some suites name a thing's region: basket_1_contain_region.
+        self._place = next((name for name in scene.boxes if place.startswith(f"{name}_")), place)
         self._tries, self._phase, self._steps = 0, _Phase.OVER, 0
         self._grip: Grip | None = None
         self._held: _Held | None = None

@@ -63,12 +63,15 @@ class Toy:
         return self.moment()
 
 
-@pytest.mark.parametrize("slips", [0, 1])
+@pytest.mark.parametrize(("slips", "place"), [(0, "basket"), (1, "basket"), (0, "basket_contain_region")])
 @pytest.mark.parametrize(("x", "y"), [(-0.2, -0.1), (0.15, 0.0), (0.1, -0.25)])
-def test_it_brings_what_is_asked_for(x: float, y: float, slips: int) -> None:
-    """Protects demonstrations: it is done in time, also when the thing was lost on the way and is taken again."""
+def test_it_brings_what_is_asked_for(x: float, y: float, slips: int, place: str) -> None:
+    """Protects demonstrations: it is done in time, also when the thing was lost on the way and is taken again.
+
+    Where it goes is a thing, or a region of one.
+    """
     toy = Toy(np.array([x, y, 0.05]), (0.03, 0.02, 0.05), slips)
-    expert, moment = LiberoExpert(toy.scene, HAND), toy.moment()
+    expert, moment = LiberoExpert(replace(toy.scene, of_interest=("thing", place)), HAND), toy.moment()
     for step in range(280):
         moment = toy.step(expert.act(step, moment))
         if moment.success:
