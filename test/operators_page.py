@@ -20,7 +20,7 @@ def chromium() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium drives the operator's page: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
