@@ -9,7 +9,9 @@
     python benchmarks/ablation/oracle.py eval 2D ORACLE --episodes 100      # development scenes, paired
 
 A token is a cell of the front view, as with the teacher's features: where in the base frame what it shows is, on
-average, and how far away the nearest and the farthest of it are (docs/ablation.md).
+average, and how far away the nearest and the farthest of it are (docs/ablation.md). Each length is told by sines and
+cosines: the branch's first layer takes a token's mean and scale away, and with them the place where five plain numbers
+say that a thing is.
 """
 
 import argparse
@@ -39,7 +41,10 @@ from swiftvla_ros.sim.world import SimWorld
 
 CELLS = 8
 """Cells along each side of the front view: as many tokens as the teacher's are pooled to."""
-DIM = 5
+LENGTHS = 5
+WAVELENGTHS_M = (4.0, 1.0, 0.25, 0.0625)
+"""The longest tells any two places of the scene apart, the shortest a millimetre."""
+DIM = LENGTHS * 2 * len(WAVELENGTHS_M)
 DEVELOPMENT_SEED = 900_000
 # The shape of what the policy's front picture is made from.
 _WIDTH, _HEIGHT = (size // 2 for size in RENDER_SIZE)
@@ -51,7 +56,7 @@ Features = Float32[np.ndarray, "tokens dim"]
 
 
 def true_geometry(world: SimWorld) -> Features:
-    """Mean position [3], m, base frame, and nearest and farthest depth, m, of each cell of the front view."""
+    """Mean position [3], base frame, and nearest and farthest depth of each cell of the front view, as waves."""
     depth = np.minimum(world.render_depth(FRONT, _WIDTH, _HEIGHT).astype(np.float64), _FAR_M)
     pose, focal = world.camera_pose(FRONT), _HEIGHT / 2 / np.tan(world.camera_fovy_rad(FRONT) / 2)
     v, u = np.mgrid[:_HEIGHT, :_WIDTH] + 0.5
@@ -63,7 +68,9 @@ def true_geometry(world: SimWorld) -> Features:
         return cut.reshape(CELLS * CELLS, -1, cut.shape[-1])
 
     near, far = cells(depth).min(1), cells(depth).max(1)
-    return np.concatenate([cells(points).mean(1), near, far], axis=1).astype(np.float32)
+    lengths_m = np.concatenate([cells(points).mean(1), near, far], axis=1)
+    phases = 2 * np.pi * lengths_m[:, :, None] / np.array(WAVELENGTHS_M)
+    return np.concatenate([np.sin(phases), np.cos(phases)], axis=2).reshape(CELLS * CELLS, DIM).astype(np.float32)
 
 
 class OracleStream:

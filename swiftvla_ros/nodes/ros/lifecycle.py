@@ -37,6 +37,10 @@ from swiftvla_ros.nodes.ros.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
+# Nodes that are ended together take their topics away at the same time. Fast DDS 3.2 holds a lock for ever where one of
+# its callbacks about them runs while the participant goes: DomainParticipant::set_listener waits for the callback until
+# the end of time, a number that overflows, so that the wait fails at once and never lets go of what the callback needs.
+_OTHERS_LEAVE_S = 0.2
 # Whether the node is at rest is asked this often, where no message wakes the executor.
 _ASK_S = 0.1
 
@@ -135,6 +139,7 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         """
         self._give_back()
         super().destroy_node()
+        time.sleep(_OTHERS_LEAVE_S)
         self._state_machine.destroy_when_not_in_use()
 
     def publisher(self, kind: type, topic: str, qos: Any) -> Any:
@@ -365,9 +370,8 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         if node is not None:
             node.stop()
             node.discard()
-            # The node's own work is done. Fast DDS does not always come back from here: one of a hundred graphs whose
-            # nodes left at once had one in which it waited for itself (its set_listener, while another node's leaving
-            # was announced). The operator is shown where, and does not wait for ever.
+            # The node's own work is done. Should Fast DDS not come back (see _OTHERS_LEAVE_S), the operator is shown
+            # where, and does not wait for ever.
             faulthandler.dump_traceback_later(LEAVE_GRAPH_S, exit=True)
             executor.shutdown()
             node.destroy_node()
