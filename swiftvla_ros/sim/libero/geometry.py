@@ -22,6 +22,8 @@ _RIM_M, _RIM_DEPTH_M = 0.008, 0.025
 _PALM_M, _PALM_ALONG_M, _PALM_BESIDE_M = 0.045, 0.1, 0.03
 # What a degree away from where the hand is costs, against a millimetre of width, and what hits another thing.
 _TURN_COST, _HIT_COST = 0.02, 10.0
+# What a metre costs by which the arm would be stretched: its elbow may bend the wrong way there.
+_FAR_M, _FAR_COST = 0.75, 3.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ def body_grip(corners: Array, others: Array, hand: Array) -> Grip:
     return best[1]
 
 
-def rim_grip(corners: Array, others: Array, hand: Array) -> Grip:
+def rim_grip(corners: Array, others: Array, hand: Array, shoulder: Array) -> Grip:
     """How to take a bowl: one finger inside, at the rim's nearest place to where the hand's fingers point.
 
-    As :func:`body_grip` otherwise: fingers and palm are kept out of what stands around.
+    As :func:`body_grip` otherwise: fingers and palm are kept out of what stands around. Of a bowl far from the
+    ``shoulder`` (x, y) the nearer rim is taken.
     """
     top = corners[..., 2].max()
     upper = corners[corners[..., 2].max(1) > top - 0.02].reshape(-1, 3)
@@ -105,11 +108,23 @@ def rim_grip(corners: Array, others: Array, hand: Array) -> Grip:
         # Either finger may be the inner one, whichever way round the hand needs to turn less.
         axis = out if out @ hand[:2, 0] >= 0 else -out
         turned = float(np.arccos(np.clip(axis @ hand[:2, 0] / np.linalg.norm(hand[:2, 0]), -1.0, 1.0)))
-        cost = _TURN_COST * turned + _HIT_COST * _hits(point, axis, top - _RIM_DEPTH_M, others)
+        far_m = max(0.0, float(np.linalg.norm(point - shoulder)) - _FAR_M)
+        cost = _TURN_COST * turned + _FAR_COST * far_m + _HIT_COST * _hits(point, axis, top - _RIM_DEPTH_M, others)
         if best is None or cost < best[0] - 1e-9:
             best = cost, Grip(np.array([*point, top - _RIM_DEPTH_M]), np.array([*axis, 0.0]), 0.01)
     assert best is not None
     return best[1]
+
+
+def highest_on_way(points: Array, move: Array, others: Array) -> float:
+    """The top of what ``points`` [p, 2] (x, y) meet at half its height while they move by ``move``, m; -inf: nothing.
+
+    ``others`` [n, 8, 3] are boxes in the world.
+    """
+    way = (points + np.linspace(np.zeros(2), move, 24)[:, None]).reshape(-1, 1, 2)
+    middle = np.broadcast_to(others[..., 2].mean(1)[None, :, None], (len(way), len(others), 1))
+    places = np.concatenate([np.broadcast_to(way, (len(way), len(others), 2)), middle], axis=-1)
+    return float(others[_inside(places, others).any(0)][..., 2].max(initial=-np.inf))
 
 
 def _hits(centre: Array, axis: Array, height: float, others: Array) -> int:
@@ -131,7 +146,12 @@ def _hits(centre: Array, axis: Array, height: float, others: Array) -> int:
 def _any_inside(places: list[Array], heights: Array, boxes: Array) -> bool:
     """Whether any of the ``places`` (x, y), at any of the ``heights``, lies in a box of corners [n, 8, 3]."""
     points = np.array([[*place, height] for place in places for height in heights])
+    return bool(_inside(np.broadcast_to(points[:, None], (len(points), len(boxes), 3)), boxes).any())
+
+
+def _inside(points: Array, boxes: Array) -> NDArray[np.bool_]:
+    """Which of ``points`` [p, n, 3] lie in the box beside which they stand, of ``boxes`` [n, 8, 3]."""
     # The corners count through z, y and x: from the first one lead three edges.
     edges = boxes[:, [4, 2, 1]] - boxes[:, :1]
-    along = np.einsum("pnk,nek->pne", points[:, None] - boxes[:, 0], edges) / (edges**2).sum(-1)
-    return bool(((along > 0) & (along < 1)).all(-1).any())
+    along = np.einsum("pnk,nek->pne", points - boxes[:, 0], edges) / (edges**2).sum(-1)
+    return ((along > 0) & (along < 1)).all(-1)
