@@ -7,7 +7,7 @@ centimetres short of where it is sent, so what is missing is summed up and added
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -37,6 +37,7 @@ _AROUND = np.deg2rad(np.arange(0, 360, 20))
 _SHOULDER_M, _WRIST_M, _REACH_M, _LEAST_OVER_M = np.array([-0.46, 0.0, 0.07]), (0.088, 0.21), 0.68, 0.05
 # Fingers take about twelve steps to close, and fewer to let go.
 _CLOSE_STEPS, _OPEN_STEPS = 12, 8
+_DEEPER_M = 0.006  # a rim that slipped is taken so much lower each time, twice at most
 _LONGEST = 60  # steps of one phase: what can't be reached is gone on from
 _LOST_M = 0.08  # a thing farther from the hand than it was taken was lost
 
@@ -127,7 +128,8 @@ class LiberoExpert:
         corners = self._corners(moment, self.target)
         others = self._others(moment, self.target)
         if self.target.startswith("akita_black_bowl"):
-            return rim_grip(corners, others, moment.hand, (self._start + _SHOULDER_M)[:2])
+            grip = rim_grip(corners, others, moment.hand, (self._start + _SHOULDER_M)[:2])
+            return replace(grip, point=grip.point - [0.0, 0.0, _DEEPER_M * min(self._tries, 2)])
         return body_grip(corners, others, moment.hand)
 
     def _goal(self, moment: SceneMoment) -> tuple[Array, float]:
