@@ -30,8 +30,6 @@ PRELOADED = (
     "swiftvla_ros.sim.robots.loopback",
 )
 POLL_S = 0.01
-# One for all participants of a process; without one it has nothing to look after.
-SHARED_MEMORY_WATCH = "dds.shm.wdog"
 
 
 class ForkedProcess:
@@ -140,23 +138,10 @@ def ended_with(run: Callable[[], object]) -> int:
     except BaseException:  # noqa: BLE001  (as the interpreter does it)
         traceback.print_exc()
         status = 1
-    # Threads of DDS that a process's end takes away die with locks of the shared memory in their hands.
-    if left := {name for name in thread_names() if name.startswith("dds.") and name != SHARED_MEMORY_WATCH}:
-        print(f"still in the graph at its end: {', '.join(sorted(left))}", file=sys.stderr)
-        status = status or 1
     threading._shutdown()  # type: ignore[attr-defined]  # pools' threads are told to end, and all are waited for
     sys.stdout.flush()
     sys.stderr.flush()
     return status
-
-
-def thread_names() -> list[str]:
-    """What the threads of this process are called."""
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it has just ended
-            names.append((task / "comm").read_text().strip())
-    return names
 
 
 if __name__ == "__main__":

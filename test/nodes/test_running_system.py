@@ -134,7 +134,7 @@ def test_a_scene_is_reset(system: System) -> None:
 
 def test_all_end_cleanly(system: System) -> None:
     """SIGINT to all processes at once, as Ctrl-C sends it: status 0 each."""
-    if not system.alive():  # run again: Fast DDS may hold one back for good (nodes/ros/lifecycle.py)
+    if not system.alive():  # run again: one that ended may have held a lock that others wait for
         system = System(system.graph, system.checkpoint)
     alive = system.alive()
     assert len(alive) >= 5

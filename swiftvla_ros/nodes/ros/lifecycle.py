@@ -37,10 +37,6 @@ from swiftvla_ros.nodes.ros.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
-# Nodes that are ended together take their topics away at the same time. Fast DDS 3.2 holds a lock for ever where one of
-# its callbacks about them runs while the participant goes: DomainParticipant::set_listener waits for the callback until
-# the end of time, a number that overflows, so that the wait fails at once and never lets go of what the callback needs.
-_OTHERS_LEAVE_S = 0.2
 # Whether the node is at rest is asked this often, where no message wakes the executor.
 _ASK_S = 0.1
 
@@ -129,18 +125,6 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
     def at_rest(self) -> bool:
         """Whether the process may end now; asked after ``stop`` while the executor still spins."""
         return True
-
-    def destroy_node(self) -> None:
-        """As rclpy's, and leave the graph with it.
-
-        rclpy's node keeps its action servers and clients, and its state machine, which keep the node, and with it the
-        DDS participant, until the process is gone. Its threads die where they stand then, at times with a lock of the
-        shared memory that the others wait for: seconds, measured in one of eight graphs that were ended at once.
-        """
-        self._give_back()
-        super().destroy_node()
-        time.sleep(_OTHERS_LEAVE_S)
-        self._state_machine.destroy_when_not_in_use()
 
     def publisher(self, kind: type, topic: str, qos: Any) -> Any:
         """Create a publisher that cleanup destroys."""
@@ -272,9 +256,6 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         self.discard()
         self.silence.clear()
         self._configured = False
-        self._give_back()
-
-    def _give_back(self) -> None:
         while self._owned:
             entity, destroy = self._owned.pop()
             destroy(entity)
@@ -370,8 +351,8 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         if node is not None:
             node.stop()
             node.discard()
-            # The node's own work is done. Should Fast DDS not come back (see _OTHERS_LEAVE_S), the operator is shown
-            # where, and does not wait for ever.
+            # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
+            # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
             faulthandler.dump_traceback_later(LEAVE_GRAPH_S, exit=True)
             executor.shutdown()
             node.destroy_node()
