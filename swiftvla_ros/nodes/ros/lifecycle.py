@@ -351,8 +351,9 @@ def run(make_node: Callable[[], ManagedNode[Any]], args: list[str] | None = None
         if node is not None:
             node.stop()
             node.discard()
-            # The node's own work is done. Fast DDS was once seen not to come back from here, after another process of
-            # the graph had been killed with SIGKILL: the operator is shown where, and does not wait for ever.
+            # The node's own work is done. Fast DDS may wait here for a lock of its shared memory that another process
+            # died with: a node's participant stays until its process is gone (rclpy keeps it), and its threads with it.
+            # The operator is shown where, and does not wait for ever.
             faulthandler.dump_traceback_later(LEAVE_GRAPH_S, exit=True)
             executor.shutdown()
             node.destroy_node()
