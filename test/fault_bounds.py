@@ -23,6 +23,8 @@ TRANSPORT_S = 0.15
 ROWS_END_S = 0.9 + 0.5 + TRANSPORT_S
 # Joint states older than this slow the arm down, which takes 0.5 s.
 STATE_END_S = CONTRACT.policy.max_state_age_s + 0.5 + TRANSPORT_S
+# A controller that has not told its joint order after 1.5 s is taken for one that tells nothing; rest takes 0.5 s.
+ORDER_END_S = 1.5 + 0.5 + TRANSPORT_S
 NO_CHUNKS = (ExecutorState.REASON_ROWS_EXHAUSTED, ExecutorState.REASON_CHUNK_LATE)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from executor_arm import check_commands
 from fault_bounds import CONTRACT
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
@@ -166,6 +166,24 @@ class System:
         self.send(signal.SIGCONT, *(name for name in self.nodes if self.alive(name)))
         if self.alive("trajectory_executor") and self.states.messages and self.states.last.reason in _LATCHED:
             assert self.graph.trigger("trajectory_executor/reset").success
+        if self.alive("trajectory_executor") and self.states.messages and not self._executor_active():
+            self.activate_executor()
+
+    def _executor_active(self) -> bool:
+        answer = self.graph.call(GetState, "trajectory_executor/get_state", GetState.Request())
+        return bool(answer.current_state.id == State.PRIMARY_STATE_ACTIVE)
+
+    def activate_executor(self) -> None:
+        """Activate the executor as soon as it lets itself be."""
+
+        def activated() -> bool:
+            try:
+                self.change_state("trajectory_executor", Transition.TRANSITION_ACTIVATE)
+            except AssertionError:
+                return False
+            return True
+
+        self.wait(activated, "the executor is active")
 
     def change_state(self, name: str, transition: int) -> None:
         """Take a node to another state of its lifecycle."""

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS setup")
 
-from fault_bounds import CONTRACT, HOLD, TRANSPORT_S, beside
+from fault_bounds import CONTRACT, HOLD, ORDER_END_S, beside
 from lifecycle_msgs.msg import Transition
 
 from swiftvla_ros.motion import check_limits
@@ -107,21 +107,13 @@ def test_controller_takes_another_order(system: Any, fault: Any) -> None:
         row.begins()
         # An inactive node hears no joint states, so these may be told as too old before the arm has slowed down.
         reasons = (ExecutorState.REASON_DEACTIVATED, ExecutorState.REASON_STATE_STALE)
-        row.ends_in(ExecutorState.RELEASED, 0.5 + 0.5 + TRANSPORT_S, *reasons)
+        row.ends_in(ExecutorState.RELEASED, ORDER_END_S, *reasons)
         output = system.nodes["trajectory_executor"].output()
         assert "in the order ['elbow_flex', 'shoulder_pan'," in output
         assert "write control.joints: [elbow_flex, shoulder_pan," in output
         with pytest.raises(AssertionError):
             system.change_state("trajectory_executor", Transition.TRANSITION_ACTIVATE)
     system.wait(lambda: system.graph.node.count_subscribers(CONTRACT.control.topic) == 1, "the controller has left")
-
-    def activated() -> bool:
-        try:
-            system.change_state("trajectory_executor", Transition.TRANSITION_ACTIVATE)
-        except AssertionError:
-            return False
-        return True
-
-    system.wait(activated, "the executor is active")
+    system.activate_executor()
     assert system.instruct("pick up the red block").success
     row.recovers("it is ended, the executor activated")
