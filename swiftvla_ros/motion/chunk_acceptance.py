@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,38 @@ from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, JointChun
 from swiftvla_ros.motion.config import ExecutorConfig
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a chunk comes into.
+
+    Attributes
+    ----------
+    closed
+        Why no chunk is followed at all; empty while one may be.
+    held, gave_back_ns
+        Whether an operator holds the arm, and when it was given back last.
+    not_ready
+        Why the arm can't begin a motion now; empty where it can.
+    current
+        The chunk of the same source that is followed, or was last.
+    changes_source
+        The motion that is followed is another source's: a person takes over, or gives back.
+    path_age_s
+        Path time since the chunk's observation; None while nothing is followed.
+    start
+        Present time, and where the arm is; None only where it is not ready.
+    """
+
+    closed: str = ""
+    held: bool = False
+    gave_back_ns: int = 0
+    not_ready: str = ""
+    current: JointChunk | None = None
+    changes_source: bool = False
+    path_age_s: float | None = None
+    start: MotionStart | None = None
 
 
 class ChunkAcceptance:
@@ -33,43 +67,30 @@ class ChunkAcceptance:
         self._continuous = np.isinf(high)
         self._switched = [joint_names.index(gripper.joint) for gripper in config.switched]
 
-    def accept(
-        self,
-        chunk: JointChunk,
-        current: JointChunk | None,
-        path_age_s: float | None,
-        start: MotionStart,
-        *,
-        changes_source: bool = False,
-    ) -> AcceptedChunk:
+    def accept(self, chunk: JointChunk, situation: Situation) -> AcceptedChunk:
         """Accept a chunk with which nothing is wrong, and to which the motion may begin as it would.
-
-        Parameters
-        ----------
-        chunk
-            What came.
-        current
-            The chunk of its source that is followed, or was last.
-        path_age_s
-            Path time since its observation; None while nothing is followed.
-        start
-            Present time, and where the arm is.
-        changes_source
-            The motion that is followed is another source's: a person takes over, or gives back.
 
         Raises
         ------
         ChunkRefused
-            Something is wrong with it, or it begins far from a standing arm, or from one that another source moves.
+            It may not be followed now, something is wrong with it, or it begins far from a standing arm, or from one
+            that another source moves.
         """
+        if situation.closed:
+            raise ChunkRefused(Refusal.NOT_READY, situation.closed)
+        check_holder(chunk, held=situation.held, gave_back_ns=situation.gave_back_ns)
+        start = situation.start
+        if situation.not_ready or start is None:
+            raise ChunkRefused(Refusal.NOT_READY, situation.not_ready)
+        current, path_age_s = situation.current, situation.path_age_s
         positions = ordered_positions(chunk, self._names)
         check_times(chunk, len(positions), current, self._config, start.now_ns, path_age_s)
-        if path_age_s is not None and current is not None and not changes_source:
+        if path_age_s is not None and current is not None and not situation.changes_source:
             check_source(chunk, current)
         positions = self._at_turn(positions, chunk.step_ns, path_age_s, start)
         inside = np.clip(positions, self._low, self._high)
         far = start.standing and self._starts_far(chunk, inside[0], start)
-        if changes_source and not start.standing:
+        if situation.changes_source and not start.standing:
             self._refuse_far_change(chunk, inside[self._due(chunk.step_ns, len(inside), path_age_s, start)], start)
         return AcceptedChunk(chunk, positions, inside, start, far)
 
@@ -162,6 +183,25 @@ def ordered_positions(chunk: JointChunk, joint_names: tuple[str, ...]) -> Array:
             f"chunk {chunk.chunk_id}: row {row} of joint '{joint_names[joint]}' is {positions[row, joint]}",
         )
     return positions
+
+
+def check_holder(chunk: JointChunk, *, held: bool, gave_back_ns: int) -> None:
+    """Refuse the policy's chunks while an operator holds the arm, and what is older than the giving back."""
+    name = chunk.name
+    if held and chunk.source is not ChunkSource.OPERATOR:
+        raise ChunkRefused(
+            Refusal.OPERATOR_HOLDS,
+            f"{name}: an operator holds the arm; the policy has it again after ~/give_back, which "
+            "`teleop/release` calls",
+        )
+    if chunk.stamp_ns > gave_back_ns:
+        return
+    before_s = (gave_back_ns - chunk.stamp_ns) / NS
+    if chunk.source is ChunkSource.OPERATOR:
+        text = f"{name} is {before_s:.3f} s older than the giving back of the arm"
+        raise ChunkRefused(Refusal.OLDER_THAN_CURRENT, text)
+    text = f"{name}: its observation is {before_s:.3f} s older than the operator's giving back of the arm"
+    raise ChunkRefused(Refusal.OPERATOR_HOLDS, text)
 
 
 def check_source(chunk: JointChunk, followed: JointChunk) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, Limits
-from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, ChunkRefused, Command, JointChunk, MotionStart, OfferResult
-from swiftvla_ros.motion.chunk_acceptance import ChunkAcceptance
+from swiftvla_ros.motion.chunk_acceptance import ChunkAcceptance, Situation
 from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.executor_status import ExecutorStatus
 from swiftvla_ros.motion.following.follower import PathFollower
+from swiftvla_ros.motion.following.path_clock import PathClock
 from swiftvla_ros.motion.measured_state import MeasuredState
 from swiftvla_ros.motion.operator_grip import OperatorGrip
 from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
@@ -203,48 +204,49 @@ class ChunkExecutor(ExecutorStatus):
         ChunkRefused
             It is not to be followed.
         """
-        if self._machine.closed:
-            raise ChunkRefused(Refusal.NOT_READY, self._machine.closed)
-        self._grip.check(chunk)
-        if self._measured.position is None or self._measured.stale(now_ns):
-            raise ChunkRefused(Refusal.NOT_READY, self._measured.problem[1])
-        limiter, clock, path_age_s = self._follower.limiter, self._follower.clock, None
-        if self._follower.reference is not None:
-            path_ns = clock.at(now_ns).ns
-            if path_ns < self._approach_until_ns:
-                text = f"the arm still approaches where chunk {self.chunk_id} begins"
-                raise ChunkRefused(Refusal.NOT_READY, text)
-            path_age_s = (path_ns - clock.at(chunk.stamp_ns).ns) / NS
-        if self._command is None:
-            start = self._start_at(self._measured.position, now_ns)
-        else:
-            standing = self.mode is Mode.HOLD
-            start = MotionStart(now_ns, limiter.state, self._ticked_ns, limiter.state[0], standing)
+        grip, follower, measured = self._grip, self._follower, self._measured.position
+        problem = self._measured.problem[1] if measured is None or self._measured.stale(now_ns) else ""
         change = self.chunk is not None and self.chunk.source is not chunk.source
-        current = self._grip.newest(chunk.source) if change else self.chunk
-        return self._acceptance.accept(chunk, current, path_age_s, start, changes_source=change)
+        path_age_s, approaching, start = None, "", None
+        if follower.reference is not None:
+            path_ns = follower.clock.at(now_ns).ns
+            path_age_s = (path_ns - follower.clock.at(chunk.stamp_ns).ns) / NS
+            if path_ns < self._approach_until_ns:
+                approaching = f"the arm still approaches where chunk {self.chunk_id} begins"
+        if self._command is not None:
+            state = follower.limiter.state
+            start = MotionStart(now_ns, state, self._ticked_ns, state[0], standing=self.mode is Mode.HOLD)
+        elif measured is not None:
+            start = self._start_at(measured, now_ns)
+        situation = Situation(
+            closed=self._machine.closed,
+            held=grip.held,
+            gave_back_ns=grip.gave_back_ns,
+            not_ready=problem or approaching,
+            current=grip.newest.get(chunk.source) if change else self.chunk,
+            changes_source=change,
+            path_age_s=path_age_s,
+            start=start,
+        )
+        return self._acceptance.accept(chunk, situation)
 
     def plan(self, accepted: AcceptedChunk) -> PlannedChunk:
-        """Plan the motion that an accepted chunk asks for. Where nothing is followed, path time begins anew by it."""
-        start, clock = accepted.start, self._follower.clock
-        self._follower.wind(start.state_ns)
+        """Plan the motion that an accepted chunk asks for. Nothing changes."""
+        start, clock = accepted.start, self._clock_from(accepted.start)
         times = (clock.at(ns).ns for ns in (start.now_ns, start.state_ns, accepted.chunk.stamp_ns))
-        return self._planner.plan(accepted, self._rows, PathTimes(*times))
+        return self._planner.plan(accepted, self._planned, PathTimes(*times))
 
     def follow(self, planned: PlannedChunk) -> None:
         """Go over to a planned motion from the last command on."""
-        accepted, follower = planned.accepted, self._follower
+        accepted, anew = planned.accepted, self._command is None
         start, chunk = accepted.start, accepted.chunk
-        follower.follow(planned)
-        if self._command is None:
-            follower.limiter.rest_at(start.pose)
+        self._follower.follow(planned, self._clock_from(start), anew=anew)
+        if anew:
             self._command, self._ticked_ns = Command(start.now_ns, *start.state), start.now_ns
             self._untold = accepted
             self._watch.forget()
-        self._planner.take(planned)
         self._grip.follow(chunk)
-        follower.limiter.note_outside(accepted.positions)
-        self._rows, self._approach_until_ns = planned.plan.rows, planned.approach_until_ns
+        self._planned, self._approach_until_ns = planned, planned.approach_until_ns
         self.taken_ns, self.first_command_ns = start.now_ns, None
         at_the_end = planned.at_the_end or (Reason.CHUNK_LATE, self._late_text())
         approach_s = planned.approach_s / max(self.speed_limits.scale, 0.01)
@@ -288,40 +290,18 @@ class ChunkExecutor(ExecutorStatus):
             self._history.note(follower.clock.at(now_ns).ns, self._command.position)
         return self._command
 
-    def plan_rows(self, stamp_ns: int, step_ns: int, rows: int) -> Array:
-        """Positions [rows, J] that are commanded at ``stamp_ns + i * step_ns`` as things stand, without newer chunks.
-
-        What is past was commanded; what lies ahead is the motion that is followed, with steps of path time: where a
-        chunk of that stamp has its rows. An arm that follows nothing stays where it is.
-
-        Raises
-        ------
-        ValueError
-            Nothing was commanded and no joint state received: there is nothing to tell.
-        """
-        clock = self._follower.clock
-        if self._command is None or not clock.running:
-            if self._measured.position is None:
-                raise ValueError("plan_rows: no command was given and no joint state received yet")
-            return np.tile(self._follower.limiter.at_rest_at(self._measured.position)[0], (rows, 1))
-        return self._commanded_at(clock.at(stamp_ns).ns + step_ns * np.arange(rows, dtype=np.int64), self._command)
-
-    def planned_rows(self) -> Array:
-        """What is, or was, commanded at the times of the followed chunk's rows [n, J], up to the slow-down to rest."""
-        rows, reference, command = self._rows, self._follower.reference, self._command
-        if rows is None or reference is None or command is None:
-            return np.zeros((0, len(self.joint_names)))
-        times = rows.first_ns + rows.chunk.step_ns * np.arange(len(rows.chunk.positions), dtype=np.int64)
-        return self._commanded_at(times[times <= reference.plan.slow_ns], command)
-
-    def _commanded_at(self, path_ns: NDArray[np.int64], command: Command) -> Array:
-        return self._follower.ahead(path_ns, self._ticked_ns, self._history.at(path_ns, command.position))
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _start_at(self, measured: Array, now_ns: int) -> MotionStart:
         state = self._follower.limiter.at_rest_at(measured)
         return MotionStart(now_ns, state, now_ns, measured, standing=True)
+
+    def _clock_from(self, start: MotionStart) -> PathClock:
+        """The clock of a motion: where nothing is followed, path time begins anew with it."""
+        follower = self._follower
+        if follower.reference is not None:
+            return follower.clock
+        return follower.clock.restarted(start.state_ns, self.speed_limits.scale)
 
     def _begins_anew(self, untold: AcceptedChunk, now_ns: int, dt_s: float) -> bool:
         """Whether the arm, or the clock, was moved after a chunk was taken and before the first command.
@@ -338,15 +318,15 @@ class ChunkExecutor(ExecutorStatus):
             limiter.rest_at(measured)
             self._command = Command(now_ns, *limiter.state.copy())
             return True
-        self._command, self._rows, self.taken_ns = None, None, 0
-        self._planner.forget()
+        self._command, self._planned, self.taken_ns = None, None, 0
         if measured is None or jumped:
             self._forget_time()
             self._machine.not_begun()
             return True
         try:
-            self._grip.check(untold.chunk)
-            accepted = self._acceptance.accept(untold.chunk, None, None, self._start_at(measured, now_ns))
+            start = self._start_at(measured, now_ns)
+            anew = Situation(held=self._grip.held, gave_back_ns=self._grip.gave_back_ns, start=start)
+            accepted = self._acceptance.accept(untold.chunk, anew)
         except ChunkRefused as refused:
             self.accepted, self.refused, self.last_refusal = self.accepted - 1, self.refused + 1, refused.result
             self._machine.not_begun()
@@ -374,13 +354,12 @@ class ChunkExecutor(ExecutorStatus):
 
     def _forget_time(self) -> None:
         """What was noted by a clock that jumped, or before a reset, says nothing any more."""
-        self._rows = None
+        self._planned = None
         self._grip.forget_time()
         self._measured.forget()
         self._follower.forget_time()
         self._watch.forget()
         self._history.forget()
-        self._planner.forget()
 
     def _descend(self, now_ns: int) -> None:
         """Take the step towards rest that is due."""

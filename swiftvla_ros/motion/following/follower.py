@@ -58,14 +58,15 @@ class PathFollower:
         """The clock jumped: path time begins anew. Only while nothing is followed."""
         self.clock.forget()
 
-    def wind(self, now_ns: int) -> None:
-        """Make path time run at the wanted scale, where nothing is followed that this could disturb."""
-        if self.reference is None:
-            self.clock.restart(now_ns, self._speed_limits.scale)
+    def follow(self, planned: PlannedChunk, clock: PathClock, *, anew: bool) -> None:
+        """Follow a plan by ``clock``, from the state that it was planned from on.
 
-    def follow(self, planned: PlannedChunk) -> None:
-        """Follow a plan, from the state that it was planned from on."""
+        ``anew``: nothing was commanded before, and the arm rests where it is measured.
+        """
         plan, start = planned.plan, planned.accepted.start
+        self.clock = clock
+        if anew:
+            self.limiter.rest_at(start.pose)
         at = self.clock.at(start.state_ns)
         state = path_state(start.state, self.reference, at)
         if self.reference is None:
@@ -73,7 +74,7 @@ class PathFollower:
         else:
             self.reference = self.reference.replaced(plan, state, at.ns, self._limits, fade=planned.fades_paths)
         self._braked_ns = None
-        self.limiter.rejoin()
+        self.limiter.join(planned.accepted.positions)
 
     def run_clock(self, last_ns: int, *, slowing: bool) -> None:
         """Let path time go over to the wanted scale, from the last command on. What slows down goes on so."""

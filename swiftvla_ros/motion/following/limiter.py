@@ -146,8 +146,9 @@ class Limiter:
         """Positions [..., J] drawn to where a command may still be: inside the limits, or on the way in."""
         return np.clip(positions, self._lowest, self._highest)
 
-    def note_outside(self, positions: Array) -> None:
-        """Count rows [K, J] that lie outside the position limits, and how far."""
+    def join(self, positions: Array) -> None:
+        """Go over to a reference through rows [K, J]: count those outside the position limits, and how far."""
+        self.rejoin()
         outside = np.abs(self.inside(positions) - positions)
         outside[outside <= 2 * MARGIN] = 0.0
         self.position_clamps += (outside > 0.0).sum(axis=0)

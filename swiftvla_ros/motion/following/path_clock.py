@@ -107,6 +107,13 @@ class PathClock:
         now = self.at(now_ns) if self._pieces else Moment(now_ns, 0.0, rate, 0.0)
         self._go_on(_Piece(now_ns, now.ns, now.fraction, rate))
 
+    def restarted(self, now_ns: int, rate: float) -> PathClock:
+        """What :meth:`restart` would make of this one, which stays as it is."""
+        other = PathClock()
+        other._pieces = list(self._pieces)
+        other.restart(now_ns, rate)
+        return other
+
     def change(self, now_ns: int, rate: float, limits: Limits, speed: Array) -> None:
         """Go over to ``rate`` from now on, smoothly, along a path with speeds [J] of up to ``speed``."""
         now = self.at(now_ns)

@@ -21,6 +21,9 @@ from swiftvla_ros.motion.planning.rows import PlannedRows, same_source
 Array = NDArray[np.float64]
 Times = NDArray[np.int64]
 
+Reaching = tuple[tuple[JointChunk, Times, Array], ...]
+"""Chunks that an ensemble's mean may still be of, each with its rows [K, J] at times [K]; the oldest first."""
+
 MOST_CHUNKS = 64
 """Chunks that an ensemble remembers: more than reach one time at any usual rate."""
 
@@ -30,32 +33,34 @@ class ChunkBlend:
 
     def __init__(self, config: BlendConfig, kept: Sequence[int] = ()) -> None:
         self._config, self._kept = config, list(kept)
-        self._past: list[tuple[JointChunk, Times, Array]] = []
-
-    def forget(self) -> None:
-        """A motion begins from rest: nothing before it counts."""
-        self._past = []
-
-    def remember(self, chunk: JointChunk, times_ns: Times, positions: Array, now_ns: int) -> None:
-        """Take note of the rows [K, J] at times [K] of a chunk that is followed."""
-        if self._config.kind == "ensemble":
-            still = [past for past in self._past if past[1][-1] > now_ns and same_source(past[0], chunk)]
-            self._past = [*still[-MOST_CHUNKS + 1 :], (chunk, times_ns, positions)]
 
     def blended(
-        self, chunk: JointChunk, times_ns: Times, positions: Array, older: PlannedRows | None, now_ns: int
-    ) -> Array:
-        """What is to be followed from now on [K, J] of rows [K, J] at times [K] of ``chunk``."""
-        if older is None or not same_source(older.chunk, chunk):
-            return positions
-        if self._config.kind in ("linear", "cosine"):
-            blended = self._over_time(times_ns, positions, older, now_ns)
-        elif self._config.kind == "ensemble":
-            blended = self._mean(times_ns, positions, chunk, now_ns)
+        self,
+        chunk: JointChunk,
+        times_ns: Times,
+        positions: Array,
+        older: PlannedRows | None,
+        reaching: Reaching,
+        now_ns: int,
+    ) -> tuple[Array, Reaching]:
+        """What is to be followed [K, J] of rows [K, J] at times [K] of ``chunk``, and what the next one is given.
+
+        ``older`` are the rows that were followed up to now; None for a motion that begins from rest.
+        """
+        kind, rows = self._config.kind, (chunk, times_ns, positions)
+        if kind == "ensemble":
+            still = [past for past in reaching if past[1][-1] > now_ns and same_source(past[0], chunk)]
+            remembered: Reaching = (*still[-MOST_CHUNKS + 1 :], rows)
         else:
-            return positions
+            remembered = ()
+        if older is None or not same_source(older.chunk, chunk) or kind not in ("linear", "cosine", "ensemble"):
+            return positions, remembered
+        if kind == "ensemble":
+            blended = self._mean(times_ns, (*reaching, rows), now_ns)
+        else:
+            blended = self._over_time(times_ns, positions, older, now_ns)
         blended[:, self._kept] = positions[:, self._kept]
-        return blended
+        return blended, remembered
 
     def _over_time(self, times_ns: Times, positions: Array, older: PlannedRows, now_ns: int) -> Array:
         over_s = min(self._config.over_s, (older.end_ns - now_ns) / NS)
@@ -67,10 +72,11 @@ class ChunkBlend:
         before = _at(times_ns, older.times_ns, older.positions, now_ns)
         return np.asarray(before + share[:, None] * (positions - before))
 
-    def _mean(self, times_ns: Times, positions: Array, chunk: JointChunk, now_ns: int) -> Array:
+    def _mean(self, times_ns: Times, reaching: Reaching, now_ns: int) -> Array:
+        chunk, _, positions = reaching[-1]
         total, weights = np.zeros_like(positions), np.zeros((len(times_ns), 1))
         oldest = np.zeros(len(times_ns))
-        for source, times, rows in [*self._past, (chunk, times_ns, positions)]:
+        for source, times, rows in reaching:
             if not same_source(source, chunk):
                 continue
             reaches = (times_ns >= times[0]) & (times_ns <= times[-1])

@@ -14,7 +14,7 @@ from swiftvla_ros.contract.executor_codes import Reason
 from swiftvla_ros.contract.turns import unwrapped
 from swiftvla_ros.motion.chunk import NS, AcceptedChunk, JointChunk
 from swiftvla_ros.motion.config import ExecutorConfig
-from swiftvla_ros.motion.planning.blend import ChunkBlend
+from swiftvla_ros.motion.planning.blend import ChunkBlend, Reaching
 from swiftvla_ros.motion.planning.gripper import GripperSwitches, Switches
 from swiftvla_ros.motion.planning.motion_plan import MotionPlan
 from swiftvla_ros.motion.planning.reference import PEAKS_OF_A_STATE, SEAM_S, SEAM_SHARE
@@ -49,10 +49,8 @@ class PlannedChunk:
         How long the arm only goes to where the chunk begins, 0 where it begins with it; until when, in path time.
     at_the_end
         What is said when the rows end; None where the motion ends before they do.
-    times_ns, positions
-        All rows of the chunk by itself: path times [R] and positions [R, J].
-    switches
-        What the grippers remember.
+    reaching, switches
+        What the next chunk's blending and grippers go on from.
     """
 
     accepted: AcceptedChunk
@@ -62,32 +60,33 @@ class PlannedChunk:
     approach_s: float
     approach_until_ns: int
     at_the_end: tuple[Reason, str] | None
-    times_ns: NDArray[np.int64]
-    positions: Array
+    reaching: Reaching
     switches: Switches
-    now_ns: int
+
+    @property
+    def rows(self) -> PlannedRows:
+        """The rows that it goes through."""
+        return self.plan.rows
 
 
 class ChunkPlanner:
-    """Plans motions, and remembers what blending and the grippers need of the chunks before."""
+    """Plans motions. It remembers nothing: what it needs of the chunk before is a part of that one's plan."""
 
     def __init__(self, limits: Limits, joint_names: tuple[str, ...], config: ExecutorConfig) -> None:
         self._limits, self._config = limits, config
         self._grippers = GripperSwitches(joint_names, config.switched, limits)
         self._blend = ChunkBlend(config.blend, self._grippers.joints)
 
-    def forget(self) -> None:
-        """Begin anew: what was noted belongs to another time."""
-        self._blend.forget()
-        self._grippers.forget()
-
-    def plan(self, accepted: AcceptedChunk, older: PlannedRows | None, at: PathTimes) -> PlannedChunk:
-        """Plan the motion from a standing arm to the chunk, or behind the rows that are followed."""
+    def plan(self, accepted: AcceptedChunk, older: PlannedChunk | None, at: PathTimes) -> PlannedChunk:
+        """Plan the motion from a standing arm to the chunk, or behind the ``older`` one that is followed."""
         chunk, start, config = accepted.chunk, accepted.start, self._config
         first_ns = at.now_ns if start.standing else at.stamp_ns
         times = first_ns + np.arange(len(accepted.inside), dtype=np.int64) * chunk.step_ns
-        standing = start.state[0] if start.standing else None
-        positions, switches = self._grippers.shaped(times, accepted.inside, at.now_ns, standing)
+        standing, past = start.state[0] if start.standing else None, older.switches if older is not None else None
+        positions, switches = self._grippers.shaped(times, accepted.inside, at.now_ns, standing, past)
+        # nothing of a plan lies behind an arm that stands
+        behind, reaching = (older.rows, older.reaching) if older is not None and not start.standing else (None, ())
+        blended, reaching = self._blend.blended(chunk, times, positions, behind, reaching, at.now_ns)
         approach_s = 0.0
         at_the_end = Reason.ROWS_EXHAUSTED, f"the rows of chunk {chunk.chunk_id} end and no newer chunk came"
         if accepted.far:
@@ -95,10 +94,10 @@ class ChunkPlanner:
             at_the_end = Reason.NO_CHUNK, f"arrived where chunk {chunk.chunk_id} begins; waiting for a chunk from there"
             stay = at.now_ns + np.array([0, round(approach_s * NS)], dtype=np.int64)
             rows = PlannedRows(stay, np.stack([positions[0], positions[0]]), chunk, at.now_ns)
-        elif start.standing:  # nothing of a plan lies behind the arm
+        elif start.standing:
             rows = PlannedRows(times, positions, chunk, first_ns)
         else:
-            rows = join_rows(chunk, positions, older, at.now_ns, first_ns=first_ns, blend=self._blend)
+            rows = join_rows(chunk, times, blended, behind, at.now_ns)
             # an older tail may have gone the other way round
             rows = replace(rows, positions=unwrapped(rows.positions, self._limits.continuous))
         until_ns = at.now_ns + round((config.tail_timeout_s + approach_s) * NS)
@@ -111,39 +110,23 @@ class ChunkPlanner:
             approach_s=approach_s,
             approach_until_ns=at.now_ns + round(approach_s * NS),
             at_the_end=at_the_end if plan.path_end_ns >= rows.end_ns else None,
-            times_ns=times,
-            positions=positions,
+            reaching=reaching,
             switches=switches,
-            now_ns=at.now_ns,
         )
-
-    def take(self, planned: PlannedChunk) -> None:
-        """Remember a chunk that is followed from now on."""
-        if planned.accepted.start.standing:
-            self._blend.forget()
-        self._blend.remember(planned.accepted.chunk, planned.times_ns, planned.positions, planned.now_ns)
-        self._grippers.take(planned.switches)
 
 
 def join_rows(
-    chunk: JointChunk,
-    positions: Array,
-    older: PlannedRows | None,
-    now_ns: int,
-    *,
-    first_ns: int,
-    blend: ChunkBlend,
+    chunk: JointChunk, times_ns: NDArray[np.int64], positions: Array, older: PlannedRows | None, now_ns: int
 ) -> PlannedRows:
-    """Put a chunk's rows where their stamps say, and behind them what an older chunk knows beyond their end.
+    """Put a chunk's rows [K, J] at times [K] before what an older chunk knows beyond their end.
 
     Rows that are past are dropped but for the last few, which shape the curve at the seam. The older tail stays only
-    where it belongs to the same instruction and checkpoint. ``first_ns`` is the time of row 0; ``blend`` has the rows
-    that remain before they are joined.
+    where it belongs to the same instruction and checkpoint.
     """
+    first_ns = int(times_ns[0])
     first_usable = (now_ns - first_ns) // chunk.step_ns + 1
     first = min(max(first_usable - PAST_ROWS, 0), len(positions) - 1)
-    times = first_ns + np.arange(first, len(positions), dtype=np.int64) * chunk.step_ns
-    positions = blend.blended(chunk, times, positions[first:], older, now_ns)
+    times, positions = times_ns[first:], positions[first:]
     if older is not None and same_source(older.chunk, chunk):
         # half a step of distance: two rows next to each other in time would be a spike in the velocity
         tail = older.times_ns > times[-1] + chunk.step_ns // 2

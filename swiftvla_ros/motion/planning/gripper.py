@@ -31,7 +31,7 @@ Switches = tuple[tuple[Switch, ...], ...]
 
 
 class GripperSwitches:
-    """Remembers whether each gripper is open or closed, across chunks.
+    """Whether each gripper is open or closed, across chunks.
 
     A row below ``close_below`` closes it and one above ``open_above`` opens it; rows between leave it as it is. The way
     over is a smooth step that takes as long as the joint's limits ask for, and goes on as it began when chunks change.
@@ -40,27 +40,19 @@ class GripperSwitches:
     def __init__(self, joint_names: tuple[str, ...], grippers: tuple[Gripper, ...], limits: Limits) -> None:
         self.joints = [joint_names.index(gripper.joint) for gripper in grippers]
         self._each = [_GripperSwitch(config, j, limits) for config, j in zip(grippers, self.joints, strict=True)]
-        self._past: Switches = ((),) * len(grippers)
-
-    def forget(self) -> None:
-        """Begin anew: the next chunk finds the grippers as they are measured."""
-        self._past = ((),) * len(self._each)
-
-    def take(self, switches: Switches) -> None:
-        """Remember what :meth:`shaped` answered for a chunk that is followed."""
-        self._past = switches
 
     def shaped(
-        self, times_ns: NDArray[np.int64], rows: Array, now_ns: int, pose: Array | None
+        self, times_ns: NDArray[np.int64], rows: Array, now_ns: int, pose: Array | None, past: Switches | None
     ) -> tuple[Array, Switches]:
-        """Rows [K, J] at times [K] with each gripper on its way, and what to remember. Rows that are past don't switch.
+        """Rows [K, J] at times [K] with each gripper on its way, and what the next chunk is given as ``past``.
 
-        ``pose``: where the joints [J] stand, for a motion that begins from rest; None goes on from the last one.
+        Rows that are past don't switch. ``pose``: where the joints [J] stand, for a motion that begins from rest; None
+        goes on from the last one. Where ``past`` is None the grippers are as they are measured.
         """
         rows, switches = rows.copy(), []
-        for j, gripper, past in zip(self.joints, self._each, self._past, strict=True):
+        for j, gripper, before in zip(self.joints, self._each, past or ((),) * len(self._each), strict=True):
             place = None if pose is None else float(pose[j])
-            rows[:, j], remembered = gripper.shaped(past, times_ns, rows[:, j], now_ns, place)
+            rows[:, j], remembered = gripper.shaped(before, times_ns, rows[:, j], now_ns, place)
             switches.append(remembered)
         return rows, tuple(switches)
 

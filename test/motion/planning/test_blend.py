@@ -7,7 +7,7 @@ import pytest
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.control import BlendConfig, Gripper, GripperBinary
 from swiftvla_ros.motion import ExecutorConfig, JointChunk, Mode, Reason, Refusal
-from swiftvla_ros.motion.planning.blend import ChunkBlend
+from swiftvla_ros.motion.planning.blend import MOST_CHUNKS, ChunkBlend
 from swiftvla_ros.motion.planning.chunk_planner import join_rows
 
 MS = 1_000_000
@@ -20,12 +20,17 @@ def _chunk(stamp_ms: int, value: float, number: int = 1, instruction: int = 0) -
     return JointChunk(stamp_ms * MS, STEP_NS, np.full((10, 1), value), number, instruction)
 
 
+def _times(chunk: JointChunk) -> np.ndarray:
+    return chunk.stamp_ns + np.arange(len(chunk.positions)) * STEP_NS
+
+
 def _second(blend: ChunkBlend, instruction: int = 0) -> np.ndarray:
     """Rows [6, 1] that are followed from 1.5 s on, where a chunk of ones meets one of twos."""
     one, two = _chunk(1000, 1.0), _chunk(1300, 2.0, 2, instruction)
-    older = join_rows(one, one.positions, None, 1000 * MS, first_ns=one.stamp_ns, blend=blend)
-    blend.remember(one, older.times_ns, one.positions, 1000 * MS)
-    rows = join_rows(two, two.positions, older, 1500 * MS, first_ns=two.stamp_ns, blend=blend)
+    positions, reaching = blend.blended(one, _times(one), one.positions, None, (), 1000 * MS)
+    older = join_rows(one, _times(one), positions, None, 1000 * MS)
+    positions, _ = blend.blended(two, _times(two), two.positions, older, reaching, 1500 * MS)
+    rows = join_rows(two, _times(two), positions, older, 1500 * MS)
     assert (rows.times_ns[:3] // MS).tolist() == [1300, 1400, 1500]
     return rows.positions[:, 0]
 
@@ -53,15 +58,16 @@ def test_another_instruction_is_not_blended(kind):
 
 
 def test_an_ensemble_forgets():
-    """Chunks whose rows are past, and those before a rest, weigh nothing and cost nothing."""
-    blend = ChunkBlend(BlendConfig(kind="ensemble"))
+    """Chunks whose rows are past weigh nothing and cost nothing, and however fast they come only so many are kept."""
+    blend, reaching = ChunkBlend(BlendConfig(kind="ensemble")), ()
     for k in range(300):
         chunk = _chunk(1000 + 20 * k, 1.0, k)
-        times = chunk.stamp_ns + np.arange(10) * STEP_NS
-        blend.remember(chunk, times, chunk.positions, int(times[0]))
-    assert len(blend._past) <= 64
-    blend.forget()
-    assert not blend._past
+        _, reaching = blend.blended(chunk, _times(chunk), chunk.positions, None, reaching, chunk.stamp_ns)
+        assert all(times[-1] > chunk.stamp_ns for _, times, _ in reaching)
+    for k in range(100):
+        chunk = _chunk(8000 + k, 1.0, 300 + k)
+        _, reaching = blend.blended(chunk, _times(chunk), chunk.positions, None, reaching, chunk.stamp_ns)
+    assert len(reaching) == MOST_CHUNKS
 
 
 @pytest.mark.parametrize("kind", KINDS)

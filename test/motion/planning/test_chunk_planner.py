@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Limits
-from swiftvla_ros.contract.control import BlendConfig
 from swiftvla_ros.motion import Mode
 from swiftvla_ros.motion.chunk import JointChunk
-from swiftvla_ros.motion.planning.blend import ChunkBlend
 from swiftvla_ros.motion.planning.chunk_planner import join_rows
 from swiftvla_ros.motion.planning.motion_plan import MotionPlan
 from swiftvla_ros.motion.planning.rows import PlannedRows
@@ -78,8 +76,8 @@ def test_a_shorter_chunk_keeps_the_tail_of_the_older_one(make_bench):
 
 
 def _joined(chunk: JointChunk, older: PlannedRows | None, now_ns: int) -> PlannedRows:
-    blend = ChunkBlend(BlendConfig())
-    return join_rows(chunk, chunk.positions, older, now_ns, first_ns=chunk.stamp_ns, blend=blend)
+    times = chunk.stamp_ns + np.arange(len(chunk.positions)) * chunk.step_ns
+    return join_rows(chunk, times, chunk.positions, older, now_ns)
 
 
 def _rows(stamp_ms: int, count: int, value: float, instruction: int = 0, checkpoint: str = "a") -> JointChunk:
