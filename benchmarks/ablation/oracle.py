@@ -9,9 +9,9 @@
     python benchmarks/ablation/oracle.py eval 2D ORACLE --episodes 100      # development scenes, paired
 
 A token is a cell of the front view, as with the teacher's features: where in the base frame what it shows is, on
-average, and how far away the nearest and the farthest of it are (docs/ablation.md). Each length is told by sines and
-cosines: the branch's first layer takes a token's mean and scale away, and with them the place where five plain numbers
-say that a thing is.
+average, how far away the nearest and the farthest of it are, and its colour, since the teacher's features know what a
+patch looks like, too (docs/ablation.md). Each length is told by sines and cosines: the branch's first layer takes a
+token's mean and scale away, and with them the place where five plain numbers say that a thing is.
 """
 
 import argparse
@@ -44,8 +44,10 @@ CELLS = 8
 LENGTHS = 5
 WAVELENGTHS_M = (4.0, 1.0, 0.25, 0.0625)
 """The longest tells any two places of the scene apart, the shortest a millimetre."""
-DIM = LENGTHS * 2 * len(WAVELENGTHS_M)
+COLORS = 3
+DIM = LENGTHS * 2 * len(WAVELENGTHS_M) + COLORS
 DEVELOPMENT_SEED = 900_000
+ROBOT = Path(__file__).with_name("so101_front.yaml")
 # The shape of what the policy's front picture is made from.
 _WIDTH, _HEIGHT = (size // 2 for size in RENDER_SIZE)
 _FAR_M = 2.0
@@ -56,7 +58,7 @@ Features = Float32[np.ndarray, "tokens dim"]
 
 
 def true_geometry(world: SimWorld) -> Features:
-    """Mean position [3], base frame, and nearest and farthest depth of each cell of the front view, as waves."""
+    """Each cell of the front view: mean position [3], base frame, nearest and farthest depth, as waves; and colour."""
     depth = np.minimum(world.render_depth(FRONT, _WIDTH, _HEIGHT).astype(np.float64), _FAR_M)
     pose, focal = world.camera_pose(FRONT), _HEIGHT / 2 / np.tan(world.camera_fovy_rad(FRONT) / 2)
     v, u = np.mgrid[:_HEIGHT, :_WIDTH] + 0.5
@@ -70,7 +72,10 @@ def true_geometry(world: SimWorld) -> Features:
     near, far = cells(depth).min(1), cells(depth).max(1)
     lengths_m = np.concatenate([cells(points).mean(1), near, far], axis=1)
     phases = 2 * np.pi * lengths_m[:, :, None] / np.array(WAVELENGTHS_M)
-    return np.concatenate([np.sin(phases), np.cos(phases)], axis=2).reshape(CELLS * CELLS, DIM).astype(np.float32)
+    waves = np.concatenate([np.sin(phases), np.cos(phases)], axis=2).reshape(CELLS * CELLS, -1)
+    # SimWorld's own: a world that notes what it shows would note this, too.
+    colors = cells(SimWorld.render(world, FRONT, _WIDTH, _HEIGHT) / 127.5 - 1.0).mean(1)
+    return np.concatenate([waves, colors], axis=1).astype(np.float32)
 
 
 class OracleStream:
@@ -103,7 +108,7 @@ class _SeenWorld(SimWorld):
 
 def collect(options: argparse.Namespace) -> None:
     """Record demonstrations, and true geometry as their targets; what is there is kept."""
-    contract, scene = load_contract("so101_sim"), SCENES[options.scene]
+    contract, scene = load_contract(options.robot), SCENES[options.scene]
     config = TargetsConfig("true geometry", (1,), view_order(contract), CELLS * CELLS, DIM, "float32")
     done = prepare(options.targets, config)
     recorder = Recorder(contract, scene=scene)
@@ -131,7 +136,7 @@ def collect(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Roll checkpoints out in the same scenes, each with true geometry where it has a 4D branch."""
-    contract = load_contract("so101_sim")
+    contract = load_contract(options.robot)
     conditions = Conditions(_LATENCY_S, contract.policy.step_s, options.timeout)
     done: list[list[bool]] = []
     for folder in options.checkpoints:
@@ -161,7 +166,8 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("--episodes", type=int, default=episodes)
         command.add_argument("--seed", type=int, default=seed)
-        command.add_argument("--scene", default="stands", choices=sorted(SCENES))
+        command.add_argument("--scene", default="sizes", choices=sorted(SCENES))
+        command.add_argument("--robot", default=str(ROBOT), help="the contract; its default has the front camera alone")
         command.set_defaults(run=run)
         if run is collect:
             command.add_argument("folder", type=Path)

@@ -49,8 +49,8 @@ class Hand:
         What the hand is doing, in the task's words; :data:`APPROACH` at the beginning.
     frozen
         Arm joints of a target that is kept, or None: a motion that goes to another target forgets it.
-    block, support_m
-        Centre [3] of the block that is meant, and the height of what bears it, m.
+    block, half_m, support_m
+        Centre [3] of the block that is meant, half its edge, and the height of what bears it, m.
     command, opening, opening_speed
         The commanded joints [J], the measured position and speed of the gripper.
     open, closed
@@ -69,6 +69,7 @@ class Hand:
         self._stays: Array | None = None
         self.block, self.command = np.zeros(3), contract.rest
         self.opening = self.opening_speed = 0.0
+        self.half_m = BLOCK_HALF_M
         self.support_m = self._highest_m = 0.0
 
     def begin(self) -> None:
@@ -81,8 +82,8 @@ class Hand:
         color = COLORS.index(task.color)
         self.block = world.block_positions()[color]
         self._highest_m = float(world.stands.max())
-        self.support_m = float(world.stands[color])
-        if self.block[2] < self.support_m + BLOCK_HALF_M - _FALLEN_M:
+        self.support_m, self.half_m = float(world.stands[color]), float(world.halves_m[color])
+        if self.block[2] < self.support_m + self.half_m - _FALLEN_M:
             self.support_m = 0.0  # it was pushed off its stand
         self.command = command
         self.opening = float(world.state()[self._gripper])

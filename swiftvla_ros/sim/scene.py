@@ -25,6 +25,7 @@ class SceneSetup:
 
     # Heights [3] (0…`MAX_STAND_M`) of the grey stands that bear the blocks; None: all on the table.
     stands: Array | None = None
+    halves_m: Array | None = None  # half the blocks' edges [3]; None: `BLOCK_HALF_M` each
     front_pose: CameraPose | None = None  # where the front camera stands; None: where the contract says
     # Places [F, 3] (x, y in m and yaw in rad, base frame) of `fixtures`; None: there are none.
     fixtures: Array | None = None

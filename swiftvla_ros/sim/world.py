@@ -32,6 +32,8 @@ _DISTRACTOR_RGB = np.array(
 )
 _OUT_OF_SIGHT = np.array([0.0, 0.0, -1.0])
 _STAND_SHADE = (0.2, 0.8)
+# Half the edge of a stand that bears a block of the usual size.
+_STAND_HALF_M = 0.02
 _HAND_BODIES = ("gripper_body", "moving_jaw")
 
 
@@ -65,6 +67,8 @@ class SimWorld:
         Where the blocks were put.
     stands
         Heights [3] of the stands that bear the blocks, m; 0 is no stand.
+    halves_m
+        Half the blocks' edges [3].
     fixtures
         Places [F, 3] (x, y, yaw) of the scene's other bodies.
     setup
@@ -144,6 +148,7 @@ class SimWorld:
         self.stands = np.zeros(len(COLORS)) if setup.stands is None else np.asarray(setup.stands, dtype=np.float64)
         if self.stands.shape != (len(COLORS),) or (self.stands < 0).any() or (self.stands > MAX_STAND_M).any():
             raise ValueError(f"stands {self.stands.tolist()}: give {len(COLORS)} heights between 0 and {MAX_STAND_M} m")
+        self.halves_m = np.full(len(COLORS), BLOCK_HALF_M) if setup.halves_m is None else setup.halves_m
         layout_rng, look_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
         self.layout = sample_layout(layout_rng) if layout is None else layout
         fixtures = setup.fixtures if self.layout.fixtures is None else self.layout.fixtures
@@ -151,10 +156,12 @@ class SimWorld:
         mujoco.mj_resetData(self._model, self._data)
         pose = self.contract.rest if arm is None else np.asarray(arm, dtype=np.float64)
         self._data.qpos[self._qpos] = pose
-        places = zip(COLORS, self._block_qpos, self.layout.xy, self.layout.yaw, self.stands, strict=True)
-        for color, address, xy, yaw, height in places:
+        sizes = zip(self.stands, self.halves_m, strict=True)
+        places = zip(COLORS, self._block_qpos, self.layout.xy, self.layout.yaw, sizes, strict=True)
+        for color, address, xy, yaw, (height, half) in places:
             turned = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-            self._data.qpos[address : address + 3] = [*xy, height + BLOCK_HALF_M]
+            self._data.qpos[address : address + 3] = [*xy, height + half]
+            self._resize(color, half)
             self._data.qpos[address + 3 : address + 7] = turned
             stand = self._model.body(f"stand_{color}")
             stand.pos[:] = [*xy, height - MAX_STAND_M / 2] if height > 0 else _OUT_OF_SIGHT
@@ -164,7 +171,7 @@ class SimWorld:
             fixture.pos[:2] = x, y
             fixture.quat[:] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
         self._place_front_camera(setup.front_pose)
-        self.setup = SceneSetup(self.stands, self.contract.camera("front").pose, self.fixtures)
+        self.setup = SceneSetup(self.stands, self.halves_m, self.contract.camera("front").pose, self.fixtures)
         self._place_distractors(look_rng, distractors)
         self._paint(look_rng)
         self.command(pose)
@@ -271,6 +278,19 @@ class SimWorld:
                 renderer.scene.flags[flag] = 0
             self._renderers[(width, height)] = renderer
         return renderer
+
+    def _resize(self, color: str, half_m: float) -> None:
+        """Give a block and its stand their size; what it weighs stays, so that the hand that lifts one lifts each."""
+        geom, body = self._model.geom(color), self._model.body(color)
+        if geom.size[0] == half_m:
+            return
+        geom.size[:] = half_m
+        geom.rbound[:] = half_m * np.sqrt(3)
+        self._model.geom_aabb[geom.id, 3:] = half_m
+        body.inertia[:] = body.mass * (2 * half_m) ** 2 / 6
+        self._model.geom_size[self._model.body(f"stand_{color}").geomadr[0], :2] = _STAND_HALF_M * (
+            half_m / BLOCK_HALF_M
+        )
 
     def _place_front_camera(self, pose: CameraPose | None) -> None:
         """Move the front camera, so that the projection of :attr:`contract` is the simulation's."""

@@ -20,6 +20,8 @@ DESCEND, CLOSE, LIFT = "descend", "close", "lift"
 _DOWN_M = 0.004
 _OPEN_ENOUGH = 0.75
 _GRIPPED_RAD = 0.1
+# How much further open jaws are that hold a wider block: of half its edge.
+_WIDER_RAD_PER_M = 28.0
 _STALLED_RAD_S = 0.15
 
 
@@ -60,10 +62,15 @@ def is_closed(hand: Hand) -> bool:
     return hand.gripper_command() < hand.closed + 0.02
 
 
+def gripped_rad(hand: Hand) -> float:
+    """Jaws that are less open than this have no block between them."""
+    return _GRIPPED_RAD + _WIDER_RAD_PER_M * (hand.half_m - BLOCK_HALF_M)
+
+
 def holds(hand: Hand) -> bool:
     """Whether something is between the jaws, and the hand where the block is."""
     across, above = hand.offset(hand.block, GRASP)
-    return across < ASTRAY_M and abs(above) < ASTRAY_M and hand.opening > _GRIPPED_RAD
+    return across < ASTRAY_M and abs(above) < ASTRAY_M and hand.opening > gripped_rad(hand)
 
 
 def grasp_and_lift(hand: Hand) -> tuple[Array, float]:
@@ -73,7 +80,7 @@ def grasp_and_lift(hand: Hand) -> tuple[Array, float]:
     near = across < ASTRAY_M and abs(above) < ASTRAY_M
     if hand.phase == APPROACH:
         # Taken over with the block between closed jaws: it is held already.
-        if near and is_closed(hand) and hand.opening > _GRIPPED_RAD:
+        if near and is_closed(hand) and hand.opening > gripped_rad(hand):
             hand.phase = CLOSE
         wide = hand.opening > hand.closed + _OPEN_ENOUGH * (hand.open - hand.closed)
         if across < OVER_M and wide:
@@ -83,7 +90,7 @@ def grasp_and_lift(hand: Hand) -> tuple[Array, float]:
             hand.phase = APPROACH
         elif abs(above) < _DOWN_M:
             hand.phase = CLOSE
-    elif not near or (is_closed(hand) and hand.opening < _GRIPPED_RAD):
+    elif not near or (is_closed(hand) and hand.opening < gripped_rad(hand)):
         hand.phase = APPROACH  # missed or dropped
     elif hand.phase == CLOSE and is_closed(hand) and abs(hand.opening_speed) < _STALLED_RAD_S:
         hand.phase = LIFT
@@ -93,12 +100,12 @@ def grasp_and_lift(hand: Hand) -> tuple[Array, float]:
         if (stay := hand.letting_go()) is not None:
             return stay, hand.open
         return hand.over(block + UP * hand.hover_m(), GRASP), hand.open
-    low = np.array([block[0], block[1], hand.support_m + BLOCK_HALF_M])
+    low = np.array([block[0], block[1], hand.support_m + hand.half_m])
     if hand.phase == LIFT:
         if hand.frozen is None:
             # The block sits against the fixed jaw now, so straight up is over the hand, not over the block.
             x, y, _ = hand.position()
-            hand.frozen = hand.high(np.array([x, y, hand.support_m + BLOCK_HALF_M + LIFT_M]), GRASP)
+            hand.frozen = hand.high(np.array([x, y, hand.support_m + hand.half_m + LIFT_M]), GRASP)
         return hand.frozen, hand.closed
     return hand.still(low, GRASP), hand.closed if hand.phase == CLOSE else hand.open
 

@@ -7,16 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from swiftvla_ros.sim.block_layout import BLOCK_HALF_M
 from swiftvla_ros.sim.hand import APPROACH, ASTRAY_M, FINGERTIP, OVER_M, SHUT_RAD, UP, Array, Hand
-from swiftvla_ros.sim.language import Task
+from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.tasks.definition import TaskDefinition
 from swiftvla_ros.sim.tasks.watcher import TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 
 TOUCH_DRIFT_M = 0.02
 """How far a block may slide and still count as touched."""
-_TOP_M = BLOCK_HALF_M - 0.004
+_EDGE_M = 0.004
 _DESCEND = "descend"
 
 
@@ -58,7 +57,8 @@ class TouchWatcher(TaskWatcher):
         """Colours of the blocks that the closed gripper touches on the top."""
         if self.world.state()[self._gripper] > self._closed:
             return set()
-        return {contact.color for contact in self.world.contacts() if contact.height_m > _TOP_M}
+        tops = dict(zip(COLORS, self.world.halves_m - _EDGE_M, strict=True))
+        return {contact.color for contact in self.world.contacts() if contact.height_m > tops[contact.color]}
 
 
 class Touch(TaskDefinition):
@@ -81,7 +81,7 @@ class Touch(TaskDefinition):
 
     def motion(self, hand: Hand, world: SimWorld, task: Task) -> tuple[Array, float]:  # noqa: ARG002
         """Close the jaws above the block, then straight down on it."""
-        top = np.array([hand.block[0], hand.block[1], hand.support_m + 2 * BLOCK_HALF_M])
+        top = np.array([hand.block[0], hand.block[1], hand.support_m + 2 * hand.half_m])
         across, _ = hand.offset(top, FINGERTIP)
         if hand.phase == APPROACH and across < OVER_M and hand.shut():
             hand.phase = _DESCEND
@@ -92,7 +92,7 @@ class Touch(TaskDefinition):
                 return stay, hand.open
             # Jaws that an earlier task has around a block close above it.
             around = hand.among_blocks() and not hand.shut()
-            high = top + UP * (hand.hover_m() - BLOCK_HALF_M)
+            high = top + UP * (hand.hover_m() - hand.half_m)
             return hand.over(high, FINGERTIP), hand.open if around else hand.closed
         return hand.still(top, FINGERTIP), hand.closed
 
