@@ -96,13 +96,15 @@ class Contract:
     """What robot and policy agree on. Made by :func:`swiftvla_ros.contract.load_contract`.
 
     The ``text`` of its file is stored with checkpoints and bags. Other rooms read the properties below, not the parsed
-    ``file``. ``chain`` is the end effector's kinematics, where the contract names a URDF.
+    ``file``. ``chain`` is the end effector's kinematics, where the contract names a URDF. ``urdf_text`` is given where
+    that URDF's file does not stay; None: :attr:`urdf_path` is read.
     """
 
     path: Path
     text: str
     file: schema.ContractFile
     chain: KinematicChain | None
+    urdf_text: str | None = None
 
     @property
     def robot(self) -> str:
