@@ -76,6 +76,11 @@ class ChunkMessage:
         """For when each row is commanded: int64 [H]."""
         return self.stamp_ns + np.arange(len(self.positions), dtype=np.int64) * self.step_ns
 
+    @property
+    def inference_s(self) -> float:
+        """How long the policy computed it."""
+        return (self.end_ns - self.start_ns) / 1e9
+
     def stamps_ns(self, first_command_ns: int = 0) -> dict[str, int]:
         """Its stamps, by the names of the latency stages; ``first_command_ns``: where the arm followed it."""
         return {

@@ -69,3 +69,4 @@ def test_stages_fit_together_and_unknown_stamps_give_none(messages: Any) -> None
     assert [STAGES[a].until for a in CHAIN[:-1]] == [STAGES[b].since for b in CHAIN[1:]]
     chunk = read_chunk(messages.chunk(1000 * MS, 1020 * MS, 1021 * MS, 1081 * MS))
     assert durations_s(CHAIN, chunk.stamps_ns()) == pytest.approx({"camera": 0.02, "wait": 0.001, "inference": 0.06})
+    assert chunk.inference_s == durations_s(["inference"], chunk.stamps_ns())["inference"]
