@@ -87,6 +87,12 @@ def test_another_robots_bag_is_refused_by_name(contract: Contract, messages: Any
     state.joint_names = [*contract.joint_names[1:], "thumb"]
     with BagWriter(tmp_path / "bag", contract) as writer:
         writer.write_message("/executor_state", state, SECOND)
+    with BagWriter(tmp_path / "measured", contract) as writer:
+        measured = messages.measured(SECOND, contract.rest)
+        measured.name = measured.name[::-1]
+        writer.write_message("/observation/state", measured, SECOND)
+    with pytest.raises(BagError, match=r"observation/state: got joints .*, expected"):
+        summarize(Bag(tmp_path / "measured"))
     with pytest.raises(BagError, match=r"thumb.*the contract"):
         summarize(Bag(tmp_path / "bag"))
 
