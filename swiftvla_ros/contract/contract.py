@@ -17,6 +17,7 @@ from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 from swiftvla_ros.contract.sections.drivers import Drivers
 from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, CartesianHand
+from swiftvla_ros.contract.sections.lerobot import IMAGES, LeRobotColumn
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -69,18 +70,6 @@ class CommandPart:
     def message_type(self) -> str | None:
         """The type of the topic, as ``package/msg/Name``; None for goals of an action, which are no topic."""
         return _MESSAGE_TYPES.get(self.kind)
-
-
-@dataclass(frozen=True)
-class LeRobotColumn:
-    """A joint's column in a LeRobot dataset's vectors: SI = scale · dataset + offset.
-
-    It is read by any of its names, and written as the first.
-    """
-
-    names: tuple[str, ...]
-    scale: float
-    offset: float
 
 
 class LeaderColumn(NamedTuple):
@@ -247,7 +236,7 @@ class Contract:
     def lerobot_cameras(self) -> dict[str, str]:
         """The cameras' features in a LeRobot dataset, in contract order."""
         named = self.file.lerobot.cameras
-        return {name: named.get(name, f"observation.images.{name}") for name in self.camera_names}
+        return {name: named.get(name, f"{IMAGES}{name}") for name in self.camera_names}
 
     @property
     def lerobot_step_s(self) -> float | None:
