@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.executor_codes import ChunkSource
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image

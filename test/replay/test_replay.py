@@ -21,8 +21,9 @@ from typer.testing import CliRunner, Result
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.latency_stages import REPLAYED, STAGES
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
-from swiftvla_ros.episodes.bags.message_types import _store_for
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
+from swiftvla_ros.episodes.bags.message_types import _store_for, message_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.monitoring.latency_advice import LatencyAdvice
 from swiftvla_ros.policy import image_preprocessing, load_policy
 from swiftvla_ros.replay.chunks import Policies, compare_chunks, infer_again

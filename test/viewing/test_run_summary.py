@@ -8,7 +8,9 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.latency_stages import CHAIN, durations_s
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.run_summary import RunCollector, summarize
 
 SECOND, TICK, MS = 10**9, 10**7, 10**6

@@ -31,16 +31,12 @@ from swiftvla_ros.episodes.bags import namespaces
 from swiftvla_ros.episodes.bags.bag_files import find_files, foreign_topics, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
-from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
-from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
+from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
-
-# Of other modules, what readers and writers of bags need.
-__all__ = ["BagError", "BagWriter", "RecordedEpisode", "film_topic", "message_types", "recorded_topics"]
 
 _JSON_KEYS = ("parameters", "recorder")
 _log = logging.getLogger(__name__)

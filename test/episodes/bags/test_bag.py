@@ -11,8 +11,11 @@ from rosbags.rosbag2 import Reader
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.store import digest_of, store_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.latency import latency_stages, rates
 
 TICK_NS = 10_000_000
