@@ -12,8 +12,9 @@ from backports import zstd
 from mcap.writer import Writer
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.message_types import known_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 _HEAD = struct.Struct("<BQ")
 

@@ -32,7 +32,8 @@ from rich.progress import Progress
 from _bag_seeds import Seed, make_seeds, records
 from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import ContractError, load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 
 _GIANTS = (0, 1, 0x7F, 0xFF, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 _STRINGS = (b"", b"cdr", b"zstd", b"lz4", b"\xff\xfe", b"[4294967295]", b"std_msgs/msg/Empty", b"\x89MCAP0\r\n")

@@ -29,7 +29,7 @@ from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.msg import ActionChunk, GeometryFeatures
 from swiftvla_ros.nodes.ros import qos
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import read_chunk
 from swiftvla_ros.resources import DEFAULT_CHECKPOINT
 
 # After each change the first chunks are not counted.
@@ -58,9 +58,9 @@ class Bench(LivePolicy):
 
     def take_chunk(self, chunk: ActionChunk) -> None:
         """Note a chunk's latency."""
-        end_ns = stamp_ns(chunk.inference_end)
-        self.latency_ms.append((end_ns - stamp_ns(chunk.header.stamp)) / 1e6)
-        self.inference_ms.append((end_ns - stamp_ns(chunk.inference_start)) / 1e6)
+        read = read_chunk(chunk)
+        self.latency_ms.append((read.end_ns - read.stamp_ns) / 1e6)
+        self.inference_ms.append(1e3 * read.inference_s)
 
     def _take_features(self, _: GeometryFeatures) -> None:
         self.steps += 1

@@ -195,7 +195,7 @@ class Bench:
         if pictures is not None:
             phase.pictures_hz.append((len(pictures) - sent) / (time.monotonic() - begin_s))
         for chunk in map(read_chunk, list(self.chunks)):
-            phase.inference_ms.append((chunk.end_ns - chunk.start_ns) / 1e6)
+            phase.inference_ms.append(1e3 * chunk.inference_s)
             phase.camera_to_chunk_ms.append((chunk.end_ns - max(chunk.image_stamps.values())) / 1e6)
 
     def stop_ms(self, page: Any) -> float:

@@ -18,11 +18,12 @@ from rich.table import Table
 
 from _live_policy import LivePolicy
 from swiftvla_ros.cli.output import write_json
+from swiftvla_ros.contract.latency_stages import POLICY, STAGES, durations_s
 from swiftvla_ros.msg import ActionChunk
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import read_chunk
 from swiftvla_ros.resources import DEFAULT_CHECKPOINT
 
-_STAGES = ("camera stamp to observation", "observation to inference", "inference", "inference to chunk received")
+_STAGES = (*POLICY, "chunk_transport")
 
 
 class Stages(LivePolicy):
@@ -34,12 +35,12 @@ class Stages(LivePolicy):
 
     def take_chunk(self, chunk: ActionChunk) -> None:
         """Note how long each stage of a chunk took."""
-        times = [chunk.header.stamp, chunk.observation_ready, chunk.inference_start, chunk.inference_end]
-        ns = [*map(stamp_ns, times), self.node.get_clock().now().nanoseconds]
-        took = dict(zip(_STAGES, np.diff(ns) / 1e6, strict=True))
-        took |= {"total": (ns[4] - ns[0]) / 1e6, "total without inference": (ns[4] - ns[0] - (ns[3] - ns[2])) / 1e6}
-        for name, ms in took.items():
-            self.ms.setdefault(name, []).append(float(ms))
+        read = read_chunk(chunk, self.node.get_clock().now().nanoseconds)
+        took_s = {str(STAGES[name]): s for name, s in durations_s(_STAGES, read.stamps_ns()).items()}
+        total_s = (read.received_ns - read.stamp_ns) / 1e9
+        took_s |= {"total": total_s, "total without inference": total_s - read.inference_s}
+        for name, seconds in took_s.items():
+            self.ms.setdefault(name, []).append(1e3 * seconds)
 
 
 _WAITS_FOR_BOTH = """

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.motion.smooth_step import smooth_step
 from swiftvla_ros.teleop.prediction import PredictionSettings
 from teleop_rig import Link, TeleopRig
 
@@ -53,7 +54,7 @@ def hand(seconds: float) -> tuple[Array, Array]:
             target = place + np.clip(rng.uniform(-0.6, 0.6) - place, -0.7 * duration_s, 0.7 * duration_s)
             u = np.linspace(0.0, 1.0, round(1000 * duration_s))
             pause = np.ones(round(1000 * rng.uniform(0.0, 0.6)))
-            way = np.concatenate([place + (target - place) * u**3 * (10 + u * (6 * u - 15)), target * pause])
+            way = np.concatenate([place + smooth_step(u, target - place), target * pause])
             poses[k:, j] = target
             poses[k : k + len(way), j] = way[: len(times) - k]
             place, k = target, k + len(way)

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from swiftvla_ros.cli.output import print_table, write_json
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.bags.bag import BagWriter
 from swiftvla_ros.episodes.bags.message_types import known_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.datasets.lerobot_part import PartWriter
 from swiftvla_ros.episodes.datasets.store import Episode

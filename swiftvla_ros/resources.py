@@ -28,9 +28,10 @@ def share_folder() -> Path:
     FileNotFoundError
         There is none: the package is not installed whole.
     """
-    for folder in share_folders():
-        return folder
-    raise FileNotFoundError("swiftvla_ros: config/robots is not installed; install the package with colcon or pip")
+    folder = next(iter(share_folders()), None)
+    if folder is None:
+        raise FileNotFoundError("swiftvla_ros: config/robots is not installed; install the package with colcon or pip")
+    return folder
 
 
 def shipped_robots() -> dict[str, Path]:

@@ -7,7 +7,7 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import message_types
+from swiftvla_ros.episodes.bags.message_types import message_types
 
 PER_JOINT = ("_clamps", "limit_excess", "tracking_error")
 

@@ -11,7 +11,7 @@ import numpy as np
 from bag_messages import Messages
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.observation.image_decoding import jpeg_of
 
 ROBOT: Contract = load_contract("so101")

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
-from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal, TaskVerdictCode
 from swiftvla_ros.extras import EXTRAS, FROM_THE_MACHINE, missing_extra
 
 if sys.version_info >= (3, 11):
@@ -96,11 +96,18 @@ def test_every_field_has_unit_and_meaning(path):
 
 
 @pytest.mark.parametrize(
-    ("prefix", "enum"), [("", Mode), ("REASON_", Reason), ("REFUSAL_", Refusal), ("SOURCE_", ChunkSource)]
+    ("message", "prefix", "enum"),
+    [
+        ("ExecutorState", "", Mode),
+        ("ExecutorState", "REASON_", Reason),
+        ("ExecutorState", "REFUSAL_", Refusal),
+        ("ExecutorState", "SOURCE_", ChunkSource),
+        ("TaskVerdict", "", TaskVerdictCode),
+    ],
 )
-def test_executor_codes_are_the_message_s(prefix, enum):
+def test_codes_are_the_message_s(message, prefix, enum):
     """A code that means one thing in the executor and another in its message would misreport why the arm stopped."""
-    text = (ROOT / "msg" / "ExecutorState.msg").read_text()
+    text = (ROOT / "msg" / f"{message}.msg").read_text()
     constants = dict(re.findall(rf"^uint\d+ {prefix}(?!REASON_|REFUSAL_|SOURCE_)(\w+)=(\d+)", text, flags=re.MULTILINE))
     assert {name: int(value) for name, value in constants.items()} == {code.name: code.value for code in enum}
 

@@ -72,7 +72,11 @@ class ProcessDescription:
 
     def command(self) -> list[str]:
         """Return the command line that starts the node without ``launch``."""
-        arguments = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
+        return [sys.executable, "-m", self.module, *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """Return what the node's module is given on that line, or by whoever runs it in a process of its own."""
+        arguments = ["--ros-args", "-r", f"__node:={self.name}"]
         if self.namespace:
             arguments += ["-r", f"__ns:=/{plain_namespace(self.namespace)}"]
         for key, value in self.parameters.items():

@@ -17,6 +17,7 @@ from swiftvla_ros.contract.kinematics import KinematicChain
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 from swiftvla_ros.contract.sections.drivers import Drivers
 from swiftvla_ros.contract.sections.hand import HAND_ACTIONS, CartesianHand
+from swiftvla_ros.contract.sections.lerobot import IMAGES, LeRobotColumn
 
 Array = NDArray[np.float64]
 Joints = NDArray[np.intp] | slice
@@ -71,18 +72,6 @@ class CommandPart:
         return _MESSAGE_TYPES.get(self.kind)
 
 
-@dataclass(frozen=True)
-class LeRobotColumn:
-    """A joint's column in a LeRobot dataset's vectors: SI = scale · dataset + offset.
-
-    It is read by any of its names, and written as the first.
-    """
-
-    names: tuple[str, ...]
-    scale: float
-    offset: float
-
-
 class LeaderColumn(NamedTuple):
     """Which of the leader's joints moves a joint: target = scale · its position in SI + offset."""
 
@@ -96,13 +85,15 @@ class Contract:
     """What robot and policy agree on. Made by :func:`swiftvla_ros.contract.load_contract`.
 
     The ``text`` of its file is stored with checkpoints and bags. Other rooms read the properties below, not the parsed
-    ``file``. ``chain`` is the end effector's kinematics, where the contract names a URDF.
+    ``file``. ``chain`` is the end effector's kinematics, where the contract names a URDF. ``urdf_text`` is given where
+    that URDF's file does not stay; None: :attr:`urdf_path` is read.
     """
 
     path: Path
     text: str
     file: schema.ContractFile
     chain: KinematicChain | None
+    urdf_text: str | None = None
 
     @property
     def robot(self) -> str:
@@ -245,7 +236,7 @@ class Contract:
     def lerobot_cameras(self) -> dict[str, str]:
         """The cameras' features in a LeRobot dataset, in contract order."""
         named = self.file.lerobot.cameras
-        return {name: named.get(name, f"observation.images.{name}") for name in self.camera_names}
+        return {name: named.get(name, f"{IMAGES}{name}") for name in self.camera_names}
 
     @property
     def lerobot_step_s(self) -> float | None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the executor does, why, and why it refuses a chunk. Numbers as in ``msg/ExecutorState.msg``."""
+"""What the executor does, why, and why it refuses a chunk; and what becomes of a task.
+
+Numbers as in ``msg/ExecutorState.msg``, and :class:`TaskVerdictCode` as in ``msg/TaskVerdict.msg``.
+"""
 
 from __future__ import annotations
 
@@ -68,3 +71,12 @@ class ChunkSource(IntEnum):
     NONE = 0
     POLICY = 1
     OPERATOR = 2
+
+
+class TaskVerdictCode(IntEnum):
+    """Whether an instruction was carried out."""
+
+    PENDING = 0
+    DONE = 1
+    WRONG_OBJECT = 2
+    FAILED = 3

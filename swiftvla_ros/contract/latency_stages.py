@@ -54,6 +54,8 @@ STAGES = {
 
 POLICY = ("observation", "wait", "inference")
 """What a policy knows of its own chunks, in the order of time."""
+REPLAYED = (*POLICY, "first_command")
+"""What a replay tells of the recorded chunks, and its thresholds name."""
 CHAIN = ("camera", "wait", "inference", "chunk_transport", "take_over")
 """What lies between a camera's stamp and the arm without a gap, in the order of time."""
 

@@ -13,25 +13,32 @@ from swiftvla_ros.contract.hashing import sha256
 
 def store_contract(contract: Contract, path: Path) -> tuple[str, str]:
     """Write the contract to ``path`` and the URDF that it names beside it; return both texts."""
-    text, urdf_text = contract.text, ""
+    text, urdf_text = _stored(contract)
     if contract.urdf_path is not None:
-        urdf = contract.urdf_path.resolve()
-        urdf_text = urdf.read_text(encoding="utf-8")
-        (path.parent / urdf.name).write_text(urdf_text, encoding="utf-8")
-        data = yaml.safe_load(text)
-        if data["kinematics"]["urdf"] != urdf.name:
-            data["kinematics"]["urdf"] = urdf.name
-            text = yaml.safe_dump(data, sort_keys=False)
+        (path.parent / contract.urdf_path.resolve().name).write_text(urdf_text, encoding="utf-8")
     path.write_text(text, encoding="utf-8")
     return text, urdf_text
 
 
 def digest_of(contract: Contract) -> str:
-    """The SHA-256 of a contract as it was loaded, and of its URDF as it lies there."""
-    urdf = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
-    return contract_digest(contract.text, urdf)
+    """The SHA-256 of a contract and its URDF: the same for one as loaded and for its copy, wherever the URDF lay."""
+    return contract_digest(*_stored(contract))
 
 
 def contract_digest(text: str, urdf: str) -> str:
     """Return the SHA-256 of a contract and its URDF as :func:`store_contract` returned them."""
     return sha256([f"{text}\0{urdf}".encode()])
+
+
+def _stored(contract: Contract) -> tuple[str, str]:
+    """The texts of a contract's copy, whose URDF lies beside it, and of that URDF; empty without one."""
+    if contract.urdf_path is None:
+        return contract.text, ""
+    urdf, text, urdf_text = contract.urdf_path.resolve(), contract.text, contract.urdf_text
+    if urdf_text is None:
+        urdf_text = urdf.read_text(encoding="utf-8")
+    data = yaml.safe_load(text)
+    if data["kinematics"]["urdf"] != urdf.name:
+        data["kinematics"]["urdf"] = urdf.name
+        text = yaml.safe_dump(data, sort_keys=False)
+    return text, urdf_text

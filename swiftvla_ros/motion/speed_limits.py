@@ -29,6 +29,13 @@ class SpeedLimit:
     stamp_ns: int = 0
     valid_for_s: float = 0.0
 
+    @classmethod
+    def of_percent(
+        cls, source: str, percent: float, reason: str = "", stamp_ns: int = 0, valid_for_s: float = 0.0
+    ) -> SpeedLimit:
+        """Make one of a message's numbers: ``percent`` of the planned speed."""
+        return cls(source, percent / 100.0, reason, stamp_ns, valid_for_s)
+
     @property
     def problem(self) -> str:
         """What is wrong with it; empty where nothing is."""

@@ -40,8 +40,8 @@ class TrackingWatch:
         then while its command still slows down, and is not frozen.
         """
         if self._seen is None or now_ns < self._last_ns:
-            self._seen, self._off_ns, self._same_ns = measured.copy(), np.full(len(measured), now_ns), np.zeros(0)
-            self._same_ns = self._off_ns.copy()
+            self._seen = measured.copy()
+            self._off_ns, self._same_ns = np.full(len(measured), now_ns), np.full(len(measured), now_ns)
             self._low, self._high = commanded.copy(), commanded.copy()
         self._last_ns = now_ns
         return self._tracking(measured, commanded, now_ns) or self._frozen(measured, commanded, now_ns, paused=paused)

@@ -18,6 +18,7 @@ from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
+from swiftvla_ros.contract.executor_codes import TaskVerdictCode
 from swiftvla_ros.msg import ActionChunk, ExecutorState, TaskVerdict
 from swiftvla_ros.nodes.parts.instructions import InstructionServer
 from swiftvla_ros.nodes.parts.observation_topics import subscribe_to_state
@@ -25,7 +26,7 @@ from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, leader_state, to_duration, to_time
 from swiftvla_ros.nodes.ros.parameters import Allowed
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import TaskVerdictMessage, read_executor_state, read_task_verdict, stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.sim.block_layout import SceneLayout
@@ -53,7 +54,7 @@ class _Show:
     motion: Demonstration | None = None
     begin_ns: int = 0
     problem: str = ""
-    done: TaskVerdict | None = None
+    done: TaskVerdictMessage | None = None
 
 
 @dataclass
@@ -131,14 +132,15 @@ class ExpertNode(ManagedNode[ExpertParts]):
             layout = SceneLayout(poses[:count, :2], poses[:count, 2], poses[count:])
             self.parts.layout = stamp_ns(message.header.stamp), layout
 
-    def _watch_executor(self, state: ExecutorState) -> None:
-        self.parts.instructions.watch(state)
-        position = np.array(state.commanded_position)
-        self.parts.commanded = position if len(position) == len(self.contract.joints) else None
+    def _watch_executor(self, message: ExecutorState) -> None:
+        tick = read_executor_state(message)
+        self.parts.instructions.watch(tick)
+        self.parts.commanded = tick.commanded_of(self.contract.joint_names)
 
-    def _judge(self, verdict: TaskVerdict) -> None:
+    def _judge(self, message: TaskVerdict) -> None:
         """Take a verdict; success ends the instruction when the demonstration is over: it shows how to stay, too."""
-        if verdict.verdict == TaskVerdict.DONE:
+        verdict = read_task_verdict(message)
+        if verdict.verdict == TaskVerdictCode.DONE:
             self.parts.show.done = verdict
         else:
             self.parts.instructions.judge(verdict)

@@ -182,7 +182,7 @@ class GeometryNode(ManagedNode[GeometryParts]):
             return
         chunk = read_chunk(message)
         with thread.feeding():
-            thread.watch.see_chunk(chunk.stamp_ns, (chunk.end_ns - chunk.start_ns) / 1e9, time.monotonic())
+            thread.watch.see_chunk(chunk.stamp_ns, chunk.inference_s, time.monotonic())
 
     def _listening(self) -> GeometryThread | None:
         thread = self.parts.thread

@@ -23,7 +23,7 @@ from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostic
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header, to_duration, to_time
 from swiftvla_ros.nodes.ros.parameters import Allowed
-from swiftvla_ros.observation.message_fields import read_executor_state
+from swiftvla_ros.observation.message_fields import read_executor_state, read_task_verdict
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation
 from swiftvla_ros.observation.pairing import ObservationPairing
 from swiftvla_ros.policy import CheckpointPolicy, Policy, load_policy
@@ -103,7 +103,7 @@ class PolicyNode(ManagedNode[PolicyParts]):
         )
         subscribe_to_images(self, policy.camera_names, self._take_image, qos.CAMERA_INPUT, self._count_refused)
         subscribe_to_state(self, self._take_state, self._count_refused)
-        self.subscribe(TaskVerdict, "task_verdict", instructions.judge, qos.LATCHED)
+        self.subscribe(TaskVerdict, "task_verdict", self._judge, qos.LATCHED)
         self.subscribe(ExecutorState, "executor_state", self._watch_executor, qos.STATE_INPUT)
         probes = PolicyProbes(self, policy, instructions.effect, self._inference, self._message)
         publish_diagnostics(self, self._health)
@@ -185,11 +185,14 @@ class PolicyNode(ManagedNode[PolicyParts]):
         if self.parts.inference is not None:
             self.parts.inference.drop_invalid()
 
+    def _judge(self, message: TaskVerdict) -> None:
+        self.parts.instructions.judge(read_task_verdict(message))
+
     def _watch_executor(self, message: ExecutorState) -> None:
-        self.parts.instructions.watch(message)
+        tick = read_executor_state(message)
+        self.parts.instructions.watch(tick)
         if self.parts.inference is None:
             return
-        tick = read_executor_state(message)
         rows = tick.planned_rows
         # Anybody can publish, so nothing else gets through to the inference thread.
         good = tick.joint_names == self.contract.joint_names and rows.ndim == 2 and bool(np.isfinite(rows).all())

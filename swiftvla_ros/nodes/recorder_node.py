@@ -16,8 +16,9 @@ from typing import Any
 
 from rclpy.subscription import MessageInfo
 
-from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage, film_topic
-from swiftvla_ros.episodes.bags.topics import camera_type, demonstration_topics, recorded_topics
+from swiftvla_ros.episodes.bags.bag import RawMessage
+from swiftvla_ros.episodes.bags.topics import camera_type, demonstration_topics, film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.recording.black_box import Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_keeper import BlackBoxKeeper
 from swiftvla_ros.episodes.recording.recording import (

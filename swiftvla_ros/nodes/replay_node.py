@@ -14,7 +14,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.namespaces import held_namespace
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.nodes.ros import qos

@@ -35,7 +35,7 @@ from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostic
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.observation.joint_state import JointStateError
-from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, stamp_ns
+from swiftvla_ros.observation.message_fields import measured_positions, read_chunk, read_speed_limit, stamp_ns
 
 _REPEAT_S = 2.0
 # The control thread takes one chunk a tick, an operator's first: of a flood of one source's, the newest.
@@ -245,7 +245,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         self._upstream_problem = self.parts.report.state_problem = message.data
 
     def _scale(self, message: Float64) -> None:
-        self._take(SpeedLimit(OPERATOR, message.data / 100.0, "the operator's speed_scale"))
+        self._take(SpeedLimit.of_percent(OPERATOR, message.data, "the operator's speed_scale"))
 
     def _limit(self, message: SpeedLimitMessage) -> None:
         if message.source == OPERATOR:
@@ -255,8 +255,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             self._take_message(message)
 
     def _take_message(self, message: SpeedLimitMessage) -> None:
-        ns = stamp_ns(message.header.stamp) or self.now_ns()
-        self._take(SpeedLimit(message.source, message.percent / 100.0, message.reason, ns, message.valid_for))
+        self._take(SpeedLimit.of_percent(**vars(read_speed_limit(message, self.now_ns()))))
 
     def _take(self, limit: SpeedLimit) -> None:
         limits = self.parts.core.speed_limits

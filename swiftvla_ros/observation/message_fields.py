@@ -76,6 +76,11 @@ class ChunkMessage:
         """For when each row is commanded: int64 [H]."""
         return self.stamp_ns + np.arange(len(self.positions), dtype=np.int64) * self.step_ns
 
+    @property
+    def inference_s(self) -> float:
+        """How long the policy computed it."""
+        return (self.end_ns - self.start_ns) / 1e9
+
     def stamps_ns(self, first_command_ns: int = 0) -> dict[str, int]:
         """Its stamps, by the names of the latency stages; ``first_command_ns``: where the arm followed it."""
         return {
@@ -188,6 +193,11 @@ class ExecutorTick:
     operator_holds: bool
     gave_back_ns: int
 
+    def commanded_of(self, joint_names: tuple[str, ...]) -> Array | None:
+        """What is commanded [J]; None where nothing is, and where it is of other joints or no finite number a joint."""
+        whole = self.joint_names == joint_names and self.commanded.shape == (len(joint_names),)
+        return self.commanded if whole and np.isfinite(self.commanded).all() else None
+
 
 def read_executor_state(message: Any) -> ExecutorTick:
     """Read an ``ExecutorState``, whatever its joints."""
@@ -204,7 +214,10 @@ def read_executor_state(message: Any) -> ExecutorTick:
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """What ``PolicyState`` says of a policy; ``reason`` is empty while it computes chunks."""
+    """What ``PolicyState`` says of a policy; ``reason`` is empty while it computes chunks.
+
+    ``latency_s`` are the stages of its newest chunk, by name.
+    """
 
     stamp_ns: Annotated[int, "header.stamp"]
     reason: str
@@ -216,14 +229,51 @@ class PolicyReport:
     precision: str
     threads: int
     guidance: str
+    latency_s: dict[str, float]
     chunks: int
 
 
 def read_policy_state(message: Any) -> PolicyReport:
     """Read a ``PolicyState``."""
     reason = "" if message.ready else str(message.reason)
-    # Older bags say no runtime: there was only one.
-    return _read(PolicyReport, message, reason=reason, runtime=str(getattr(message, "runtime", "torch")))
+    return _read(
+        PolicyReport,
+        message,
+        reason=reason,
+        runtime=str(getattr(message, "runtime", "torch")),  # older bags say none: there was only one
+        latency_s=dict(zip(message.latency_stages, map(float, message.latency_s), strict=False)),
+    )
+
+
+@dataclass(frozen=True)
+class SpeedLimitMessage:
+    """A ``SpeedLimit``: ``percent`` of the planned speed, for ``valid_for_s`` after ``stamp_ns``; 0: until replaced."""
+
+    source: str
+    percent: float
+    reason: str
+    stamp_ns: Annotated[int, "header.stamp"]
+    valid_for_s: Annotated[float, "valid_for"]
+
+
+def read_speed_limit(message: Any, received_ns: int) -> SpeedLimitMessage:
+    """Read a ``SpeedLimit``; one without a stamp is of the time when it was received."""
+    return _read(SpeedLimitMessage, message, stamp_ns=stamp_ns(message.header.stamp) or received_ns)
+
+
+@dataclass(frozen=True)
+class TaskVerdictMessage:
+    """A ``TaskVerdict``; ``verdict`` is a :class:`~swiftvla_ros.contract.executor_codes.TaskVerdictCode`, or newer."""
+
+    stamp_ns: Annotated[int, "header.stamp"]
+    instruction_id: int
+    verdict: int
+    text: str
+
+
+def read_task_verdict(message: Any) -> TaskVerdictMessage:
+    """Read a ``TaskVerdict``."""
+    return _read(TaskVerdictMessage, message)
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {

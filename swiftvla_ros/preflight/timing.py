@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
+from swiftvla_ros.contract.latency_stages import POLICY
 from swiftvla_ros.preflight.facts import PreflightFacts
 from swiftvla_ros.preflight.row import Row
 
 # Half of a chunk that is past on its arrival tells of a scene that was.
 _OLD_PART = 0.5
-_SUMMED = ("observation", "wait", "inference")
 
 
 def check_timing(facts: PreflightFacts) -> Iterator[Row]:
@@ -28,7 +28,7 @@ def check_timing(facts: PreflightFacts) -> Iterator[Row]:
 def _way_s(facts: PreflightFacts) -> float | None:
     """From a camera's stamp to a chunk, s: the pictures' age and the policy's stages; None where none was measured."""
     told = [facts.trial.latency_s, facts.graph.policy.latency_s if facts.graph.policy is not None else {}]
-    measured = [sum(stages.get(name, 0.0) for name in _SUMMED) for stages in told if "inference" in stages]
+    measured = [sum(stages.get(name, 0.0) for name in POLICY) for stages in told if "inference" in stages]
     return max(measured) if measured else None
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.images import condition_image
-from swiftvla_ros.episodes.bags.bag import Bag, film_topic
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.topics import film_topic
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.policy.checkpoint import CheckpointError

@@ -6,7 +6,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, film_topic
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.topics import film_topic
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
 from swiftvla_ros.replay.differences import FINGERPRINT
 from swiftvla_ros.replay.recorded import read_run

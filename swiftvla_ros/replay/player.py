@@ -11,7 +11,8 @@ import numpy as np
 from rosbags.typesys.store import Typestore
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, message_types
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError, message_types
 from swiftvla_ros.episodes.bags.namespaces import STATE, describe_missing
 from swiftvla_ros.episodes.bags.topics import camera_type
 from swiftvla_ros.observation.image_decoding import compressed_topic, rgb_of

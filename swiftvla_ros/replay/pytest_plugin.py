@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from swiftvla_ros.contract import ContractError, load_contract
-from swiftvla_ros.episodes.bags.bag import BagError
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.replay.differences import find_checkpoint
 from swiftvla_ros.replay.recorded import open_recording

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.executor_codes import ChunkSource
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
@@ -25,6 +26,7 @@ from swiftvla_ros.observation.message_fields import (
     read_chunk,
     read_executor_state,
     read_policy_state,
+    read_speed_limit,
     stamp_ns,
 )
 from swiftvla_ros.observation.observation import NO_GUIDANCE
@@ -173,11 +175,10 @@ def _chunks_of(bag: Bag, topic: str, names: tuple[str, ...]) -> Iterator[ChunkMe
 
 
 def _speed_limits(bag: Bag, notes: list[str]) -> list[tuple[int, SpeedLimit]]:
-    limits = [(at, SpeedLimit(OPERATOR, float(m.data) / 100.0)) for at, m in bag.messages("speed_scale")]
-    for at, m in bag.messages("speed_limit"):
-        if m.source != OPERATOR:
-            stamp = stamp_ns(m.header.stamp) or at
-            limits.append((at, SpeedLimit(m.source, float(m.percent) / 100.0, m.reason, stamp, float(m.valid_for))))
+    limits = [(at, SpeedLimit.of_percent(OPERATOR, float(m.data))) for at, m in bag.messages("speed_scale")]
+    # Those on the operator's presence, too: the executor took them from itself and published them for the recording.
+    told = [(at, read_speed_limit(message, at)) for at, message in bag.messages("speed_limit")]
+    limits += [(at, SpeedLimit.of_percent(**vars(limit))) for at, limit in told if limit.source != OPERATOR]
     if refused := [limit.problem for _, limit in limits if limit.problem]:
         notes.append(f"{len(refused)} speed limits were none, and left out as the executor did: {refused[0]}")
     return sorted((entry for entry in limits if not entry[1].problem), key=lambda entry: entry[0])

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.namespaces import held_namespace
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
 from swiftvla_ros.observation.observation import InstructionError, validate_instruction

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource
-from swiftvla_ros.contract.latency_stages import POLICY, durations_s, percentiles
+from swiftvla_ros.contract.latency_stages import REPLAYED, durations_s, percentiles
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.observation.message_fields import ExecutorTick
 from swiftvla_ros.replay.chunks import ChunkComparison, Policies, compare_chunks, explain
@@ -32,7 +32,6 @@ Array = NDArray[np.float64]
 EXIT_OK, EXIT_THRESHOLD, EXIT_DIFFERENT = 0, 1, 3
 
 _NS = 1_000_000_000
-_RECORDED = (*POLICY, "first_command")
 
 
 @dataclass(frozen=True)
@@ -296,8 +295,8 @@ def _gap(rows: Array, times: NDArray[np.int64], stamps: NDArray[np.int64], posit
 def _latency(run: RecordedRun, chunks: list[ChunkComparison]) -> dict[str, tuple[float, float, float]]:
     first = {t.taken_ns: t.first_command_ns for t in run.ticks if t.first_command_ns}
     first_of = {t.chunk_id: first[t.taken_ns] for t in run.ticks if t.taken_ns in first and _of_the_policy(t)}
-    found = [durations_s(_RECORDED, c.stamps_ns(first_of.get(c.chunk_id, 0))) for c in run.chunks]
-    stages = {name: [durations[name] for durations in found if name in durations] for name in _RECORDED}
+    found = [durations_s(REPLAYED, c.stamps_ns(first_of.get(c.chunk_id, 0))) for c in run.chunks]
+    stages = {name: [durations[name] for durations in found if name in durations] for name in REPLAYED}
     stages["inference now"] = [c.seconds for c in chunks if c.rows is not None]
     return {name: percentiles(1e3 * np.array(seconds, dtype=np.float64)) for name, seconds in stages.items()}
 

@@ -40,7 +40,7 @@ def as_dict(report: ReplayReport, checks: list[Check], code: int) -> dict[str, A
                 "max_difference": _by_joint(report, c.difference),
                 "executed_measured": _by_joint(report, e.measured),
                 "executed_commanded": _by_joint(report, e.commanded),
-                "inference_ms": (c.chunk.end_ns - c.chunk.start_ns) / 1e6,
+                "inference_ms": 1e3 * c.chunk.inference_s,
                 "inference_now_ms": 1e3 * c.seconds,
                 "missing": list(c.missing),
             }
@@ -99,7 +99,7 @@ def markdown(report: ReplayReport, checks: list[Check], code: int, advice: Seque
             "; ".join(c.missing) or _number(c.difference.max()),
             "–" if c.rows is None else report.joint_names[int(np.nan_to_num(c.difference).argmax())],
             _number(_most(e.measured)),
-            f"{(c.chunk.end_ns - c.chunk.start_ns) / 1e6:.1f}",
+            f"{1e3 * c.chunk.inference_s:.1f}",
             f"{1e3 * c.seconds:.1f}",
         ]
         for c, e in zip(report.chunks, report.executed, strict=True)

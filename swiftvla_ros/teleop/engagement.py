@@ -14,6 +14,7 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason
 from swiftvla_ros.contract.turns import nearest
 from swiftvla_ros.motion.planning.chunk_planner import approach_duration_s
+from swiftvla_ros.motion.smooth_step import smooth_step
 from swiftvla_ros.teleop.hand import OperatorHand, OperatorRows, TeleopPhase
 
 Array = NDArray[np.float64]
@@ -160,8 +161,7 @@ class Engagement:
             return rows
         times = (rows.stamp_ns - self._began_ns + rows.step_ns * np.arange(len(rows.positions))) / NS
         u = np.clip(times / self._approach_s, 0.0, 1.0)[:, None]
-        weight = u**3 * (10.0 + u * (6.0 * u - 15.0))
-        return replace(rows, positions=self._from + weight * (rows.positions - self._from))
+        return replace(rows, positions=self._from + smooth_step(u) * (rows.positions - self._from))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from swiftvla_ros.cluster.installation import installation
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.cluster.work import Work
-from swiftvla_ros.contract.hashing import sha256
+from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.datasets.finder import EpisodeFolder
 from swiftvla_ros.episodes.quality.examination import Examination, judge
 from swiftvla_ros.episodes.quality.examined import Examined, examine_episode, load_examined, save_examined
@@ -52,7 +52,7 @@ class DemonstrationCheck:
         claim(
             self.kept / SETTINGS,
             {
-                "contract_sha256": sha256([folder.contract_text.encode()]),
+                "contract_sha256": digest_of(folder.contract),
                 "namespace": folder.namespace,
                 "instruction": folder.instruction,
                 "pictures": self.pictures is not None,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.demonstrations.cuts import find_demonstrations
 from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode, Streams, lacking
 from swiftvla_ros.episodes.datasets.store import Episode

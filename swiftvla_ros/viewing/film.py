@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.bags.bag import Bag, film_topic
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.topics import film_topic
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.viewing.run_summary import summarize

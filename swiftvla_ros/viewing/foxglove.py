@@ -7,6 +7,7 @@ from typing import Any
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
+from swiftvla_ros.contract.latency_stages import POLICY, STAGES
 
 Json = dict[str, Any]
 
@@ -56,8 +57,8 @@ def layout(contract: Contract, namespace: str = "") -> Json:
     panels["Plot!latency"] = _plot(
         "Latency of the newest chunk, s",
         *(
-            (of(f"policy_state.latency_s[{i}]"), label, _COLORS[i])
-            for i, label in enumerate(("stamp to observation", "observation to inference", "inference"))
+            (of(f"policy_state.latency_s[{i}]"), str(STAGES[name]), _COLORS[i])
+            for i, name in enumerate(POLICY)  # as inference_thread gives them
         ),
         (of("executor_state.chunk_age_s"), "age of the chunk followed", _COLORS[3]),
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from swiftvla_ros.contract.latency_stages import IMAGE, STAGES, durations_s, percentiles
-from swiftvla_ros.episodes.bags.bag import Bag, film_topic
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.topics import film_topic
 from swiftvla_ros.monitoring.latency_advice import ComputedBy, LatencyAdvice, RunTiming, advise
 from swiftvla_ros.observation.message_fields import (
     ChunkMessage,

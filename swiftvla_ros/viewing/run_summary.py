@@ -14,15 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, Reason, Refusal, TaskVerdictCode
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.observation.message_fields import (
     ChunkMessage,
     ExecutorTick,
     PolicyReport,
+    TaskVerdictMessage,
+    measured_positions,
     read_chunk,
     read_executor_state,
     read_policy_state,
+    read_task_verdict,
     stamp_ns,
 )
 
@@ -32,7 +36,6 @@ Times = NDArray[np.int64]
 RUN_TOPICS = ("executor_state", "action_chunk", "observation/state", "policy_state", "task_verdict")
 """The topics that a run is made of, without their namespace."""
 
-VERDICTS = ("PENDING", "DONE", "WRONG_OBJECT", "FAILED")
 # Modes in which nothing is commanded.
 _NOT_COMMANDING = (Mode.IDLE, Mode.RELEASED)
 
@@ -164,11 +167,11 @@ class RunCollector:
         elif topic == "action_chunk":
             self._take_chunk(read_chunk(message, received_ns))
         elif topic == "observation/state":
-            self._measured.append((stamp_ns(message.header.stamp), self._columns(topic, message.position)))
+            self._take_measured(message)
         elif topic == "policy_state":
             self._take_policy(read_policy_state(message))
         elif topic == "task_verdict":
-            self._take_verdict(message)
+            self._take_verdict(read_task_verdict(message))
 
     def flush(self) -> Run:
         """Give what was taken since the last call."""
@@ -193,11 +196,13 @@ class RunCollector:
         self._begin()
         return run
 
-    def _columns(self, topic: str, values: Any) -> Array:
+    def _take_measured(self, message: Any) -> None:
         names = self._contract.joint_names
-        if len(values) != len(names):
-            raise ValueError(f"{topic}: has {len(values)} joints, the contract {len(names)}: {list(names)}")
-        return np.array(values, np.float64)
+        # A number that is not finite is a gap in the curve.
+        positions = measured_positions(message, names, finite=False)
+        if len(positions) != len(names):
+            raise ValueError(f"observation/state: has {len(positions)} positions, the contract's joints {list(names)}")
+        self._measured.append((stamp_ns(message.header.stamp), positions))
 
     def _known(self, values: Any, otherwise: float) -> Array:
         """Take values of all joints [J]; ``otherwise`` where a message leaves them out."""
@@ -265,13 +270,12 @@ class RunCollector:
             self._instruction_id = number
             self._events.append(RunEvent(ns, "instruction", str(number), text))
 
-    def _take_verdict(self, verdict: Any) -> None:
-        found = (int(verdict.instruction_id), int(verdict.verdict))
+    def _take_verdict(self, verdict: TaskVerdictMessage) -> None:
+        found = (verdict.instruction_id, verdict.verdict)
         # Without an instruction nothing is judged: what was found last stands.
         if found != self._verdict and found[0]:
             self._verdict = found
-            name = VERDICTS[found[1]] if found[1] < len(VERDICTS) else str(found[1])
-            self._events.append(RunEvent(stamp_ns(verdict.header.stamp), "verdict", name, str(verdict.text)))
+            self._events.append(RunEvent(verdict.stamp_ns, "verdict", _name(TaskVerdictCode, found[1]), verdict.text))
 
 
 def summarize(bag: Bag) -> Run:

@@ -12,9 +12,12 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from teleoperation import write_teleoperation
 from typer.testing import CliRunner
 
+from swiftvla_ros.bringup.processes import describe_replay
+from swiftvla_ros.bringup.system_options import ReplayOptions
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.datasets.store import EpisodeError
 
@@ -100,6 +103,20 @@ def test_a_bag_without_a_contract_takes_the_one_that_is_named(
     assert run("record", tmp_path / "whole", "--repair", foreign)[0] == 0
     assert sum(Bag(tmp_path / "whole").counts.values()) == sum(source.counts.values())
     assert not (tmp_path / "whole" / "contract").exists()
+
+
+def test_a_bag_is_played_by_the_node_that_launch_starts(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects `swiftvla replay --live`: each option reaches the node, as `ros2 launch` would hand it on."""
+    replay_node = pytest.importorskip("swiftvla_ros.nodes.replay_node", reason="rclpy is not installed")
+    given: list[list[str]] = []
+    monkeypatch.setattr(replay_node, "main", given.append)
+    chosen = ("--rate", "2.5", "--loop", "--sensors", "conditioned", "--robot", contract.path)
+    assert run("replay", "--live", RECORDED, *chosen)[0] == 0
+    options = ReplayOptions(RECORDED, str(contract.path), rate=2.5, loop=True, sensors="conditioned")
+    assert given == [describe_replay(options).arguments()]
+    asked = ("rate:=2.5", "loop:=true", 'sensors:="conditioned"')
+    for said in (*asked, f'robot:="{contract.path}"', f'bag:="{RECORDED}"'):
+        assert said in given[0]
 
 
 def test_a_teleoperation_bag_is_told_what_it_lacks(teleoperation: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from swiftvla_ros.contract import Contract, load_contract
-from swiftvla_ros.contract.store import contract_digest, store_contract
+from swiftvla_ros.contract.store import contract_digest, digest_of, store_contract
 
 
 def in_subfolder(contract: Contract, folder: Path) -> Contract:
@@ -30,6 +30,7 @@ def test_a_copy_loads_wherever_its_urdf_lay(tmp_path: Path) -> None:
     assert (copy.text, copy.urdf_path.read_text()) == (text, urdf)
     assert copy.file.model_copy(update={"kinematics": None}) == contract.file.model_copy(update={"kinematics": None})
     assert len(contract_digest(text, urdf)) == 64
+    assert digest_of(contract) == digest_of(copy) == contract_digest(text, urdf), "one hash"
 
 
 def test_a_copy_that_needs_no_change_has_none(tmp_path: Path) -> None:
@@ -37,3 +38,12 @@ def test_a_copy_that_needs_no_change_has_none(tmp_path: Path) -> None:
     contract = load_contract("so101_sim")
     text, _ = store_contract(contract, tmp_path / "contract.yaml")
     assert text == (tmp_path / "contract.yaml").read_text() == contract.text
+
+
+def test_another_urdf_is_another_contract(tmp_path: Path) -> None:
+    """Protects what is put together of parts: a URDF that was changed is not missed where the contract's text stays."""
+    contract = in_subfolder(load_contract("so101_sim"), tmp_path)
+    before = digest_of(contract)
+    assert contract.urdf_path is not None
+    contract.urdf_path.write_text(contract.urdf_path.read_text() + "<!-- moved -->\n")
+    assert digest_of(contract) != before

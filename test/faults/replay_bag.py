@@ -13,7 +13,7 @@ import rclpy
 from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 
-from swiftvla_ros.episodes.bags.bag import message_types
+from swiftvla_ros.episodes.bags.message_types import message_types
 from swiftvla_ros.nodes.ros import qos
 
 

@@ -8,7 +8,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.msg import ActionChunk, ExecutorState, PolicyState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.replay.report import replay

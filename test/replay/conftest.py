@@ -10,7 +10,7 @@ from bag_messages import Messages
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource
-from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.replay.commands import CommandComparison, replay_commands
 from swiftvla_ros.replay.recorded import read_run
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, message_types
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError, message_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.observation.image_decoding import compressed_topic, jpeg_of, rgb_of
 from swiftvla_ros.replay.player import played_topics, published_name, schedule
 

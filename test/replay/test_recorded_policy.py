@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import contract_from_text, load_contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, message_types
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError, message_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.policy import InstructionError, Observation
 from swiftvla_ros.replay.recorded import read_run
 from swiftvla_ros.replay.recorded_policy import RecordedPolicy

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,14 +20,16 @@ from typer.testing import CliRunner, Result
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage, message_types
-from swiftvla_ros.episodes.bags.message_types import _store_for
+from swiftvla_ros.contract.latency_stages import REPLAYED, STAGES
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
+from swiftvla_ros.episodes.bags.message_types import _store_for, message_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.monitoring.latency_advice import LatencyAdvice
 from swiftvla_ros.policy import image_preprocessing, load_policy
 from swiftvla_ros.replay.chunks import Policies, compare_chunks, infer_again
 from swiftvla_ros.replay.recorded import observations, read_run
 from swiftvla_ros.replay.report import replay
-from swiftvla_ros.replay.thresholds import RuntimeChoice
+from swiftvla_ros.replay.thresholds import RuntimeChoice, Thresholds
 from swiftvla_ros.viewing import latency
 
 Rewrite = Callable[[RawMessage], bytes | None]
@@ -106,6 +109,13 @@ def test_the_same_build_gives_the_same_bits(
     assert "- inference takes the longest" in page.splitlines()
     assert figures["latency_advice"] == list(advice.sentences)
     assert files["plot"].stat().st_size > 10_000
+
+
+def test_thresholds_name_the_stages_that_a_replay_tells() -> None:
+    """Protects a thresholds file: pydantic needs the names written out, so they are compared with the table's."""
+    stages, _ = get_args(Thresholds.model_fields["latency_ms"].annotation)
+    assert get_args(stages) == REPLAYED
+    assert {*REPLAYED} <= {*STAGES}
 
 
 @pytest.mark.parametrize(

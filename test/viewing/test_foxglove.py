@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import message_types, recorded_topics
+from swiftvla_ros.episodes.bags.message_types import message_types
+from swiftvla_ros.episodes.bags.topics import recorded_topics
 from swiftvla_ros.viewing.foxglove import layout
 
 # Base types that Foxglove can plot or show as a state.

@@ -11,7 +11,10 @@ import pytest
 
 from swiftvla_ros.cli.commands.plot import draw_bag
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, film_topic
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.topics import film_topic
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.film import film, write_gif, write_mp4, write_strip
 from swiftvla_ros.viewing.run_picture import COMMANDED, MEASURED, MODE_COLORS
 

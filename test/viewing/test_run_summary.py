@@ -8,7 +8,9 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.latency_stages import CHAIN, durations_s
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.run_summary import RunCollector, summarize
 
 SECOND, TICK, MS = 10**9, 10**7, 10**6
@@ -87,6 +89,12 @@ def test_another_robots_bag_is_refused_by_name(contract: Contract, messages: Any
     state.joint_names = [*contract.joint_names[1:], "thumb"]
     with BagWriter(tmp_path / "bag", contract) as writer:
         writer.write_message("/executor_state", state, SECOND)
+    with BagWriter(tmp_path / "measured", contract) as writer:
+        measured = messages.measured(SECOND, contract.rest)
+        measured.name = measured.name[::-1]
+        writer.write_message("/observation/state", measured, SECOND)
+    with pytest.raises(BagError, match=r"observation/state: got joints .*, expected"):
+        summarize(Bag(tmp_path / "measured"))
     with pytest.raises(BagError, match=r"thumb.*the contract"):
         summarize(Bag(tmp_path / "bag"))
 

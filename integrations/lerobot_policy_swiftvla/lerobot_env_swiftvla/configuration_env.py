@@ -11,11 +11,11 @@ from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_STATE
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.sections.lerobot import IMAGES
 from swiftvla_ros.resources import DEFAULT_ROBOT
 
 NAMESPACE = "swiftvla_ros"
 GYM_ID = f"{NAMESPACE}/SO101-v0"
-_IMAGES = "observation.images."
 
 
 @EnvConfig.register_subclass("swiftvla")
@@ -43,7 +43,7 @@ class SwiftVLAEnv(EnvConfig):
         self.features_map = {ACTION: ACTION, "agent_pos": OBS_STATE}
         for camera in contract.cameras:
             feature = contract.lerobot_cameras[camera.name]
-            key = f"pixels/{feature.removeprefix(_IMAGES)}"
+            key = f"pixels/{feature.removeprefix(IMAGES)}"
             width, height = camera.size
             self.features[key] = PolicyFeature(type=FeatureType.VISUAL, shape=(height, width, 3))
             self.features_map[key] = feature

@@ -12,13 +12,13 @@ from gymnasium.spaces import Box, Dict
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import load_contract
+from swiftvla_ros.contract.sections.lerobot import IMAGES
 from swiftvla_ros.resources import DEFAULT_ROBOT
 from swiftvla_ros.sim.observe import policy_images
 from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, phrase, scene_for, tasks_of, watch
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import SimWorld
 
-IMAGES = "observation.images."
 # Looks of the watcher, s.
 _WATCH_S = 0.02
 

@@ -12,8 +12,7 @@ from lerobot.robots.robot import Robot
 from lerobot_robot_swiftvla.config_swiftvla import SwiftVLARobotConfig
 from lerobot_robot_swiftvla.graph_link import GraphLink, RobotLinkError
 from swiftvla_ros.contract import load_contract
-
-_IMAGES = "observation.images."
+from swiftvla_ros.contract.sections.lerobot import IMAGES
 
 
 class SwiftVLARobot(Robot):
@@ -40,11 +39,11 @@ class SwiftVLARobot(Robot):
     def cameras(self) -> dict[str, str]:
         """The contract's cameras → what LeRobot calls each; its commands count them."""
         features = self._contract.lerobot_cameras
-        if other := [feature for feature in features.values() if not feature.startswith(_IMAGES)]:
+        if other := [feature for feature in features.values() if not feature.startswith(IMAGES)]:
             raise RobotLinkError(
-                f"{self._contract.path}: lerobot.cameras: {other} don't begin with '{_IMAGES}', as a robot's have to"
+                f"{self._contract.path}: lerobot.cameras: {other} don't begin with '{IMAGES}', as a robot's have to"
             )
-        return {name: feature.removeprefix(_IMAGES) for name, feature in features.items()}
+        return {name: feature.removeprefix(IMAGES) for name, feature in features.items()}
 
     @property
     def observation_features(self) -> dict[str, Any]:

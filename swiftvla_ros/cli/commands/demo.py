@@ -156,7 +156,8 @@ def _report(folder: Path, recorded: Path) -> dict[str, Any]:
     """Print latencies, rates and the worst ratio to each limit; write film and plot; give the figures."""
     from swiftvla_ros.cli.commands import plot
     from swiftvla_ros.cli.commands.check_motion import check_bag, print_report
-    from swiftvla_ros.episodes.bags.bag import Bag, BagError
+    from swiftvla_ros.episodes.bags.bag import Bag
+    from swiftvla_ros.episodes.bags.message_types import BagError
     from swiftvla_ros.viewing import film
 
     try:

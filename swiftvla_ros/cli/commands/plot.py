@@ -62,7 +62,7 @@ def command(
 
 def draw_bag(bag: Bag, path: Path, checkpoint: str | None, *, foresight: bool) -> None:
     """Draw a bag; tells the console why paths are missing. Raises BagError, CheckpointError, OSError."""
-    from swiftvla_ros.episodes.bags.bag import BagError
+    from swiftvla_ros.episodes.bags.message_types import BagError
     from swiftvla_ros.viewing.demonstration_run import is_demonstration
     from swiftvla_ros.viewing.run_frames import find_predictor, frames, moments
     from swiftvla_ros.viewing.run_picture import draw_run

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from swiftvla_ros.cli.output import refuse
 
 def play(bag: Path, *, robot: str | None, namespace: str | None, rate: float, loop: bool, sensors: str) -> None:
     """Play a bag until its end or Ctrl-C; raises typer.Exit with the node's exit status."""
-    from swiftvla_ros.bringup.processes import transport_environment
+    from swiftvla_ros.bringup.processes import describe_replay, transport_environment
+    from swiftvla_ros.bringup.system_options import ReplayOptions
     from swiftvla_ros.cli.bags import open_bag
     from swiftvla_ros.episodes.bags.namespaces import shown
     from swiftvla_ros.replay.player import played_topics
@@ -29,12 +29,6 @@ def play(bag: Path, *, robot: str | None, namespace: str | None, rate: float, lo
     os.environ.update(transport_environment())
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     typer.echo(f"playing {', '.join(topics)} and /clock in ROS domain {domain}; Ctrl-C ends it")
-    arguments = ["--ros-args"]
-    parameters = {"bag": str(recording.path.resolve()), "rate": rate, "loop": loop, "sensors": sensors}
-    if robot is not None:
-        parameters["robot"] = str(recording.contract.path.resolve())
-    if namespace is not None:
-        parameters["namespace"] = shown(recording.namespace)
-    for key, value in parameters.items():
-        arguments += ["-p", f"{key}:={json.dumps(value)}"]
-    replay_node.main(arguments)
+    of_several = "" if namespace is None else shown(recording.namespace)
+    options = ReplayOptions(recording.path, robot or "", of_several, rate, loop, sensors)
+    replay_node.main(describe_replay(options).arguments())

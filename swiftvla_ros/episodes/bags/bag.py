@@ -26,21 +26,17 @@ from swiftvla_ros.contract import Contract, ContractError, load_contract
 from swiftvla_ros.contract.checks.yaml_text import YamlError, parse_yaml
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.load import contract_from_text
-from swiftvla_ros.contract.store import contract_digest
+from swiftvla_ros.contract.store import contract_digest, digest_of
 from swiftvla_ros.episodes.bags import namespaces
 from swiftvla_ros.episodes.bags.bag_files import find_files, foreign_topics, wrong_counts
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode, find_episodes
 from swiftvla_ros.episodes.bags.mcap_reader import McapFile
-from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder, message_types
+from swiftvla_ros.episodes.bags.message_types import BagError, Channel, Decoder
 from swiftvla_ros.episodes.bags.sqlite_reader import SqliteFile
-from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
 from swiftvla_ros.episodes.bags.unpacking import plain_message, unpacked
-from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD, BagWriter
+from swiftvla_ros.episodes.bags.writer import PROVENANCE_RECORD
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, compressed_topic, rgb_of
 from swiftvla_ros.observation.message_fields import read_executor_state, stamp_ns
-
-# Of other modules, what readers and writers of bags need.
-__all__ = ["BagError", "BagWriter", "RecordedEpisode", "film_topic", "message_types", "recorded_topics"]
 
 _JSON_KEYS = ("parameters", "recorder")
 _log = logging.getLogger(__name__)
@@ -204,8 +200,7 @@ class Bag:
         text, digest = self.provenance.get("contract"), self.provenance.get("contract_sha256")
         if files:
             contract = load_contract(files[0], recorded=True)
-            urdf_text = contract.urdf_path.read_text(encoding="utf-8") if contract.urdf_path is not None else ""
-            if digest and contract_digest(contract.text, urdf_text) != digest:
+            if digest and digest_of(contract) != digest:
                 raise BagError(
                     f"{files[0]}: not the contract that this bag was recorded with (its metadata has another hash); "
                     "restore it, or name a contract with --robot"
@@ -223,7 +218,7 @@ class Bag:
             if urdf_name:
                 (place.parent / urdf_name).write_text(urdf_text, encoding="utf-8")
             place.write_text(text, encoding="utf-8")
-            return contract_from_text(text, place, recorded=True)
+            return replace(contract_from_text(text, place, recorded=True), urdf_text=urdf_text)
 
     @cached_property
     def namespaces(self) -> list[str]:

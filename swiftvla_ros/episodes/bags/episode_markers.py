@@ -11,14 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.contract.executor_codes import TaskVerdictCode
+from swiftvla_ros.observation.message_fields import read_task_verdict, stamp_ns
 
 Outcome = Literal["succeeded", "failed", "canceled", "unknown"]
 
 STATUS_TOPIC = "run_instruction/_action/status"
 STATUS_TYPE = "action_msgs/msg/GoalStatusArray"
 
-_DONE, _WRONG_OBJECT, _FAILED = 1, 2, 3
+_ENDING = (TaskVerdictCode.DONE, TaskVerdictCode.WRONG_OBJECT, TaskVerdictCode.FAILED)
 _SUCCEEDED, _CANCELED, _ABORTED = 4, 5, 6
 # Verdict, end of the goal and the next policy_state are messages of their own; this far apart they tell of one end.
 _SAME_END_NS = 1_000_000_000
@@ -97,12 +98,13 @@ def _recent(found: list[_Open], received_ns: int) -> Iterator[_Open]:
             yield entry
 
 
-def _judge(found: list[_Open], verdict: Any, received_ns: int) -> None:
+def _judge(found: list[_Open], message: Any, received_ns: int) -> None:
     for entry in _recent(found, received_ns):
+        verdict = read_task_verdict(message)
         # A verdict is given again and again: the first one that ends it counts, as for the action.
         if entry.verdict is not None or verdict.instruction_id != entry.instruction_id:
             continue
-        if verdict.verdict in (_DONE, _WRONG_OBJECT, _FAILED):
+        if verdict.verdict in _ENDING:
             entry.verdict = (verdict.verdict, verdict.text)
 
 
@@ -122,7 +124,7 @@ def _episode(number: int, entry: _Open) -> RecordedEpisode:
 def _outcome(entry: _Open) -> tuple[Outcome, str]:
     if entry.verdict is not None:
         verdict, text = entry.verdict
-        return ("succeeded", text) if verdict == _DONE else ("failed", text)
+        return ("succeeded", text) if verdict == TaskVerdictCode.DONE else ("failed", text)
     if entry.over_ns is None:
         return "unknown", "the recording ended before it did"
     status = entry.ended[1] if entry.ended is not None and abs(entry.ended[0] - entry.over_ns) <= _SAME_END_NS else None

@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from swiftvla_ros.contract import ContractError
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.metadata import DEFAULT_ROS
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 
 def repair(

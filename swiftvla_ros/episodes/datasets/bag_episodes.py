@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, RecordedEpisode
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, OWN, STATE
 from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode
 from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags

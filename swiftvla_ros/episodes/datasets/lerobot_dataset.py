@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.episodes.datasets.store import EpisodeError
 from swiftvla_ros.errors import in_a_sentence
 from swiftvla_ros.files import read_json_object, unreadable, where_else
 
-STATE, ACTION = "observation.state", "action"
 CONDITIONED = "swiftvla.conditioned"
 """Key of a camera feature's ``info``: its images are as the contract makes them for the policy, not as they came."""
 

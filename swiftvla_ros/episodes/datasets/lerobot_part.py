@@ -27,13 +27,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.episodes.datasets.lerobot_statistics import Statistics, image_statistics, vector_statistics
 from swiftvla_ros.episodes.datasets.lerobot_video import Codec, Video
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.files import read_json_object, unreadable
 
-STATE, ACTION, CORRECTIONS = "observation.state", "action", "corrections"
+CORRECTIONS = "corrections"
 PART, DATA = "part.json", "data.parquet"
 
 _GAP_STEPS = 1.5

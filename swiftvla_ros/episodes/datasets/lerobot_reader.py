@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.contract.images import condition_image
-from swiftvla_ros.episodes.datasets.lerobot_dataset import ACTION, STATE, Dataset, read_dataset, read_table
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
+from swiftvla_ros.episodes.datasets.lerobot_dataset import Dataset, read_dataset, read_table
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.files import unreadable
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, decode_picture

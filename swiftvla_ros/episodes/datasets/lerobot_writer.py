@@ -37,17 +37,10 @@ from swiftvla_ros.cluster.runner import Runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.cluster.work import WHOLE, Work
 from swiftvla_ros.contract.hashing import sha256
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
+from swiftvla_ros.contract.store import digest_of
 from swiftvla_ros.episodes.datasets.lerobot_dataset import CONDITIONED
-from swiftvla_ros.episodes.datasets.lerobot_part import (
-    ACTION,
-    CORRECTIONS,
-    DATA,
-    PART,
-    STATE,
-    PartWriter,
-    WrittenPart,
-    read_part,
-)
+from swiftvla_ros.episodes.datasets.lerobot_part import CORRECTIONS, DATA, PART, PartWriter, WrittenPart, read_part
 from swiftvla_ros.episodes.datasets.lerobot_statistics import Statistics, merge, vector_statistics
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.datasets.store import EpisodeError
@@ -114,7 +107,7 @@ def export_lerobot(
         beside / _SETTINGS,
         {
             "episodes_sha256": sha256([json.dumps([[e.name, e.expected_steps()] for e in episodes]).encode()]),
-            "contract_sha256": sha256([writer.contract.text.encode()]),
+            "contract_sha256": digest_of(writer.contract),
             "frames_per_second": writer.fps,
             "codec": writer.codec,
             "crf": writer.crf,

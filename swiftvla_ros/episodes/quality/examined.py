@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from swiftvla_ros.contract import Contract, ContractError
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode
 from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode
 from swiftvla_ros.episodes.datasets.sources import EpisodeHandle

@@ -10,7 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, RawMessage
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.recording.black_box import ExecutorWatch, Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_summary import summary_of
 from swiftvla_ros.episodes.recording.recording import known_message

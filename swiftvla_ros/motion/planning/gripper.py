@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Limits
 from swiftvla_ros.contract.control import Gripper
 from swiftvla_ros.motion.chunk import NS
+from swiftvla_ros.motion.smooth_step import smooth_step
 
 Array = NDArray[np.float64]
 
@@ -106,6 +107,6 @@ class _GripperSwitch:
         position = np.full(len(times_ns), switches[0].start)
         for switch in switches:
             u = np.clip((times_ns - switch.begin_ns) / NS / self._duration_s, 0.0, 1.0)
-            step = switch.start + (switch.end - switch.start) * u**3 * (10.0 + u * (6.0 * u - 15.0))
+            step = switch.start + smooth_step(u, switch.end - switch.start)
             position = np.where(times_ns >= switch.begin_ns, step, position)
         return position

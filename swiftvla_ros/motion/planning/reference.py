@@ -10,6 +10,7 @@ from swiftvla_ros.contract import Limits
 from swiftvla_ros.motion.chunk import NS
 from swiftvla_ros.motion.planning.motion_plan import MotionPlan
 from swiftvla_ros.motion.planning.sampled_motion import SampledMotion, sample_times
+from swiftvla_ros.motion.smooth_step import smooth_step
 
 Array = NDArray[np.float64]
 
@@ -103,7 +104,7 @@ def _state_fade(begin_ns: int, gap: Array, limits: Limits, shortest_s: float) ->
 def _motion_fade(t: Array, duration: Array, motion: Array) -> Array:
     """``motion`` [N, 3, J] at seconds ``t`` [N], faded out per joint by a quintic smooth step."""
     u = np.clip(t[:, None] / duration, 0.0, 1.0)
-    f = 1.0 - u**3 * (10.0 + u * (6.0 * u - 15.0))
+    f = 1.0 - smooth_step(u)
     df = -30.0 * (u * (1.0 - u)) ** 2 / duration
     ddf = -60.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / duration**2
     p, v, a = np.moveaxis(motion, 1, 0)

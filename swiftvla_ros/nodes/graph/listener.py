@@ -27,7 +27,7 @@ from swiftvla_ros.nodes.graph.heard import NS, Heard
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.executor import NodeExecutor
 from swiftvla_ros.nodes.ros.topic_diagnosis import diagnose_topic
-from swiftvla_ros.observation.message_fields import header_stamp_ns, stamp_ns
+from swiftvla_ros.observation.message_fields import PolicyReport, header_stamp_ns, read_policy_state, stamp_ns
 from swiftvla_ros.preflight.graph import (
     ClockFacts,
     Endpoint,
@@ -142,7 +142,7 @@ class GraphListener:
             connections=connections,
             clock=clock,
             services=frozenset(self._services()),
-            policy=None if policy is None else _loaded(policy),
+            policy=None if policy is None else _loaded(read_policy_state(policy)),
             executor=None if executor is None else (int(executor.mode), str(executor.reason_text)),
             orders=tuple(self._wrong_orders(contract)),
             session=None if session is None else str(session.blocked),
@@ -315,10 +315,8 @@ class GraphListener:
         return mismatches, connections
 
 
-def _loaded(state: Any) -> LoadedPolicy:
-    latency_s = dict(zip(state.latency_stages, map(float, state.latency_s), strict=False))
-    reason = "" if state.ready else str(state.reason)
-    return LoadedPolicy(reason, state.instruction, state.checkpoint_sha256, state.device, latency_s)
+def _loaded(told: PolicyReport) -> LoadedPolicy:
+    return LoadedPolicy(told.reason, told.instruction, told.checkpoint_sha256, told.device, told.latency_s)
 
 
 def _endpoint(info: Any) -> Endpoint:

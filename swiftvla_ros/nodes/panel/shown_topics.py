@@ -45,6 +45,7 @@ from swiftvla_ros.observation.message_fields import (
     read_chunk,
     read_executor_state,
     read_policy_state,
+    read_speed_limit,
     stamp_ns,
 )
 from swiftvla_ros.panel import sections
@@ -255,10 +256,10 @@ class ShownTopics:
         self._monitors[message.monitor] = sections.monitor_section(message)
 
     def _take_limit(self, message: SpeedLimit) -> None:
-        stamp_s = stamp_ns(message.header.stamp) / 1e9 or self._node.now_ns() / 1e9
-        until_s = stamp_s + message.valid_for if message.valid_for else 0.0
-        entry = {"source": message.source, "percent": message.percent, "reason": message.reason, "until": until_s}
-        self._limits[message.source] = entry
+        limit = read_speed_limit(message, self._node.now_ns())
+        until_s = limit.stamp_ns / 1e9 + limit.valid_for_s if limit.valid_for_s else 0.0
+        entry = {"source": limit.source, "percent": limit.percent, "reason": limit.reason, "until": until_s}
+        self._limits[limit.source] = entry
 
     def _take_problem(self, camera: str, message: String) -> None:
         self._pictures.unseen(camera, message.data)

@@ -11,11 +11,12 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.task import Future
 
 from swiftvla_ros.action import RunInstruction
-from swiftvla_ros.msg import ExecutorState, InstructionEffect, PolicyState, TaskVerdict
+from swiftvla_ros.contract.executor_codes import ChunkSource, Mode, TaskVerdictCode
+from swiftvla_ros.msg import InstructionEffect, PolicyState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import header, to_time
-from swiftvla_ros.observation.message_fields import stamp_ns
+from swiftvla_ros.observation.message_fields import ExecutorTick, TaskVerdictMessage, stamp_ns
 from swiftvla_ros.observation.observation import InstructionError
 from swiftvla_ros.policy.inference_thread import InferenceStatus, Instruction
 from swiftvla_ros.policy.instruction_effect import EffectWatch
@@ -25,14 +26,14 @@ from swiftvla_ros.srv import SetInstruction
 _NS = 1_000_000_000
 # Feedback of the action, its time limit and policy_state.
 _TICK_S = 0.2
-_PHASES = {
-    ExecutorState.IDLE: "waiting for the first command",
-    ExecutorState.FRESH: "moving",
-    ExecutorState.TAIL: "following the rows that are left",
-    ExecutorState.DECELERATING: "slowing down",
-    ExecutorState.HOLD: "holding",
-    ExecutorState.RELEASED: "released",
-    ExecutorState.STOPPED: "stopped",
+_PHASES: dict[int | None, str] = {
+    Mode.IDLE: "waiting for the first command",
+    Mode.FRESH: "moving",
+    Mode.TAIL: "following the rows that are left",
+    Mode.DECELERATING: "slowing down",
+    Mode.HOLD: "holding",
+    Mode.RELEASED: "released",
+    Mode.STOPPED: "stopped",
 }
 
 
@@ -120,23 +121,23 @@ class InstructionServer:
         if self.current is not None:
             self._change(None)
 
-    def judge(self, verdict: TaskVerdict) -> None:
+    def judge(self, verdict: TaskVerdictMessage) -> None:
         """Take a verdict; one of another instruction, or from before the goal, is ignored."""
         goal = self._goal
         if goal is None or verdict.instruction_id != goal.instruction.id:
             return
-        if stamp_ns(verdict.header.stamp) < goal.accepted_ns:
+        if verdict.stamp_ns < goal.accepted_ns:
             return
-        if verdict.verdict == TaskVerdict.DONE:
+        if verdict.verdict == TaskVerdictCode.DONE:
             self._end(RunInstruction.Result.SUCCEEDED, verdict.text)
-        elif verdict.verdict != TaskVerdict.PENDING:
+        elif verdict.verdict != TaskVerdictCode.PENDING:
             self._end(RunInstruction.Result.FAILED, verdict.text)
 
-    def watch(self, state: ExecutorState) -> None:
+    def watch(self, tick: ExecutorTick) -> None:
         """Remember what the executor does, for the feedback, and since when it follows which chunk."""
-        self._executor_mode = state.mode
-        if state.chunk_source != ExecutorState.SOURCE_OPERATOR:
-            self.effect.followed(state.chunk_id, stamp_ns(state.chunk_stamp), stamp_ns(state.chunk_first_command))
+        self._executor_mode = tick.mode
+        if tick.chunk_source != ChunkSource.OPERATOR:
+            self.effect.followed(tick.chunk_id, tick.chunk_stamp_ns, tick.first_command_ns)
 
     def publish_state(self) -> None:
         """Publish ``policy_state``."""

@@ -11,7 +11,8 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage
+from swiftvla_ros.episodes.bags.bag import RawMessage
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.recording.black_box import Ring
 from swiftvla_ros.episodes.recording.recording import IMAGE, Conversion, Recording, RecordingCounts, jpeg_conversion
 from swiftvla_ros.episodes.session.session_folder import EpisodeRecord

@@ -24,13 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.hashing import files_sha256
+from swiftvla_ros.contract.sections.lerobot import ACTION, IMAGES, STATE
 from swiftvla_ros.errors import in_a_sentence
 from swiftvla_ros.policy.checkpoint import CONFIG, WEIGHTS, CheckpointError, ContractProblem, read_json
-from swiftvla_ros.policy.lerobot.server import ACTION, STATE
 
 _BEFORE, _BEHIND, _TRAINED = "policy_preprocessor", "policy_postprocessor", "train_config.json"
 # A camera that the policy has room for and the robot lacks: LeRobot fills it in itself.
-_EMPTY_CAMERA = "observation.images.empty_camera_"
+_EMPTY_CAMERA = f"{IMAGES}empty_camera_"
 # A dataset's frames a second are whole numbers, the contract's step is written by hand.
 _STEP_TOLERANCE = 5e-3
 # Of these types a policy may list what it never reads: lerobot-train lists all of a dataset's numbers, such as stamps.

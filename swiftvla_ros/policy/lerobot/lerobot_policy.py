@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.observation.observation import NO_GUIDANCE, Observation, validate_instruction
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.lerobot.folder import LeRobotFolder, lerobot_problems, open_lerobot
 from swiftvla_ros.policy.lerobot.policy_process import SERVER, PolicyProcess, PolicyProcessError
-from swiftvla_ros.policy.lerobot.server import ACTION, MOST_ROWS, STATE, Arrays, MessageError, check_array
+from swiftvla_ros.policy.lerobot.server import MOST_ROWS, Arrays, MessageError, check_array
 from swiftvla_ros.policy.observation_checks import checked_image, checked_state
 from swiftvla_ros.policy.policy import Policy
 from swiftvla_ros.policy.runtime import RuntimeOptions

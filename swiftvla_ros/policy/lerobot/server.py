@@ -31,6 +31,7 @@ from safetensors.numpy import load, save
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
+# As in contract/sections/lerobot.py, which is not there where this file runs.
 STATE, ACTION = "observation.state", "action"
 # The longest that a message's parts may be, bytes; and the most rows and columns of a chunk.
 MOST_JSON, MOST_ARRAYS, MOST_ROWS, MOST_COLUMNS = 1 << 16, 1 << 28, 1000, 64

@@ -15,9 +15,9 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.episodes.datasets.store import GeometrySequences, save_sequences
+from swiftvla_ros.motion.smooth_step import smooth_step
 from swiftvla_ros.sim.data.grounding_scenes import sample_arm
 from swiftvla_ros.sim.data.rendered import rendered
-from swiftvla_ros.sim.expert.disturb import smooth_step
 from swiftvla_ros.sim.expert.expert import TICK_S, Expert
 from swiftvla_ros.sim.inverse_kinematics import InverseKinematics, OutOfReachError
 from swiftvla_ros.sim.language import COLORS
@@ -194,6 +194,6 @@ def _sweep(world: SimWorld, rng: np.random.Generator) -> Callable[[], Array]:
             start, goal = goal, sample_arm(world.contract, kinematics, rng, _SWEEP_HEIGHT_M)
             time_s, duration_s = 0.0, rng.uniform(*_SWEEP_S)
         time_s += TICK_S
-        return start + (goal - start) * smooth_step(time_s / duration_s)
+        return start + (goal - start) * smooth_step(min(time_s / duration_s, 1.0))
 
     return command

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftvla_ros.motion.smooth_step import smooth_step
+
 Array = NDArray[np.float64]
 
 BUMP_S = 0.3
 # Joint offsets (rad) of a bump, one standard deviation, in the SO-101's order; the gripper is left alone.
 _BUMP_RAD = np.array([0.12, 0.08, 0.08, 0.08, 0.08, 0.0])
-
-
-def smooth_step(x: float) -> float:
-    """From 0 at 0 to 1 at 1, at rest at both ends (quintic)."""
-    x = min(max(x, 0.0), 1.0)
-    return x**3 * (10 - 15 * x + 6 * x**2)
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Bump:
 
     def command(self, origin: Array, elapsed_s: float) -> Array:
         """Command ``elapsed_s`` after the start, from rest at ``origin`` to rest at ``origin + offset`` (quintic)."""
-        return origin + self.offset * smooth_step(elapsed_s / BUMP_S)
+        return origin + self.offset * smooth_step(min(max(elapsed_s / BUMP_S, 0.0), 1.0))
 
 
 def sample_bump(rng: np.random.Generator, latest_s: float) -> Bump:

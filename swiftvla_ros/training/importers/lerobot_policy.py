@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.action_coding import RELATIVE, ActionCoding
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.contract.store import store_contract
 from swiftvla_ros.errors import in_a_sentence
 from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
@@ -33,7 +34,6 @@ from swiftvla_ros.policy.image_preprocessing import EXACT
 from swiftvla_ros.training.checkpoint_writer import read_tokenizer, write_policy
 
 TYPE, TOKENIZER_STEP = "swiftvla", "swiftvla_tokenizer"
-STATE, ACTION = "observation.state", "action"
 _POLICY, _AUXILIARY = "model.policy.", "model.auxiliary."
 _BEFORE, _BEHIND = "policy_preprocessor", "policy_postprocessor"
 _TOKENIZER_FILE = f"{_BEFORE}_step_2_{TOKENIZER_STEP}.safetensors"

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from swiftvla_ros.contract import Camera, Contract
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.files import some_of, tensor_problems, unreadable, whole_file
 from swiftvla_ros.model.config import ExpertConfig, SwiftVLAConfig, TextConfig, VisionConfig
 from swiftvla_ros.model.swiftvla import SwiftVLA
@@ -26,7 +27,7 @@ from swiftvla_ros.policy import checkpoint as files
 from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
 from swiftvla_ros.policy.image_preprocessing import PAD_TOP_LEFT
 from swiftvla_ros.training.checkpoint_writer import write_description
-from swiftvla_ros.training.importers.smolvla_processors import ACTION, STATE, Processors, read_processors
+from swiftvla_ros.training.importers.smolvla_processors import Processors, read_processors
 from swiftvla_ros.training.importers.smolvla_settings import Settings, read_settings
 from swiftvla_ros.training.importers.smolvla_statistics import FEATURES, vector_statistics
 

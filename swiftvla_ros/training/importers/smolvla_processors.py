@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.errors import in_a_sentence
 from swiftvla_ros.policy.checkpoint import CheckpointError, read_json
 from swiftvla_ros.training.importers.smolvla_settings import KNOWN_BACKBONES, Settings
 
 BEFORE, AFTER = "policy_preprocessor.json", "policy_postprocessor.json"
-STATE, ACTION = "observation.state", "action"
 MEAN_STD, IDENTITY = "MEAN_STD", "IDENTITY"
 # lerobot divides by the deviation and this.
 _EPS = 1e-8

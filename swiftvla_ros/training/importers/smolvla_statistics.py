@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from swiftvla_ros.contract import Contract
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.files import unreadable
 from swiftvla_ros.policy.checkpoint import CheckpointError
 from swiftvla_ros.policy.normalization import SMALLEST_STD
-from swiftvla_ros.training.importers.smolvla_processors import ACTION, STATE, Processors
+from swiftvla_ros.training.importers.smolvla_processors import Processors
 
 FEATURES = {"state": STATE, "action": ACTION}
 _FIX = "give the training dataset's statistics: --stats DATASET/meta/stats.json"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.viewing.demonstration_run import is_demonstration
 from swiftvla_ros.viewing.predicted_paths import predicted_paths
 from swiftvla_ros.viewing.rerun.demonstrations import log_demonstrations

@@ -42,8 +42,7 @@ def write_rrd(bag: Bag, report: ReplayReport, path: Path) -> None:
             for j, name in enumerate(names):
                 stream.log(f"replay/chunk_difference/{name}", rr.Scalars(float(chunk.difference[j])))
                 stream.log(f"replay/measured_minus_rows/{name}", rr.Scalars(float(executed.measured[j])))
-            then_ms = (chunk.chunk.end_ns - chunk.chunk.start_ns) / 1e6
-            stream.log("replay/inference_ms/then", rr.Scalars(then_ms))
+            stream.log("replay/inference_ms/then", rr.Scalars(1e3 * chunk.chunk.inference_s))
             stream.log("replay/inference_ms/now", rr.Scalars(1e3 * chunk.seconds))
         lines = [*(d.text for d in report.differences), report.explanation, *report.notes]
         stream.log("replay/report", rr.TextDocument("\n\n".join(filter(None, lines)) or "nothing differs"), static=True)

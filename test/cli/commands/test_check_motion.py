@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 TICK_NS = 10_000_000
 

@@ -9,9 +9,13 @@ import pytest
 from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 
-from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter, film_topic, recorded_topics
+from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.store import digest_of, store_contract
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.mcap_writer import McapWriter
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.topics import film_topic, recorded_topics
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.latency import latency_stages, rates
 
 TICK_NS = 10_000_000
@@ -34,6 +38,14 @@ def test_commands_come_back_as_they_were_recorded(recorded: Path, contract: Cont
     assert piece.t_ns.tolist() == [10**9 + i * TICK_NS for i in range(100)]
     np.testing.assert_array_equal(piece.positions, np.arange(100)[:, None] * 1e-3 * np.ones(6))
     assert Bag(recorded).contract.joint_names == contract.joint_names
+
+
+def test_the_contract_of_one_file_is_whole(recorded: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects what is made from a file without its folder: its contract has the bag's hash, and can be stored."""
+    lone = Bag(next(recorded.glob("*.mcap")).rename(tmp_path / "lone.mcap")).contract
+    assert digest_of(lone) == digest_of(contract)
+    store_contract(lone, tmp_path / "contract.yaml")
+    assert load_contract(tmp_path / "contract.yaml").text == contract.text
 
 
 def test_other_tools_read_it(recorded: Path) -> None:

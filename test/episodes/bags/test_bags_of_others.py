@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 _TEXT = "std_msgs/msg/String"
 _COUNT = 40

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.message_types import known_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 S = 10**9
 SUCCEEDED, CANCELED, ABORTED = 4, 5, 6

@@ -19,9 +19,11 @@ from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
 from swiftvla_ros.episodes.bags.repair import repair
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 S = 10**9
 

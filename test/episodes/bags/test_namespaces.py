@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.namespaces import describe_missing, find_namespaces
+from swiftvla_ros.episodes.bags.writer import BagWriter
 
 IMAGE, STATE = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 EXECUTOR, CHUNK = "swiftvla_ros/msg/ExecutorState", "swiftvla_ros/msg/ActionChunk"

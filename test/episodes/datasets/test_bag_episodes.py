@@ -12,7 +12,8 @@ import yaml
 
 from swiftvla_ros.contract import Contract, contract_from_text
 from swiftvla_ros.contract.executor_codes import ChunkSource
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.datasets.bag_episodes import BagEpisode
 from swiftvla_ros.episodes.datasets.bag_listing import open_bags
 from swiftvla_ros.episodes.datasets.sources import open_episodes

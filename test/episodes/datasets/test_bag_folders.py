@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftvla_ros.episodes.bags.bag import BagError
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.bag_folders import bag_labels, find_bags, the_bag
 
 METADATA = "rosbag2_bagfile_information: {}\n"

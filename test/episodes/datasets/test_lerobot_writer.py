@@ -177,6 +177,8 @@ def test_nothing_half_written_and_nothing_overwritten(recorded: Episode, contrac
     assert [path.name for path in (tmp_path / ".out.parts").iterdir()] == ["settings.json"]
     with pytest.raises(SettingsError, match="episodes_sha256"):
         export([Handle("b", recorded)], tmp_path / "out", contract)
+    with pytest.raises(SettingsError, match="contract_sha256"):
+        export([Handle("a", broken)], tmp_path / "out", replace(contract, urdf_text="another arm"))
     (tmp_path / "out").mkdir()
     with pytest.raises(EpisodeError, match="exists already; choose another folder"):
         export([Handle("a", recorded)], tmp_path / "out", contract)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.bags.bag import BagWriter
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.quality.session_robot import check_same_robot
 from swiftvla_ros.episodes.session.session_folder import SessionError, SessionFolder
 

@@ -9,7 +9,8 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import Mode, Reason
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.recording.black_box import ExecutorWatch, Pending, Ring, Trigger
 from swiftvla_ros.episodes.recording.black_box_summary import summary_of
 

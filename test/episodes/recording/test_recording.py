@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter, RawMessage
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
 from swiftvla_ros.episodes.bags.message_types import known_types
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.episodes.recording.recording import IMAGE, Recording, SequenceWatch, jpeg_conversion
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 
@@ -126,7 +127,8 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 from swiftvla_ros.contract import load_contract
-from swiftvla_ros.episodes.bags.bag import BagWriter, RawMessage
+from swiftvla_ros.episodes.bags.bag import RawMessage
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.observation.message_fields import header_stamp_ns
 from swiftvla_ros.episodes.recording.recording import Recording
 

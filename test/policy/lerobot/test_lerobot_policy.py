@@ -18,6 +18,7 @@ import pytest
 from lerobot_folder import write_folder
 
 from swiftvla_ros.contract import Contract, contract_from_text
+from swiftvla_ros.contract.sections.lerobot import ACTION, STATE
 from swiftvla_ros.policy import CheckpointError, Observation, load_policy
 from swiftvla_ros.policy.lerobot import lerobot_policy, server
 from swiftvla_ros.policy.lerobot.lerobot_policy import LeRobotPolicy, load_lerobot
@@ -32,6 +33,11 @@ STUB = Path(__file__).with_name("stub_server.py")
 def written(tmp_path: Path, contract: Contract) -> Callable[..., Path]:
     """Writer of a folder, with changes by their path in ``config.json``."""
     return lambda **changes: write_folder(tmp_path / "act", len(contract.joint_names), changes)
+
+
+def test_the_server_s_own_names_are_lerobot_s() -> None:
+    """Protects the copy in a file that runs without the package: both sides call state and actions the same."""
+    assert (server.STATE, server.ACTION) == (STATE, ACTION)
 
 
 def load(folder: Path, contract: Contract, **options: Any) -> LeRobotPolicy:

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from swiftvla_ros.cli.main import app
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.latency_stages import CHAIN
-from swiftvla_ros.episodes.bags.bag import Bag, BagWriter
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.writer import BagWriter
 from swiftvla_ros.viewing.rerun.output import ViewerError
 
 SECOND, TICK, STEP = 10**9, 10**7, 10**8

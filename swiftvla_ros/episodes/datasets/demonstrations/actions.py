@@ -19,7 +19,8 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.contract import CommandPart
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.sections.demonstrations import ActionTopic
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.namespaces import OWN, STATE
 from swiftvla_ros.episodes.datasets.demonstrations.magnitudes import check_magnitude
 from swiftvla_ros.observation.joint_state import JointStateError

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import Bag, BagError
+from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.episode_markers import Outcome
+from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.bags.topics import STRING
 from swiftvla_ros.episodes.session.session_folder import EpisodeRecord, SessionError, read_episode_record
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.episodes.bags.bag import BagError
+from swiftvla_ros.episodes.bags.message_types import BagError
 
 # Calibrations differ, and an arm that is pushed by hand overshoots: a whole range beyond a limit is another unit.
 _RANGES_BEYOND = 1.0

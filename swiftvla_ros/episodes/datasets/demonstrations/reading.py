@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract import Camera, Contract
 from swiftvla_ros.contract.images import condition_image
-from swiftvla_ros.episodes.bags.bag import Bag, BagError, RawMessage
-from swiftvla_ros.episodes.bags.message_types import Decoder
+from swiftvla_ros.episodes.bags.bag import Bag, RawMessage
+from swiftvla_ros.episodes.bags.message_types import BagError, Decoder
 from swiftvla_ros.episodes.bags.namespaces import IMAGES, STATE
 from swiftvla_ros.episodes.datasets.demonstrations.actions import Action, action_track
 from swiftvla_ros.episodes.datasets.demonstrations.cuts import ShownEpisode
