@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from swiftvla_ros.extras import EXTRAS
+from swiftvla_ros.extras import EXTRAS, FROM_THE_MACHINE
+from swiftvla_ros.runtime_registry import RUNTIMES
 
 PACKAGE = "swiftvla_ros"
 ROOT = Path(__file__).parents[1] / PACKAGE
@@ -58,9 +59,10 @@ ROOMS: dict[str, set[str] | None] = {
     "cli": None,
 }
 GENERATED = {"msg", "srv", "action"}
-BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
+# Modules that every room may import.
+BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources", "runtime_registry"}
 TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
-TORCH_MODULES = {f"swiftvla_ros.policy.runtimes.{name}" for name in ("torch_runtime", "captured_chunk")}
+TORCH_MODULES = {RUNTIMES["torch"].module, "swiftvla_ros.policy.runtimes.captured_chunk"}
 NEEDS_TORCH = {"torch"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
 
@@ -328,10 +330,12 @@ SIMULATOR_MODULES = {
 DATASET_MODULES = {
     f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "part", "reader", "video", "writer")
 }
-RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
+RUNTIME_MODULES = {line.module for name, line in RUNTIMES.items() if name in EXTRAS} - TORCH_MODULES
 CLUSTER_MODULES = {"swiftvla_ros.cluster.ray_engine"}
 # Needs what only NVIDIA's machines have.
-JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime", "swiftvla_ros.model.gpu.triton_kernels"}
+JETSON_MODULES = {line.module for name, line in RUNTIMES.items() if name in FROM_THE_MACHINE} | {
+    "swiftvla_ros.model.gpu.triton_kernels"
+}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 
