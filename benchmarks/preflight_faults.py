@@ -29,6 +29,7 @@ from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.nodes.graph.heard import Heard
 from swiftvla_ros.observation.message_fields import read_chunk, stamp_ns
 from swiftvla_ros.policy.checkpoint import CONTRACT, STATS
+from swiftvla_ros.preflight.checks import check_everything
 from swiftvla_ros.preflight.facts import PreflightFacts, TrialChunk, read_checkpoint
 from swiftvla_ros.preflight.graph import (
     Endpoint,
@@ -40,7 +41,6 @@ from swiftvla_ros.preflight.graph import (
     expected_topics,
     own_nodes,
 )
-from swiftvla_ros.preflight.judge import check_everything
 from swiftvla_ros.preflight.machine import read_board
 from swiftvla_ros.preflight.row import GB, MB, Row
 

@@ -25,7 +25,7 @@ from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.preflight.arming import ArmingReport, report_of
-from swiftvla_ros.preflight.judge import check_everything
+from swiftvla_ros.preflight.checks import check_everything
 from swiftvla_ros.preflight.row import Row, Status
 
 _LOOK_S = 0.2
@@ -42,7 +42,7 @@ _STATUS: dict[Status, int] = {
 }
 
 
-class _EndedError(Exception):
+class _StoppedError(Exception):
     """Nobody waits for the pre-flight any more."""
 
 
@@ -76,7 +76,7 @@ class RunningPreflight:
             if facts.graph.policy is not None:
                 self.checkpoint_sha256 = facts.graph.policy.checkpoint_sha256
             self.rows = check_everything(facts)
-        except _EndedError:
+        except _StoppedError:
             pass
         except Exception as error:  # noqa: BLE001  (whoever waits is told; the node goes on)
             self.problem = f"{type(error).__name__}: {error}"
@@ -85,7 +85,7 @@ class RunningPreflight:
 
     def _go_on(self, _part: float) -> None:
         if self._ended:
-            raise _EndedError
+            raise _StoppedError
 
 
 @dataclass
