@@ -217,12 +217,35 @@ def test_a_message_and_its_twin_are_told_apart():
     assert {f"{folder.relative_to(ROOT)}: {name}" for (folder, name), kinds in bare.items() if len(kinds) > 1} == set()
 
 
+TESTS = ROOT.parent / "test"
+# What is measured and run as a whole, whatever it is made of.
+TESTS_OF_THE_WHOLE = {"benchmarks", "faults", "launch"}
+HELPERS = {path.stem: path for folder in (TESTS, ROOT.parent / "benchmarks") for path in folder.glob("*.py")}
+
+
+def uses(test: Path, folder: Path) -> bool:
+    """Whether a test imports something of a folder, itself or through a helper, or starts a node or command of it."""
+    found = [entry.target for entry in parse_imports(test.stem, test)]
+    found += [e.target for name in found if name in HELPERS for e in parse_imports(name, HELPERS[name])]
+    mirrored = ".".join((ROOT.name, *folder.parts))
+    if any(f"{target}.".startswith(f"{mirrored}.") for target in found):
+        return True
+    started = {path.stem for path in (ROOT / folder).glob("*_node.py")}
+    if folder.name == "commands":
+        started = {path.stem.replace("_", "-") for path in (ROOT / folder).glob("*.py")}
+    words = {n.value for n in ast.walk(parsed(test)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return not words.isdisjoint(started) or any(f"{mirrored}." in word for word in words)
+
+
 def test_tests_mirror_the_package():
-    """Whoever changes a folder finds its tests under the same path."""
-    tests = ROOT.parent / "test"
-    of_their_own = {"benchmarks", "faults", "launch", "bags"}
-    folders = {path.relative_to(tests).parent for path in tests.rglob("test_*.py")}
-    assert [str(f) for f in folders if f.parts and f.parts[0] not in of_their_own and not (ROOT / f).is_dir()] == []
+    """Whoever changes a folder finds its tests under the same path, and nothing but its tests."""
+    wrong = []
+    for path in sorted(TESTS.rglob("test_*.py")):
+        folder = path.relative_to(TESTS).parent
+        whole = not folder.parts or folder.parts[0] in TESTS_OF_THE_WHOLE
+        if not whole and not ((ROOT / folder).is_dir() and uses(path, folder)):
+            wrong.append(str(path.relative_to(TESTS)))
+    assert wrong == []
 
 
 BLOCKED_IMPORT = """
