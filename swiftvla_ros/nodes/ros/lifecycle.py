@@ -33,7 +33,7 @@ from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
 from swiftvla_ros.nodes.ros.topic_diagnosis import small_shared_memory
-from swiftvla_ros.nodes.ros.transport import read_transport
+from swiftvla_ros.preflight.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
