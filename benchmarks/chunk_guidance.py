@@ -2,7 +2,7 @@
 """How chunks are joined, against how late they come: success, path, jerk and jumps at seams, in simulation.
 
 ``python benchmarks/chunk_guidance.py [CHECKPOINT] [--modes queue,splice,trained] [--delays 0,300] [--episodes 20]
-[--stands] [--workers 2] [--json FILE]``. Time from an observation to its chunk is injected: 0, 60, 120, 300 and
+[--scene NAME] [--workers 2] [--json FILE]``. Time from an observation to its chunk is injected: 0, 60, 120, 300 and
 600 ms, which are 0, 2, 4, 10 and 20 steps of 30 ms (about the 30 Hz that most arms are recorded at); the policy's own
 rows are 100 ms apart. The next observation is taken as soon as the chunk is there. Every mode sees the same scenes and
 words.
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--delays", default=",".join(map(str, DELAYS_MS)), help="ms")
     parser.add_argument("--episodes", type=int, default=20, help="per mode and delay")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first scene")
-    parser.add_argument("--stands", action="store_true", help="blocks on stands instead of the flat table")
+    parser.add_argument("--scene", default="table", choices=sorted(SCENES), help="default: table")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -268,7 +268,7 @@ def main() -> None:
             delay,
             index,
             options.seed + index,
-            "stands" if options.stands else "table",
+            options.scene,
         )
         for delay in delays
         for mode in modes
@@ -286,7 +286,7 @@ def main() -> None:
     if options.json is not None:
         figures: dict[str, Any] = {
             "checkpoint": load_policy(options.checkpoint, contract=load_contract(options.robot)).checkpoint_sha256,
-            "stands": options.stands,
+            "scene": options.scene,
             "step_ms": STEP_MS,
             "modes": {name: MODES[name].what for name in modes},
             "rows": [asdict(row) for row in rows],

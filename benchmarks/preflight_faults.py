@@ -26,9 +26,9 @@ from swiftvla_ros.contract import load_contract
 from swiftvla_ros.contract.executor_codes import Mode
 from swiftvla_ros.contract.latency_stages import POLICY, durations_s
 from swiftvla_ros.episodes.bags.bag import Bag
-from swiftvla_ros.nodes.graph.heard import Heard
 from swiftvla_ros.observation.message_fields import read_chunk, stamp_ns
 from swiftvla_ros.policy.checkpoint import CONTRACT, STATS
+from swiftvla_ros.preflight.checks import check_everything
 from swiftvla_ros.preflight.facts import PreflightFacts, TrialChunk, read_checkpoint
 from swiftvla_ros.preflight.graph import (
     Endpoint,
@@ -40,7 +40,7 @@ from swiftvla_ros.preflight.graph import (
     expected_topics,
     own_nodes,
 )
-from swiftvla_ros.preflight.judge import check_everything
+from swiftvla_ros.preflight.heard import Heard
 from swiftvla_ros.preflight.machine import read_board
 from swiftvla_ros.preflight.row import GB, MB, Row
 

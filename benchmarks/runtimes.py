@@ -21,8 +21,8 @@ from swiftvla_ros.cli.output import write_json
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.observation.observation import Observation
 from swiftvla_ros.policy import CheckpointError, load_policy
-from swiftvla_ros.policy.runtime import RUNTIMES
 from swiftvla_ros.resources import model_path
+from swiftvla_ros.runtime_registry import RUNTIMES
 
 
 def main() -> None:

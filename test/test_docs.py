@@ -181,6 +181,17 @@ def test_every_file_and_module_named_exists(page):
     assert wrong + [name for name in names if not is_there(name)] == []
 
 
+def test_the_map_leads_to_files_that_are_there():
+    """docs/architecture.md writes paths from the package on, such as `motion/chunk.py`: each is there."""
+    package = ROOT / "swiftvla_ros"
+    rooms = "|".join(path.name for path in package.iterdir() if (path / "__init__.py").exists())
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(rf"`((?:{rooms})/[\w./-]+|\w+\.py)`", text)
+    assert len(named) > 100
+    there = [path for path in named if (package / path).exists() or (ROOT / path).exists()]
+    assert [path for path in named if "NAME" not in path and path not in there] == []
+
+
 def test_the_map_is_the_codes_own():
     """docs/architecture.md lists every folder with what its own docstring says."""
     shown = re.findall(

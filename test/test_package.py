@@ -185,6 +185,16 @@ def test_every_declared_package_is_imported(project, providers):
     assert {name for name in declared - used if not name.startswith("ros-")} == set()
 
 
+def test_every_dependency_of_package_xml_is_imported():
+    """What colcon installs on a robot is what runs there; tests may need more, on the machine that runs them."""
+    # Found by ROS itself, not by an import.
+    by_ros = {"rosidl_default_runtime", "rmw_fastrtps_cpp"}
+    named = {"python3-opencv": "cv2", "python3-pil": "PIL"}
+    wanted = {element.text for element in ET.parse(ROOT / "package.xml").getroot().iter("exec_depend")} - by_ros
+    imported = set(third_party_imports())
+    assert {name for name in wanted if named.get(name, name.removeprefix("python3-")) not in imported} == set()
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_sentence_names_the_right_extra(project, extra, providers):
     """Whoever follows the sentence about a missing package gets that package."""

@@ -6,16 +6,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
+from package_source import GENERATED, ROOT, Import, modules, parse_imports, parsed, room_of
 
-from swiftvla_ros.extras import EXTRAS
-
-PACKAGE = "swiftvla_ros"
-ROOT = Path(__file__).parents[1] / PACKAGE
+from swiftvla_ros.extras import EXTRAS, FROM_THE_MACHINE
+from swiftvla_ros.runtime_registry import RUNTIMES
 
 # Each room, what it may import, itself aside. None: everything.
 ROOMS: dict[str, set[str] | None] = {
@@ -57,104 +54,12 @@ ROOMS: dict[str, set[str] | None] = {
     "doctor": {"contract", "policy", "bringup", "nodes", "preflight"},
     "cli": None,
 }
-GENERATED = {"msg", "srv", "action"}
-BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources"}  # modules that every room may import
+# Modules that every room may import.
+BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources", "runtime_registry"}
 TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
-TORCH_MODULES = {f"swiftvla_ros.policy.runtimes.{name}" for name in ("torch_runtime", "captured_chunk")}
+TORCH_MODULES = {RUNTIMES["torch"].module, "swiftvla_ros.policy.runtimes.captured_chunk"}
 NEEDS_TORCH = {"torch"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import statement, and whether it runs when its module is imported."""
-
-    module: str
-    line: int
-    target: str
-    on_import: bool
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.line} imports {self.target}"
-
-
-def room_of(module: str) -> str | None:
-    """Return the room of a module of the package, None for the package itself and for other packages."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 else None
-
-
-@cache
-def modules() -> dict[str, Path]:
-    """Return every module of the package that is written by hand."""
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        if parts[1] not in GENERATED:
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-class ImportVisitor(ast.NodeVisitor):
-    """Collect the imports of one module, those for the type checker among them, which never run."""
-
-    def __init__(self, module: str, is_package: bool) -> None:
-        self.module = module
-        self.parents = module.split(".") if is_package else module.split(".")[:-1]
-        self.imports: list[Import] = []
-        self._later = 0
-
-    def generic_visit(self, node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if not isinstance(child, ast.expr):  # most of a module, and an import is a statement
-                self.visit(child)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self._later += 1
-        self.generic_visit(node)
-        self._later -= 1
-
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
-
-    def visit_If(self, node: ast.If) -> None:
-        test = node.test
-        name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
-        self._later += name == "TYPE_CHECKING"
-        for child in node.body:
-            self.visit(child)
-        self._later -= name == "TYPE_CHECKING"
-        for child in node.orelse:
-            self.visit(child)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._add(node, alias.name)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        base = node.module or ""
-        if node.level:
-            base = ".".join([*self.parents[: len(self.parents) - node.level + 1], *([base] if base else [])])
-        if base == PACKAGE:  # from swiftvla_ros import model
-            for alias in node.names:
-                self._add(node, f"{PACKAGE}.{alias.name}")
-        else:
-            self._add(node, base)
-
-    def _add(self, node: ast.stmt, target: str) -> None:
-        self.imports.append(Import(self.module, node.lineno, target, on_import=self._later == 0))
-
-
-@cache
-def parsed(path: Path) -> ast.Module:
-    """Parse a file, once for all tests."""
-    return ast.parse(path.read_text(), filename=str(path))
-
-
-def parse_imports(module: str, path: Path) -> list[Import]:
-    """Return the imports of one module, the ones inside functions included."""
-    visitor = ImportVisitor(module, path.name == "__init__.py")
-    visitor.visit(parsed(path))
-    return visitor.imports
 
 
 @pytest.fixture(scope="module")
@@ -265,22 +170,82 @@ def test_files_are_read_in_one_sitting():
     assert {name: n for name, n in lines.items() if name.endswith("_node") and n >= 300} == {}
 
 
+MESSAGES = {path.stem for folder in GENERATED for path in (ROOT.parent / folder).glob("*.*")}
+# Names that may mean two things, and why.
+TWO_MEANINGS = {
+    "Array": "the floats that a file computes with, of 64 or of 32 bits",
+    "InstructionEffect": "what a policy measured, and the message that tells it",
+    "SpeedLimit": "what an executor keeps, and the message that sets it",
+}
+
+
+def names_of_types(module: ast.Module) -> dict[str, str]:
+    """Each class, and each capitalised alias, at a module's top level, with the alias' meaning; none for a class."""
+    found = {}
+    for node in module.body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = ""
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            name = target.id if isinstance(target, ast.Name) else ""
+            if name.lstrip("_")[:1].isupper() and not name.isupper() and node.value is not None:
+                found[name] = ast.unparse(node.value)
+    return found
+
+
 def test_no_class_name_twice():
-    """One name is one thing, wherever it is met."""
-    places: dict[str, list[str]] = {}
+    """One name is one thing, wherever it is met: a class, a private one, an alias or a message."""
+    meanings: dict[str, dict[str, str]] = {name: {"a message": "messages"} for name in MESSAGES}
     for module, path in modules().items():
-        for node in parsed(path).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places.setdefault(node.name, []).append(module)
-    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+        for name, meaning in names_of_types(parsed(path)).items():
+            meanings.setdefault(name, {})[meaning or f"class of {module}"] = module
+    twice = {name: sorted(where.values()) for name, where in meanings.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in TWO_MEANINGS} == {}
+    assert twice.keys() >= TWO_MEANINGS.keys(), "what isn't met twice needs no leave"
+
+
+def test_a_message_and_its_twin_are_told_apart():
+    """Within a folder the bare name of a message that has a twin is the message or the twin, never both."""
+    bare: dict[tuple[Path, str], set[str]] = {}
+    for path in modules().values():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    if alias.name in MESSAGES and alias.asname is None:
+                        kind = "message" if room_of(node.module) in GENERATED else "twin"
+                        bare.setdefault((path.parent, alias.name), set()).add(kind)
+    assert {f"{folder.relative_to(ROOT)}: {name}" for (folder, name), kinds in bare.items() if len(kinds) > 1} == set()
+
+
+TESTS = ROOT.parent / "test"
+# What is measured and run as a whole, whatever it is made of.
+TESTS_OF_THE_WHOLE = {"benchmarks", "faults", "launch"}
+HELPERS = {path.stem: path for folder in (TESTS, ROOT.parent / "benchmarks") for path in folder.glob("*.py")}
+
+
+def uses(test: Path, folder: Path) -> bool:
+    """Whether a test imports something of a folder, itself or through a helper, or starts a node or command of it."""
+    found = [entry.target for entry in parse_imports(test.stem, test)]
+    found += [e.target for name in found if name in HELPERS for e in parse_imports(name, HELPERS[name])]
+    mirrored = ".".join((ROOT.name, *folder.parts))
+    if any(f"{target}.".startswith(f"{mirrored}.") for target in found):
+        return True
+    started = {path.stem for path in (ROOT / folder).glob("*_node.py")}
+    if folder.name == "commands":
+        started = {path.stem.replace("_", "-") for path in (ROOT / folder).glob("*.py")}
+    words = {n.value for n in ast.walk(parsed(test)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return not words.isdisjoint(started) or any(f"{mirrored}." in word for word in words)
 
 
 def test_tests_mirror_the_package():
-    """Whoever changes a folder finds its tests under the same path."""
-    tests = ROOT.parent / "test"
-    of_their_own = {"benchmarks", "faults", "launch", "bags"}
-    folders = {path.relative_to(tests).parent for path in tests.rglob("test_*.py")}
-    assert [str(f) for f in folders if f.parts and f.parts[0] not in of_their_own and not (ROOT / f).is_dir()] == []
+    """Whoever changes a folder finds its tests under the same path, and nothing but its tests."""
+    wrong = []
+    for path in sorted(TESTS.rglob("test_*.py")):
+        folder = path.relative_to(TESTS).parent
+        whole = not folder.parts or folder.parts[0] in TESTS_OF_THE_WHOLE
+        if not whole and not ((ROOT / folder).is_dir() and uses(path, folder)):
+            wrong.append(str(path.relative_to(TESTS)))
+    assert wrong == []
 
 
 BLOCKED_IMPORT = """
@@ -328,10 +293,12 @@ SIMULATOR_MODULES = {
 DATASET_MODULES = {
     f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "part", "reader", "video", "writer")
 }
-RUNTIME_MODULES = {f"swiftvla_ros.policy.runtimes.{name}_runtime" for name in ("openvino", "onnxruntime")}
+RUNTIME_MODULES = {line.module for name, line in RUNTIMES.items() if name in EXTRAS} - TORCH_MODULES
 CLUSTER_MODULES = {"swiftvla_ros.cluster.ray_engine"}
 # Needs what only NVIDIA's machines have.
-JETSON_MODULES = {"swiftvla_ros.policy.runtimes.tensorrt_runtime", "swiftvla_ros.model.gpu.triton_kernels"}
+JETSON_MODULES = {line.module for name, line in RUNTIMES.items() if name in FROM_THE_MACHINE} | {
+    "swiftvla_ros.model.gpu.triton_kernels"
+}
 # What a robot's machine has not: everything of the extras but ROS.
 NOT_ON_A_ROBOT = {package for extra, packages in EXTRAS.items() if extra != "ros" for package in packages}
 

@@ -27,7 +27,7 @@ from rich.progress import track
 
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.episodes.datasets.store import save_episode
-from swiftvla_ros.episodes.teacher.stream import FRONT, Images, view_order
+from swiftvla_ros.episodes.teacher.stream import FRONT, CameraImages, view_order
 from swiftvla_ros.episodes.teacher.targets import EpisodeTargets, TargetsConfig, prepare, write_index, write_shard
 from swiftvla_ros.policy import load_policy
 from swiftvla_ros.sim.data.collect import Recorder
@@ -87,7 +87,7 @@ class OracleStream:
     def reset(self) -> None:
         """Nothing is remembered."""
 
-    def observe(self, images: Images) -> Features:  # noqa: ARG002
+    def observe(self, images: CameraImages) -> Features:  # noqa: ARG002
         """The world as it is now."""
         return true_geometry(self._world)
 

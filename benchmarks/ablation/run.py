@@ -255,7 +255,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     names = ",".join(row.name for row in ROWS)
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--episodes-dir", type=Path, required=True, help="of `swiftvla collect --stands`")
+    p.add_argument("--episodes-dir", type=Path, required=True, help="of `swiftvla collect --scene stands`")
     p.add_argument("--targets", type=Path, required=True, help="of `swiftvla teacher-targets`, for these episodes")
     p.add_argument("--geometry", type=Path, required=True, help="the geometry checkpoint that the targets are from")
     p.add_argument("--init", type=Path, required=True, help="stage 1's checkpoint, from which every row starts")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from answering import Arrays, Prepare, answer, command_line, parse
 from swiftvla_ros.policy.checkpoint import open_checkpoint
-from swiftvla_ros.policy.runtime import RUNTIMES, NetworkInput, RuntimeOptions, load_runtime
+from swiftvla_ros.policy.runtime import NetworkInput, RuntimeOptions, load_runtime
+from swiftvla_ros.runtime_registry import RUNTIMES
 
 
 def main() -> None:

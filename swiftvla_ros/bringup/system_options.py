@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from swiftvla_ros.resources import DEFAULT_CHECKPOINT, DEFAULT_ROBOT
+from swiftvla_ros.runtime_registry import RUNTIMES, devices
 
 
 def option(
@@ -39,10 +40,10 @@ class SystemOptions:
         "auto",
         "What computes the policy; auto takes the best that can run the checkpoint here, and the node says which.",
         page="performance.md",
-        choices=("auto", "openvino", "onnxruntime", "tensorrt", "torch"),
+        choices=("auto", *RUNTIMES),
     )
     device: str = option(
-        "auto", "Where the policy computes; cuda without a GPU is refused.", choices=("auto", "cpu", "cuda")
+        "auto", "Where the policy computes; cuda without a GPU is refused.", choices=("auto", *devices())
     )
     namespace: str = option(
         "", "ROS namespace of all nodes, for two arms on one network; a contract's absolute topics stay what they are."

@@ -19,7 +19,7 @@ from swiftvla_ros.errors import UserError
 from swiftvla_ros.extras import missing_extra
 
 
-class _Commands(TyperGroup):
+class _CommandGroup(TyperGroup):
     """Commands that tell people in a sentence what they can't use, or which extra of the installation is missing.
 
     Where a bag was read of which something is missing, success becomes exit code 1.
@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=_CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-StandsOption = Annotated[
-    bool, typer.Option("--stands", help="Blocks on stands of random heights, a camera a little out of place.")
+from swiftvla_ros.bringup.system_options import SystemOptions, options_of
+
+SceneOption = Annotated[
+    str | None,
+    typer.Option(help=options_of(SystemOptions, ["scene"])[0].help, show_default="the tasks' own, else table"),
 ]
 VariedOption = Annotated[
     bool,

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, Protocol
 
-from swiftvla_ros.cluster.outcome import Lost, Outcome, attempt
+from swiftvla_ros.cluster.outcome import Lost, WorkOutcome, attempt
 
 # How long one waits for an item to end before progress is shown again, s.
 WAIT_S = 1.0
@@ -28,7 +28,7 @@ class Engine(Protocol):
     def submit(self, number: int, item: Any) -> None:
         """Hand an item over; ``number`` tells it from the others."""
 
-    def ended(self) -> list[tuple[int, Outcome]]:
+    def ended(self) -> list[tuple[int, WorkOutcome]]:
         """Return what became of items since the last call, by number; waits a little where nothing did."""
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class InThisProcess:
         """Remember it."""
         self._next.append((number, item))
 
-    def ended(self) -> list[tuple[int, Outcome]]:
+    def ended(self) -> list[tuple[int, WorkOutcome]]:
         """Make it."""
         made = [(number, attempt(self._make, item)) for number, item in self._next]
         self._next.clear()
@@ -76,7 +76,7 @@ class FreshProcesses:
 
     def __init__(self, workers: int, make: Make) -> None:
         self._workers, self._make = workers, make
-        self._running: dict[Future[Outcome], int] = {}
+        self._running: dict[Future[WorkOutcome], int] = {}
         self._pool = self._new_pool()
 
     def room(self) -> int:
@@ -92,10 +92,10 @@ class FreshProcesses:
             future = self._pool.submit(attempt, self._make, item)
         self._running[future] = number
 
-    def ended(self) -> list[tuple[int, Outcome]]:
+    def ended(self) -> list[tuple[int, WorkOutcome]]:
         """Collect; where a process was killed, all that were handed over are lost, since nobody knows whose it was."""
         done, _ = wait(self._running, timeout=WAIT_S, return_when=FIRST_COMPLETED)
-        found: list[tuple[int, Outcome]] = []
+        found: list[tuple[int, WorkOutcome]] = []
         for future in done:
             number = self._running.pop(future)
             try:

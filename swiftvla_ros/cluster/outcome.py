@@ -37,10 +37,10 @@ class Lost:
     text: str
 
 
-Outcome = Made | Failed | Lost
+WorkOutcome = Made | Failed | Lost
 
 
-def attempt(make: Callable[[Any], Any], item: Any) -> Outcome:
+def attempt(make: Callable[[Any], Any], item: Any) -> WorkOutcome:
     """Make an item, in whatever process this is; what goes wrong is told in an outcome."""
     try:
         return Made(make(item), socket.gethostname())

@@ -22,7 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from swiftvla_ros.cluster.engine import WAIT_S, EngineFactory, Make
 from swiftvla_ros.cluster.installation import difference, installation
-from swiftvla_ros.cluster.outcome import Failed, Lost, Made, Outcome, attempt
+from swiftvla_ros.cluster.outcome import Failed, Lost, Made, WorkOutcome, attempt
 from swiftvla_ros.errors import UserError
 
 # How long a shared folder may take to show what another machine wrote, s: NFS remembers for some seconds.
@@ -85,7 +85,7 @@ class RayEngine:
         """Give it to the next machine that is free."""
         self._running[self._begin(item)] = number
 
-    def ended(self) -> list[tuple[int, Outcome]]:
+    def ended(self) -> list[tuple[int, WorkOutcome]]:
         """Collect; those of a machine that is gone are lost."""
         tasks = list(self._running)
         if not tasks:
@@ -118,9 +118,9 @@ def _knock(address: str) -> None:
         raise ValueError("write auto, or host:port of its head")
 
 
-def _outcome(task: Any) -> Outcome:
+def _outcome(task: Any) -> WorkOutcome:
     try:
-        outcome: Outcome = ray.get(task)
+        outcome: WorkOutcome = ray.get(task)
     except RayTaskError as error:
         return Failed(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}", str(error))
     except RayError as error:
@@ -128,7 +128,7 @@ def _outcome(task: Any) -> Outcome:
     return outcome
 
 
-def _attempt_there(token: Path, wanted: dict[str, str], make: Make, item: Any) -> Outcome:
+def _attempt_there(token: Path, wanted: dict[str, str], make: Make, item: Any) -> WorkOutcome:
     """Make an item on whatever machine this is, if it is one that gives the same results."""
     name = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:6]})"
     if problem := _unfit(token, tuple(sorted(wanted.items()))):

@@ -20,10 +20,11 @@ from swiftvla_ros.errors import UserError
 from swiftvla_ros.policy import load_checkpoint
 from swiftvla_ros.policy.checkpoint import CheckpointError, open_checkpoint
 from swiftvla_ros.policy.checkpoint_policy import CheckpointPolicy
-from swiftvla_ros.policy.deployment import DEPLOY, READ_BY, Deployment
+from swiftvla_ros.policy.deployment import DEPLOY, Deployment
 from swiftvla_ros.policy.runtime import RuntimeNotInstalledError, RuntimeOptions, load_runtime
 from swiftvla_ros.policy.runtimes.graph_runtime import GraphRuntime
 from swiftvla_ros.policy.runtimes.torch_runtime import load_model
+from swiftvla_ros.runtime_registry import readers
 from swiftvla_ros.sim.evaluation.statistics import PairedDifference, paired_difference
 
 # Seconds from an observation to its chunk in paired rollouts: the same for both, whatever this machine needs.
@@ -120,7 +121,7 @@ def check(
     )
     network, noise = load_model(checkpoint, torch.float32), reference.sample_noise(0)
     parity = {}
-    for name in READ_BY[deployment.graphs]:
+    for name in readers(deployment.graphs):
         try:
             runtime = load_runtime(deployed, RuntimeOptions(runtime=name, threads=torch.get_num_threads())).runtime
         except RuntimeNotInstalledError:
@@ -137,7 +138,7 @@ def check(
             continue
         problems += [f"{name}: {failure}" for failure in parity[name].failures]
     if not parity and not problems:
-        problems.append(f"none of {list(READ_BY[deployment.graphs])} is installed, so nothing was compared")
+        problems.append(f"none of {readers(deployment.graphs)} is installed, so nothing was compared")
     paired = None
     if rollouts and not problems:
         paired = _paired(folder, source, contract, next(iter(parity)), rollouts)

@@ -13,9 +13,9 @@ from swiftvla_ros.bringup.processes import transport_environment
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.doctor import installation, machine, network
 from swiftvla_ros.doctor.control_rate import look_at_rate
-from swiftvla_ros.nodes.ros.transport import read_transport
 from swiftvla_ros.preflight.machine import check_disk
 from swiftvla_ros.preflight.row import Row
+from swiftvla_ros.preflight.transport import read_transport
 
 
 def check_here(contract: Contract, environment: Mapping[str, str], folder: Path) -> tuple[dict[str, list[Row]], bool]:

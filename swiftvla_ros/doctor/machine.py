@@ -15,8 +15,8 @@ from pathlib import Path
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.log_folder import provide_log_folder, ros_log_folder
-from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport
 from swiftvla_ros.preflight.row import Row, size
+from swiftvla_ros.preflight.transport import SHARED_MEMORY, Transport
 
 _NVIDIA = ("nvidia0", "nvhost-gpu", "nvgpu")
 _ASK_GPU_S = 10.0

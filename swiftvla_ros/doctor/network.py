@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from swiftvla_ros.contract import Contract
-from swiftvla_ros.nodes.ros.transport import PROFILE_VARIABLES, Transport
 from swiftvla_ros.preflight.row import Row, size
+from swiftvla_ros.preflight.transport import PROFILE_VARIABLES, Transport
 
 _DISTRIBUTIONS = ("humble", "jazzy", "kilted")
 _RANGES = ("SUBNET", "LOCALHOST", "SYSTEM_DEFAULT")

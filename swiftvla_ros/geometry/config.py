@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from swiftvla_ros.errors import in_a_sentence
 
 # What a file may say, far beyond what anybody builds: a damaged number must not cost hours or all of the memory.
-Width = Annotated[int, Field(gt=0, le=1 << 16)]
+GeometryWidth = Annotated[int, Field(gt=0, le=1 << 16)]
 Layers = Annotated[int, Field(gt=0, le=512)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 STRICT = ConfigDict(strict=True, extra="forbid")
@@ -26,7 +26,7 @@ class EncoderConfig:
     __pydantic_config__ = STRICT
 
     num_layers: Layers
-    num_heads: Width
+    num_heads: GeometryWidth
     mlp_ratio: Annotated[float, Field(gt=0, le=64)]
     registers: Annotated[int, Field(ge=0, le=512)]
     # Side of the stored grid of position embeddings; other image sizes interpolate it (DINOv2: 518 px / 14 = 37).
@@ -40,7 +40,7 @@ class CameraHeadConfig:
     __pydantic_config__ = STRICT
 
     num_layers: Layers
-    num_heads: Width
+    num_heads: GeometryWidth
     iterations: Layers
 
 
@@ -55,9 +55,9 @@ class DenseHeadConfig:
     __pydantic_config__ = STRICT
 
     kind: Literal["dpt", "patch"]
-    features: Width
+    features: GeometryWidth
     # dpt only: channels and (frame, global) pair of each of its four inputs.
-    channels: tuple[Width, ...] = ()
+    channels: tuple[GeometryWidth, ...] = ()
     layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
@@ -68,10 +68,10 @@ class GeometryConfig:
     __pydantic_config__ = STRICT
 
     # Height and width in pixels, multiples of ``patch_size``.
-    image_size: tuple[Width, Width]
-    patch_size: Width
-    dim: Width
-    num_heads: Width
+    image_size: tuple[GeometryWidth, GeometryWidth]
+    patch_size: GeometryWidth
+    dim: GeometryWidth
+    num_heads: GeometryWidth
     # Pairs of frame attention (inside an image) and global attention (between images).
     num_pairs: Layers
     mlp_ratio: Annotated[float, Field(gt=0, le=64)]

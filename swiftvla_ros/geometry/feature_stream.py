@@ -17,7 +17,7 @@ from swiftvla_ros.geometry.checkpoint import load_geometry
 from swiftvla_ros.geometry.layers import Block
 from swiftvla_ros.geometry.transformer import HEADS, GeometryOutput, pool_tokens
 
-Precision = Literal["float32", "bfloat16"]
+GeometryPrecision = Literal["float32", "bfloat16"]
 
 TOKENS = 64
 """Tokens of a step, as the policy reads them."""
@@ -67,7 +67,7 @@ class FeatureStream:
         folder: Path,
         *,
         device: str = "cpu",
-        precision: Precision = "float32",
+        precision: GeometryPrecision = "float32",
         maps: bool = False,
         between_blocks: Callable[[], None] | None = None,
     ) -> None:

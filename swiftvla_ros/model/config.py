@@ -15,9 +15,9 @@ from swiftvla_ros.errors import in_a_sentence
 # What a file may say, far beyond what anybody builds: a damaged number must not cost hours or all of the memory.
 Width = Annotated[int, Field(gt=0, le=1 << 18)]
 Layers = Annotated[int, Field(gt=0, le=512)]
-Rows = Annotated[int, Field(gt=0, le=4096)]
+RowCount = Annotated[int, Field(gt=0, le=4096)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 # Shortest and longest period of the flow time's sines and cosines (openpi's).
 FLOW_TIME_PERIODS = 4e-3, 4.0
 STRICT = ConfigDict(strict=True, extra="forbid")
@@ -105,7 +105,7 @@ class FusionConfig:
 
     __pydantic_config__ = STRICT
 
-    keypoint_steps: tuple[Rows, ...]
+    keypoint_steps: tuple[RowCount, ...]
     # Each front-view token is split into cells_per_token² cells, and a token points at one of all cells. The paper only
     # regresses coordinates (eq. 6), as the head does besides; pointing is what lets a small network bind word to place.
     cells_per_token: Layers = 4
@@ -136,12 +136,12 @@ class GeometryBranchConfig:
 
     # Width of the frozen transformer's pooled front-view features, and their number (paper: 64).
     dim: Width
-    tokens: Rows = 64
+    tokens: RowCount = 64
     # Share of the samples whose 4D modality is masked: half, since it is always absent once deployed.
-    p_mask_4d: Share = 0.5
+    p_mask_4d: Fraction = 0.5
     # Share whose 2D modality is masked, never together with 4D; reached over the first steps, because text, state and
     # the front view's 4D tokens alone are a hard start.
-    p_mask_2d: Share = 0.2
+    p_mask_2d: Fraction = 0.2
     mask_2d_ramp_steps: int = 200
     # Whether the action expert's latent must reconstruct the modality that is masked (paper, eq. 7).
     reconstruct: bool = True
@@ -170,9 +170,9 @@ class SwiftVLAConfig:
     # State and action vectors are padded to these widths (SmolVLA pads to 32 so that robots can share weights).
     state_dim: Width
     action_dim: Width
-    horizon: Rows
+    horizon: RowCount
     # Flow-matching integration steps from noise to chunk (SmolVLA's 10).
-    denoise_steps: Rows = 10
+    denoise_steps: RowCount = 10
     # Start of the integration: 0 begins at the mean of the noise and is the same for every seed; 1 samples.
     noise_scale: Real = 1.0
     # "prefix": images, text and state see each other (SwiftVLA, fig. 3). "own": the state lies in a later block that

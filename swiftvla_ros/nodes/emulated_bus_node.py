@@ -13,13 +13,13 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
-from swiftvla_ros.drivers.feetech.calibration import Role
+from swiftvla_ros.drivers.feetech.calibration import ArmRole
 from swiftvla_ros.drivers.feetech.emulated_arm import BusFaults, EmulatedArm, joints_of
 from swiftvla_ros.nodes.parts.grey_cameras import GreyCameras
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 
-ROLES: tuple[Role, ...] = ("follower", "leader")
+ROLES: tuple[ArmRole, ...] = ("follower", "leader")
 _FAULTS = {
     "silent": "joints whose servos do not answer, with commas; all",
     "hot": "joints whose servos are at 68 °C",
@@ -35,7 +35,7 @@ _FAULTS = {
 class EmulatedBusParts:
     """The arms, by what they are for."""
 
-    arms: dict[Role, EmulatedArm]
+    arms: dict[ArmRole, EmulatedArm]
 
 
 class EmulatedBusNode(ManagedNode[EmulatedBusParts]):
@@ -72,7 +72,7 @@ class EmulatedBusNode(ManagedNode[EmulatedBusParts]):
         rest = dict(zip(contract.joint_names, contract.rest.tolist(), strict=True))
         gripper = contract.joint_names.index("gripper") if "gripper" in contract.joint_names else -1
         ends = float(contract.limits.min_position[gripper]), float(contract.limits.max_position[gripper])
-        arms: dict[Role, EmulatedArm] = {}
+        arms: dict[ArmRole, EmulatedArm] = {}
         for role in ROLES:
             arm = EmulatedArm(folder, role, rest, ends, wire=bool(self.value("wire")))
             arms[role] = self.own(arm, EmulatedArm.close)

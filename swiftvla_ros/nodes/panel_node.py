@@ -7,7 +7,10 @@ runs in a third. Between them is the :class:`~swiftvla_ros.panel.exchange.Exchan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,7 @@ _LOOKS_A_BEAT, _LOOKS_A_PROOF = 2, 3
 
 @dataclass(frozen=True)
 class PanelParts:
-    """The page's server, and both sides of the exchange."""
+    """The page's server, both sides of the exchange, and the number of the next look at it."""
 
     exchange: Exchange
     topics: ShownTopics
@@ -39,6 +42,7 @@ class PanelParts:
     server: PageServer
     heartbeats: Any
     url: str
+    looks: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
 
 class PanelNode(ManagedNode[PanelParts]):
@@ -46,7 +50,6 @@ class PanelNode(ManagedNode[PanelParts]):
 
     def __init__(self) -> None:
         super().__init__("panel")
-        self._looks = 0
         self.describe("address", "127.0.0.1:8710", "where the page is served, IP:PORT; with a token beyond loopback")
         self.describe("token_file", "", "file (mode 600) whose token a page must show; empty: one is made and printed")
 
@@ -80,10 +83,10 @@ class PanelNode(ManagedNode[PanelParts]):
         parts.topics.close()
 
     def _looked(self) -> None:
-        self._looks += 1
-        if self._looks % _LOOKS_A_BEAT == 0:
+        looks = next(self.parts.looks)
+        if looks % _LOOKS_A_BEAT == 0:
             self._beat()
-        if self._looks % _LOOKS_A_PROOF == 0:
+        if looks % _LOOKS_A_PROOF == 0:
             self.parts.orders.prove()
 
     def _beat(self) -> None:

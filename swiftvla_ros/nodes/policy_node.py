@@ -31,6 +31,7 @@ from swiftvla_ros.policy.continuation.committed_rows import Following
 from swiftvla_ros.policy.inference_thread import InferenceStatus, InferenceThread, InferredChunk, Instruction
 from swiftvla_ros.policy.second_opinion import SecondOpinion
 from swiftvla_ros.replay.recorded_policy import RecordedPolicy
+from swiftvla_ros.runtime_registry import RUNTIMES, devices
 
 _REPEAT_S = 5.0
 
@@ -62,8 +63,8 @@ class PolicyNode(ManagedNode[PolicyParts]):
         super().__init__("policy")
         self.describe("checkpoint", "", "folder of the policy's checkpoint")
         self.describe("policy_from", "", "a bag whose chunks are given again, in place of a checkpoint")
-        self.describe("runtime", "auto", "what computes the network: auto, openvino, onnxruntime, tensorrt or torch")
-        self.describe("device", "auto", "auto, cpu or cuda")
+        self.describe("runtime", "auto", f"what computes the network: auto, or one of {', '.join(RUNTIMES)}")
+        self.describe("device", "auto", f"auto, or one of {', '.join(devices())}")
         self.describe("precision", "auto", "auto: as exported, float32 with torch; or float32, bfloat16, float16")
         self.describe(
             "threads", 0, "threads for inference on a CPU; 0: as many as the runtime chooses", Allowed(least=0)

@@ -25,7 +25,7 @@ from swiftvla_ros.nodes.ros.lifecycle import ManagedNode, script_of
 from swiftvla_ros.nodes.ros.messages import header
 from swiftvla_ros.nodes.ros.parameters import Allowed
 from swiftvla_ros.preflight.arming import ArmingReport, report_of
-from swiftvla_ros.preflight.judge import check_everything
+from swiftvla_ros.preflight.checks import check_everything
 from swiftvla_ros.preflight.row import Row, Status
 
 _LOOK_S = 0.2
@@ -42,7 +42,7 @@ _STATUS: dict[Status, int] = {
 }
 
 
-class _EndedError(Exception):
+class _StoppedError(Exception):
     """Nobody waits for the pre-flight any more."""
 
 
@@ -76,7 +76,7 @@ class RunningPreflight:
             if facts.graph.policy is not None:
                 self.checkpoint_sha256 = facts.graph.policy.checkpoint_sha256
             self.rows = check_everything(facts)
-        except _EndedError:
+        except _StoppedError:
             pass
         except Exception as error:  # noqa: BLE001  (whoever waits is told; the node goes on)
             self.problem = f"{type(error).__name__}: {error}"
@@ -85,17 +85,23 @@ class RunningPreflight:
 
     def _go_on(self, _part: float) -> None:
         if self._ended:
-            raise _EndedError
+            raise _StoppedError
 
 
 @dataclass
 class PreflightParts:
-    """Where reports go, the newest, when it was made, and the check that runs."""
+    """Where reports go, the newest, when it was made, the check that runs, and what is known of the policy.
+
+    ``checkpoint`` is the hash of its checkpoint, ``grew_s`` when the number of its ``chunks`` was last another.
+    """
 
     reports: Any
     report: ArmingReport | None = None
     made_s: float = 0.0
     check: RunningPreflight | None = None
+    checkpoint: str = ""
+    chunks: int = 0
+    grew_s: float = -_QUIET_S
 
 
 class PreflightNode(ManagedNode[PreflightParts]):
@@ -104,7 +110,6 @@ class PreflightNode(ManagedNode[PreflightParts]):
     def __init__(self) -> None:
         super().__init__("preflight")
         self.describe("listen_s", 3.0, "how long the topics are listened to, s", Allowed(least=1, most=60))
-        self._checkpoint, self._chunks, self._grew_s = "", 0, -_QUIET_S
 
     def setup(self) -> PreflightParts:
         """Offer the check."""
@@ -121,9 +126,10 @@ class PreflightNode(ManagedNode[PreflightParts]):
 
     def _hear_policy(self, message: PolicyState) -> None:
         # Told five times a second; the executor's own state, which says whether the arm moves, comes 200 times.
-        if message.chunks != self._chunks:
-            self._chunks, self._grew_s = message.chunks, time.monotonic()
-        self._checkpoint = message.checkpoint_sha256
+        parts = self.parts
+        if message.chunks != parts.chunks:
+            parts.chunks, parts.grew_s = message.chunks, time.monotonic()
+        parts.checkpoint = message.checkpoint_sha256
 
     async def _serve(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
@@ -141,7 +147,7 @@ class PreflightNode(ManagedNode[PreflightParts]):
     def _begin(self, parts: PreflightParts) -> RunningPreflight:
         """The check that runs, or a new one."""
         if parts.check is None:
-            parts.check = RunningPreflight(self, self._checkpoint)
+            parts.check = RunningPreflight(self, parts.checkpoint)
         return parts.check
 
     def _look(self) -> None:
@@ -151,12 +157,12 @@ class PreflightNode(ManagedNode[PreflightParts]):
             if parts.check.done:
                 self._take(parts, parts.check)
             return
-        if not self.active or not self._checkpoint:
+        if not self.active or not parts.checkpoint:
             return
         report, now_s = parts.report, time.monotonic()
-        followed = now_s - self._grew_s < _QUIET_S and not self.contract.control.require_preflight
+        followed = now_s - parts.grew_s < _QUIET_S and not self.contract.control.require_preflight
         again = report is not None and report.red and now_s - parts.made_s > _AGAIN_S and not followed
-        if report is None or report.checkpoint_sha256 != self._checkpoint or again:
+        if report is None or report.checkpoint_sha256 != parts.checkpoint or again:
             self._begin(parts)
 
     def _take(self, parts: PreflightParts, check: RunningPreflight) -> ArmingReport:

@@ -75,13 +75,16 @@ class ReplayNode(ManagedNode[ReplayParts]):
         self.describe(
             "wait_s", 10.0, "how long to wait for a subscriber of every topic before playing", Allowed(least=0)
         )
-        self._bag: Bag
+        # From read_contract to setup, whose parts keep it.
+        self._opened: Bag | None = None
         self._ending = threading.Event()
 
     def setup(self) -> ReplayParts:
         """Open the bag, and look whether anybody publishes already."""
+        bag, self._opened = self._opened, None
+        assert bag is not None, "read_contract opens it"
         rate, clock_hz = float(self.value("rate")), float(self.value("clock_hz"))
-        stored = played_topics(self._bag, self.contract, str(self.value("sensors")))
+        stored = played_topics(bag, self.contract, str(self.value("sensors")))
         topics = {published_name(topic, msgtype): message_class(msgtype) for topic, msgtype in stored.items()}
         deadline = time.monotonic() + _LOOK_FOR_DRIVERS_S
         while time.monotonic() < deadline:
@@ -90,7 +93,7 @@ class ReplayNode(ManagedNode[ReplayParts]):
             self._ending.wait(_POLL_S)
         self.timer(_WATCH_S, self._watch)
         return ReplayParts(
-            self._bag,
+            bag,
             stored,
             rate,
             round(1e9 / clock_hz),
@@ -120,8 +123,9 @@ class ReplayNode(ManagedNode[ReplayParts]):
         robot = str(self.value("robot"))
         contract = load_contract(robot) if robot else None
         bag = Bag(the_bag(Path(folder)), contract)
-        self._bag = Bag(bag.path, contract, namespace=held_namespace(bag.namespaces, str(self.value("namespace"))))
-        return contract or self._bag.contract
+        namespace = held_namespace(bag.namespaces, str(self.value("namespace")))
+        self._opened = Bag(bag.path, contract, namespace=namespace)
+        return contract or self._opened.contract
 
     def _run(self, parts: ReplayParts) -> None:
         """The thread."""

@@ -52,7 +52,7 @@ class ExecutorParts:
     """The core, where its commands go, and what is told of it.
 
     ``waiting`` are the chunks that came since the last tick, ``resting`` says whether the last command, if any, was to
-    stand still.
+    stand still, ``upstream_problem`` what keeps the joint states back before they come here.
     """
 
     core: ChunkExecutor
@@ -68,6 +68,7 @@ class ExecutorParts:
     resting: bool = True
     ticked_ns: int = 0
     longest_ns: int = 0
+    upstream_problem: str = ""
 
 
 class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
@@ -94,7 +95,6 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             Allowed(least=0, most=99),
         )
         self._lock = threading.Lock()
-        self._upstream_problem = ""
 
     def setup(self) -> ExecutorParts:
         """Open the topics; nothing is commanded yet."""
@@ -232,7 +232,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
             gate.heard(message.name, ns, info)
             commanded = core.mode in _COMMANDING and not isinstance(self.parts.output, ShadowOutput)
             passes = gate.passes(position, ns, commanding=commanded)
-            self.parts.report.state_problem = gate.problem or self._upstream_problem
+            self.parts.report.state_problem = gate.problem or self.parts.upstream_problem
             if not passes:
                 return
         with self._lock:
@@ -242,7 +242,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
 
     def _hear_problem(self, message: String) -> None:
         """What keeps the joint states back before they come here; it is told with their silence."""
-        self._upstream_problem = self.parts.report.state_problem = message.data
+        self.parts.upstream_problem = self.parts.report.state_problem = message.data
 
     def _scale(self, message: Float64) -> None:
         self._take(SpeedLimit.of_percent(OPERATOR, message.data, "the operator's speed_scale"))

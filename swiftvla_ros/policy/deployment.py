@@ -20,8 +20,6 @@ DEPLOY = "deploy.json"
 # The graphs of one network: one camera's image; embedded images, words and state; one denoising step.
 VISION, PREFIX, STEP = "vision", "prefix", "step"
 STAGES = (VISION, PREFIX, STEP)
-# Kind of graph → the runtimes that read it, the best one first.
-READ_BY = {"onnx": ("openvino", "onnxruntime", "tensorrt"), "openvino": ("openvino",)}
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # A file of the folder itself: a path in it would lead elsewhere.

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What computes a checkpoint's network, and the list of all that can.
+"""What computes a checkpoint's network, and how the one is found that can.
 
 A runtime is a module with two functions, ``capabilities()`` and ``load(checkpoint, options)``, and a line in
-:data:`RUNTIMES`. It is imported only when it is used. It gets arrays that are ready for the network and gives back the
-network's own rows: images, words, statistics and joint order are nothing that it knows of.
+:data:`~swiftvla_ros.runtime_registry.RUNTIMES`. It is imported only when it is used. It gets arrays that are ready for
+the network and gives back the network's own rows: images, words, statistics and joint order are nothing that it knows
+of.
 """
 
 from __future__ import annotations
@@ -20,17 +21,8 @@ from numpy.typing import NDArray
 from swiftvla_ros.extras import missing_extra
 from swiftvla_ros.observation.observation import NO_GUIDANCE, RowsAhead
 from swiftvla_ros.policy.checkpoint import Checkpoint, CheckpointError
-from swiftvla_ros.policy.deployment import READ_BY
+from swiftvla_ros.runtime_registry import FIRST_ON_A_GPU, RUNTIMES, readers
 
-# Name → module, in the order in which "auto" tries them: torch is not even imported where another one will do.
-RUNTIMES = {
-    "openvino": "swiftvla_ros.policy.runtimes.openvino_runtime",
-    "onnxruntime": "swiftvla_ros.policy.runtimes.onnxruntime_runtime",
-    "torch": "swiftvla_ros.policy.runtimes.torch_runtime",
-    "tensorrt": "swiftvla_ros.policy.runtimes.tensorrt_runtime",
-}
-# Tried first where there is an NVIDIA GPU: on a PC, and on a Jetson.
-FIRST_ON_A_GPU = ("tensorrt", "torch")
 _GPU_FILES = (Path("/dev/nvidia0"), Path("/dev/nvhost-gpu"), Path("/dev/nvgpu"))
 
 
@@ -68,7 +60,6 @@ class Capabilities:
     precisions: tuple[str, ...]  # what it computes in
     guidance: tuple[str, ...] = ()  # chunk guidance that it knows, besides none
     with_4d: bool = False  # whether it can run the 4D branch
-    reads_graphs: bool = False  # whether it runs graphs that `swiftvla export` made, not the weights themselves
     # Whether it makes kernels of its own from float32 graphs, at a precision that is chosen when they are loaded.
     chooses_precision: bool = False
 
@@ -117,7 +108,7 @@ class PolicyRuntime(Protocol):
 
 
 class RuntimeModule(Protocol):
-    """What a module of :data:`RUNTIMES` has."""
+    """What a registered module has."""
 
     def capabilities(self) -> Capabilities:
         """What it can do on this machine."""
@@ -175,12 +166,12 @@ class _NoGraphsError(CheckpointError):
 def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple[RuntimeModule, RuntimeOptions]:
     """A runtime's module and what it shall do; raises CheckpointError, which says why it can't."""
     try:
-        module = cast(RuntimeModule, import_module(RUNTIMES[name]))
+        module = cast(RuntimeModule, import_module(RUNTIMES[name].module))
     except ModuleNotFoundError as error:
         missing = missing_extra(error) or f"this needs {error.name}, which is not installed"
         raise RuntimeNotInstalledError(f"runtime '{name}': {missing}") from error
     capabilities, deployment, folder = module.capabilities(), checkpoint.deployment, checkpoint.folder
-    if not capabilities.reads_graphs:
+    if not RUNTIMES[name].graphs:
         if not checkpoint.weights.is_file():
             raise CheckpointError(
                 f"runtime '{name}': {folder} holds graphs alone; name the checkpoint that they were exported from"
@@ -189,9 +180,9 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
         return module, replace(_checked(checkpoint, name, capabilities, wanted), runtime=name)
     if deployment is None:
         raise _NoGraphsError(f"runtime '{name}': {checkpoint.why_no_graphs}")
-    if name not in READ_BY[deployment.graphs]:
+    if deployment.graphs not in RUNTIMES[name].graphs:
         raise CheckpointError(
-            f"runtime '{name}': {folder} has graphs for {' and '.join(READ_BY[deployment.graphs])}; export the "
+            f"runtime '{name}': {folder} has graphs for {' and '.join(readers(deployment.graphs))}; export the "
             "checkpoint for this one, too"
         )
     own = deployment.precision

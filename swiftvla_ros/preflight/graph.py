@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from swiftvla_ros.contract import Contract
 
-Role = Literal["camera", "joint states", "observation", "command", "chunks", "state"]
+TopicRole = Literal["camera", "joint states", "observation", "command", "chunks", "state"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ExpectedTopic:
 
     topic: str
     type: str
-    role: Role
+    role: TopicRole
     rate_hz: float = 0.0
     source: str = ""
     publisher: str = ""
@@ -182,7 +182,7 @@ def expected_topics(contract: Contract, namespace: str) -> list[ExpectedTopic]:
     image, joint_state = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
     states, found = contract.joint_states, []
 
-    def add(publisher: str, topic: str, kind: str, role: Role, rate_hz: float = 0.0, source: str = "") -> None:
+    def add(publisher: str, topic: str, kind: str, role: TopicRole, rate_hz: float = 0.0, source: str = "") -> None:
         node = publisher and full_name(publisher, namespace)
         found.append(ExpectedTopic(full_name(topic, namespace), kind, role, rate_hz, source, node))
 

@@ -78,7 +78,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampledBatch:
     """The draws of b samples: the scenes among them first, then the demonstrations' frames."""
 
     # Number of each scene, and of its instruction [s].
@@ -99,11 +99,11 @@ class Draws:
     def __len__(self) -> int:
         return len(self.mask_2d)
 
-    def share(self, part: int, parts: int) -> Draws:
+    def share(self, part: int, parts: int) -> SampledBatch:
         """Every ``parts``-th sample, so that shares hold equally many scenes."""
         whole = slice(part, None, parts)
         first_frame = (part - len(self.scenes)) % parts
-        return Draws(
+        return SampledBatch(
             scenes=self.scenes[whole],
             instructions=self.instructions[whole],
             frames=self.frames[first_frame::parts],
@@ -116,7 +116,7 @@ class Draws:
             augmentation=None if self.augmentation is None else self.augmentation.share(whole),
         )
 
-    def masked(self, *, image: bool, geometry: bool) -> Draws:
+    def masked(self, *, image: bool, geometry: bool) -> SampledBatch:
         """The same with a modality masked in all samples or in none."""
         return dataclasses.replace(
             self, mask_2d=np.full_like(self.mask_2d, image), mask_4d=np.full_like(self.mask_4d, geometry)
@@ -132,7 +132,7 @@ def draw_step(
     *,
     step: int = 0,
     augment: bool = True,
-) -> Draws:
+) -> SampledBatch:
     """Draw one batch of ``options.batch`` samples from ``seed``, which decides everything.
 
     Without episodes there are no actions, and so no noise. Masking ramps up with the optimiser's ``step``; ``augment``
@@ -151,7 +151,7 @@ def draw_step(
     mask_2d, mask_4d = (unmasked, unmasked)
     if config.geometry is not None:
         mask_2d, mask_4d = draw_masks(config.geometry, count, rng, step)
-    return Draws(
+    return SampledBatch(
         scenes=which,
         instructions=instructions,
         frames=frames,

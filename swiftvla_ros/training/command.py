@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
-from swiftvla_ros.training.options import Frozen, LossWeights, Precision, TrainOptions
+from swiftvla_ros.training.options import Frozen, LossWeights, MixedPrecision, TrainOptions
 
 _WEIGHTS = LossWeights()
 
@@ -95,7 +95,7 @@ def command(
     reconstruct_4d_weight: Annotated[float, typer.Option(help="Weight of L_4D.")] = _WEIGHTS.reconstruct_4d,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and saved states.")] = 200,
     precision: Annotated[
-        Precision, typer.Option(help="Mixed precision; no: float32; auto: bf16 where the processor multiplies it.")
+        MixedPrecision, typer.Option(help="Mixed precision; no: float32; auto: bf16 where the processor multiplies it.")
     ] = "auto",
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more work.")

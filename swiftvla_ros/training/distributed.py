@@ -17,7 +17,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState
 from torch.multiprocessing.spawn import start_processes
 
-from swiftvla_ros.training.options import Precision
+from swiftvla_ros.training.options import MixedPrecision
 
 # What Linux calls instructions that multiply bfloat16: of x86 and of ARM processors.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -59,7 +59,7 @@ def run_processes(work: Callable[[], None], processes: int, folder: Path) -> Non
         rendezvous.unlink(missing_ok=True)
 
 
-def used_precision(precision: Precision, device: str) -> Precision:
+def used_precision(precision: MixedPrecision, device: str) -> MixedPrecision:
     """What "auto" is on a device.
 
     A processor without instructions for bfloat16 converts every number: a step of swiftvla-nano then takes 13 times as
@@ -80,7 +80,9 @@ def _processor_flags() -> frozenset[str]:
     return frozenset(flags.split())
 
 
-def join_processes(device: str, precision: Precision, accumulate: int, *, find_unused: bool = False) -> Accelerator:
+def join_processes(
+    device: str, precision: MixedPrecision, accumulate: int, *, find_unused: bool = False
+) -> Accelerator:
     """Make the accelerator of this process: alone, forked or launched, as the environment says.
 
     ``find_unused`` costs time and is needed where a trained parameter may have no part in the losses.

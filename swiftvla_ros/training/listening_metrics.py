@@ -21,7 +21,7 @@ _RADIUS = 0.085
 _CHUNK_DIFFERENCE_RAD = 0.03
 
 Keypoint = Callable[[Batch], NDArray[np.float32]]
-Chunk = Callable[[Batch], NDArray[np.float32]]
+ChunkOf = Callable[[Batch], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Listening:
     chunks_change: float  # scenes in which every colour word gives another chunk; NaN where no chunks were asked for
 
 
-def listening(scenes: SceneSamples, goal_keypoint: Keypoint, chunk: Chunk | None, count: int = 200) -> Listening:
+def listening(scenes: SceneSamples, goal_keypoint: Keypoint, chunk: ChunkOf | None, count: int = 200) -> Listening:
     """Measure on the first ``count`` held-out scenes, with one instruction for each colour.
 
     ``goal_keypoint`` gives a batch's goal keypoints (u, v) [b, 2], ``chunk`` its chunks [b, H, J] in rad; None before

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Precision = Literal["auto", "no", "bf16", "fp16"]
+MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
 Frozen = Literal["nothing", "vision", "backbone"]
 
 
@@ -48,7 +48,7 @@ class TrainOptions:
     stop_when_listening: float | None = None  # end as soon as both gauges reach this share; None trains all steps
     # Mixed precision of forward and backward pass; weights and their averages stay float32. "auto": bf16 where the
     # processor multiplies it, else none.
-    precision: Precision = "auto"
+    precision: MixedPrecision = "auto"
     # Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
     gradient_checkpointing: bool = False
     seed: int = 0  # draws samples, noise, masks and augmentation

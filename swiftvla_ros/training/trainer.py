@@ -18,7 +18,7 @@ from swiftvla_ros.model.objective import LOSSES, Auxiliary, Losses, Objective, T
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 from swiftvla_ros.policy.image_preprocessing import to_network_range
 from swiftvla_ros.policy.normalization import Normalizer
-from swiftvla_ros.training.batch_sampling import Augmentation, Draws, draw_step
+from swiftvla_ros.training.batch_sampling import Augmentation, SampledBatch, draw_step
 from swiftvla_ros.training.distributed import join_processes, run_processes
 from swiftvla_ros.training.listening_metrics import Listening, listening
 from swiftvla_ros.training.loop import TrainingLoop, TrainingRun, learning_rate
@@ -93,7 +93,7 @@ class Trainer(TrainingLoop[Objective]):
         self.follow(step)
         return _means(accelerator.reduce(sums, reduction="sum"), counts)
 
-    def _sample(self, draws: Draws, *, held_out: bool = False) -> TrainingSample:
+    def _sample(self, draws: SampledBatch, *, held_out: bool = False) -> TrainingSample:
         """The samples that were drawn, as the objective reads them."""
         scenes, episodes = self._sources(held_out=held_out)
         parts = []
@@ -108,7 +108,7 @@ class Trainer(TrainingLoop[Objective]):
         sample = self._targets(draws, held_out=held_out)
         return sample._replace(inputs=self._input(Batch.join(parts), draws.augmentation), geometry=geometry)
 
-    def _targets(self, draws: Draws, *, held_out: bool = False) -> TrainingSample:
+    def _targets(self, draws: SampledBatch, *, held_out: bool = False) -> TrainingSample:
         """The same without observations: enough to count what the losses are means over."""
         scenes, episodes = self._sources(held_out=held_out)
         parts = []
@@ -222,7 +222,7 @@ def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
 
 
 def training_sample(
-    labels: Labels, draws: Draws, action: Normalizer | None, config: SwiftVLAConfig, device: torch.device
+    labels: Labels, draws: SampledBatch, action: Normalizer | None, config: SwiftVLAConfig, device: torch.device
 ) -> TrainingSample:
     """What a batch is judged by, on ``device``: without observations and 4D features, which the caller adds."""
     nothing = torch.empty(0)

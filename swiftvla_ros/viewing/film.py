@@ -17,7 +17,7 @@ from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.message_fields import stamp_ns
 from swiftvla_ros.viewing.run_summary import summarize
 
-Frame = NDArray[np.uint8]
+Picture = NDArray[np.uint8]
 
 _BAR_HEIGHT = 34
 _BAR_COLOR = (24, 24, 28)
@@ -32,7 +32,7 @@ _STRIP_MOMENTS = 4
 class Film:
     """Frames RGB uint8 [H, W, 3] of one size, and their rate."""
 
-    frames: list[Frame]
+    frames: list[Picture]
     rate_hz: int
 
 
@@ -102,7 +102,7 @@ def write_strip(movie: Film, path: Path) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
-def _camera_frames(bag: Bag, camera: str) -> tuple[list[int], list[Frame]]:
+def _camera_frames(bag: Bag, camera: str) -> tuple[list[int], list[Picture]]:
     stamps, images = [], []
     for _, message in bag.messages(film_topic(camera)):
         try:
@@ -122,7 +122,7 @@ def _newest(events: list[tuple[int, str]], ns: int, before: str) -> str:
     return next((text for at, text in reversed(events) if at <= ns), before)
 
 
-def _bar(width: int, instruction: str, seconds: float, verdict: str) -> Frame:
+def _bar(width: int, instruction: str, seconds: float, verdict: str) -> Picture:
     bar = np.full((_BAR_HEIGHT, width, 3), _BAR_COLOR, np.uint8)
     font, y = cv2.FONT_HERSHEY_SIMPLEX, 23
     cv2.putText(bar, f'"{instruction}"', (10, y), font, 0.55, (235, 235, 235), 1, cv2.LINE_AA)

@@ -17,7 +17,7 @@ from squares import file_of, kill_itself_once, make_square
 
 from swiftvla_ros.cluster.engine import InThisProcess, on_this_machine
 from swiftvla_ros.cluster.installation import difference, installation
-from swiftvla_ros.cluster.outcome import Lost, Outcome
+from swiftvla_ros.cluster.outcome import Lost, WorkOutcome
 from swiftvla_ros.cluster.runner import Runner, WorkError
 from swiftvla_ros.cluster.settings import SettingsError, claim
 from swiftvla_ros.cluster.work import Shard, Work
@@ -115,7 +115,7 @@ class LosesEverySecond(InThisProcess):
         super().__init__(make)
         self.tries: dict[int, int] = {}
 
-    def ended(self) -> list[tuple[int, Outcome]]:
+    def ended(self) -> list[tuple[int, WorkOutcome]]:
         """Lose some before they are made, others after."""
         ((number, _),) = self._next
         self.tries[number] = self.tries.get(number, 0) + 1

@@ -12,9 +12,9 @@ from swiftvla_ros.doctor.machine import (
     check_shared_memory,
     read_shared_memory,
 )
-from swiftvla_ros.nodes.ros.transport import Profile, Transport
 from swiftvla_ros.preflight.machine import check_disk
 from swiftvla_ros.preflight.row import GB, MB
+from swiftvla_ros.preflight.transport import Profile, Transport
 
 CONTRACT = load_contract("so101_sim")
 TRANSPORT = Transport("0", "SUBNET", Profile(segment_bytes=32 * MB), GB, GB, ("127.0.0.1",))

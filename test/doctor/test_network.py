@@ -18,8 +18,8 @@ from swiftvla_ros.doctor.network import (
     check_ros,
     try_ros,
 )
-from swiftvla_ros.nodes.ros.transport import PROFILE_VARIABLES, Profile, Transport
 from swiftvla_ros.preflight.row import KB, MB
+from swiftvla_ros.preflight.transport import PROFILE_VARIABLES, Profile, Transport
 
 CONTRACT = load_contract("so101_sim")
 TRANSPORT = Transport("0", "SUBNET", Profile(segment_bytes=32 * MB), 0, 0, ("127.0.0.1", "10.0.0.2"))

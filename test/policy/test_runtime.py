@@ -3,8 +3,10 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.observation.observation import RowsAhead
 from swiftvla_ros.policy import CheckpointError, Observation, load_policy, runtime
 from swiftvla_ros.policy.checkpoint import Checkpoint
+from swiftvla_ros.policy.deployment import Deployment
 from swiftvla_ros.policy.runtime import Capabilities, NetworkInput, PolicyRuntime, RuntimeOptions
+from swiftvla_ros.runtime_registry import RUNTIMES, RegisteredRuntime
 
 CHECKPOINT = Path(__file__).parents[2] / "models" / "swiftvla-nano-so101"
 
@@ -49,7 +53,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[RecordedRows]:
     devices = {"npu": "no NPU is plugged in", "cpu": ""}
     vars(module).update(capabilities=lambda: Capabilities(devices, ("int8",)), load=load)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    table = {"absent": "mujoco.a_library_that_is_not_there", "recorded": module.__name__}
+    modules = {"absent": "mujoco.a_library_that_is_not_there", "recorded": module.__name__}
+    table = {name: RegisteredRuntime(path, tuple(devices)) for name, path in modules.items()}
     monkeypatch.setattr(runtime, "RUNTIMES", table)
     return loaded
 
@@ -94,3 +99,15 @@ def test_what_a_runtime_cannot_do_is_refused(contract: Contract, wanted: dict, m
     """Protects from a silent fall-back: capabilities are checked by name before anything is loaded."""
     with pytest.raises(CheckpointError, match=message):
         load_policy(CHECKPOINT, contract=contract, **{"precision": "int8", **wanted})
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_the_registry_tells_a_runtimes_devices(name: str) -> None:
+    """Protects: what `swiftvla up --device` offers is what some runtime knows, and each graph has a known kind."""
+    line = RUNTIMES[name]
+    assert {*line.graphs} <= {*get_args(Deployment.model_fields["graphs"].annotation)}
+    try:
+        module = import_module(line.module)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
+    assert {*module.capabilities().devices} <= {*line.devices}

@@ -17,7 +17,7 @@ from lerobot_policy_swiftvla.network_batch import Batch, BatchReader, GivenFrame
 from swiftvla_ros.model.guidance import Guidance
 from swiftvla_ros.model.objective import LOSSES
 from swiftvla_ros.resources import model_path
-from swiftvla_ros.training.batch_sampling import Draws, draw_step
+from swiftvla_ros.training.batch_sampling import SampledBatch, draw_step
 from swiftvla_ros.training.checkpoint_writer import load_start
 from swiftvla_ros.training.trainer import build, freeze
 
@@ -146,7 +146,7 @@ class SwiftVLAPolicy(PreTrainedPolicy):
             return guidance
         return Guidance(method, rows, guidance.executed, guidance.held, settings.max_guidance_weight)  # type: ignore[arg-type]
 
-    def _draw(self, count: int) -> Draws:
+    def _draw(self, count: int) -> SampledBatch:
         """Noise, flow times, masks and augmentation, as ``swiftvla train`` draws them for the same step."""
         options, step, rank = self.config.train_options(count), int(self.steps), int(os.environ.get("RANK", "0"))
         if not self.training:

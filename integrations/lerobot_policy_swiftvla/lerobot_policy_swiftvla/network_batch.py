@@ -18,7 +18,7 @@ from swiftvla_ros.model.objective import TrainingSample
 from swiftvla_ros.model.swiftvla import ModelInput
 from swiftvla_ros.policy.image_preprocessing import PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer
-from swiftvla_ros.training.batch_sampling import Draws
+from swiftvla_ros.training.batch_sampling import SampledBatch
 from swiftvla_ros.training.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_column, labels_of_columns
 from swiftvla_ros.training.samples import ALL_ROWS
 from swiftvla_ros.training.trainer import padded, training_sample
@@ -64,7 +64,7 @@ class BatchReader:
         """Measured positions [b, J] in the dataset's units."""
         return batch[OBS_STATE].detach().cpu().double().numpy()
 
-    def sample(self, batch: Batch, draws: Draws) -> TrainingSample:
+    def sample(self, batch: Batch, draws: SampledBatch) -> TrainingSample:
         """A whole batch of the objective."""
         inputs = self.inputs(batch)
         if draws.augmentation is not None:
@@ -94,7 +94,7 @@ class BatchReader:
         rows = padded(self.action.normalize(self.coding.encode(given, state)), self.network.action_dim)
         return nn.functional.pad(rows, (0, 0, 0, self.network.horizon - rows.shape[1])).to(positions.device)
 
-    def _geometry(self, batch: Batch, draws: Draws) -> Tensor | None:
+    def _geometry(self, batch: Batch, draws: SampledBatch) -> Tensor | None:
         """Each sample's 4D features, of the temporal cache that was drawn for it."""
         if self.network.geometry is None:
             return None

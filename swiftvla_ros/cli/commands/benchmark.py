@@ -59,7 +59,7 @@ def command(
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.policy.checkpoint import check_against_contract, open_checkpoint
     from swiftvla_ros.sim.libero.card import card
-    from swiftvla_ros.sim.libero.evaluation import LiberoRun, Row, evaluate_libero
+    from swiftvla_ros.sim.libero.evaluation import EvaluatedRow, LiberoRun, evaluate_libero
 
     if sentences == "name" and suite == "object_task":
         refuse("--sentences name: the names of this suite's tasks are not what its scenes ask for; leave it out")
@@ -68,7 +68,7 @@ def command(
     contract = load_contract(robot)
     if contract.hand is None:
         refuse(f"--robot {robot}: moves no hand by Cartesian steps, as {name}'s robot does; write libero_panda")
-    rows: list[Row] = []
+    rows: list[EvaluatedRow] = []
     if policy is not None:
         policy = model_path(policy)
         check_against_contract(open_checkpoint(policy), contract)

@@ -23,7 +23,7 @@ from swiftvla_ros.contract.sections.drivers import ServoArm
 from swiftvla_ros.drivers.feetech.angles import MEANINGS, ServoAngles
 from swiftvla_ros.drivers.feetech.bus import BusError, ServoBus, open_port
 from swiftvla_ros.drivers.feetech.calibration import (
-    Role,
+    ArmRole,
     calibration_path,
     disagreements,
     read_calibration,
@@ -70,7 +70,7 @@ def command(
         _list_ports()
         return
     contract = load_contract(robot)
-    role: Role = "leader" if leader else "follower"
+    role: ArmRole = "leader" if leader else "follower"
     keys = keys_of(contract, role)
     file = calibration_path(calibration or keys.calibration, role, contract.path.parent)
     with _bus(port or keys.port) as bus:
@@ -135,7 +135,7 @@ def _restore(bus: ServoBus, keys: ServoArm, file: Path) -> None:
     console.print(f"written: {'; '.join(write_into_servos(bus, {j: stored[j] for j in keys.ids}))}")
 
 
-def _check(bus: ServoBus, contract: Contract, keys: ServoArm, role: Role, file: Path) -> None:
+def _check(bus: ServoBus, contract: Contract, keys: ServoArm, role: ArmRole, file: Path) -> None:
     """Show angles until Enter is pressed."""
     calibrated = read_calibration(file, keys.ids)
     for line in disagreements(calibrated, stored_calibration(bus, keys.ids)):

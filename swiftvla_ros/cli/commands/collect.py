@@ -10,7 +10,7 @@ import typer
 
 from swiftvla_ros.cli.commands.benchmark import PythonOption
 from swiftvla_ros.cli.output import JsonOption, refuse, write_json
-from swiftvla_ros.cli.scene_options import StandsOption, VariedOption
+from swiftvla_ros.cli.scene_options import SceneOption, VariedOption
 from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
@@ -29,7 +29,7 @@ def command(
     cluster: ClusterOption = None,
     seed: Annotated[int, typer.Option(help="The same seed records the same episodes.")] = 0,
     robot: Annotated[str, typer.Option(help="The simulated robot's contract.")] = DEFAULT_ROBOT,
-    stands: StandsOption = False,
+    scene: SceneOption = None,
     varied: VariedOption = False,
     tasks: Annotated[
         list[str] | None,
@@ -69,17 +69,17 @@ def command(
     from swiftvla_ros.sim.data.collect import collect
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
-    if ros and (stands or varied or pilot is not None or cluster is not None or shard != "1/1"):
-        refuse(
-            "--ros: the live graph knows neither --stands, --varied nor --pilot, --shard nor --cluster; leave --ros out"
-        )
+    if ros and (varied or pilot is not None or cluster is not None or shard != "1/1"):
+        refuse("--ros: the live graph knows neither --varied nor --pilot, --shard nor --cluster; leave --ros out")
+    if ros and scene is not None:
+        refuse("--ros: a bag doesn't tell where a scene moves its camera to; leave --ros or --scene out")
     if benchmark is not None:
-        if ros or stands or varied or pilot is not None or tasks:
-            refuse("--benchmark: has scenes and tasks of its own; leave --ros, --stands, --varied, --pilot, --task out")
+        if ros or scene is not None or varied or pilot is not None or tasks:
+            refuse("--benchmark: has scenes and tasks of its own; leave --ros, --scene, --varied, --pilot, --task out")
         _of_libero(out, episodes, seed, robot, python, truth, make_runner(workers or 1, shard, cluster, out), json_file)
         return
     verbs = tuple(tasks or STANDARD_VERBS)
-    scene = scene_for(verbs, "stands" if stands else None).name
+    scene = scene_for(verbs, scene).name
     contract = load_robot(robot)
     if ros:
         _over_ros(contract, out, episodes, seed, verbs, scene, json_file)

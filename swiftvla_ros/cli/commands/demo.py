@@ -18,7 +18,7 @@ from swiftvla_ros.cli.system_flags import with_system_flags
 from swiftvla_ros.extras import need
 
 if TYPE_CHECKING:
-    from swiftvla_ros.cli.live.graph import Outcome
+    from swiftvla_ros.cli.live.graph import InstructionOutcome
     from swiftvla_ros.cli.live.simulated_system import SimulatedSystem
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.bag import Bag
@@ -125,7 +125,7 @@ def _converse(
     then: str | None,
     after_s: float,
     timeout_s: float,
-) -> tuple[Outcome, float]:
+) -> tuple[InstructionOutcome, float]:
     """Wait for the system, give the instruction, show its progress; give how it ended and how long the start took."""
     from swiftvla_ros.cli.commands.tell import progress
     from swiftvla_ros.cli.live.graph import LiveGraph

@@ -12,7 +12,7 @@ import typer
 
 from swiftvla_ros.bringup.system_options import SystemOptions
 from swiftvla_ros.cli.output import JsonOption, print_table, refuse, write_json
-from swiftvla_ros.cli.scene_options import StandsOption, VariedOption
+from swiftvla_ros.cli.scene_options import SceneOption, VariedOption
 from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, WorkersOption, end_with, make_runner
 from swiftvla_ros.resources import DEFAULT_ROBOT, model_path
 
@@ -45,7 +45,7 @@ def command(
         bool, typer.Option("--ros", help="Run over the ROS graph in real time, every node a process of its own.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the arm has for a task.")] = 12.0,
-    stands: StandsOption = False,
+    scene: SceneOption = None,
     varied: VariedOption = False,
     tasks: Annotated[
         list[str] | None,
@@ -90,10 +90,8 @@ def command(
     With --only-read it prints what the scenes' sentences are taken for, in seconds. So it does with --wordings
     meaningless: of EPISODES sentences those written by hand, then drawn ones with what `fit-words` never trains on.
     """
-    if ros and (stands or varied or with_4d is not None or latency is not None or out is not None):
-        refuse(
-            "--ros: the live graph knows neither --stands, --varied nor --with-4d, --latency nor --out; leave --ros out"
-        )
+    if ros and (varied or with_4d is not None or latency is not None or out is not None):
+        refuse("--ros: the live graph knows neither --varied nor --with-4d, --latency nor --out; leave --ros out")
     if ros and (change_of_mind or only_read or wordings == "meaningless"):
         refuse(
             "--ros: the live graph knows neither --change-of-mind, --only-read nor --wordings meaningless; leave --ros "
@@ -105,7 +103,7 @@ def command(
     from swiftvla_ros.sim.tasks.registry import STANDARD_VERBS, scene_for
 
     verbs = tuple(tasks or STANDARD_VERBS)
-    scene = scene_for(verbs, "stands" if stands else None).name
+    scene = scene_for(verbs, scene).name
     contract = load_robot(robot)
     setup: dict[str, Any] = {"checkpoint": str(checkpoint), "seed": seed, "wordings": wordings}
     if only_read or wordings == "meaningless":
@@ -133,7 +131,7 @@ def command(
         if change_of_mind:
             print(f"another block within {REACTION_S:g} s of the new words: {report.late}")
         figures, problem = asdict(report), report.problem
-    setup |= {"ros": ros, "stands": stands, "change_of_mind": change_of_mind}
+    setup |= {"ros": ros, "scene": scene, "change_of_mind": change_of_mind}
     if varied:
         setup["varied"] = True
     if tasks:

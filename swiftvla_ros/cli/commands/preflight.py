@@ -57,8 +57,8 @@ def command(
 def _look(robot: str | None, namespace: str, seconds: float, tell: Callable[[str], None]) -> dict[str, list[Row]]:
     from swiftvla_ros.nodes.graph.listener import GraphListener
     from swiftvla_ros.nodes.graph.preflight_gathering import gather
+    from swiftvla_ros.preflight.checks import check_everything
     from swiftvla_ros.preflight.graph import full_name
-    from swiftvla_ros.preflight.judge import check_everything
     from swiftvla_ros.preflight.nodes import robot_of
 
     with GraphListener(namespace) as listener:

@@ -15,7 +15,7 @@ from swiftvla_ros.cli.sharing import ClusterOption, ShardOption, end_with, make_
 from swiftvla_ros.resources import DEFAULT_GEOMETRY, DEFAULT_ROBOT, model_path
 
 if TYPE_CHECKING:
-    from swiftvla_ros.geometry.feature_stream import Precision
+    from swiftvla_ros.geometry.feature_stream import GeometryPrecision
 
 
 def command(
@@ -69,7 +69,7 @@ def command(
     contract = load_contract(robot)
     folder = out or (episodes if episodes.is_dir() else episodes.parent) / "teacher_targets"
     windows = _steps(cache_steps)
-    precision: Precision = "bfloat16" if bf16 else "float32"
+    precision: GeometryPrecision = "bfloat16" if bf16 else "float32"
     run = TeacherRun(
         EpisodeFolder(episodes, contract, namespace, instruction), folder, model_path(geometry), front, windows, batch,
         device, precision,

@@ -46,7 +46,7 @@ def command(
     from swiftvla_ros.cluster.runner import Runner
     from swiftvla_ros.contract import load_contract
     from swiftvla_ros.sim.data.geometry_sequences import render_sequences
-    from swiftvla_ros.training.geometry.gauges import margins, margins_line, table_lines
+    from swiftvla_ros.training.geometry.accuracy import margins, margins_line, table_lines
     from swiftvla_ros.training.geometry.trainer import GeometryRun, measure_checkpoint, train_geometry
     from swiftvla_ros.training.options import TrainOptions
     from swiftvla_ros.training.progress import TrainingProgress

@@ -26,7 +26,7 @@ class GraphError(UserError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class InstructionOutcome:
     """How an instruction ended: ``name`` is SUCCEEDED, TIMEOUT, CANCELED, REFUSED or FAILED."""
 
     success: bool
@@ -149,7 +149,7 @@ class LiveGraph:
         on_feedback: Callable[[Any], None] = lambda _: None,
         *,
         cancel_on_interrupt: bool = False,
-    ) -> Outcome:
+    ) -> InstructionOutcome:
         """Send an instruction by the action and wait until it has ended; Ctrl-C may cancel it instead of this wait."""
         from swiftvla_ros.action import RunInstruction
 
@@ -164,7 +164,7 @@ class LiveGraph:
                 raise
             handle.cancel_goal_async()
             result = self._result(ending, _SERVICE_TIMEOUT_S, "run_instruction is not cancelled").result
-        return Outcome(
+        return InstructionOutcome(
             success=result.success,
             name=next(n for n in _OUTCOMES if getattr(RunInstruction.Result, n) == result.outcome),
             message=result.message,

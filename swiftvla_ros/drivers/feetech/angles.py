@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.drivers.feetech.calibration import JointCalibration, Role
+from swiftvla_ros.drivers.feetech.calibration import ArmRole, JointCalibration
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class ServoAngles:
         self,
         joints: Sequence[str],
         calibration: Mapping[str, JointCalibration],
-        role: Role,
+        role: ArmRole,
         gripper_range: tuple[float, float],
     ) -> None:
         scale, zero_tick, zero_rad = [], [], []

@@ -17,9 +17,9 @@ from typing import Literal
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
 
-Role = Literal["follower", "leader"]
+ArmRole = Literal["follower", "leader"]
 # LeRobot 0.4.4 dropped the number from the folder's name; a file of either is found.
-_FOLDERS: dict[Role, tuple[str, ...]] = {
+_FOLDERS: dict[ArmRole, tuple[str, ...]] = {
     "follower": ("robots/so_follower", "robots/so101_follower"),
     "leader": ("teleoperators/so_leader", "teleoperators/so101_leader"),
 }
@@ -51,7 +51,7 @@ class JointCalibration:
             raise CalibrationError(f"range_min {self.range_min} to range_max {self.range_max} is no range of 0 to 4095")
 
 
-def calibration_path(name: str, role: Role, beside: Path) -> Path:
+def calibration_path(name: str, role: ArmRole, beside: Path) -> Path:
     """Where the calibration called ``name`` is, or is to be.
 
     A name with ``.json`` is a path, relative to the folder ``beside``. Any other is LeRobot's id of the arm: the file

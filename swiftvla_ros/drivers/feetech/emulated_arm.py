@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from swiftvla_ros.contract.sections.drivers import SO101_JOINTS
 from swiftvla_ros.drivers.feetech.angles import ServoAngles
-from swiftvla_ros.drivers.feetech.calibration import JointCalibration, Role, write_calibration
+from swiftvla_ros.drivers.feetech.calibration import ArmRole, JointCalibration, write_calibration
 from swiftvla_ros.drivers.feetech.emulated_servo import EmulatedServo
 from swiftvla_ros.drivers.feetech.emulator import EmulatedBus
 from swiftvla_ros.drivers.feetech.registers import HOMING_OFFSET, MAX_POSITION, MIN_POSITION
@@ -23,7 +23,7 @@ _HOT_C = 68
 _NORMAL_C = 32
 _SUPPLY_V, _LOW_V = 7.4, 4.8
 # Offsets, and ranges in ticks, of the size that real arms have; a gripper's 1200 ticks are 1.84 rad.
-_CALIBRATION: dict[Role, dict[str, tuple[int, int, int]]] = {
+_CALIBRATION: dict[ArmRole, dict[str, tuple[int, int, int]]] = {
     "follower": {
         "shoulder_pan": (-1365, 746, 3477),
         "shoulder_lift": (1120, 823, 3210),
@@ -85,7 +85,7 @@ class EmulatedArm:
     def __init__(
         self,
         folder: Path,
-        role: Role,
+        role: ArmRole,
         position: Mapping[str, float],
         gripper_range: tuple[float, float],
         *,

@@ -9,11 +9,11 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.sections.drivers import FollowerArm, ServoArm
 from swiftvla_ros.drivers.feetech.angles import ServoAngles
 from swiftvla_ros.drivers.feetech.arm import ArmSettings
-from swiftvla_ros.drivers.feetech.calibration import Role, calibration_path, read_calibration
+from swiftvla_ros.drivers.feetech.calibration import ArmRole, calibration_path, read_calibration
 from swiftvla_ros.drivers.feetech.faults import ServoLimits
 
 
-def keys_of(contract: Contract, role: Role) -> ServoArm:
+def keys_of(contract: Contract, role: ArmRole) -> ServoArm:
     """The contract's keys of an arm; ValueError where it has none."""
     keys = contract.drivers.arm if role == "follower" else contract.drivers.leader
     if keys is None:
@@ -25,7 +25,7 @@ def keys_of(contract: Contract, role: Role) -> ServoArm:
     return keys
 
 
-def arm_settings(contract: Contract, role: Role, *, port: str = "", calibration: str = "") -> ArmSettings:
+def arm_settings(contract: Contract, role: ArmRole, *, port: str = "", calibration: str = "") -> ArmSettings:
     """Read what the driver of a contract's arm needs, in contract order; ``port`` and ``calibration`` replace its keys.
 
     ValueError where the contract has no such arm, CalibrationError where it is not calibrated.

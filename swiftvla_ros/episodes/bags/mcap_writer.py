@@ -2,7 +2,8 @@
 """Writes MCAP files so that what was flushed stays readable, whatever happens to the process or the disk.
 
 A file grows by whole chunks. After each of them it can be read up to there, by ``mcap recover`` too; a chunk that does
-not fit on the disk is taken back, and the file is finished with what it holds.
+not fit on the disk is taken back, and the file is finished with what it holds. The ``mcap`` library's writer forgets a
+chunk before it is written, takes nothing back where the disk is full, and has neither level nor window to set.
 """
 
 from __future__ import annotations

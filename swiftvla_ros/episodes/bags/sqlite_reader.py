@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads rosbag2's SQLite files (``.db3``), what Humble's recorder writes when nothing else is asked for."""
+"""Reads rosbag2's SQLite files (``.db3``), what Humble's recorder writes when nothing else is asked for.
+
+The reader of ``rosbags`` opens them as unchanging, without what a killed recorder left in its log, and looks neither at
+the types of what is stored nor at its size.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _TASK_COLUMNS = ("task", "__index_level_0__")
 _PLACEHOLDER = r"\{(?:chunk_index|file_index)(?::0?[1-9]d)?\}"
 
 
-class _Feature(BaseModel):
+class _DatasetFeature(BaseModel):
     dtype: str
     shape: list[int] | None = None
     names: Any = None
@@ -44,7 +44,7 @@ class _Info(BaseModel):
     model_config = ConfigDict(strict=True)
 
     fps: Annotated[float, Field(gt=0, le=1000)]
-    features: dict[str, _Feature]
+    features: dict[str, _DatasetFeature]
     data_path: str
     video_path: str | None = None
 
@@ -155,7 +155,7 @@ def frame_s(fps: float, contract: Contract) -> float:
     return contract.lerobot_step_s or 1 / fps
 
 
-def _joints(info: Path, features: dict[str, _Feature], feature: str, contract: Contract) -> Vector:
+def _joints(info: Path, features: dict[str, _DatasetFeature], feature: str, contract: Contract) -> Vector:
     """Find the contract's joints by name in a vector feature; the numbers of a hand lie in the contract's order."""
     if feature not in features:
         raise EpisodeError(f"{info}: features: lacks '{feature}'; it has {_shown(sorted(features))}")
@@ -195,7 +195,7 @@ def _shown(names: Sequence[str]) -> list[str]:
     return [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} …" for name in names[:_MOST_NAMES]]
 
 
-def _camera(info: Path, features: dict[str, _Feature], camera: Camera, contract: Contract) -> tuple[str, bool]:
+def _camera(info: Path, features: dict[str, _DatasetFeature], camera: Camera, contract: Contract) -> tuple[str, bool]:
     """Find a camera's feature, and say whether it is a video."""
     feature = contract.lerobot_cameras[camera.name]
     kind = features[feature].dtype if feature in features else ""

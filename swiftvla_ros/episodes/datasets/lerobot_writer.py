@@ -75,7 +75,7 @@ class EpisodeSource(Protocol):
 
 
 @dataclass(frozen=True)
-class _Part:
+class _DatasetPart:
     """The episodes of a part."""
 
     folder: Path
@@ -136,19 +136,19 @@ def export_lerobot(
     return done
 
 
-def _parts(episodes: Sequence[EpisodeHandle], beside: Path) -> Iterator[_Part]:
+def _parts(episodes: Sequence[EpisodeHandle], beside: Path) -> Iterator[_DatasetPart]:
     number, names, steps = 0, list[str](), 0
     for episode in episodes:
         if names and steps + episode.expected_steps() > PART_STEPS:
-            yield _Part(beside / f"part_{number:06d}", tuple(names))
+            yield _DatasetPart(beside / f"part_{number:06d}", tuple(names))
             number, names, steps = number + 1, [], 0
         names.append(episode.name)
         steps += episode.expected_steps()
     if names:
-        yield _Part(beside / f"part_{number:06d}", tuple(names))
+        yield _DatasetPart(beside / f"part_{number:06d}", tuple(names))
 
 
-def _make_part(source: EpisodeSource, writer: PartWriter, part: _Part) -> None:
+def _make_part(source: EpisodeSource, writer: PartWriter, part: _DatasetPart) -> None:
     writer.write(source.find(part.names), part.folder)
 
 

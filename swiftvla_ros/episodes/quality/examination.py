@@ -13,7 +13,7 @@ from swiftvla_ros.episodes.datasets.sources import EpisodeHandle
 from swiftvla_ros.episodes.quality.agreement import check_agreement
 from swiftvla_ros.episodes.quality.coverage import check_coverage
 from swiftvla_ros.episodes.quality.examined import Examined, examine_episode
-from swiftvla_ros.episodes.quality.findings import Digest, ExaminedEpisode, Finding, Level
+from swiftvla_ros.episodes.quality.findings import Digest, ExaminedEpisode, Finding, FindingLevel
 from swiftvla_ros.episodes.quality.images import check_sharpness
 from swiftvla_ros.episodes.quality.motion import check_joints
 from swiftvla_ros.episodes.quality.words import check_words
@@ -37,13 +37,13 @@ class Examination:
         """How many findings are errors."""
         return sum(finding.level == "error" for finding in self.findings)
 
-    def lines(self) -> list[tuple[Level, str]]:
+    def lines(self) -> list[tuple[FindingLevel, str]]:
         """Tell the findings in lines; what several episodes have in one place is one line, with the first of them."""
-        alike: dict[tuple[str, Level, str], list[Finding]] = {}
+        alike: dict[tuple[str, FindingLevel, str], list[Finding]] = {}
         for finding in self.findings:
             one = (finding.check, finding.level, finding.where)
             alike.setdefault(one if finding.episode else (*one[:2], finding.line()), []).append(finding)
-        lines: list[tuple[Level, str]] = []
+        lines: list[tuple[FindingLevel, str]] = []
         for found in sorted(alike.values(), key=lambda found: found[0].level):
             names = [finding.episode for finding in found[1:]]
             shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")

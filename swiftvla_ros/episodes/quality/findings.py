@@ -14,7 +14,7 @@ from swiftvla_ros.episodes.datasets.demonstrations.reading import Streams
 from swiftvla_ros.episodes.datasets.store import Episode
 
 Array = NDArray[np.float64]
-Level = Literal["error", "warning"]
+FindingLevel = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Finding:
     """
 
     check: str
-    level: Level
+    level: FindingLevel
     episode: str
     where: str
     value: float
@@ -54,7 +54,7 @@ class ExaminedEpisode:
         """How long it is, s."""
         return float(self.episode.stamps_s[-1] - self.episode.stamps_s[0])
 
-    def find(self, check: str, level: Level, where: str, value: float, text: str, fix: str) -> Finding:
+    def find(self, check: str, level: FindingLevel, where: str, value: float, text: str, fix: str) -> Finding:
         """Make a finding of this episode."""
         return Finding(check, level, self.name, where, float(value), text, fix)
 

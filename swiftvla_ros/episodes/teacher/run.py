@@ -30,7 +30,7 @@ from swiftvla_ros.episodes.teacher.targets import (
 )
 
 if TYPE_CHECKING:
-    from swiftvla_ros.geometry.feature_stream import FeatureStream, Precision
+    from swiftvla_ros.geometry.feature_stream import FeatureStream, GeometryPrecision
 
 # Stamps further apart than this many steps have a gap between them.
 _GAP_STEPS = 1.5
@@ -49,7 +49,7 @@ class TeacherRun:
     cache_steps: tuple[int, ...]  # window lengths K
     batch: int  # episodes that run side by side, and make up one shard
     device: str  # cpu or cuda
-    precision: Precision  # what the transformer computes in
+    precision: GeometryPrecision  # what the transformer computes in
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _config(run: TeacherRun) -> TargetsConfig:
 
 
 @lru_cache(maxsize=1)
-def _stream(geometry: Path, device: str, precision: Precision) -> FeatureStream:
+def _stream(geometry: Path, device: str, precision: GeometryPrecision) -> FeatureStream:
     """A process loads the network once."""
     from swiftvla_ros.geometry.feature_stream import FeatureStream
 

@@ -19,7 +19,7 @@ from swiftvla_ros.errors import UserError
 if TYPE_CHECKING:
     from swiftvla_ros.geometry.feature_stream import StreamStep
 
-Images = Mapping[str, NDArray[np.uint8]]
+CameraImages = Mapping[str, NDArray[np.uint8]]
 """Camera name → RGB uint8 [h, w, 3] of the contract's size."""
 
 FRONT = "front"
@@ -86,7 +86,7 @@ class GeometryStream:
         """Forget all images: the next one is the first of an episode."""
         self._stream.start(1, self.cache_steps)
 
-    def observe(self, images: Images) -> Float32[np.ndarray, "tokens dim"]:
+    def observe(self, images: CameraImages) -> Float32[np.ndarray, "tokens dim"]:
         """Take the next policy step's images and return the front view's features through the first window.
 
         Images are conditioned, and given once per policy step: the features depend on how much the scene moved in
@@ -94,7 +94,7 @@ class GeometryStream:
         """
         return self.look(images).features[0, 0]
 
-    def look(self, images: Images) -> StreamStep:
+    def look(self, images: CameraImages) -> StreamStep:
         """Do what :meth:`observe` does, and return all that was computed: a batch of one episode."""
         return self._stream.look(stack_views([images], self.views, self._contract, self._stream.image_size))
 
@@ -105,13 +105,13 @@ def geometry_sha256(folder: Path) -> str:
 
 
 def stack_views(
-    steps: Sequence[Images], views: tuple[str, ...], contract: Contract, size: tuple[int, int]
+    steps: Sequence[CameraImages], views: tuple[str, ...], contract: Contract, size: tuple[int, int]
 ) -> UInt8[np.ndarray, "episodes views h w 3"]:
     """Check one step's images of b episodes, and bring them to the transformer's (height, width) and order of views."""
     return np.stack([np.stack([_view(images, name, contract, size) for name in views]) for images in steps])
 
 
-def _view(images: Images, name: str, contract: Contract, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _view(images: CameraImages, name: str, contract: Contract, size: tuple[int, int]) -> NDArray[np.uint8]:
     if name not in images:
         raise ViewError(f"camera {name}: has no image; there are only {sorted(images)}")
     image = images[name]

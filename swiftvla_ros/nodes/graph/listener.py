@@ -23,7 +23,6 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.checks.ros_names import plain_namespace
 from swiftvla_ros.episodes.bags.metadata import OfferedQos
 from swiftvla_ros.nodes.commands.controller_order import JOINTS, ORDERS, order_of, order_problem
-from swiftvla_ros.nodes.graph.heard import NS, Heard
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.executor import NodeExecutor
 from swiftvla_ros.nodes.ros.topic_diagnosis import diagnose_topic
@@ -41,6 +40,7 @@ from swiftvla_ros.preflight.graph import (
     full_name,
     own_nodes,
 )
+from swiftvla_ros.preflight.heard import NS, Heard
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -19,7 +19,7 @@ from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.sections.drivers import CALIBRATION_TOPICS
 from swiftvla_ros.drivers.feetech.arm import ArmReading, DrivenArm, GoalSource
 from swiftvla_ros.drivers.feetech.bus import BusError
-from swiftvla_ros.drivers.feetech.calibration import CalibrationError, Role, calibration_text
+from swiftvla_ros.drivers.feetech.calibration import ArmRole, CalibrationError, calibration_text
 from swiftvla_ros.drivers.feetech.loop import ArmLoop
 from swiftvla_ros.drivers.feetech.settings import arm_settings
 from swiftvla_ros.extras import need
@@ -77,7 +77,7 @@ class ServoDriver:
     """
 
     def __init__(
-        self, node: ManagedNode[Any], role: Role, topic: str, goals: GoalSource, changed: Callable[[str], None]
+        self, node: ManagedNode[Any], role: ArmRole, topic: str, goals: GoalSource, changed: Callable[[str], None]
     ) -> None:
         need("serial")
         self._node, self._goals, self._changed = node, goals, changed
@@ -170,7 +170,7 @@ class ServoDriver:
                 text, level = f"{bus.counts.damaged} of {bus.counts.answers} answers were damaged", Level.WARN
         return Health(level if text else Level.OK, text or "all servos answer", values)
 
-    def _connect(self, role: Role, wait_s: float) -> tuple[DrivenArm, list[str]]:
+    def _connect(self, role: ArmRole, wait_s: float) -> tuple[DrivenArm, list[str]]:
         """Connect to the arm, whose port and calibration may take a while to appear."""
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
@@ -179,7 +179,7 @@ class ServoDriver:
             time.sleep(_WAIT_S)
         return self._connected(role)
 
-    def _connected(self, role: Role) -> tuple[DrivenArm, list[str]]:
+    def _connected(self, role: ArmRole) -> tuple[DrivenArm, list[str]]:
         node = self._node
         port, calibration = str(node.value("port")), str(node.value("calibration"))
         arm = DrivenArm(arm_settings(node.contract, role, port=port, calibration=calibration), node.now_ns)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from swiftvla_ros.contract.exit_codes import EXIT_STOOD_STILL
-from swiftvla_ros.nodes.ros.transport import Transport
+from swiftvla_ros.preflight.transport import Transport
 
 WIND_DOWN_S = 2.0
 """Longest wait for the node to come to rest when the process is told to end."""

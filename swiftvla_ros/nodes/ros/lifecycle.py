@@ -33,18 +33,18 @@ from swiftvla_ros.nodes.ros.parameters import Allowed, Rules
 from swiftvla_ros.nodes.ros.qos import LATCHED
 from swiftvla_ros.nodes.ros.silence import PERIOD_S, Awaited, SilenceWatch
 from swiftvla_ros.nodes.ros.topic_diagnosis import small_shared_memory
-from swiftvla_ros.nodes.ros.transport import read_transport
+from swiftvla_ros.preflight.transport import read_transport
 
 # A clock step backwards beyond this is a jump (a bag looped, a simulator was reset), not the slewing of NTP.
 _CLOCK_JUMP_NS = 100_000_000
 # Whether the node is at rest is asked this often, where no message wakes the executor.
 _ASK_S = 0.1
 
-Parts = TypeVar("Parts")
+NodeParts = TypeVar("NodeParts")
 """What a node has between configure and cleanup."""
 
 
-class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
+class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[NodeParts]):
     """A managed node whose subclasses fill hooks; the base validates, logs and reports the transitions.
 
     * ``setup`` (configure): read parameters, load, create publishers and services. Raises on anything wrong. What it
@@ -60,7 +60,7 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         super().__init__(name)
         self.active = False
         self.contract: Contract
-        self._parts: Parts | None = None
+        self._parts: NodeParts | None = None
         self._last_now_ns: int | None = None
         # When the last transition ended; infinite while one runs.
         self._changed_s = -math.inf
@@ -100,12 +100,12 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
         return self.get_parameter(name).value
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> NodeParts:
         """What ``setup`` returned."""
         assert self._parts is not None, "callbacks come between configure and cleanup"
         return self._parts
 
-    def setup(self) -> Parts:
+    def setup(self) -> NodeParts:
         """Hook of configure."""
         raise NotImplementedError
 
@@ -115,7 +115,7 @@ class ManagedNode(WithoutEventHandlers, LifecycleNode, Generic[Parts]):
     def stop(self) -> None:
         """Hook of deactivate."""
 
-    def teardown(self, parts: Parts) -> None:
+    def teardown(self, parts: NodeParts) -> None:
         """Hook of cleanup."""
 
     def changed_within(self, seconds: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
-from swiftvla_ros.nodes.ros.transport import SHARED_MEMORY, Transport, read_transport
+from swiftvla_ros.preflight.transport import SHARED_MEMORY, Transport, read_transport
 
 # A topic whose name is so much like the expected one may be meant.
 _ALIKE = 0.75

@@ -27,7 +27,7 @@ def capabilities() -> Capabilities:
         for device, provider in _PROVIDERS.items()
         if device != "tensorrt" or provider in there
     }
-    return Capabilities(devices, ("float32", "int8-vision"), GUIDANCE, reads_graphs=True)
+    return Capabilities(devices, ("float32", "int8-vision"), GUIDANCE)
 
 
 def load(checkpoint: Checkpoint, options: RuntimeOptions) -> PolicyRuntime:

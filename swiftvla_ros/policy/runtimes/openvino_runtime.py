@@ -19,7 +19,7 @@ _COMPUTE = {"float32": "f32", "float16": "f32", "bfloat16": "bf16", "int8-vision
 
 def capabilities() -> Capabilities:
     """What OpenVINO can do on this machine."""
-    return Capabilities({"cpu": ""}, tuple(_COMPUTE), GUIDANCE, reads_graphs=True)
+    return Capabilities({"cpu": ""}, tuple(_COMPUTE), GUIDANCE)
 
 
 def load(checkpoint: Checkpoint, options: RuntimeOptions) -> PolicyRuntime:

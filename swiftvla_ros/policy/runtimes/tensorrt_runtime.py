@@ -39,7 +39,7 @@ def capabilities() -> Capabilities:
     there = error == cudart.cudaError_t.cudaSuccess and count > 0
     no_gpu = f"TensorRT {trt.__version__} sees no GPU; on a Jetson start the container with --runtime nvidia"
     devices = {"cuda": "" if there else no_gpu}
-    return Capabilities(devices, ("float16", "float32"), GUIDANCE, reads_graphs=True, chooses_precision=True)
+    return Capabilities(devices, ("float16", "float32"), GUIDANCE, chooses_precision=True)
 
 
 def load(checkpoint: Checkpoint, options: RuntimeOptions) -> PolicyRuntime:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.teacher.stream import Images
+from swiftvla_ros.episodes.teacher.stream import CameraImages
 from swiftvla_ros.policy import Observation, Policy
 
 
@@ -19,7 +19,7 @@ class Stream(Protocol):
     def reset(self) -> None:
         """Forget all images."""
 
-    def observe(self, images: Images) -> NDArray[np.float32]:
+    def observe(self, images: CameraImages) -> NDArray[np.float32]:
         """Features [tokens, dim] of the next policy step's images."""
 
 
@@ -40,7 +40,7 @@ class PolicyWith4D(Policy):
         self._stream.reset()
         self._features = None
 
-    def watch(self, images: Images) -> None:
+    def watch(self, images: CameraImages) -> None:
         """Show the next policy step's images."""
         self._features = self._stream.observe(images)
 

@@ -40,7 +40,7 @@ from swiftvla_ros.sim.libero.suites import (
 
 SETTINGS = "libero.json"
 """The file that says what a folder of results was made with."""
-Row = Literal["policy", "wrong sentence", "blind replay", "expert"]
+EvaluatedRow = Literal["policy", "wrong sentence", "blind replay", "expert"]
 # The layout that a blind replay's demonstration is shown on is drawn as the benchmark draws its own.
 _SHOWN_SEEDS = range(90_000, 90_005)
 
@@ -60,7 +60,7 @@ class LiberoRun:
     sentences: Literal["scene", "name"] = "scene"  # a scene file's own, or the one that its name spells
     device: str = "auto"
 
-    def file(self, row: Row, task: str, initial: int) -> Path | None:
+    def file(self, row: EvaluatedRow, task: str, initial: int) -> Path | None:
         """Where an episode's result is kept."""
         return None if self.out is None else self.out / row.replace(" ", "_") / f"{task}_{initial:02d}.json"
 
@@ -81,7 +81,7 @@ class LiberoEpisode:
 class _TaskRun:
     """The episodes of one row and task: one scene, built once."""
 
-    row: Row
+    row: EvaluatedRow
     task: str
     initial: tuple[int, ...]
 
@@ -99,7 +99,7 @@ class LiberoReport:
 
 
 def evaluate_libero(
-    run: LiberoRun, rows: Sequence[Row], tasks: int | None, states: int, runner: Runner
+    run: LiberoRun, rows: Sequence[EvaluatedRow], tasks: int | None, states: int, runner: Runner
 ) -> LiberoReport:
     """Roll out every row on ``states`` official initial states of the first ``tasks`` tasks (None: all of them).
 
@@ -196,7 +196,7 @@ def _driver(
     return PolicyHand(policy, contract, told, seed=initial * LIMIT_STEPS, replan_steps=run.replan_steps)
 
 
-def sentence(run: LiberoRun, task: str, scene: OpenScene, row: Row) -> str:
+def sentence(run: LiberoRun, task: str, scene: OpenScene, row: EvaluatedRow) -> str:
     """What is said of ``task``: its scene file's sentence, or, if asked for, the one that its name spells."""
     if run.sentences == "name":
         return task.replace("_", " ")

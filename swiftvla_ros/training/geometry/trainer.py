@@ -18,7 +18,7 @@ from torch import Tensor
 from swiftvla_ros.episodes.datasets.store import list_files
 from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryTransformer, load_geometry, save_geometry
 from swiftvla_ros.training.distributed import join_processes, run_processes
-from swiftvla_ros.training.geometry.gauges import (
+from swiftvla_ros.training.geometry.accuracy import (
     TRAINED,
     TRIVIAL,
     UNTRAINED,

@@ -42,7 +42,7 @@ _AGAIN = "copy the whole folder again"
 # Of a dataset's frames a second, which the contract may write rounded.
 _STEP_TOLERANCE = 5e-3
 
-Statistics = dict[str, dict[str, dict[str, float]]]
+JointStatistics = dict[str, dict[str, dict[str, float]]]
 
 
 class _Settings(BaseModel):
@@ -57,7 +57,7 @@ class _Settings(BaseModel):
     step_s: float = Field(gt=0, le=60)
     cameras: list[str] = Field(min_length=1)
     joint_names: list[str] = Field(min_length=1)
-    statistics: Statistics
+    statistics: JointStatistics
 
 
 class _Line(NamedTuple):
@@ -272,7 +272,7 @@ def _check_step(path: Path, settings: _Settings, contract: Contract) -> None:
         )
 
 
-def _si_statistics(path: Path, settings: _Settings, contract: Contract, joints: Mapping[str, str]) -> Statistics:
+def _si_statistics(path: Path, settings: _Settings, contract: Contract, joints: Mapping[str, str]) -> JointStatistics:
     columns = contract.lerobot_joints
     lines = {joint: _Line(columns[joint].scale, columns[joint].offset) for joint in joints.values()}
     coding = ActionCoding.of(contract, settings.action_kind)

@@ -118,7 +118,7 @@ def fit_words(
 
 
 _Encoded = tuple[list[list[int]], NDArray[np.int64]]
-_Weights = dict[str, NDArray[np.float32]]
+_Tensors = dict[str, NDArray[np.float32]]
 
 
 def _encoded(said: Sequence[Said], vocabulary: Vocabulary, none: int) -> _Encoded:
@@ -153,7 +153,7 @@ class _Member:
     number: int
 
 
-def _members(calls: Sequence[_Member], progress: Callable[[int, float], None]) -> list[_Weights]:
+def _members(calls: Sequence[_Member], progress: Callable[[int, float], None]) -> list[_Tensors]:
     if calls[0].options.processes <= 1:
         # So small a network is slower on several threads.
         threads = torch.get_num_threads()
@@ -171,12 +171,12 @@ def _members(calls: Sequence[_Member], progress: Callable[[int, float], None]) -
         return found
 
 
-def _train_alone(call: _Member) -> _Weights:
+def _train_alone(call: _Member) -> _Tensors:
     torch.set_num_threads(1)
     return _train(call, lambda _step, _loss: None)
 
 
-def _train(call: _Member, progress: Callable[[int, float], None]) -> _Weights:
+def _train(call: _Member, progress: Callable[[int, float], None]) -> _Tensors:
     """The weights of a member, [1, ...] each."""
     options, (rows, every) = call.options, call.data
     seed = 1000 * options.seed + call.number

@@ -7,6 +7,7 @@ import pytest
 
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.load import ContractError, contract_from_text
+from swiftvla_ros.contract.sections.camera_driver import CameraDriver
 
 
 def with_cameras(contract: Contract, cameras: str) -> Contract:
@@ -17,7 +18,8 @@ def with_cameras(contract: Contract, cameras: str) -> Contract:
 def test_a_camera_has_a_device_or_a_film(contract: Contract) -> None:
     """Protects what users write: a stable path with what is locked; nothing where others drive."""
     read = with_cameras(contract, "front: {device: /dev/v4l/by-id/usb-cam, exposure_ms: 10, white_balance_k: 4500}")
-    assert read.drivers.cameras["front"].exposure_ms == 10
+    written = {"device": "/dev/v4l/by-id/usb-cam", "exposure_ms": 10, "white_balance_k": 4500}
+    assert read.drivers.cameras["front"] == CameraDriver.model_validate(written)
     assert read.drivers.cameras["front"].format == "mjpeg"
     assert contract.drivers.cameras == {}
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from swiftvla_ros.contract import Contract, ContractError, contract_from_text
+from swiftvla_ros.contract.sections.demonstrations import Demonstrations, Leader
 
 
 def contract(repository: Path, **sections: Any) -> Contract:
@@ -19,6 +20,7 @@ def contract(repository: Path, **sections: Any) -> Contract:
 def test_both_sections_are_read_and_may_be_left_out(repository: Path) -> None:
     """Protects contracts of before, and that a word or a topic is taken for actions."""
     plain = contract(repository)
+    assert (plain.demonstrations, plain.leader) == (Demonstrations(), Leader())
     assert (plain.demonstrations.actions, plain.leader.topic) == ("commands", "leader/joint_states")
     assert [joint.name for joint in plain.leader_joints] == list(plain.joint_names)
     topic = {"topic": "/targets", "type": "Float64MultiArray", "joints": list(reversed(plain.joint_names))}

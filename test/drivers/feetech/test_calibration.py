@@ -12,9 +12,9 @@ import pytest
 from swiftvla_ros.contract.sections.drivers import SO101_JOINTS
 from swiftvla_ros.drivers.feetech.angles import ServoAngles
 from swiftvla_ros.drivers.feetech.calibration import (
+    ArmRole,
     CalibrationError,
     JointCalibration,
-    Role,
     calibration_path,
     disagreements,
     read_calibration,
@@ -70,7 +70,7 @@ def test_a_spoiled_file_is_named(tmp_path: Path, text: str, sentence: str) -> No
     ("role", "folder"), [("follower", "robots/so101_follower"), ("leader", "teleoperators/so_leader")]
 )
 def test_both_of_lerobots_folders_are_looked_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role, folder: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: ArmRole, folder: str
 ) -> None:
     """Protects arms that were calibrated before LeRobot 0.4.4, which renamed the folders."""
     monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path))

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from swiftvla_ros.nodes.ros.ending import StandstillWatch, stood_still
-from swiftvla_ros.nodes.ros.transport import Profile, Transport
+from swiftvla_ros.preflight.transport import Profile, Transport
 
 
 @pytest.mark.parametrize(("passed_s", "busy_s", "still"), [(0.3, 0.0, False), (9.5, 0.0, True), (9.5, 9.0, False)])

@@ -27,7 +27,7 @@ from swiftvla_ros.nodes.ros.topic_diagnosis import (
     small_shared_memory,
 )
 from swiftvla_ros.nodes.ros.topic_diagnosis import _qos_of as fields_of
-from swiftvla_ros.nodes.ros.transport import Profile, Transport
+from swiftvla_ros.preflight.transport import Profile, Transport
 
 IMAGE, COMPRESSED, STATE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/JointState"
 MB = 1 << 20

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from swiftvla_ros.episodes.teacher.stream import Images
+from swiftvla_ros.episodes.teacher.stream import CameraImages
 from swiftvla_ros.policy import Observation, Policy
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
 from swiftvla_ros.sim.evaluation.policy_with_4d import PolicyWith4D
@@ -25,7 +25,7 @@ class CountingStream:
         self.resets += 1
         self.times = []
 
-    def observe(self, images: Images) -> NDArray[np.float32]:
+    def observe(self, images: CameraImages) -> NDArray[np.float32]:
         assert set(images) == set(self._world.contract.camera_names)
         self.times.append(self._world.time_s)
         return np.full((64, 8), len(self.times), np.float32)

@@ -17,7 +17,7 @@ from swiftvla_ros.geometry import PRESETS, GeometryConfig, GeometryOutput, Geome
 from swiftvla_ros.geometry.config import CameraHeadConfig, EncoderConfig, geometry_nano
 from swiftvla_ros.sim.data.geometry_sequences import render_sequences
 from swiftvla_ros.training.geometry import trainer as geometry_trainer
-from swiftvla_ros.training.geometry.gauges import TrivialPredictor, measure
+from swiftvla_ros.training.geometry.accuracy import TrivialPredictor, measure
 from swiftvla_ros.training.geometry.objective import LOSSES, WEIGHTS, GeometryObjective
 from swiftvla_ros.training.geometry.samples import SequenceSamples
 from swiftvla_ros.training.geometry.trainer import GeometryRun, GeometryTrainer, train_geometry

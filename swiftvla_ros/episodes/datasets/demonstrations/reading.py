@@ -109,7 +109,7 @@ class Streams:
 
 
 @dataclass(frozen=True)
-class _Timeline:
+class _DemonstrationTimeline:
     steps: list[GridStep]
     actions: list[Action]
     expert: NDArray[np.bool_]
@@ -195,7 +195,7 @@ class DemonstrationEpisode:
         )
         return episode, line.streams
 
-    def _timeline(self, *, decode: bool) -> _Timeline:
+    def _timeline(self, *, decode: bool) -> _DemonstrationTimeline:
         try:
             line = _Reading(self, decode=decode).timeline()
         except BagError as error:
@@ -229,7 +229,7 @@ class _Reading:
         self._image_ns: dict[str, list[int]] = {camera: [] for camera in self._contract.camera_names}
         self._measured_at: list[tuple[int, NDArray[np.float64]]] = []
 
-    def timeline(self) -> _Timeline:
+    def timeline(self) -> _DemonstrationTimeline:
         """Return the steps that show something, and what was commanded at each."""
         begin_ns = self._begin_ns()
         shown, missing = [], []
@@ -245,7 +245,7 @@ class _Reading:
             text = "%s: %s: refused %d messages of %s"
             _log.warning(text, self._bag.path, self._name, count, why, extra={"incomplete": True})
         missing.sort()
-        return _Timeline(shown, actions, expert, missing, begin_ns, self._streams(begin_ns))
+        return _DemonstrationTimeline(shown, actions, expert, missing, begin_ns, self._streams(begin_ns))
 
     def _streams(self, begin_ns: int) -> Streams:
         """What came in the episode's time."""

@@ -25,6 +25,7 @@ from teleoperation import (
 from swiftvla_ros.contract.images import condition_image
 from swiftvla_ros.contract.sections.demonstrations import Demonstrations
 from swiftvla_ros.episodes.datasets.bag_listing import BagEpisodes, open_bags
+from swiftvla_ros.episodes.datasets.demonstrations.reading import DemonstrationEpisode
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 
 
@@ -36,6 +37,7 @@ def listed(folder: Path, robot: Any = ROBOT, **options: Any) -> BagEpisodes:
 def loaded(folder: Path, robot: Any = ROBOT) -> Episode:
     """Load a bag's only demonstration."""
     (handle,) = listed(folder, robot).episodes
+    assert isinstance(handle, DemonstrationEpisode), "not taken for a policy's run"
     episode = handle.load()
     assert handle.steps() == len(episode.state)
     return episode

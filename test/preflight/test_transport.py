@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftvla_ros.nodes.ros.transport import Profile, discovery_range, ipv4_addresses, read_profile, read_transport
+from swiftvla_ros.preflight.transport import Profile, discovery_range, ipv4_addresses, read_profile, read_transport
 
 
 def test_the_shipped_profiles(repository: Path) -> None:

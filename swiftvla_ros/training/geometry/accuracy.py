@@ -23,7 +23,7 @@ UNTRAINED, TRAINED = "geometry network, random weights", "geometry network, trai
 
 
 @dataclass(frozen=True)
-class GeometryGauges:
+class GeometryAccuracy:
     """Mean errors over sequences."""
 
     depth_abs_rel: dict[str, float]  # by view: |depth - truth| / truth
@@ -35,7 +35,7 @@ class GeometryGauges:
     points_cm: dict[str, float]  # of the point map, over the same frames; NaN for predictors that give none
 
 
-Table = dict[str, GeometryGauges]
+Table = dict[str, GeometryAccuracy]
 """Gauges by predictor: the trivial ones, the network with random weights and the trained one."""
 
 
@@ -57,7 +57,7 @@ class TrivialPredictor:
         pose[..., 3:7] /= np.linalg.norm(pose[..., 3:7], axis=-1, keepdims=True)
         return cls({"mean of the view": view, "mean of the pixel": pixel, "median of the pixel": _median(depth)}, pose)
 
-    def measure(self, held_out: SequenceSamples, cache_steps: int) -> dict[str, GeometryGauges]:
+    def measure(self, held_out: SequenceSamples, cache_steps: int) -> dict[str, GeometryAccuracy]:
         """Its errors, by the way depth is averaged."""
         true = held_out.pose[:, :cache_steps]
         pose = np.broadcast_to(self.pose[:cache_steps], true.shape)
@@ -68,12 +68,12 @@ class TrivialPredictor:
         for name, depth in self.depth.items():
             truth = held_out.depth.astype(np.float32)
             error = torch.from_numpy((np.abs(depth - truth) / truth).mean(axis=(-1, -2)))
-            found[name] = GeometryGauges(_by_view(held_out.views, [error]), **by_view, points_cm=nothing)
+            found[name] = GeometryAccuracy(_by_view(held_out.views, [error]), **by_view, points_cm=nothing)
         return found
 
 
 @torch.no_grad()
-def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: int) -> GeometryGauges:
+def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: int) -> GeometryAccuracy:
     """A network's errors as it is used: a stream that remembers ``cache_steps`` steps, without an anchor."""
     device = next(net.parameters()).device
     errors: dict[str, list[Tensor]] = {}
@@ -90,7 +90,7 @@ def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: in
         found["points_cm"] = 100 * off.mean(dim=(-1, -2)).cpu()
         for name, error in found.items():
             errors.setdefault(name, []).append(error)
-    return GeometryGauges(**{name: _by_view(held_out.views, parts) for name, parts in errors.items()})
+    return GeometryAccuracy(**{name: _by_view(held_out.views, parts) for name, parts in errors.items()})
 
 
 def _pose_errors(pose: Tensor, true: Tensor) -> dict[str, Tensor]:
