@@ -163,6 +163,11 @@ class _NoGraphsError(CheckpointError):
     """A runtime that runs graphs was asked to run a checkpoint that has none."""
 
 
+def _or_export(name: str) -> str:
+    kinds = RUNTIMES[name].graphs
+    return f", or export the checkpoint as {' or '.join(kinds)}" if kinds else ""
+
+
 def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple[RuntimeModule, RuntimeOptions]:
     """A runtime's module and what it shall do; raises CheckpointError, which says why it can't."""
     try:
@@ -182,8 +187,8 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
         raise _NoGraphsError(f"runtime '{name}': {checkpoint.why_no_graphs}")
     if deployment.graphs not in RUNTIMES[name].graphs:
         raise CheckpointError(
-            f"runtime '{name}': {folder} has graphs for {' and '.join(readers(deployment.graphs))}; export the "
-            "checkpoint for this one, too"
+            f"runtime '{name}': {folder} has graphs of the kind {deployment.graphs}, which it doesn't read; "
+            f"{' and '.join(readers(deployment.graphs))} do{_or_export(name)}"
         )
     own = deployment.precision
     if capabilities.chooses_precision and own == "float32":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -148,7 +149,8 @@ def _print_report(report: EvaluationReport, episodes: int) -> None:
     _print_shares(report.done, report.wrong_block, report.not_understood)
     print(f"heads to the commanded block before any motion: {report.first_step_right}")
     print(f"another colour word, another block:             {report.word_changes_choice}")
-    print(f"{report.mean_seconds:.1f} s a task; {report.wall_seconds:.0f} s for {len(report.episodes)} episodes")
+    took = "" if math.isnan(report.mean_seconds) else f"{report.mean_seconds:.1f} s a task; "
+    print(f"{took}{report.wall_seconds:.0f} s for {len(report.episodes)} episodes")
 
 
 def _print_shares(done: dict[str, Share], wrong: dict[str, Share], strange: dict[str, Share]) -> None:

@@ -25,7 +25,9 @@ def describe_simulated(options: SystemOptions, *, expert: bool = False) -> list[
     With ``expert`` the scripted demonstrator stands in the policy's place and takes instructions as it does.
     """
     processes = describe(replace(options, sim=True))
-    return [describe_expert(options) if expert and p.name == "policy" else p for p in processes]
+    if expert:
+        return [*(process for process in processes if process.name != "policy"), describe_expert(options)]
+    return processes
 
 
 def describe_expert(options: SystemOptions, *, as_leader: bool = False) -> ProcessDescription:

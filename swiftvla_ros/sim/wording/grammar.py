@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from swiftvla_ros.errors import UserError
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.wording.frames import FRAMES, NEGATIONS
 from swiftvla_ros.sim.wording.others import FOREIGN, TALK
@@ -32,6 +33,10 @@ _NO_TASK = ("other verb", "other thing", "other color", "two blocks", "foreign",
 """Kinds of sentences that mean no task; those of another verb are often tasks that are denied."""
 
 
+class NoWordingError(UserError, ValueError):
+    """A task that the grammar, or the list written by hand, has no words for."""
+
+
 class Grammar:
     """Sentences in which something is new: of verb, object and frame at least one is of ``new``, the others of ``old``.
 
@@ -39,6 +44,12 @@ class Grammar:
     """
 
     def __init__(self, tasks: Sequence[Task], old: Side, new: Side | None = None) -> None:
+        for task in tasks:
+            if (task.verb, task.where) not in VERBS:
+                place = f" ({task.where})" if task.where else ""
+                raise NoWordingError(
+                    f"task '{task.verb}'{place}: the grammar has no verbs for it; sim/wording/verbs.py has them"
+                )
         self.tasks, self._old, self._new = tuple(tasks), old, new or old
         self._asked = sorted({(task.verb, task.where) for task in tasks})
 

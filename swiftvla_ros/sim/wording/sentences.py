@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from swiftvla_ros.errors import UserError
 from swiftvla_ros.policy.words.reader import plain
 from swiftvla_ros.sim.language import Task
 from swiftvla_ros.sim.tasks.registry import canonical, definition_of, phrase
 from swiftvla_ros.sim.wording.free import FREE, FREE_OF_NO_TASK
-from swiftvla_ros.sim.wording.grammar import Grammar
+from swiftvla_ros.sim.wording.grammar import Grammar, NoWordingError
 from swiftvla_ros.sim.wording.parts import calibration, held_out, rest, trained
-from swiftvla_ros.sim.wording.verbs import VERBS
 
 Wordings = Literal["known", "trained", "held-out", "free"]
 """How tasks are said: as in demonstrations, by the grammar, by its parts that are kept from training, or by hand."""
@@ -30,10 +28,6 @@ _SALAD = (
 _BY_HAND = {plain(text) for said in (*FREE.values(), FREE_OF_NO_TASK) for text in said}
 # Known sentences among those of a task.
 _KNOWN = 0.1
-
-
-class NoWordingError(UserError, ValueError):
-    """A task that the grammar, or the list written by hand, has no words for."""
 
 
 def sentences_of(tasks: Sequence[Task]) -> tuple[str, ...]:
@@ -64,10 +58,6 @@ def say(task: Task, rng: np.random.Generator, wordings: Wordings, tasks: Sequenc
                 f"task '{canonical(task)}': nobody wrote sentences by hand; sim/wording/free.py has them"
             )
         return FREE[task][int(rng.integers(len(FREE[task])))]
-    if (task.verb, task.where) not in VERBS:
-        raise NoWordingError(
-            f"task '{canonical(task)}': the grammar has no verbs for it; sim/wording/verbs.py has them"
-        )
     new = held_out if wordings == "held-out" else None
     return Grammar(tasks, trained, new).sentence(task, rng)
 
