@@ -60,7 +60,7 @@ class SystemOptions:
     )
     shadow: bool = option(False, "Command nothing; publish what would be.")
     seed: int = option(0, "The simulated robot's first scene.")
-    scene: str = option("table", "What the simulated robot's scenes are variants of: sizes, stands, table or tableware.")
+    scene: str = option("table", "What the simulated robot's scenes are variants of: table, stands, tableware or sizes.")
     record: Path | None = option(None, "Record everything into this new folder, a bag.", page="recording.md")
     black_box: Path | None = option(
         None, "Write the last 30 s into this folder on a fault, a stop or a take-over.", page="recording.md"
