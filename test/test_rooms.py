@@ -57,7 +57,10 @@ ROOMS: dict[str, set[str] | None] = {
 # Modules that every room may import.
 BESIDE_THE_ROOMS = {"errors", "extras", "files", "log_folder", "resources", "runtime_registry"}
 TORCH_ROOMS = {"model", "geometry", "training", "deploy"}
-TORCH_MODULES = {RUNTIMES["torch"].module, "swiftvla_ros.policy.runtimes.captured_chunk"}
+# Runtimes that read weights rather than graphs may, and one of them's captured graph.
+TORCH_MODULES = {line.module for line in RUNTIMES.values() if not line.graphs} | {
+    "swiftvla_ros.policy.runtimes.captured_chunk"
+}
 NEEDS_TORCH = {"torch"}
 NEEDS_ROS = {"rclpy", "cv_bridge", "tf_transformations"}
 
@@ -224,13 +227,14 @@ HELPERS = {path.stem: path for folder in (TESTS, ROOT.parent / "benchmarks") for
 
 
 def uses(test: Path, folder: Path) -> bool:
-    """Whether a test imports something of a folder, itself or through a helper, or starts a node or command of it."""
+    """Whether a test imports something of a folder, itself or through a helper, or starts a node, command or runtime of it."""
     found = [entry.target for entry in parse_imports(test.stem, test)]
     found += [e.target for name in found if name in HELPERS for e in parse_imports(name, HELPERS[name])]
     mirrored = ".".join((ROOT.name, *folder.parts))
     if any(f"{target}.".startswith(f"{mirrored}.") for target in found):
         return True
     started = {path.stem for path in (ROOT / folder).glob("*_node.py")}
+    started |= {name for name, line in RUNTIMES.items() if line.module.startswith(f"{mirrored}.")}
     if folder.name == "commands":
         started = {path.stem.replace("_", "-") for path in (ROOT / folder).glob("*.py")}
     words = {n.value for n in ast.walk(parsed(test)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
@@ -293,7 +297,7 @@ SIMULATOR_MODULES = {
 DATASET_MODULES = {
     f"swiftvla_ros.episodes.datasets.lerobot_{name}" for name in ("dataset", "part", "reader", "video", "writer")
 }
-RUNTIME_MODULES = {line.module for name, line in RUNTIMES.items() if name in EXTRAS} - TORCH_MODULES
+RUNTIME_MODULES = {line.module for name, line in RUNTIMES.items() if line.graphs and name not in FROM_THE_MACHINE}
 CLUSTER_MODULES = {"swiftvla_ros.cluster.ray_engine"}
 # Needs what only NVIDIA's machines have.
 JETSON_MODULES = {line.module for name, line in RUNTIMES.items() if name in FROM_THE_MACHINE} | {

@@ -60,7 +60,9 @@ class SystemOptions:
     )
     shadow: bool = option(False, "Command nothing; publish what would be.")
     seed: int = option(0, "The simulated robot's first scene.")
-    scene: str = option("table", "What the simulated robot's scenes are variants of: table, stands, tableware or sizes.")
+    scene: str = option(
+        "table", "What the simulated robot's scenes are variants of: table, stands, tableware or sizes."
+    )
     record: Path | None = option(None, "Record everything into this new folder, a bag.", page="recording.md")
     black_box: Path | None = option(
         None, "Write the last 30 s into this folder on a fault, a stop or a take-over.", page="recording.md"
@@ -71,7 +73,7 @@ class SystemOptions:
     )
     teleop: str = option(
         "off",
-        "Start the node by which a person moves the arm, by a leader arm or by jogs (`swiftvla teleop`)",
+        "Start the node by which a person moves the arm, by a `leader` arm or by a `jog` (`swiftvla teleop`)",
         page="teleoperation.md",
         choices=("off", "leader", "jog"),
     )
@@ -165,7 +167,8 @@ def options_table(description: type) -> str:
         value = "true" if each.kind is bool else each.metavar or ("FOLDER" if each.kind is Path else "")
         default = "off" if each.kind is bool else f"`{each.default_text}`" if each.default_text else ""
         more = f" ([{each.page}]({each.page}))" if each.page else ""
-        choices = f": {', '.join(f'`{c}`' for c in each.choices)}" if each.choices else ""
+        # A page that is named tells what there is to choose from.
+        choices = f": {', '.join(f'`{c}`' for c in each.choices)}" if each.choices and not each.page else ""
         text = each.help.removesuffix(".") + choices + more
         lines.append(f"| `{each.name}:={value}` | `{each.flag}` | {default} | {text} |".replace("|  |", "| |"))
     return "\n".join(lines)
