@@ -227,7 +227,7 @@ HELPERS = {path.stem: path for folder in (TESTS, ROOT.parent / "benchmarks") for
 
 
 def uses(test: Path, folder: Path) -> bool:
-    """Whether a test imports something of a folder, itself or through a helper, or starts a node, command or runtime of it."""
+    """Whether a test imports something of a folder, itself or through a helper, or names a node or the like of it."""
     found = [entry.target for entry in parse_imports(test.stem, test)]
     found += [e.target for name in found if name in HELPERS for e in parse_imports(name, HELPERS[name])]
     mirrored = ".".join((ROOT.name, *folder.parts))
