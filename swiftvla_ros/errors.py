@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
+
+Kind = TypeVar("Kind")
 
 # Longer than any path or name that people give, and than any list of reasons that is read.
 _LONGEST_WORD, _LONGEST_TEXT = 600, 6000
@@ -39,6 +44,31 @@ def in_a_sentence(error: ValidationError) -> str:
             problems.append(f"{key}: {message} (got {_short(repr(entry['input']))})")
     more = f" and {error.error_count() - _SHOWN} more" if error.error_count() > _SHOWN else ""
     return "; ".join(problems) + more
+
+
+def checked(kind: Callable[..., Kind], data: Any) -> Kind:
+    """Make a dataclass of what a JSON file says, the inverse of ``dataclasses.asdict``.
+
+    Raises
+    ------
+    ValueError
+        A field is unknown, missing or none that ``kind`` allows.
+    """
+    from pydantic import ValidationError
+
+    try:
+        # As text: where types are strict, a list of JSON is a tuple all the same.
+        made: Kind = _reader(kind).validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ValueError(in_a_sentence(error)) from None
+    return made
+
+
+@cache  # making one takes longer than reading
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _short(text: str) -> str:

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
-from swiftvla_ros.errors import in_a_sentence
+from swiftvla_ros.errors import checked
 
 # What a file may say, far beyond what anybody builds: a damaged number must not cost hours or all of the memory.
 Width = Annotated[int, Field(gt=0, le=1 << 18)]
@@ -199,15 +197,7 @@ class SwiftVLAConfig:
     @classmethod
     def from_json(cls, data: Any) -> SwiftVLAConfig:
         """The inverse of ``dataclasses.asdict``; ValueError on a field that is unknown, missing or of no network."""
-        try:
-            return _reader().validate_json(json.dumps(data))
-        except ValidationError as error:
-            raise ValueError(in_a_sentence(error)) from None
-
-
-@cache
-def _reader() -> TypeAdapter[SwiftVLAConfig]:
-    return TypeAdapter(SwiftVLAConfig)
+        return checked(cls, data)
 
 
 def swiftvla_450m(num_cameras: int = 3) -> SwiftVLAConfig:

@@ -14,7 +14,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from swiftvla_ros.contract.executor_codes import ChunkSource, Mode
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.episode_markers import RecordedEpisode
 from swiftvla_ros.episodes.bags.message_types import BagError
+from swiftvla_ros.episodes.datasets.episode_in_bag import EpisodeInBag
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, rgb_of
 from swiftvla_ros.observation.joint_state import JointStateError
@@ -60,7 +60,7 @@ class _Timeline:
 
 
 @dataclass(frozen=True)
-class BagEpisode:
+class BagEpisode(EpisodeInBag):
     """An episode of a bag, not loaded yet."""
 
     bag: Bag  # the bag; opened already
@@ -72,18 +72,6 @@ class BagEpisode:
     def name(self) -> str:
         """``<bag>_<episode>``, such as ``run1_episode_000000``."""
         return f"{self.label}_{self.recorded.name}"
-
-    def steps(self) -> int:
-        """Count its steps; reads stamps, decodes no image."""
-        return self._count
-
-    def expected_steps(self) -> int:
-        """Tell from when it began and ended how many steps it has unless some are missing."""
-        return 1 + max(0, round((self.recorded.end_ns - self.recorded.begin_ns) / _NS / self.contract.policy.step_s))
-
-    @cached_property
-    def _count(self) -> int:
-        return len(self._timeline(decode=False).steps)
 
     def load(self) -> Episode:
         """Read it through the contract.
@@ -120,6 +108,9 @@ class BagEpisode:
                 "steps_left_out": [[(ns - self.recorded.begin_ns) / _NS, reason] for ns, reason in line.missing],
             },
         )
+
+    def _span_ns(self) -> tuple[int, int]:
+        return self.recorded.begin_ns, self.recorded.end_ns
 
     def _timeline(self, *, decode: bool) -> _Timeline:
         try:

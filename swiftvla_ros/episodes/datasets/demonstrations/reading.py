@@ -13,7 +13,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from swiftvla_ros.episodes.bags.namespaces import IMAGES, STATE
 from swiftvla_ros.episodes.datasets.demonstrations.actions import Action, action_track
 from swiftvla_ros.episodes.datasets.demonstrations.cuts import ShownEpisode
 from swiftvla_ros.episodes.datasets.demonstrations.magnitudes import check_magnitude
+from swiftvla_ros.episodes.datasets.episode_in_bag import EpisodeInBag
 from swiftvla_ros.episodes.datasets.store import Episode, EpisodeError
 from swiftvla_ros.observation import pairing
 from swiftvla_ros.observation.image_decoding import (
@@ -119,27 +119,13 @@ class _DemonstrationTimeline:
 
 
 @dataclass(frozen=True)
-class DemonstrationEpisode:
+class DemonstrationEpisode(EpisodeInBag):
     """A demonstration of a bag, not loaded yet."""
 
     bag: Bag  # the bag; opened already
     name: str  # tells it from the folder's others
     shown: ShownEpisode  # when it was, what was done and how it ended
     contract: Contract
-
-    def steps(self) -> int:
-        """Count its steps; reads stamps, decodes no image."""
-        return self._count
-
-    def expected_steps(self) -> int:
-        """Tell from when it began and ended how many steps it has unless some are missing."""
-        begin_ns = self.bag.start_ns if self.shown.begin_ns is None else self.shown.begin_ns
-        end_ns = self.bag.end_ns if self.shown.end_ns is None else self.shown.end_ns
-        return 1 + max(0, round((end_ns - begin_ns) / _NS / self.contract.policy.step_s))
-
-    @cached_property
-    def _count(self) -> int:
-        return len(self._timeline(decode=False).steps)
 
     def load(self) -> Episode:
         """Read it through the contract.
@@ -194,6 +180,13 @@ class DemonstrationEpisode:
             },
         )
         return episode, line.streams
+
+    def _span_ns(self) -> tuple[int, int]:
+        shown, bag = self.shown, self.bag
+        return (
+            bag.start_ns if shown.begin_ns is None else shown.begin_ns,
+            bag.end_ns if shown.end_ns is None else shown.end_ns,
+        )
 
     def _timeline(self, *, decode: bool) -> _DemonstrationTimeline:
         try:
