@@ -20,7 +20,7 @@ from swiftvla_ros.monitoring.envelope import Envelope
 from swiftvla_ros.monitoring.envelope_monitor import EnvelopeMonitor, Look
 from swiftvla_ros.monitoring.verdict import Verdict, VerdictLevel
 from swiftvla_ros.motion.executor import ChunkExecutor
-from swiftvla_ros.motion.speed_limits import SpeedLimit
+from swiftvla_ros.motion.speed_limits import SourceLimit
 from swiftvla_ros.policy import CheckpointPolicy
 from swiftvla_ros.policy.vision_features import pooled
 from swiftvla_ros.sim.evaluation.policy_driver import PolicyDriver
@@ -87,7 +87,7 @@ def adverse_run(
             if verdict.level is VerdictLevel.HOLD and run.hold_s is None:
                 run.hold_s, run.by = ticked.time_s, run.by or verdict.monitor
             if monitored and isinstance(driver.executor, ChunkExecutor):
-                driver.executor.speed_limits.set(SpeedLimit(verdict.monitor, verdict.percent / 100, verdict.text))
+                driver.executor.speed_limits.set(SourceLimit(verdict.monitor, verdict.percent / 100, verdict.text))
         forces = episode.forces[-1]
         run.newtons = max(run.newtons, float(forces.max()))
         if run.hit_s is None and forces.max() >= HARD_N and ticked.time_s >= episode.onset_s:

@@ -178,7 +178,6 @@ MESSAGES = {path.stem for folder in GENERATED for path in (ROOT.parent / folder)
 TWO_MEANINGS = {
     "Array": "the floats that a file computes with, of 64 or of 32 bits",
     "InstructionEffect": "what a policy measured, and the message that tells it",
-    "SpeedLimit": "what an executor keeps, and the message that sets it",
 }
 
 

@@ -7,7 +7,7 @@ from swiftvla_ros.motion.config import ExecutorConfig
 from swiftvla_ros.motion.executor import ChunkExecutor
 from swiftvla_ros.motion.following.brake import Stop, brake_trajectory
 from swiftvla_ros.motion.limit_check import LimitReport, check_limits
-from swiftvla_ros.motion.speed_limits import SpeedLimit, SpeedLimits
+from swiftvla_ros.motion.speed_limits import SourceLimit, SpeedLimits
 
 __all__ = [
     "ChunkExecutor",
@@ -19,7 +19,7 @@ __all__ = [
     "OfferResult",
     "Reason",
     "Refusal",
-    "SpeedLimit",
+    "SourceLimit",
     "SpeedLimits",
     "Stop",
     "brake_trajectory",

@@ -22,7 +22,7 @@ from swiftvla_ros.motion.measured_state import MeasuredState
 from swiftvla_ros.motion.operator_grip import OperatorGrip
 from swiftvla_ros.motion.planning.chunk_planner import ChunkPlanner, PathTimes, PlannedChunk
 from swiftvla_ros.motion.planning.command_history import CommandHistory
-from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit, SpeedLimits
+from swiftvla_ros.motion.speed_limits import OPERATOR, SourceLimit, SpeedLimits
 from swiftvla_ros.motion.state_machine import StateMachine
 from swiftvla_ros.motion.tracking_watch import TrackingWatch
 
@@ -116,7 +116,7 @@ class ChunkExecutor(ExecutorStatus):
 
     def set_speed_scale(self, scale: float) -> bool:
         """Set the operator's share of the planned speed, 0 … 1; False, and nothing changes, where it is no such."""
-        return self.speed_limits.set(SpeedLimit(OPERATOR, scale))
+        return self.speed_limits.set(SourceLimit(OPERATOR, scale))
 
     def reset(self) -> bool:
         """Go back to the beginning: nothing is commanded, the next chunk starts from the measured state.

@@ -16,7 +16,7 @@ MOST_SOURCES = 50
 
 
 @dataclass(frozen=True)
-class SpeedLimit:
+class SourceLimit:
     """What one source allows, and why, for people.
 
     ``scale`` is the highest share of the planned speed, 0 … 1; 1 limits nothing. It counts for ``valid_for_s`` after
@@ -32,7 +32,7 @@ class SpeedLimit:
     @classmethod
     def of_percent(
         cls, source: str, percent: float, reason: str = "", stamp_ns: int = 0, valid_for_s: float = 0.0
-    ) -> SpeedLimit:
+    ) -> SourceLimit:
         """Make one of a message's numbers: ``percent`` of the planned speed."""
         return cls(source, percent / 100.0, reason, stamp_ns, valid_for_s)
 
@@ -50,13 +50,13 @@ class SpeedLimits:
     """The newest limit of each source: the lowest ``scale`` of them, how many were ``taken``, which ``expired``."""
 
     def __init__(self) -> None:
-        self._limits: dict[str, SpeedLimit] = {}
+        self._limits: dict[str, SourceLimit] = {}
         self.scale = 1.0
         self.taken = 0
-        self.expired: SpeedLimit | None = None
+        self.expired: SourceLimit | None = None
 
     @property
-    def binding(self) -> SpeedLimit | None:
+    def binding(self) -> SourceLimit | None:
         """The limit that slows the arm most; None where none does."""
         lowest = min(self._limits.values(), key=lambda limit: (limit.scale, limit.source), default=None)
         return None if lowest is None or lowest.scale == 1.0 else lowest
@@ -67,13 +67,13 @@ class SpeedLimits:
         limit = self.binding
         return f"{100 * self.scale:g} %" + (f", {limit.source}: {limit.reason}" if limit else "")
 
-    def problem(self, limit: SpeedLimit) -> str:
+    def problem(self, limit: SourceLimit) -> str:
         """Why it would not be taken; empty where it would."""
         if limit.source not in (*self._limits, OPERATOR) and len(self._limits) >= MOST_SOURCES:
             return f"{MOST_SOURCES} sources have set limits already"
         return limit.problem
 
-    def set(self, limit: SpeedLimit) -> bool:
+    def set(self, limit: SourceLimit) -> bool:
         """Replace what its source had set; False, and nothing changes, where there is a :meth:`problem` with it."""
         if self.problem(limit):
             return False

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
+from swiftvla_ros.msg import SpeedLimit
 from swiftvla_ros.nodes.commands.inputs import Change, CommandInputs
 from swiftvla_ros.nodes.parts.servo_driver import CommandedPose, ServoDriver, describe_port
 from swiftvla_ros.nodes.ros import qos
@@ -45,7 +45,7 @@ class So101DriverNode(ManagedNode[So101DriverParts]):
         driver = ServoDriver(self, "follower", self.contract.joint_states.topic, pose, self._changed)
         publish_diagnostics(self, self._health)
         self.button("~/resume", driver.resume)
-        return So101DriverParts(driver, pose, self.publisher(SpeedLimitMessage, "speed_limit", qos.SPEED_LIMIT))
+        return So101DriverParts(driver, pose, self.publisher(SpeedLimit, "speed_limit", qos.SPEED_LIMIT))
 
     def start(self) -> None:
         """Hold the arm where it is, and follow."""
@@ -80,9 +80,7 @@ class So101DriverNode(ManagedNode[So101DriverParts]):
         self._limit(text)
 
     def _limit(self, text: str) -> None:
-        limit = SpeedLimitMessage(
-            header=header(self.now_ns()), source=_SOURCE, percent=0.0 if text else 100.0, reason=text
-        )
+        limit = SpeedLimit(header=header(self.now_ns()), source=_SOURCE, percent=0.0 if text else 100.0, reason=text)
         limit.valid_for = 3 * PERIOD_S
         self.parts.limits.publish(limit)
 

@@ -17,9 +17,8 @@ from std_msgs.msg import Float64, String
 
 from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.motion import ChunkExecutor, JointChunk, Mode, Reason
-from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
-from swiftvla_ros.msg import ActionChunk
-from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
+from swiftvla_ros.motion.speed_limits import OPERATOR, SourceLimit
+from swiftvla_ros.msg import ActionChunk, SpeedLimit
 from swiftvla_ros.nodes.commands.controller_order import ControllerOrders
 from swiftvla_ros.nodes.commands.outputs import ContractOutputs
 from swiftvla_ros.nodes.commands.preflight_gate import PreflightGate
@@ -118,7 +117,7 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         await_state(self)
         # A limit that was set while nobody listened, or this node was inactive, holds all the same.
         self.subscribe(Float64, "speed_scale", self._scale, qos.LATCHED, always=True)
-        self.subscribe(SpeedLimitMessage, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)
+        self.subscribe(SpeedLimit, "speed_limit", self._limit, qos.SPEED_LIMIT, always=True)
         if (presence := self.contract.control.operator) is not None:
             PresenceWatch(self, presence, self._take_message)
         ExecutorButtons(self, core, self._lock, lambda: report.catch_up(parts.ticked_ns))
@@ -245,19 +244,19 @@ class TrajectoryExecutorNode(ManagedNode[ExecutorParts]):
         self.parts.upstream_problem = self.parts.report.state_problem = message.data
 
     def _scale(self, message: Float64) -> None:
-        self._take(SpeedLimit.of_percent(OPERATOR, message.data, "the operator's speed_scale"))
+        self._take(SourceLimit.of_percent(OPERATOR, message.data, "the operator's speed_scale"))
 
-    def _limit(self, message: SpeedLimitMessage) -> None:
+    def _limit(self, message: SpeedLimit) -> None:
         if message.source == OPERATOR:
             self.get_logger().warning(f"speed_limit: the source '{OPERATOR}' is the topic speed_scale; nothing changes")
         # What this node itself said was taken before it was published.
         elif message.source != SOURCE:
             self._take_message(message)
 
-    def _take_message(self, message: SpeedLimitMessage) -> None:
-        self._take(SpeedLimit.of_percent(**vars(read_speed_limit(message, self.now_ns()))))
+    def _take_message(self, message: SpeedLimit) -> None:
+        self._take(SourceLimit.of_percent(**vars(read_speed_limit(message, self.now_ns()))))
 
-    def _take(self, limit: SpeedLimit) -> None:
+    def _take(self, limit: SourceLimit) -> None:
         limits = self.parts.core.speed_limits
         with self._lock:
             problem, before = limits.problem(limit), limits.text

@@ -16,7 +16,7 @@ from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.episodes.bags.bag import Bag
 from swiftvla_ros.episodes.bags.message_types import BagError
 from swiftvla_ros.episodes.datasets.bag_folders import the_bag
-from swiftvla_ros.motion.speed_limits import OPERATOR, SpeedLimit
+from swiftvla_ros.motion.speed_limits import OPERATOR, SourceLimit
 from swiftvla_ros.observation.image_decoding import ImageDecodingError, conditioned_image
 from swiftvla_ros.observation.joint_state import JointStateError
 from swiftvla_ros.observation.message_fields import (
@@ -62,7 +62,7 @@ class RecordedRun:
     state_stamps: NDArray[np.int64]
     states: Array
     # (received, limit) of every `speed_scale` and `speed_limit` message, in the order of reception.
-    speed_limits: list[tuple[int, SpeedLimit]]
+    speed_limits: list[tuple[int, SourceLimit]]
     # Of people, in the order of recording; nothing is inferred for these.
     operator_chunks: list[RecordedChunk] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what of the recording could not be used, named
@@ -174,11 +174,11 @@ def _chunks_of(bag: Bag, topic: str, names: tuple[str, ...]) -> Iterator[ChunkMe
         yield chunk
 
 
-def _speed_limits(bag: Bag, notes: list[str]) -> list[tuple[int, SpeedLimit]]:
-    limits = [(at, SpeedLimit.of_percent(OPERATOR, float(m.data))) for at, m in bag.messages("speed_scale")]
+def _speed_limits(bag: Bag, notes: list[str]) -> list[tuple[int, SourceLimit]]:
+    limits = [(at, SourceLimit.of_percent(OPERATOR, float(m.data))) for at, m in bag.messages("speed_scale")]
     # Those on the operator's presence, too: the executor took them from itself and published them for the recording.
     told = [(at, read_speed_limit(message, at)) for at, message in bag.messages("speed_limit")]
-    limits += [(at, SpeedLimit.of_percent(**vars(limit))) for at, limit in told if limit.source != OPERATOR]
+    limits += [(at, SourceLimit.of_percent(**vars(limit))) for at, limit in told if limit.source != OPERATOR]
     if refused := [limit.problem for _, limit in limits if limit.problem]:
         notes.append(f"{len(refused)} speed limits were none, and left out as the executor did: {refused[0]}")
     return sorted((entry for entry in limits if not entry[1].problem), key=lambda entry: entry[0])

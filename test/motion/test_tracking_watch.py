@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.motion import Mode, Reason, Refusal
-from swiftvla_ros.motion.speed_limits import SpeedLimit
+from swiftvla_ros.motion.speed_limits import SourceLimit
 
 MS = 1_000_000
 
@@ -101,11 +101,11 @@ def test_an_arm_that_its_driver_holds_is_not_frozen(make_bench):
     executor = bench.executor
     _run(bench, 0.5, lambda p: p)
     held = bench.commands[-1].position.copy()
-    executor.speed_limits.set(SpeedLimit("driver", 0.0, "a servo is hot"))
+    executor.speed_limits.set(SourceLimit("driver", 0.0, "a servo is hot"))
     _run(bench, 1.0, lambda _: held)
     assert np.abs(executor.tracking_error).max() > 0.02, "the command went on for longer than the watch would bear"
     assert executor.reason is Reason.PAUSED
-    executor.speed_limits.set(SpeedLimit("driver", 1.0))
+    executor.speed_limits.set(SourceLimit("driver", 1.0))
     _run(bench, 0.2, lambda p: p)
     assert executor.mode is Mode.FRESH
     _run(bench, 1.0, _stuck(2, 0.0))

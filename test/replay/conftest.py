@@ -11,7 +11,7 @@ from bag_messages import Messages
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.contract.executor_codes import ChunkSource
 from swiftvla_ros.episodes.bags.writer import BagWriter
-from swiftvla_ros.motion import ChunkExecutor, JointChunk, SpeedLimit
+from swiftvla_ros.motion import ChunkExecutor, JointChunk, SourceLimit
 from swiftvla_ros.replay.pytest_plugin import pytest_collect_file  # noqa: F401
 
 NS = 1_000_000_000
@@ -131,7 +131,7 @@ class Run:
 
     def limit(self, source: str, percent: float, valid_s: float = 0.0, *, late_ms: int = 0) -> None:
         """Let a monitor limit the speed; the recorder hears of it ``late_ms`` after the executor."""
-        self.core.speed_limits.set(SpeedLimit(source, percent / 100, "a hand is near", self.ns, valid_s))
+        self.core.speed_limits.set(SourceLimit(source, percent / 100, "a hand is near", self.ns, valid_s))
         fields = {"source": source, "percent": percent, "reason": "a hand is near", "valid_for": valid_s}
         message = self.messages.make("swiftvla_ros/msg/SpeedLimit", self.ns, **fields)
         self.writer.write_message("/speed_limit", message, self.ns + late_ms * 1_000_000)

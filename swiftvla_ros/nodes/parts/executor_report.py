@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swiftvla_ros.motion import ChunkExecutor, Command, Mode, Reason
-from swiftvla_ros.motion.speed_limits import SpeedLimit
+from swiftvla_ros.motion.speed_limits import SourceLimit
 from swiftvla_ros.msg import ExecutorState
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level
@@ -51,7 +51,7 @@ class ExecutorReport:
         self._resting = True
         self._told: tuple[Mode, Reason, int, int, int, bool] | None = None
         self._told_ns = self._plan_told_ns = self._plan_told_of = 0
-        self._expired: SpeedLimit | None = None
+        self._expired: SourceLimit | None = None
         # One message for all ticks: making one anew costs more than filling it in.
         self._message = ExecutorState(joint_names=list(node.contract.joint_names), shadow=shadow)
         self._message.header.frame_id = node.contract.base_frame

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swiftvla_ros.contract.control import OperatorPresence
-from swiftvla_ros.msg import OperatorHeartbeat
-from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
+from swiftvla_ros.msg import OperatorHeartbeat, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
 from swiftvla_ros.nodes.ros.messages import header
@@ -30,13 +29,13 @@ class PresenceWatch:
     """
 
     def __init__(
-        self, node: ManagedNode[Any], presence: OperatorPresence, take: Callable[[SpeedLimitMessage], object]
+        self, node: ManagedNode[Any], presence: OperatorPresence, take: Callable[[SpeedLimit], object]
     ) -> None:
         self._node, self._presence, self._take = node, presence, take
         self._heard_s: float | None = None
         self._holder = ""
         self._told: tuple[float, bool] | None = None
-        self._publisher = node.publisher(SpeedLimitMessage, "speed_limit", qos.SPEED_LIMIT)
+        self._publisher = node.publisher(SpeedLimit, "speed_limit", qos.SPEED_LIMIT)
         node.subscribe(OperatorHeartbeat, "operator_heartbeat", self._hear, qos.CAMERA_INPUT, always=True)
         node.steady_timer(_LOOK_S, self._look)
         self._look()
@@ -51,7 +50,7 @@ class PresenceWatch:
         if self._told is not None and self._told[1] == lost and (not lost or now_s - self._told[0] < _REPEAT_S):
             return
         self._told = now_s, lost
-        limit = SpeedLimitMessage(header=header(self._node.now_ns()), source=SOURCE, percent=100.0)
+        limit = SpeedLimit(header=header(self._node.now_ns()), source=SOURCE, percent=100.0)
         if lost:
             limit.percent, limit.reason = self._presence.percent, self._reason()
         self._take(limit)

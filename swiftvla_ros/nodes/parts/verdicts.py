@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftvla_ros.monitoring.verdict import Verdict, VerdictLevel
-from swiftvla_ros.msg import MonitorVerdict
-from swiftvla_ros.msg import SpeedLimit as SpeedLimitMessage
+from swiftvla_ros.msg import MonitorVerdict, SpeedLimit
 from swiftvla_ros.nodes.ros import qos
 from swiftvla_ros.nodes.ros.diagnostics import Health, Level, publish_diagnostics
 from swiftvla_ros.nodes.ros.lifecycle import ManagedNode
@@ -23,7 +22,7 @@ class VerdictSpeaker:
     def __init__(self, node: ManagedNode[Any], *, limits_speed: bool) -> None:
         self._node = node
         self._verdicts = node.publisher(MonitorVerdict, "monitor_verdicts", qos.VERDICTS)
-        self._limits = node.publisher(SpeedLimitMessage, "speed_limit", qos.SPEED_LIMIT) if limits_speed else None
+        self._limits = node.publisher(SpeedLimit, "speed_limit", qos.SPEED_LIMIT) if limits_speed else None
         self.verdict: Verdict | None = None
         publish_diagnostics(node, self.health)
         # A timer wakes its node, so it runs only while there is a limit to be kept.
@@ -71,8 +70,6 @@ class VerdictSpeaker:
 
     def _limit(self, verdict: Verdict) -> None:
         if self._limits is not None:
-            limit = SpeedLimitMessage(
-                source=verdict.monitor, percent=verdict.percent, reason=verdict.text, valid_for=_VALID_S
-            )
+            limit = SpeedLimit(source=verdict.monitor, percent=verdict.percent, reason=verdict.text, valid_for=_VALID_S)
             limit.header = header(self._node.now_ns())
             self._limits.publish(limit)
