@@ -13,7 +13,7 @@ from swiftvla_ros.contract import Contract
 _NS = 1_000_000_000
 
 
-class _Timeline(Protocol):
+class _ShownSteps(Protocol):
     @property
     def steps(self) -> Sequence[object]: ...
 
@@ -41,5 +41,5 @@ class EpisodeInBag(ABC):
         """When it began and ended."""
 
     @abstractmethod
-    def _timeline(self, *, decode: bool) -> _Timeline:
+    def _timeline(self, *, decode: bool) -> _ShownSteps:
         """Its steps that show something; without ``decode`` no image is."""
