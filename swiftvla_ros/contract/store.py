@@ -15,7 +15,7 @@ def store_contract(contract: Contract, path: Path) -> tuple[str, str]:
     """Write the contract to ``path`` and the URDF that it names beside it; return both texts."""
     text, urdf_text = _stored(contract)
     if contract.urdf_path is not None:
-        (path.parent / contract.urdf_path.resolve().name).write_text(urdf_text, encoding="utf-8")
+        (path.parent / contract.urdf_path.name).write_text(urdf_text, encoding="utf-8")
     path.write_text(text, encoding="utf-8")
     return text, urdf_text
 
@@ -34,7 +34,7 @@ def _stored(contract: Contract) -> tuple[str, str]:
     """The texts of a contract's copy, whose URDF lies beside it, and of that URDF; empty without one."""
     if contract.urdf_path is None:
         return contract.text, ""
-    urdf, text, urdf_text = contract.urdf_path.resolve(), contract.text, contract.urdf_text
+    urdf, text, urdf_text = contract.urdf_path, contract.text, contract.urdf_text
     if urdf_text is None:
         urdf_text = urdf.read_text(encoding="utf-8")
     data = yaml.safe_load(text)

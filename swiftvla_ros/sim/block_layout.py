@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 BLOCK_HALF_M = 0.015
 """Half the edge of a block."""
+HALVES_M = (0.012, 0.020)
+"""The least and the most, where scenes have blocks of many sizes: what the jaws take hold of."""
 PAN_AXIS_X_M = 0.0388353
 """Where the arm's pan axis stands in the base frame (y = 0)."""
 # A ring sector around the pan axis that the hand reaches at its fixed approach angle, with the lift above it.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from swiftvla_ros.contract import Contract, ContractError
 from swiftvla_ros.contract.schema import CameraPose
 from swiftvla_ros.sim.backend import mujoco
-from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, SceneLayout, sample_layout, sample_spot
+from swiftvla_ros.sim.block_layout import BLOCK_HALF_M, HALVES_M, SceneLayout, sample_layout, sample_spot
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.scene import TABLE, Scene, SceneSetup
 
@@ -34,6 +34,11 @@ _OUT_OF_SIGHT = np.array([0.0, 0.0, -1.0])
 _STAND_SHADE = (0.2, 0.8)
 # Half the edge of a stand that bears a block of the usual size.
 _STAND_HALF_M = 0.02
+# What compiling a model derives from sizes.
+_BY_SIZE = (
+    *("geom_size", "geom_rbound", "geom_aabb", "bvh_aabb", "body_inertia", "body_invweight0", "dof_invweight0"),
+    *("dof_M0", "dof_length", "actuator_acc0", "body_mass", "body_subtreemass"),
+)
 _HAND_BODIES = ("gripper_body", "moving_jaw")
 
 
@@ -142,13 +147,21 @@ class SimWorld:
         Raises
         ------
         ValueError
-            A stand is too high or of negative height.
+            A stand is too high or of negative height, or a block too small or too large for the jaws.
         """
         setup = self.scene.sample(self.nominal_contract, seed) if setup is None else setup
         self.stands = np.zeros(len(COLORS)) if setup.stands is None else np.asarray(setup.stands, dtype=np.float64)
         if self.stands.shape != (len(COLORS),) or (self.stands < 0).any() or (self.stands > MAX_STAND_M).any():
             raise ValueError(f"stands {self.stands.tolist()}: give {len(COLORS)} heights between 0 and {MAX_STAND_M} m")
-        self.halves_m = np.full(len(COLORS), BLOCK_HALF_M) if setup.halves_m is None else setup.halves_m
+        halves = np.full(len(COLORS), BLOCK_HALF_M) if setup.halves_m is None else setup.halves_m
+        self.halves_m = np.asarray(halves, dtype=np.float64)
+        low, high = HALVES_M
+        if self.halves_m.shape != (len(COLORS),) or not ((self.halves_m >= low) & (self.halves_m <= high)).all():
+            raise ValueError(
+                f"halves_m {self.halves_m.tolist()}: give {len(COLORS)} halves of edges between {low} and {high} m: "
+                "the jaws hold no others"
+            )
+        self._resize(self.halves_m)
         layout_rng, look_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
         self.layout = sample_layout(layout_rng) if layout is None else layout
         fixtures = setup.fixtures if self.layout.fixtures is None else self.layout.fixtures
@@ -161,7 +174,6 @@ class SimWorld:
         for color, address, xy, yaw, (height, half) in places:
             turned = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
             self._data.qpos[address : address + 3] = [*xy, height + half]
-            self._resize(color, half)
             self._data.qpos[address + 3 : address + 7] = turned
             stand = self._model.body(f"stand_{color}")
             stand.pos[:] = [*xy, height - MAX_STAND_M / 2] if height > 0 else _OUT_OF_SIGHT
@@ -279,18 +291,21 @@ class SimWorld:
             self._renderers[(width, height)] = renderer
         return renderer
 
-    def _resize(self, color: str, half_m: float) -> None:
-        """Give a block and its stand their size; what it weighs stays, so that the hand that lifts one lifts each."""
-        geom, body = self._model.geom(color), self._model.body(color)
-        if geom.size[0] == half_m:
+    def _resize(self, halves_m: Array) -> None:
+        """Give the blocks and their stands their sizes; what a block weighs stays: the hand that lifts one lifts each.
+
+        All that follows from a size is taken of a model that is compiled with it; the renderers keep theirs.
+        """
+        sized = [self._model.geom(color).size[0] for color in COLORS]
+        if np.array_equal(sized, halves_m):
             return
-        geom.size[:] = half_m
-        geom.rbound[:] = half_m * np.sqrt(3)
-        self._model.geom_aabb[geom.id, 3:] = half_m
-        body.inertia[:] = body.mass * (2 * half_m) ** 2 / 6
-        self._model.geom_size[self._model.body(f"stand_{color}").geomadr[0], :2] = _STAND_HALF_M * (
-            half_m / BLOCK_HALF_M
-        )
+        spec = self._spec()
+        for color, half_m in zip(COLORS, halves_m.tolist(), strict=True):
+            spec.geom(color).size[:] = half_m
+            spec.body(f"stand_{color}").first_geom().size[:2] = _STAND_HALF_M * (half_m / BLOCK_HALF_M)
+        fresh = spec.compile()
+        for name in _BY_SIZE:
+            getattr(self._model, name)[:] = getattr(fresh, name)
 
     def _place_front_camera(self, pose: CameraPose | None) -> None:
         """Move the front camera, so that the projection of :attr:`contract` is the simulation's."""

@@ -47,3 +47,14 @@ def test_another_urdf_is_another_contract(tmp_path: Path) -> None:
     assert contract.urdf_path is not None
     contract.urdf_path.write_text(contract.urdf_path.read_text() + "<!-- moved -->\n")
     assert digest_of(contract) != before
+
+
+def test_what_lies_behind_a_link_is_the_same_contract(tmp_path: Path) -> None:
+    """Protects data sets whose files are links into a store, under the names of their hashes."""
+    contract, (store, linked) = load_contract("so101_sim"), (tmp_path / "store", tmp_path / "linked")
+    store.mkdir()
+    linked.mkdir()
+    store_contract(contract, store / "contract.yaml")
+    for number, file in enumerate(sorted(store.iterdir())):
+        (linked / file.name).symlink_to(file.rename(store / f"blob{number}"))
+    assert digest_of(load_contract(linked / "contract.yaml")) == digest_of(contract)

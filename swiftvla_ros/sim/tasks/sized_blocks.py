@@ -6,18 +6,16 @@ How large a block looks no longer tells how far away it is, either: that takes a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.sim.block_layout import HALVES_M
 from swiftvla_ros.sim.language import COLORS
 from swiftvla_ros.sim.scene import Scene, SceneSetup, moved_camera
 from swiftvla_ros.sim.world import MAX_STAND_M
 
-HALVES_M = (0.012, 0.020)
-"""Half the edge of a block: the least and the most."""
 SHIFT_M = 0.03
 """How far the front camera is from its place along each axis, at most."""
 TILT_RAD = np.radians(3.0)
@@ -37,9 +35,8 @@ class SizedBlocks(Scene):
             raise ValueError(f"{contract.path}: cameras: front: pose: missing; the scene moves the camera around it")
         rng = np.random.default_rng([seed, 11])
         shift, turn = rng.uniform(-SHIFT_M, SHIFT_M, 3), rng.uniform(-TILT_RAD, TILT_RAD, 3)
-        setup = SceneSetup(front_pose=moved_camera(nominal, shift, turn))
         stands, halves = rng.uniform(0, MAX_STAND_M, len(COLORS)), rng.uniform(*HALVES_M, len(COLORS))
-        return replace(setup, stands=stands, halves_m=halves)
+        return SceneSetup(stands, halves, moved_camera(nominal, shift, turn))
 
     def metadata(self, setup: SceneSetup) -> dict[str, Any]:
         """The stands' heights and the blocks' sizes."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from swiftvla_ros.contract.contract import Contract
+from swiftvla_ros.sim.block_layout import HALVES_M
 from swiftvla_ros.sim.language import COLORS, Task
 from swiftvla_ros.sim.scene import SceneSetup
 from swiftvla_ros.sim.tasks.registry import watch
-from swiftvla_ros.sim.tasks.sized_blocks import HALVES_M, SCENE
+from swiftvla_ros.sim.tasks.sized_blocks import SCENE
 from swiftvla_ros.sim.tasks.watcher import TaskResult, TaskWatcher
 from swiftvla_ros.sim.world import MAX_STAND_M, SimWorld
 
@@ -50,6 +51,39 @@ def test_the_expert_does_it_with_the_smallest_and_the_largest(
     np.testing.assert_allclose(world.block_positions()[:, 2], world.stands + half_m, atol=1e-6)
     task = Task(verb, COLORS[1])
     assert perform(task, watch(world, task)) is TaskResult.DONE
+
+
+def test_all_that_follows_from_a_size_follows(contract: Contract) -> None:
+    """A block of another size collides as one that was compiled with it: nothing reaches into it unseen."""
+    with SimWorld(contract, scene=SCENE) as world:
+        world.reset(0, setup=SceneSetup(halves_m=np.full(3, HALVES_M[1])))
+        spec = world._spec()
+        for color in COLORS:
+            spec.geom(color).size[:] = HALVES_M[1]
+            spec.body(f"stand_{color}").first_geom().size[:2] = world._model.geom_size[
+                world._model.body(f"stand_{color}").geomadr[0], :2
+            ]
+        fresh, arrays = (
+            spec.compile(),
+            [name for name in dir(world._model) if name.startswith(("geom_", "body_", "dof_", "bvh_"))],
+        )
+        # A scene places its stands, and paints.
+        own = {"body_pos", "body_quat", "geom_rgba", "body_sameframe"}
+        differ = [
+            name
+            for name in arrays
+            if name not in own
+            and isinstance(getattr(fresh, name), np.ndarray)
+            and not np.allclose(getattr(fresh, name), getattr(world._model, name), atol=1e-12)
+        ]
+    assert differ == []
+
+
+@pytest.mark.parametrize("halves", [[0.011, 0.015, 0.015], [0.015, 0.021, 0.015], [np.nan] * 3, [0.015, 0.015]])
+def test_a_block_that_no_jaws_hold_is_refused(halves: list[float], contract: Contract) -> None:
+    """Sizes are checked as stands are."""
+    with SimWorld(contract) as world, pytest.raises(ValueError, match="halves of edges between"):
+        world.reset(0, setup=SceneSetup(halves_m=np.array(halves)))
 
 
 def test_other_scenes_are_as_they_were(contract: Contract) -> None:
