@@ -2,10 +2,11 @@
 """Is there something to gain from 4D? Demonstrations and rollouts with the simulation's own geometry in its place.
 
     python benchmarks/ablation/oracle.py collect EPISODES TARGETS --episodes 400      # true geometry as teacher targets
-    swiftvla train EPISODES 2D --scenes 0 --steps 1000
-    swiftvla train EPISODES ORACLE --stage 2 --init models/swiftvla-nano-grounding --teacher-targets TARGETS \
-        --cache-steps 1 --mask-4d 0 --mask-2d 0 --no-reconstruct --freeze nothing --learning-rate 1e-3 --scenes 0 \
-        --steps 1000
+    ROBOT=benchmarks/ablation/so101_front.yaml; INIT=models/swiftvla-nano-grounding    # trained with two cameras
+    swiftvla train EPISODES 2D --robot $ROBOT --preset swiftvla-nano --init $INIT --scenes 0 --steps 400
+    swiftvla train EPISODES ORACLE --robot $ROBOT --preset swiftvla-nano --init $INIT --stage 2 \
+        --teacher-targets TARGETS --cache-steps 1 --mask-4d 0 --mask-2d 0 --no-reconstruct --freeze nothing \
+        --learning-rate 1e-3 --scenes 0 --steps 400
     python benchmarks/ablation/oracle.py eval 2D ORACLE --episodes 100      # development scenes, paired
 
 A token is a cell of the front view, as with the teacher's features: where in the base frame what it shows is, on

@@ -39,9 +39,9 @@ class Situation:
         Present time, and where the arm is; None only where it is not ready.
     """
 
-    closed: str = ""
-    held: bool = False
-    gave_back_ns: int = 0
+    closed: str
+    held: bool
+    gave_back_ns: int
     not_ready: str = ""
     current: JointChunk | None = None
     changes_source: bool = False

@@ -232,7 +232,9 @@ class ChunkExecutor(ExecutorStatus):
 
     def plan(self, accepted: AcceptedChunk) -> PlannedChunk:
         """Plan the motion that an accepted chunk asks for. Nothing changes."""
-        start, clock = accepted.start, self._clock_from(accepted.start)
+        start = accepted.start
+        # As in follow: between the two calls the speed limits stay as they are.
+        clock = self._clock_from(start)
         times = (clock.at(ns).ns for ns in (start.now_ns, start.state_ns, accepted.chunk.stamp_ns))
         return self._planner.plan(accepted, self._planned, PathTimes(*times))
 
@@ -325,8 +327,8 @@ class ChunkExecutor(ExecutorStatus):
             return True
         try:
             start = self._start_at(measured, now_ns)
-            anew = Situation(held=self._grip.held, gave_back_ns=self._grip.gave_back_ns, start=start)
-            accepted = self._acceptance.accept(untold.chunk, anew)
+            situation = Situation("", self._grip.held, self._grip.gave_back_ns, start=start)
+            accepted = self._acceptance.accept(untold.chunk, situation)
         except ChunkRefused as refused:
             self.accepted, self.refused, self.last_refusal = self.accepted - 1, self.refused + 1, refused.result
             self._machine.not_begun()

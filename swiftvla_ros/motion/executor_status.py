@@ -66,12 +66,12 @@ class ExecutorStatus:
     @property
     def chunk(self) -> JointChunk | None:
         """The chunk being followed, or the last one that was."""
-        return self._planned.accepted.chunk if self._planned is not None else None
+        return self._planned.chunk if self._planned is not None else None
 
     @property
     def chunk_source(self) -> ChunkSource:
         """Whose chunk that is."""
-        return self._planned.accepted.chunk.source if self._planned is not None else ChunkSource.NONE
+        return self._planned.chunk.source if self._planned is not None else ChunkSource.NONE
 
     @property
     def operator_holds(self) -> bool:
@@ -86,7 +86,7 @@ class ExecutorStatus:
     @property
     def chunk_id(self) -> int:
         """Its id; 0 when there was none."""
-        return self._planned.accepted.chunk.chunk_id if self._planned is not None else 0
+        return self._planned.chunk.chunk_id if self._planned is not None else 0
 
     @property
     def row(self) -> float:
@@ -96,11 +96,11 @@ class ExecutorStatus:
             return -1.0
         plan, path_ns = reference.plan, self._follower.clock.at(self._ticked_ns).ns
         along_ns = plan.path.origin_ns + plan.path_time_s(path_ns) * NS
-        return (along_ns - self._planned.rows.first_ns) / self._planned.accepted.chunk.step_ns
+        return (along_ns - self._planned.rows.first_ns) / self._planned.chunk.step_ns
 
     def age_s(self, now_ns: int) -> float:
         """Age of its observation; -1 when there is none."""
-        return (now_ns - self._planned.accepted.chunk.stamp_ns) / NS if self._planned is not None else -1.0
+        return (now_ns - self._planned.chunk.stamp_ns) / NS if self._planned is not None else -1.0
 
     def plan_rows(self, stamp_ns: int, step_ns: int, rows: int) -> Array:
         """Positions [rows, J] that are commanded at ``stamp_ns + i * step_ns`` as things stand, without newer chunks.

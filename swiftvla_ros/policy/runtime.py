@@ -187,8 +187,8 @@ def _module(checkpoint: Checkpoint, name: str, options: RuntimeOptions) -> tuple
         raise _NoGraphsError(f"runtime '{name}': {checkpoint.why_no_graphs}")
     if deployment.graphs not in RUNTIMES[name].graphs:
         raise CheckpointError(
-            f"runtime '{name}': {folder} has graphs of the kind {deployment.graphs}, which it doesn't read; "
-            f"{' and '.join(readers(deployment.graphs))} do{_or_export(name)}"
+            f"runtime '{name}': {folder} has graphs of the kind {deployment.graphs}, which it doesn't read; write "
+            f"{' or '.join(f'runtime:={reader}' for reader in readers(deployment.graphs))}{_or_export(name)}"
         )
     own = deployment.precision
     if capabilities.chooses_precision and own == "float32":

@@ -36,6 +36,7 @@ class Scene:
 
     name: str = "table"  # what command lines and parameters call it
     fixtures: tuple[str, ...] = ()  # bodies that `build` adds and that every reset puts in their place
+    in_bags: bool = True  # whether a bag tells all that a demonstration in it needs
     hover_m: tuple[float, float] = HOVER_M  # heights of the hand at which it hits nothing
 
     def build(self, spec: mujoco.MjSpec) -> None:

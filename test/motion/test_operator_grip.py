@@ -90,3 +90,22 @@ def test_ids_are_compared_with_the_same_source_s(make_bench: Callable):
     assert bench.executor.offer(operated(bench, here, 7), bench.now_ns).accepted
     bench.run(0.02)
     assert bench.executor.offer(operated(bench, here, 2), bench.now_ns).code is Refusal.NOT_MONOTONIC
+
+
+def test_a_policys_chunk_that_was_taken_and_not_begun_is_not_begun_over_a_person(make_bench: Callable):
+    """Protects a hand: taken over, and the arm moved, between a chunk and the first command to it; nothing moves."""
+    bench = make_bench()
+    bench.seed(np.zeros(3))
+    assert bench.executor.offer(bench.chunk(np.zeros((10, 3))), bench.now_ns).accepted
+    bench.executor.take_over()
+    bench.executor.start()
+    bench.now_ns += 10_000_000
+    bench.executor.measured(np.full(3, 0.3), bench.now_ns)
+    for _ in range(30):
+        command = bench.executor.tick(bench.now_ns)
+        assert command is None or (command.position == 0.3).all()
+        bench.now_ns += 10_000_000
+        bench.executor.measured(np.full(3, 0.3), bench.now_ns)
+    assert bench.executor.operator_holds
+    refused = bench.executor.offer(bench.chunk(np.full((10, 3), 0.3)), bench.now_ns)
+    assert refused.code is Refusal.OPERATOR_HOLDS

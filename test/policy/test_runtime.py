@@ -103,7 +103,7 @@ def test_what_a_runtime_cannot_do_is_refused(contract: Contract, wanted: dict, m
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_the_registry_tells_a_runtimes_devices(name: str) -> None:
-    """Protects: what `swiftvla up --device` offers is what some runtime knows, and each graph has a known kind."""
+    """Protects: a device that a runtime knows can be asked for with `swiftvla up`, and each graph has a known kind."""
     line = RUNTIMES[name]
     assert {*line.graphs} <= {*get_args(Deployment.model_fields["graphs"].annotation)}
     try:

@@ -71,15 +71,19 @@ def command(
 
     if ros and (varied or pilot is not None or cluster is not None or shard != "1/1"):
         refuse("--ros: the live graph knows neither --varied nor --pilot, --shard nor --cluster; leave --ros out")
-    if ros and scene is not None:
-        refuse("--ros: a bag doesn't tell where a scene moves its camera to; leave --ros or --scene out")
     if benchmark is not None:
         if ros or scene is not None or varied or pilot is not None or tasks:
             refuse("--benchmark: has scenes and tasks of its own; leave --ros, --scene, --varied, --pilot, --task out")
         _of_libero(out, episodes, seed, robot, python, truth, make_runner(workers or 1, shard, cluster, out), json_file)
         return
     verbs = tuple(tasks or STANDARD_VERBS)
-    scene = scene_for(verbs, scene).name
+    shown = scene_for(verbs, scene)
+    if ros and not shown.in_bags:
+        refuse(
+            f"--ros: a bag doesn't tell where the scene '{shown.name}' has its camera, or how its blocks stand; "
+            "leave --ros or --scene out"
+        )
+    scene = shown.name
     contract = load_robot(robot)
     if ros:
         _over_ros(contract, out, episodes, seed, verbs, scene, json_file)

@@ -11,6 +11,7 @@ import typer
 from swiftvla_ros.cli.bags import BagArgument, BagRobotOption, NamespaceOption
 from swiftvla_ros.cli.output import JsonOption, console, print_advice, print_table, write_json
 from swiftvla_ros.extras import need
+from swiftvla_ros.runtime_registry import RUNTIMES
 
 if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
@@ -32,9 +33,7 @@ def command(
     ] = None,
     robot: BagRobotOption = None,
     namespace: NamespaceOption = None,
-    runtime: Annotated[
-        str, typer.Option(help="torch, openvino, onnxruntime or tensorrt.", show_default="as recorded")
-    ] = "",
+    runtime: Annotated[str, typer.Option(help=f"{', '.join(RUNTIMES)}.", show_default="as recorded")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", show_default="as recorded")] = "",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or as exported.", show_default="as recorded")] = "",
     threads: Annotated[int, typer.Option(help="Threads on a CPU.", show_default="as recorded")] = 0,

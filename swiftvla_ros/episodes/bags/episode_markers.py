@@ -99,8 +99,8 @@ def _recent(found: list[_Open], received_ns: int) -> Iterator[_Open]:
 
 
 def _judge(found: list[_Open], message: Any, received_ns: int) -> None:
+    verdict = read_task_verdict(message)
     for entry in _recent(found, received_ns):
-        verdict = read_task_verdict(message)
         # A verdict is given again and again: the first one that ends it counts, as for the action.
         if entry.verdict is not None or verdict.instruction_id != entry.instruction_id:
             continue

@@ -48,17 +48,18 @@ class ChunkBlend:
         ``older`` are the rows that were followed up to now; None for a motion that begins from rest.
         """
         kind, rows = self._config.kind, (chunk, times_ns, positions)
+        remembered: Reaching = ()
         if kind == "ensemble":
             still = [past for past in reaching if past[1][-1] > now_ns and same_source(past[0], chunk)]
-            remembered: Reaching = (*still[-MOST_CHUNKS + 1 :], rows)
-        else:
-            remembered = ()
-        if older is None or not same_source(older.chunk, chunk) or kind not in ("linear", "cosine", "ensemble"):
+            remembered = (*still[-MOST_CHUNKS + 1 :], rows)
+        if older is None or not same_source(older.chunk, chunk):
             return positions, remembered
         if kind == "ensemble":
             blended = self._mean(times_ns, (*reaching, rows), now_ns)
-        else:
+        elif kind in ("linear", "cosine"):
             blended = self._over_time(times_ns, positions, older, now_ns)
+        else:
+            return positions, remembered
         blended[:, self._kept] = positions[:, self._kept]
         return blended, remembered
 

@@ -64,6 +64,11 @@ class PlannedChunk:
     switches: Switches
 
     @property
+    def chunk(self) -> JointChunk:
+        """The chunk."""
+        return self.accepted.chunk
+
+    @property
     def rows(self) -> PlannedRows:
         """The rows that it goes through."""
         return self.plan.rows

@@ -27,6 +27,7 @@ class ElevatedBlocks(Scene):
     """Blocks on stands of random heights, and the front camera a little out of place."""
 
     name = "stands"
+    in_bags = False
     hover_m = (0.105, 0.13)
 
     def sample(self, contract: Contract, seed: int) -> SceneSetup:

@@ -26,6 +26,7 @@ class SizedBlocks(Scene):
     """Blocks of random sizes on stands of random heights, and the front camera out of place."""
 
     name = "sizes"
+    in_bags = False
     hover_m = (0.12, 0.14)
 
     def sample(self, contract: Contract, seed: int) -> SceneSetup:

@@ -23,7 +23,7 @@ UNTRAINED, TRAINED = "geometry network, random weights", "geometry network, trai
 
 
 @dataclass(frozen=True)
-class GeometryAccuracy:
+class GeometryErrors:
     """Mean errors over sequences."""
 
     depth_abs_rel: dict[str, float]  # by view: |depth - truth| / truth
@@ -35,8 +35,8 @@ class GeometryAccuracy:
     points_cm: dict[str, float]  # of the point map, over the same frames; NaN for predictors that give none
 
 
-Table = dict[str, GeometryAccuracy]
-"""Gauges by predictor: the trivial ones, the network with random weights and the trained one."""
+Table = dict[str, GeometryErrors]
+"""Errors by predictor: the trivial ones, the network with random weights and the trained one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrivialPredictor:
         pose[..., 3:7] /= np.linalg.norm(pose[..., 3:7], axis=-1, keepdims=True)
         return cls({"mean of the view": view, "mean of the pixel": pixel, "median of the pixel": _median(depth)}, pose)
 
-    def measure(self, held_out: SequenceSamples, cache_steps: int) -> dict[str, GeometryAccuracy]:
+    def measure(self, held_out: SequenceSamples, cache_steps: int) -> dict[str, GeometryErrors]:
         """Its errors, by the way depth is averaged."""
         true = held_out.pose[:, :cache_steps]
         pose = np.broadcast_to(self.pose[:cache_steps], true.shape)
@@ -68,12 +68,12 @@ class TrivialPredictor:
         for name, depth in self.depth.items():
             truth = held_out.depth.astype(np.float32)
             error = torch.from_numpy((np.abs(depth - truth) / truth).mean(axis=(-1, -2)))
-            found[name] = GeometryAccuracy(_by_view(held_out.views, [error]), **by_view, points_cm=nothing)
+            found[name] = GeometryErrors(_by_view(held_out.views, [error]), **by_view, points_cm=nothing)
         return found
 
 
 @torch.no_grad()
-def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: int) -> GeometryAccuracy:
+def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: int) -> GeometryErrors:
     """A network's errors as it is used: a stream that remembers ``cache_steps`` steps, without an anchor."""
     device = next(net.parameters()).device
     errors: dict[str, list[Tensor]] = {}
@@ -90,7 +90,7 @@ def measure(net: GeometryTransformer, held_out: SequenceSamples, cache_steps: in
         found["points_cm"] = 100 * off.mean(dim=(-1, -2)).cpu()
         for name, error in found.items():
             errors.setdefault(name, []).append(error)
-    return GeometryAccuracy(**{name: _by_view(held_out.views, parts) for name, parts in errors.items()})
+    return GeometryErrors(**{name: _by_view(held_out.views, parts) for name, parts in errors.items()})
 
 
 def _pose_errors(pose: Tensor, true: Tensor) -> dict[str, Tensor]:
@@ -133,8 +133,8 @@ def margins(table: Table) -> dict[str, float]:
     """
     views = list(table[TRAINED].depth_abs_rel)
     errors = {
-        name: {**gauges.depth_abs_rel, _ALL_VIEWS: float(np.mean(list(gauges.depth_abs_rel.values())))}
-        for name, gauges in table.items()
+        name: {**errors.depth_abs_rel, _ALL_VIEWS: float(np.mean(list(errors.depth_abs_rel.values())))}
+        for name, errors in table.items()
     }
     trivial = [error for name, error in errors.items() if name.startswith(TRIVIAL)]
     return {view: min(t[view] for t in trivial) / errors[TRAINED][view] for view in [*views, _ALL_VIEWS]}
@@ -147,7 +147,7 @@ def margins_line(table: Table) -> str:
 
 
 def table_lines(table: Table) -> list[str]:
-    """The gauges as a Markdown table, a column for each view and gauge."""
+    """The errors as a Markdown table, a column for each view and error."""
     views = list(table[TRAINED].depth_abs_rel)
     names = {
         "depth_abs_rel": ("depth abs-rel", 3), "translation_cm": ("position, cm", 1),
@@ -155,8 +155,8 @@ def table_lines(table: Table) -> list[str]:
     }  # fmt: skip
     head = ["held-out scenes", *(f"{title} ({view})" for title, _ in names.values() for view in views)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, gauges in table.items():
-        found = [(getattr(gauges, key)[view], digits) for key, (_, digits) in names.items() for view in views]
+    for name, errors in table.items():
+        found = [(getattr(errors, key)[view], digits) for key, (_, digits) in names.items() for view in views]
         cells = ["–" if np.isnan(value) else f"{value:.{digits}f}" for value, digits in found]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return lines

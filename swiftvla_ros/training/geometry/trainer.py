@@ -125,7 +125,7 @@ class GeometryTrainer(TrainingLoop[GeometryObjective]):
 
 
 def train_geometry(run: GeometryRun, report: Callable[[Report], None]) -> Table:
-    """Train ``geometry-nano``, write its checkpoint and return the gauges on held-out scenes.
+    """Train ``geometry-nano``, write its checkpoint and return its errors on held-out scenes.
 
     Raises
     ------
@@ -166,13 +166,13 @@ def train_geometry(run: GeometryRun, report: Callable[[Report], None]) -> Table:
 def measure_checkpoint(
     run: GeometryRun, train: SequenceSamples | None = None, held_out: SequenceSamples | None = None
 ) -> Table:
-    """The gauges of the checkpoint ``run.out`` on the held-out scenes, beside those of its untrained start."""
+    """The errors of the checkpoint ``run.out`` on the held-out scenes, beside those of its untrained start."""
     net = load_geometry(run.out)
     if train is None or held_out is None:
         train, held_out = load_samples(run)
     device, cache_steps = run.used_device, max(run.options.cache_steps)
     table = {
-        TRIVIAL + name: gauges for name, gauges in TrivialPredictor.fit(train).measure(held_out, cache_steps).items()
+        TRIVIAL + name: errors for name, errors in TrivialPredictor.fit(train).measure(held_out, cache_steps).items()
     }
     untrained = _build(net.config, run.options.seed, train).eval()
     for name, network in ((UNTRAINED, untrained), (TRAINED, net)):

@@ -70,6 +70,25 @@ def test_an_ensemble_forgets():
     assert len(reaching) == MOST_CHUNKS
 
 
+def test_nothing_before_a_rest_counts(make_bench):
+    """An ensemble's mean is of what was said since the arm stood still, though the older rows reach as far."""
+    bench = make_bench(blend={"kind": "ensemble"}, start_tolerance_rad=1.0)
+    bench.seed(np.zeros(3))
+    assert bench.executor.offer(bench.chunk(np.full((30, 3), 0.5)), bench.now_ns).accepted
+    bench.run(0.15)
+    bench.executor.stop()
+    bench.run(0.6)
+    bench.executor.start()
+    here = bench.positions[-1].copy()
+    assert bench.executor.mode is Mode.HOLD
+    assert here.max() < 0.3
+    assert bench.executor.offer(bench.chunk(np.tile(here, (30, 1))), bench.now_ns).accepted
+    bench.run(0.1)
+    assert bench.executor.offer(bench.chunk(np.tile(here, (30, 1))), bench.now_ns).accepted
+    bench.run(1.0)
+    np.testing.assert_allclose(bench.positions[-1], here, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_keeps_the_limits_and_arrives(make_bench, kind):
     """Noisy chunks and a changed mind, whichever way they are joined."""
