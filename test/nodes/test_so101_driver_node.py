@@ -2,6 +2,7 @@
 """The SO-101's drivers and the executor as processes, on the emulated bus; the test is the policy and the hand."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,14 @@ class Station:
 
 @pytest.fixture(scope="module")
 def station(graph: Any, tmp_path_factory: pytest.TempPathFactory) -> Station:
-    """Start all of them once."""
-    return Station(graph, tmp_path_factory.mktemp("station"))
+    """Start all of them once; of a start that failed nothing stays, or there would be two of each."""
+    before = len(graph.processes)
+    try:
+        return Station(graph, tmp_path_factory.mktemp("station"))
+    except pytest.fail.Exception:
+        for entry in graph.processes[before:]:
+            entry.end(signal.SIGKILL)
+        raise
 
 
 def test_the_arm_follows_and_the_leader_is_read(station: Station) -> None:

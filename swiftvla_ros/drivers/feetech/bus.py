@@ -39,8 +39,9 @@ BAUD = 1_000_000
 ANSWER_S = 0.010
 # Bad packets are normal on real arms (lerobot #3131, #4282).
 RETRIES = 2
-# One servo alone is asked while nothing has to be in time: a machine that stands still for a moment is no silent servo.
-_RETRIES_OF_ONE = 9
+# One servo alone is asked while nothing has to be in time: a machine that stands still for a moment is no silent servo,
+# and 0.3 s is longer than such a moment.
+_RETRIES_OF_ONE = 29
 # So many questions back a late answer is told by its length.
 _REMEMBERED = 3
 # A machine that stands still for a moment is no lost port.

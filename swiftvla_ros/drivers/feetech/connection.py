@@ -13,6 +13,10 @@ from swiftvla_ros.drivers.feetech.registers import HOMING_OFFSET, MAX_POSITION, 
 _SCANNED = range(1, 21)
 
 
+# As patient as with any other question to one servo.
+_PINGS = 10
+
+
 def scan(bus: ServoBus) -> list[int]:
     """Find which of the usual numbers answer."""
     return [servo for servo in _SCANNED if bus.ping(servo)]
@@ -20,7 +24,7 @@ def scan(bus: ServoBus) -> list[int]:
 
 def check_servos(bus: ServoBus, servos: Mapping[str, int]) -> None:
     """Raise BusError where a joint's servo does not answer, with what is there instead."""
-    silent = [joint for joint, servo in servos.items() if not (bus.ping(servo) or bus.ping(servo))]
+    silent = [joint for joint, servo in servos.items() if not any(bus.ping(servo) for _ in range(_PINGS))]
     if not silent:
         return
     names = ", ".join(f"{joint} (servo {servos[joint]})" for joint in silent)
