@@ -156,9 +156,9 @@ class Graph:
 
         return self._in_spinning_thread(lambda: ActionClient(self.node, kind, name), f"the client of {name} is made")
 
-    def _in_spinning_thread(self, do: Callable[[], Any], what: str) -> Any:
+    def _in_spinning_thread(self, do: Callable[[], Any], what: str, timeout_s: float = START_TIMEOUT_S) -> Any:
         done = self._executor.create_task(do)
-        self.wait_until(done.done, what)
+        self.wait_until(done.done, what, timeout_s)
         return done.result()
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = START_TIMEOUT_S) -> Any:
@@ -192,7 +192,8 @@ class Graph:
         for process in running:
             process.kill()
             process.wait(END_TIMEOUT_S)
-        self._in_spinning_thread(lambda: self._destroy_all_but(timers, publishers), "what the test added is gone")
+        # A node that was killed may have died with a lock of the shared memory, which holds up who writes to it.
+        self._in_spinning_thread(lambda: self._destroy_all_but(timers, publishers), "what the test added is gone", 60)
 
     def _destroy_all_but(self, timers: set[Any], publishers: set[Any]) -> None:
         """In the thread that spins: another one would take a publisher from a timer that is about to use it."""
@@ -297,7 +298,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     if report.when == "call" and report.failed and graph is not None:
         for entry in graph.processes:
             report.sections.append((f"printed by {entry.name}", entry.output()[-SHOWN_CHARACTERS:]))
-        graph.undo_test()
+        try:
+            graph.undo_test()
+        except pytest.fail.Exception as error:
+            # Not raised here: outside of a test it would end all tests.
+            report.sections.append(("what the test added stays", str(error)))
     return report
 
 
