@@ -54,6 +54,20 @@ class Scene:
 TABLE = Scene()
 
 
+def front_camera_astray(contract: Contract, shift_m: Array, rotation_rad: Array) -> CameraPose:
+    """Where the front camera stands once it is moved and turned as :func:`moved_camera` does it.
+
+    Raises
+    ------
+    ValueError
+        The contract doesn't tell where it should stand.
+    """
+    nominal = contract.camera("front").pose
+    if nominal is None:
+        raise ValueError(f"{contract.path}: cameras: front: pose: missing; the scene moves the camera around it")
+    return moved_camera(nominal, shift_m, rotation_rad)
+
+
 def moved_camera(pose: CameraPose, shift_m: Array, rotation_rad: Array) -> CameraPose:
     """A camera moved by [3] along the axes of the base frame, and turned by the rotation vector [3] in its own."""
     x, y, z = (float(value) for value in np.array(pose.position_m) + shift_m)

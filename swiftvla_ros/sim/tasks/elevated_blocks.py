@@ -13,7 +13,7 @@ import numpy as np
 
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.language import COLORS
-from swiftvla_ros.sim.scene import Scene, SceneSetup, moved_camera
+from swiftvla_ros.sim.scene import Scene, SceneSetup, front_camera_astray
 
 HIGHEST_M = 0.045
 """The highest stand of these scenes."""
@@ -38,13 +38,10 @@ class ElevatedBlocks(Scene):
         ValueError
             The contract doesn't tell where the front camera should stand.
         """
-        nominal = contract.camera("front").pose
-        if nominal is None:
-            raise ValueError(f"{contract.path}: cameras: front: pose: missing; the scene moves the camera around it")
         rng = np.random.default_rng([seed, 6])
         stands = rng.uniform(0, HIGHEST_M, len(COLORS))
         shift = rng.uniform(-SHIFT_M, SHIFT_M, 3)
-        pose = moved_camera(nominal, shift, rng.uniform(-TILT_RAD, TILT_RAD, 3))
+        pose = front_camera_astray(contract, shift, rng.uniform(-TILT_RAD, TILT_RAD, 3))
         return SceneSetup(stands=stands, front_pose=pose)
 
     def metadata(self, setup: SceneSetup) -> dict[str, Any]:

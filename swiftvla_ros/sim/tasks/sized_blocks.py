@@ -13,7 +13,7 @@ import numpy as np
 from swiftvla_ros.contract.contract import Contract
 from swiftvla_ros.sim.block_layout import HALVES_M
 from swiftvla_ros.sim.language import COLORS
-from swiftvla_ros.sim.scene import Scene, SceneSetup, moved_camera
+from swiftvla_ros.sim.scene import Scene, SceneSetup, front_camera_astray
 from swiftvla_ros.sim.world import MAX_STAND_M
 
 SHIFT_M = 0.03
@@ -31,13 +31,10 @@ class SizedBlocks(Scene):
 
     def sample(self, contract: Contract, seed: int) -> SceneSetup:
         """Sizes, stands and the front camera's pose in the scene of ``seed``; ValueError without a nominal pose."""
-        nominal = contract.camera("front").pose
-        if nominal is None:
-            raise ValueError(f"{contract.path}: cameras: front: pose: missing; the scene moves the camera around it")
         rng = np.random.default_rng([seed, 11])
         shift, turn = rng.uniform(-SHIFT_M, SHIFT_M, 3), rng.uniform(-TILT_RAD, TILT_RAD, 3)
         stands, halves = rng.uniform(0, MAX_STAND_M, len(COLORS)), rng.uniform(*HALVES_M, len(COLORS))
-        return SceneSetup(stands, halves, moved_camera(nominal, shift, turn))
+        return SceneSetup(stands, halves, front_camera_astray(contract, shift, turn))
 
     def metadata(self, setup: SceneSetup) -> dict[str, Any]:
         """The stands' heights and the blocks' sizes."""
