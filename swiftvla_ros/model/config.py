@@ -143,6 +143,14 @@ class GeometryBranchConfig:
     mask_2d_ramp_steps: int = 200
     # Whether the action expert's latent must reconstruct the modality that is masked (paper, eq. 7).
     reconstruct: bool = True
+    # Not the paper's, but Spatial Forcing's (arXiv 2510.12276): after this text layer, counted from 1, the front view's
+    # image tokens must tell what the transformer's features are. None: no alignment.
+    align_layer: Layers | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether any sample's 4D is shown to the network; if not, the features are targets alone."""
+        return self.p_mask_4d < 1
 
     def __post_init__(self) -> None:
         if not (self.p_mask_4d >= 0 and self.p_mask_2d >= 0 and self.p_mask_4d + self.p_mask_2d <= 1):
@@ -188,6 +196,9 @@ class SwiftVLAConfig:
                 f"front_camera {self.front_camera} must be one of num_cameras {self.num_cameras}, and max_delay_steps "
                 f"{self.max_delay_steps} less than horizon {self.horizon}"
             )
+        layer = None if self.geometry is None else self.geometry.align_layer
+        if layer is not None and layer > self.text.num_layers:
+            raise ValueError(f"geometry: align_layer {layer} must be one of the {self.text.num_layers} text layers")
 
     def prefix_tokens(self, text: int) -> int:
         """Tokens of a prefix with so many of text: images, text, state, and the Fusion Tokens."""

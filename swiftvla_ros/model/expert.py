@@ -114,7 +114,7 @@ class ActionExpert(nn.Module):
         """What the expert reads of the prefix, layer by layer: once per chunk, for all denoising steps."""
         return [layer.project_prefix(k, v) for layer, (k, v) in zip(self._layers(), key_values, strict=True)]
 
-    def layout(self, present: Bool[Tensor, "b m"], repeats: int) -> ActionLayout:
+    def layout(self, present: Bool[Tensor, "b m"], next_position: Int[Tensor, " b"], repeats: int) -> ActionLayout:
         """Where ``repeats`` chunks stand that share a prefix, and what they see of it and of each other."""
         text, horizon = self.config.text, self.config.horizon
         b, m = present.shape
@@ -125,7 +125,7 @@ class ActionExpert(nn.Module):
         # Cross layers count action positions from 0, self layers go on after the prefix (lerobot's SmolVLA).
         return ActionLayout(
             cross=rotation(steps, text.head_dim, text.rope_theta),
-            joint=rotation(steps + present.sum(dim=1, keepdim=True), text.head_dim, text.rope_theta),
+            joint=rotation(steps + next_position[:, None], text.head_dim, text.rope_theta),
             prefix_mask=once_for_all_layers(prefix_mask, self.norm.weight.dtype),
             joint_mask=once_for_all_layers(torch.cat([prefix_mask, causal], dim=2), self.norm.weight.dtype),
         )

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +18,10 @@ from swiftvla_ros.model import flow_matching
 from swiftvla_ros.model.config import GeometryBranchConfig, SwiftVLAConfig
 from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead, countable
 from swiftvla_ros.model.prefix import Modality, Prefix
-from swiftvla_ros.model.reconstruction import ReconstructionHead, Standardizer
+from swiftvla_ros.model.reconstruction import AlignmentHead, ReconstructionHead, Standardizer
 from swiftvla_ros.model.swiftvla import Condition, GeometryTokens, ModelInput, SwiftVLA
 
-LOSSES = ("action", "trajectory", "reconstruct_2d", "reconstruct_4d")
+LOSSES = ("action", "trajectory", "reconstruct_2d", "reconstruct_4d", "alignment")
 
 
 class TrainingSample(NamedTuple):
@@ -53,7 +55,7 @@ class TrainingSample(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Sums and counts of the four losses in the order of :data:`LOSSES` (paper, eq. 6 to 8).
+    """Sums and counts of the losses in the order of :data:`LOSSES` (paper, eq. 6 to 8, and alignment).
 
     A mean over a batch that several processes share needs the sums and the counts of all of them.
     """
@@ -61,11 +63,17 @@ class Losses(NamedTuple):
     sums: Float[Tensor, " losses"]
     counts: Float[Tensor, " losses"]
 
+    def terms(
+        self, weights: Float[Tensor, " losses"], counts: Float[Tensor, " losses"] | None = None
+    ) -> Float[Tensor, " losses"]:
+        """The weighted means (of eq. 9); ``counts`` are the whole batch's where this is a part of it."""
+        return weights * self.sums / (self.counts if counts is None else counts).clamp(min=1)
+
     def total(
         self, weights: Float[Tensor, " losses"], counts: Float[Tensor, " losses"] | None = None
     ) -> Float[Tensor, ""]:
-        """The weighted sum of means (eq. 9); ``counts`` are the whole batch's where this is a part of it."""
-        return (weights * self.sums / (self.counts if counts is None else counts).clamp(min=1)).sum()
+        """The sum of :meth:`terms` (eq. 9)."""
+        return self.terms(weights, counts).sum()
 
 
 class Auxiliary(nn.Module):
@@ -79,22 +87,37 @@ class Auxiliary(nn.Module):
         self.geometry_proj: nn.Module | None = None
         self.reconstruct_2d: ReconstructionHead | None = None
         self.reconstruct_4d: ReconstructionHead | None = None
+        self.alignment: AlignmentHead | None = None
         if geometry is None:
             return
-        self.geometry_proj = nn.Sequential(nn.LayerNorm(geometry.dim), nn.Linear(geometry.dim, config.text.hidden_size))
+        width = config.text.hidden_size
+        # Where all samples' 4D is masked, features are targets alone.
+        if geometry.shown:
+            self.geometry_proj = nn.Sequential(nn.LayerNorm(geometry.dim), nn.Linear(geometry.dim, width))
+        if geometry.align_layer is not None:
+            self.alignment = AlignmentHead(width, geometry.dim)
+        if self.needs_statistics:
+            self.standardize_4d = Standardizer(geometry.dim)
         if geometry.reconstruct:
             vision = config.vision
             self.reconstruct_2d = ReconstructionHead(latent, config.num_cameras * vision.tokens, vision.hidden_size)
             self.reconstruct_4d = ReconstructionHead(latent, geometry.tokens, geometry.dim)
             self.standardize_2d = Standardizer(vision.hidden_size)
-            self.standardize_4d = Standardizer(geometry.dim)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether frozen features are a target, which has to be standardised."""
+        geometry = self.config.geometry
+        return geometry is not None and (geometry.reconstruct or geometry.align_layer is not None)
 
     def geometry_tokens(
         self, features: Float[Tensor, "b k g"], present: Bool[Tensor, " b"] | None = None
     ) -> GeometryTokens:
         """Pooled 4D features → tokens of the prefix; all samples have them by default."""
         if self.geometry_proj is None:
-            raise ValueError("this network was trained without a 4D branch (config.json: model.geometry is null)")
+            raise ValueError(
+                "this network was trained without 4D tokens (config.json: model.geometry is null or masked)"
+            )
         if present is None:
             present = torch.ones(len(features), dtype=torch.bool, device=features.device)
         return GeometryTokens(self.geometry_proj(features), present)
@@ -119,9 +142,11 @@ class Auxiliary(nn.Module):
         return patches.mean(dim=(3, 5)).reshape(b, cams * side * side, -1)
 
     def fit_standardizers(self, images: Float[Tensor, "b n v"], geometry: Float[Tensor, "b k g"]) -> None:
-        """Take mean and deviation of the reconstruction's targets from some samples: :meth:`image_target`'s, and 4D."""
-        self.standardize_2d.fit(images)
-        self.standardize_4d.fit(geometry)
+        """Take mean and deviation of the targets from some samples: :meth:`image_target`'s, and 4D."""
+        if self.reconstruct_2d is not None:
+            self.standardize_2d.fit(images)
+        if self.needs_statistics:
+            self.standardize_4d.fit(geometry)
 
     def standardized_images(self, features: Float[Tensor, "b cams p v"]) -> Float[Tensor, "b n v"]:
         """The target of h_2D."""
@@ -145,6 +170,7 @@ class Objective(nn.Module):
             countable(sample.keypoint_uv, sample.keypoint_valid).sum() * (self.auxiliary.trajectory_head is not None),
             (sample.mask_2d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
             (sample.mask_4d & sample.has_geometry).sum() * (reconstructs and repeats > 0),
+            self._aligned(sample).sum(),
         )
         return torch.stack(counts).float()
 
@@ -160,13 +186,14 @@ class Objective(nn.Module):
         sample = sample._replace(mask_2d=sample.mask_2d & sample.has_geometry)
         features = policy.backbone.vision_features(sample.inputs.images)
         geometry = None
-        if sample.geometry is not None:
+        if sample.geometry is not None and auxiliary.geometry_proj is not None:
             present = sample.has_geometry & ~sample.mask_4d
             geometry = auxiliary.geometry_tokens(sample.geometry, present)
         prefix = policy.embed_prefix(sample.inputs, features, geometry, ~sample.mask_2d)
-        condition, hidden = policy.condition(prefix)
+        with self._tapped() as aligned_layer:
+            condition, hidden = policy.condition(prefix)
         zero = hidden.new_zeros((), dtype=torch.float32)
-        action = trajectory = reconstruct_2d = reconstruct_4d = zero
+        action = trajectory = reconstruct_2d = reconstruct_4d = alignment = zero
         if auxiliary.trajectory_head is not None:
             keypoints = auxiliary.keypoints(prefix, hidden)
             trajectory = auxiliary.trajectory_head.loss(
@@ -186,7 +213,31 @@ class Objective(nn.Module):
             if auxiliary.reconstruct_4d is not None and sample.geometry is not None:
                 loss = auxiliary.reconstruct_4d.loss(latent[:, 0], auxiliary.standardize_4d(sample.geometry))
                 reconstruct_4d = (loss * (sample.mask_4d & sample.has_geometry)).sum()
-        return Losses(torch.stack([action, trajectory, reconstruct_2d, reconstruct_4d]), counts)
+        if auxiliary.alignment is not None and sample.geometry is not None:
+            shown = aligned_layer[0][:, self.policy.front_places(sample.geometry.shape[1], hidden.device)]
+            loss = auxiliary.alignment.loss(shown, auxiliary.standardize_4d(sample.geometry))
+            alignment = (loss * self._aligned(sample)).sum()
+        return Losses(torch.stack([action, trajectory, reconstruct_2d, reconstruct_4d, alignment]), counts)
+
+    def _aligned(self, sample: TrainingSample) -> Bool[Tensor, " b"]:
+        """The samples whose image tokens are aligned: they have 4D features, and images."""
+        aligns = self.auxiliary.alignment is not None and sample.geometry is not None
+        return sample.has_geometry & ~sample.mask_2d & aligns
+
+    @contextmanager
+    def _tapped(self) -> Iterator[list[Tensor]]:
+        """What the aligned text layer gave, once the backbone has run; nothing where none is aligned."""
+        seen: list[Tensor] = []
+        geometry = self.auxiliary.config.geometry
+        if geometry is None or geometry.align_layer is None:
+            yield seen
+            return
+        layer = self.policy.backbone.text_model.layers[geometry.align_layer - 1]
+        hook = layer.register_forward_hook(lambda _layer, _given, gave: seen.append(gave[0]))
+        try:
+            yield seen
+        finally:
+            hook.remove()
 
 
 class FlowDistillation(Objective):
@@ -225,11 +276,11 @@ class FlowDistillation(Objective):
             prefix = policy.embed_prefix(sample.inputs, policy.backbone.vision_features(sample.inputs.images))
             hidden, key_values = policy.backbone(prefix)
             guide = policy.guide_of(prefix, hidden)
-            taught = Condition(self.teacher.project_prefix(key_values), prefix.present, guide)
+            taught = Condition(self.teacher.project_prefix(key_values), prefix.present, prefix.next_position, guide)
             points = self._way(torch.where(executed, sample.actions[:, None], noise), sample.executed, taught)
         step = ((1 - sample.time) * steps).long().clamp(max=steps - 1)
         begin, end = (_chosen(points, step + i) for i in (0, 1))
-        condition = Condition(policy.expert.project_prefix(key_values), prefix.present, guide)
+        condition = Condition(policy.expert.project_prefix(key_values), prefix.present, prefix.next_position, guide)
         time = (1 - step / steps)[..., None].masked_fill(sample.executed, 0.0)
         velocity = policy.velocity(policy.action_latent(begin, time, condition))
         error = (velocity - (begin - end) * steps).square().mean(dim=-1)
@@ -240,7 +291,7 @@ class FlowDistillation(Objective):
         self, x: Float[Tensor, "b r h a"], executed: Bool[Tensor, "b r h"], condition: Condition
     ) -> list[Float[Tensor, "b r h a"]]:
         """Where the teacher is at the beginning of each of the learner's steps, and at the end."""
-        layout = self.teacher.layout(condition.present, x.shape[1])
+        layout = self.teacher.layout(condition.present, condition.next_position, x.shape[1])
         points, every = [x], self.teacher_steps // self.policy.config.denoise_steps
         for step, time in enumerate(flow_matching.denoising_times(self.teacher_steps, x.device)):
             times = self.teacher.embed_time(time.expand(executed.shape).masked_fill(executed, 0.0))

@@ -34,11 +34,35 @@ class Prefix:
     present: Bool[Tensor, "b n"]
     lengths: dict[Modality, int]  # number of tokens of each modality, in order
     state_block: StateBlock = "prefix"  # `SwiftVLAConfig.state_block`
+    geometry_positions: Int[Tensor, " k"] | None = None  # of the 4D tokens, by `front_places`
 
     @property
     def positions(self) -> Int[Tensor, "b n"]:
-        """Rotary positions: a token's number among the present ones (lerobot's SmolVLA counts alike)."""
-        return (self.present.long().cumsum(dim=1) - 1).clamp(min=0)
+        """Rotary positions: a token's number among those that take one (lerobot's SmolVLA counts alike).
+
+        A 4D token stands where the front view's image token of the same place stands, so everything else has the
+        positions that it has without 4D.
+        """
+        positions = (self._counted.long().cumsum(dim=1) - 1).clamp(min=0)
+        if self.geometry_positions is not None:
+            positions[:, self.columns(Modality.GEOMETRY)] = self.geometry_positions
+        return positions
+
+    @property
+    def next_position(self) -> Int[Tensor, " b"]:
+        """The position after the last, where the action tokens go on."""
+        return self._counted.sum(dim=1)
+
+    @property
+    def _counted(self) -> Bool[Tensor, "b n"]:
+        """Tokens that take a position of their own: those present but 4D tokens, which need the images' places."""
+        geometry = self.columns(Modality.GEOMETRY)
+        if geometry.start == geometry.stop:
+            return self.present
+        counted = self.present.clone()
+        counted[:, self.columns(Modality.IMAGE)] |= counted[:, geometry.start, None]
+        counted[:, geometry] = False
+        return counted
 
     @property
     def attention_mask(self) -> Bool[Tensor, "b n n"]:
@@ -85,8 +109,23 @@ def attention_mask(
     return allowed & present[:, None, :] & present[:, :, None]
 
 
+def front_places(tokens: int, first: int, side: int, device: torch.device) -> Int[Tensor, " k"]:
+    """For so many 4D tokens of the front view the image tokens that show the same: side × side of them, from ``first``.
+
+    Both are grids over one picture, row by row. These places are the 4D tokens' rotary positions, too, about which the
+    paper says nothing: positions of their own, between images and text, would move all that comes after by 64 places
+    whenever 4D is there, away from where the image tokens were when that was learnt.
+    """
+    geometry_side = max(1, round(tokens**0.5))
+    k = torch.arange(tokens, device=device)
+    row, column = k // geometry_side, k % geometry_side
+    return first + (row * side // geometry_side).clamp(max=side - 1) * side + column * side // geometry_side
+
+
 def concatenate(
-    segments: list[tuple[Modality, Float[Tensor, "b k d"], Bool[Tensor, "b k"]]], state_block: StateBlock = "prefix"
+    segments: list[tuple[Modality, Float[Tensor, "b k d"], Bool[Tensor, "b k"]]],
+    state_block: StateBlock = "prefix",
+    geometry_positions: Int[Tensor, " k"] | None = None,
 ) -> Prefix:
     """Join the segments of a prefix; they must come in the order of :class:`Modality`."""
     order = [int(modality) for modality, _, _ in segments]
@@ -94,4 +133,4 @@ def concatenate(
         raise ValueError(f"prefix segments {[m.name for m, _, _ in segments]} are out of order")
     embeddings = torch.cat([e for _, e, _ in segments], dim=1)
     present = torch.cat([p for _, _, p in segments], dim=1)
-    return Prefix(embeddings, present, {m: e.shape[1] for m, e, _ in segments}, state_block)
+    return Prefix(embeddings, present, {m: e.shape[1] for m, e, _ in segments}, state_block, geometry_positions)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reconstruction of a masked modality from the action expert's latent (paper, fig. 3 and eq. 7)."""
+"""What a network must tell of frozen features: reconstruction from the latent (paper, eq. 7), alignment of a layer."""
 
 from __future__ import annotations
 
@@ -62,3 +62,17 @@ class ReconstructionHead(nn.Module):
     def loss(self, latent: Float[Tensor, "b h d"], target: Float[Tensor, "b n f"]) -> Float[Tensor, " b"]:
         """Smooth L1 per sample; the paper's unsquared norm (eq. 7) has no gradient scale of its own near zero."""
         return nn.functional.smooth_l1_loss(self(latent), target, reduction="none").flatten(1).mean(dim=1)
+
+
+class AlignmentHead(nn.Module):
+    """What a text layer's image tokens must tell of the transformer's features (Spatial Forcing, arXiv 2510.12276)."""
+
+    def __init__(self, hidden: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, dim)
+        )
+
+    def loss(self, hidden: Float[Tensor, "b k d"], target: Float[Tensor, "b k f"]) -> Float[Tensor, " b"]:
+        """One less the mean cosine, per sample."""
+        return 1 - nn.functional.cosine_similarity(self.project(hidden).float(), target, dim=-1).mean(dim=1)

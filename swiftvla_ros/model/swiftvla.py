@@ -16,7 +16,7 @@ from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.expert import ActionExpert
 from swiftvla_ros.model.fusion import FusionTokens
 from swiftvla_ros.model.guidance import Guidance
-from swiftvla_ros.model.prefix import Modality, Prefix, concatenate
+from swiftvla_ros.model.prefix import Modality, Prefix, concatenate, front_places
 
 
 class ModelInput(NamedTuple):
@@ -40,6 +40,7 @@ class Condition(NamedTuple):
 
     key_values: list[KeyValue]
     present: Bool[Tensor, "b n"]
+    next_position: Int[Tensor, " b"]
     guide: Float[Tensor, "b d"] | None
 
 
@@ -77,19 +78,26 @@ class SwiftVLA(nn.Module):
             return modality, x.to(dtype), present[:, None].expand(x.shape[:2])
 
         segments = [segment(Modality.IMAGE, images, everywhere if image_present is None else image_present)]
+        geometry_positions = None
         if geometry is not None:
             segments.append(segment(Modality.GEOMETRY, geometry.embeddings, geometry.present))
+            geometry_positions = self.front_places(geometry.embeddings.shape[1], images.device)
         segments.append((Modality.TEXT, self.backbone.embed_text(inputs.text).to(dtype), inputs.text_present))
         segments.append(segment(Modality.STATE, self.state_proj(inputs.state)[:, None], everywhere))
         if self.fusion is not None:
             segments.append(segment(Modality.FUSION, self.fusion(b), everywhere))
-        return concatenate(segments, self.config.state_block)
+        return concatenate(segments, self.config.state_block, geometry_positions)
+
+    def front_places(self, tokens: int, device: torch.device) -> Int[Tensor, " k"]:
+        """For so many 4D tokens of the front view the prefix's image tokens that show the same."""
+        vision = self.config.vision
+        return front_places(tokens, self.config.front_camera * vision.tokens, vision.tokens_per_side, device)
 
     def condition(self, prefix: Prefix) -> tuple[Condition, Float[Tensor, "b n d"]]:
         """Run the backbone once (paper, eq. 1): the expert's condition, and the prefix's outputs Z."""
         hidden, key_values = self.backbone(prefix)
         guide = self.guide_of(prefix, hidden)
-        return Condition(self.expert.project_prefix(key_values), prefix.present, guide), hidden
+        return Condition(self.expert.project_prefix(key_values), prefix.present, prefix.next_position, guide), hidden
 
     def guide_of(self, prefix: Prefix, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"] | None:
         """What the Fusion Tokens' outputs add to the action tokens; None where the config doesn't want it."""
@@ -103,7 +111,7 @@ class SwiftVLA(nn.Module):
     ) -> Float[Tensor, "b r h d"]:
         """The action expert's latent Z_A (paper, eq. 2) of r noisy chunks per prefix; ``time`` of chunks or of rows."""
         expert = self.expert
-        layout = expert.layout(condition.present, noisy.shape[1])
+        layout = expert.layout(condition.present, condition.next_position, noisy.shape[1])
         return expert(noisy, expert.embed_time(time), condition.key_values, layout, condition.guide)
 
     def velocity(self, latent: Float[Tensor, "b r h d"]) -> Float[Tensor, "b r h a"]:
@@ -133,11 +141,11 @@ class SwiftVLA(nn.Module):
         if self.guide is None:
             # Nobody reads the prefix's outputs then.
             key_values = self.expert.project_prefix(self.backbone.key_values(prefix))
-            condition = Condition(key_values, prefix.present, guide=None)
+            condition = Condition(key_values, prefix.present, prefix.next_position, guide=None)
         else:
             condition, _ = self.condition(prefix)
         steps, expert = self.config.denoise_steps, self.expert
-        layout = expert.layout(condition.present, repeats=1)
+        layout = expert.layout(condition.present, condition.next_position, repeats=1)
         flow_times = flow_matching.denoising_times(steps, noise.device)
         times = expert.embed_time(flow_times[:, None] if guidance is None else guidance.row_times(flow_times))
 

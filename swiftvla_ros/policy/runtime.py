@@ -230,9 +230,10 @@ def _checked(checkpoint: Checkpoint, name: str, capabilities: Capabilities, opti
         )
     if options.with_4d and not capabilities.with_4d:
         raise CheckpointError(f"runtime '{name}' can't run the 4D branch; use runtime torch")
-    if options.with_4d and checkpoint.model.geometry is None:
+    branch = checkpoint.model.geometry
+    if options.with_4d and (branch is None or not branch.shown):
         raise CheckpointError(
-            f"{where}: was trained without a 4D branch (config.json: model.geometry is null), so it can't be run with "
-            "one"
+            f"{where}: was trained without 4D tokens (config.json: model.geometry is null, or all of it is masked), "
+            "so it can't be run with them"
         )
     return replace(options, device=device)

@@ -49,6 +49,23 @@ def command(
     mask_2d: Annotated[float, typer.Option(min=0, max=1, help="Share of samples whose images are masked.")] = 0.2,
     mask_2d_ramp_steps: Annotated[int, typer.Option(help="Steps until images are masked as often.")] = 200,
     reconstruct: Annotated[bool, typer.Option(help="Whether the action expert reconstructs what is masked.")] = True,
+    align_layer: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Text layer, from 1, whose image tokens are aligned with the 4D features (Spatial Forcing); 0: none.",
+        ),
+    ] = 0,
+    restrain_auxiliary: Annotated[
+        bool,
+        typer.Option(
+            "--restrain-auxiliary",
+            help="On the text layers auxiliary gradients lose what opposes the action's, and are capped at its norm.",
+        ),
+    ] = False,
+    log_gradients_every: Annotated[
+        int, typer.Option(min=0, help="Steps between two measurements of each loss's gradient, for the log; 0: none.")
+    ] = 0,
     cache_steps: Annotated[
         str, typer.Option(metavar="K,K…", help="Temporal caches of the 4D features, one drawn for each sample.")
     ] = "3,4,5,6",
@@ -93,6 +110,7 @@ def command(
     trajectory_weight: Annotated[float, typer.Option(help="Weight of the trajectory loss.")] = _WEIGHTS.trajectory,
     reconstruct_2d_weight: Annotated[float, typer.Option(help="Weight of L_2D.")] = _WEIGHTS.reconstruct_2d,
     reconstruct_4d_weight: Annotated[float, typer.Option(help="Weight of L_4D.")] = _WEIGHTS.reconstruct_4d,
+    alignment_weight: Annotated[float, typer.Option(help="Weight of the alignment.")] = _WEIGHTS.alignment,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and saved states.")] = 200,
     precision: Annotated[
         MixedPrecision, typer.Option(help="Mixed precision; no: float32; auto: bf16 where the processor multiplies it.")
@@ -140,11 +158,14 @@ def command(
             trajectory=trajectory_weight,
             reconstruct_2d=reconstruct_2d_weight,
             reconstruct_4d=reconstruct_4d_weight,
+            alignment=alignment_weight,
         ),
         cache_steps=caches,
         frozen=automatic if freeze == "auto" else freeze,
         validate_every=validate_every,
         precision=precision,
+        restrain_auxiliary=restrain_auxiliary,
+        log_gradients_every=log_gradients_every,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
     )
@@ -159,7 +180,7 @@ def command(
     from swiftvla_ros.training.stages import PolicyStart, train_policy
 
     def geometry(dim: int, tokens: int) -> GeometryBranchConfig:
-        return GeometryBranchConfig(dim, tokens, mask_4d, mask_2d, mask_2d_ramp_steps, reconstruct)
+        return GeometryBranchConfig(dim, tokens, mask_4d, mask_2d, mask_2d_ramp_steps, reconstruct, align_layer or None)
 
     progress = TrainingProgress(f"policy, stage {stage}")
     try:

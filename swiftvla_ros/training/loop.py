@@ -102,6 +102,10 @@ class TrainingLoop(ABC, Generic[Network]):
     def validate(self, average: Network) -> Validation:
         """Look at the averaged network on held-out data."""
 
+    def gradients(self) -> dict[str, float] | None:
+        """What was measured of the last step's gradients."""
+        return None
+
     def prepare(self) -> None:
         """What a training that resumes none does before its first step."""
         return
@@ -128,7 +132,7 @@ class TrainingLoop(ABC, Generic[Network]):
             if self.average is not None:
                 seconds = spent + time.monotonic() - began
                 rate = (done - first) * self.options.batch / (time.monotonic() - began)
-                line = Report(done, last, seconds, rate, losses)
+                line = Report(done, last, seconds, rate, losses, gradients=self.gradients())
                 if validates:
                     line = dataclasses.replace(line, validation=self.validate(self.average))
                     facts = {"step": done, "seconds": seconds}

@@ -19,6 +19,8 @@ class LossWeights:
     # Small, so that neither leads the backbone: the features are standardised, the losses start near 0.4.
     reconstruct_2d: float = 0.05
     reconstruct_4d: float = 0.2
+    # Spatial Forcing's; no part of the paper's total.
+    alignment: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class TrainOptions:
     # Mixed precision of forward and backward pass; weights and their averages stay float32. "auto": bf16 where the
     # processor multiplies it, else none.
     precision: MixedPrecision = "auto"
+    # On the text layers, which all losses share: what the auxiliary losses ask for loses what opposes the action's
+    # gradient, and is no longer than that.
+    restrain_auxiliary: bool = False
+    log_gradients_every: int = 0  # steps between two measurements of each loss's gradient on them; 0: none
     # Compute activations again in the backward pass instead of keeping them: less memory, a third more work.
     gradient_checkpointing: bool = False
     seed: int = 0  # draws samples, noise, masks and augmentation

@@ -9,13 +9,16 @@ from typing import Any
 
 from swiftvla_ros.training.listening_metrics import Listening
 
+ACTION_WITH_4D = "action_with_4D"
+"""Name of the held-out action loss with 4D features in the prefix."""
+
 
 @dataclass(frozen=True)
 class Validation:
     """The averaged network on held-out data."""
 
-    # As the network is deployed, without 4D features (what is reconstructed from it included); of `LOSSES`, those that
-    # were counted.
+    # As the network is deployed, without 4D features (what is reconstructed from it included): of `LOSSES`, those that
+    # were counted. And `ACTION_WITH_4D` where it has a 4D branch, without which nobody sees whether it is used.
     losses: dict[str, float]
     listening: Listening | None  # None where there are no scenes
 
@@ -30,6 +33,8 @@ class Report:
     samples_per_s: float
     losses: dict[str, float]
     validation: Validation | None = None
+    # Of some steps, each loss's gradient on the layers that all share (`SharedGradients.measured`).
+    gradients: dict[str, float] | None = None
     final: bool = False
 
     @classmethod

@@ -23,8 +23,9 @@ from swiftvla_ros.training.distributed import join_processes, run_processes
 from swiftvla_ros.training.listening_metrics import Listening, listening
 from swiftvla_ros.training.loop import TrainingLoop, TrainingRun, learning_rate
 from swiftvla_ros.training.options import TrainOptions
-from swiftvla_ros.training.report import Report, Validation
+from swiftvla_ros.training.report import ACTION_WITH_4D, Report, Validation
 from swiftvla_ros.training.samples import Batch, EpisodeSamples, Labels, SceneSamples
+from swiftvla_ros.training.shared_gradients import SharedGradients
 
 # Frames from which the features' mean and deviation are taken.
 _STATISTICS_FRAMES = 128
@@ -68,6 +69,7 @@ class Trainer(TrainingLoop[Objective]):
         self.parallel, self.optimizer = accelerator.prepare(objective, self.stored)
         weights = [getattr(options.weights, name) for name in LOSSES]
         self.weights = torch.tensor(weights, device=self.device)
+        self.shared = SharedGradients(objective, options, accelerator)
 
     def step(self, step: int) -> dict[str, float]:
         """Run one optimiser step and return the whole batch's losses by name."""
@@ -84,14 +86,21 @@ class Trainer(TrainingLoop[Objective]):
             with accelerator.accumulate(self.parallel):
                 losses: Losses = self.parallel(sample)
                 # Gradients are averaged over processes and micro-batches, but each holds its part of a sum.
-                accelerator.backward(losses.total(self.weights, counts) * shares)
+                terms = losses.terms(self.weights, counts) * shares
+                self.shared.look(step, terms)
+                accelerator.backward(terms.sum())
                 if accelerator.sync_gradients:
+                    self.shared.restrain()
                     accelerator.clip_grad_norm_(self.parallel.parameters(), options.clip_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             sums += losses.sums.detach()
         self.follow(step)
         return _means(accelerator.reduce(sums, reduction="sum"), counts)
+
+    def gradients(self) -> dict[str, float] | None:
+        """Each loss's gradient on the text layers, in steps where it is logged."""
+        return self.shared.measured
 
     def _sample(self, draws: SampledBatch, *, held_out: bool = False) -> TrainingSample:
         """The samples that were drawn, as the objective reads them."""
@@ -147,7 +156,7 @@ class Trainer(TrainingLoop[Objective]):
     def prepare(self) -> None:
         """Take the reconstruction targets' statistics from the training data, alike in every process."""
         auxiliary, episodes = self.objective.auxiliary, self.data.episodes
-        if auxiliary.reconstruct_4d is None or episodes is None:
+        if not auxiliary.needs_statistics or episodes is None:
             return
         rng = np.random.default_rng(self.options.seed)
         frames = episodes.frames
@@ -177,7 +186,7 @@ class Trainer(TrainingLoop[Objective]):
     def _held_out_losses(self, average: Objective) -> dict[str, float]:
         data = self.data
         episodes = data.held_out_episodes
-        sums = torch.zeros((2, len(LOSSES)), device=self.device)
+        sums, with_4d = torch.zeros((2, 2, len(LOSSES)), device=self.device)
         for i in range(_VALIDATION_BATCHES):
             drawn = draw_step(
                 data.held_out_scenes if episodes is None else None,
@@ -191,11 +200,15 @@ class Trainer(TrainingLoop[Objective]):
                 draws = drawn.share(part, self.options.accumulate)
                 found = average(self._sample(draws.masked(image=False, geometry=True), held_out=True))
                 sums += torch.stack([found.sums, found.counts])
+                if average.auxiliary.geometry_proj is not None:
+                    found = average(self._sample(draws.masked(image=False, geometry=False), held_out=True))
+                    with_4d += torch.stack([found.sums, found.counts])
                 if self.config.geometry is not None and self.config.geometry.reconstruct:
                     found = average(self._sample(draws.masked(image=True, geometry=False), held_out=True))
                     image = LOSSES.index("reconstruct_2d")
                     sums[:, image] += torch.stack([found.sums[image], found.counts[image]])
-        return _means(sums[0], sums[1])
+        means, beside = _means(*sums), _means(*with_4d)
+        return means | ({ACTION_WITH_4D: beside["action"]} if "action" in beside else {})
 
     def _listening(self, average: Objective, scenes: SceneSamples) -> Listening:
         policy, action, config = average.policy, self.data.action, self.config

@@ -13,7 +13,7 @@ from swiftvla_ros.model.swiftvla import SwiftVLA
 def test_layout_counts_on_after_the_present_prefix(nano: SwiftVLA) -> None:
     """Protects positions: joint layers go on after the present tokens, cross layers start at 0, chunks are causal."""
     present = torch.tensor([[True] * 5, [True, True, False, False, True]])
-    layout = nano.expert.layout(present, repeats=2)
+    layout = nano.expert.layout(present, present.sum(dim=1), repeats=2)
     horizon = nano.config.horizon
     # The first frequency is 1, so the first sine of the second half is the position's.
     half = nano.config.text.head_dim // 2

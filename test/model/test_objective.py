@@ -11,6 +11,7 @@ import torch
 from swiftvla_ros.model.config import GeometryBranchConfig, swiftvla_nano
 from swiftvla_ros.model.fusion import Keypoints, TrajectoryHead
 from swiftvla_ros.model.objective import LOSSES, Auxiliary, Losses, Objective, TrainingSample, draw_masks
+from swiftvla_ros.model.prefix import Modality
 from swiftvla_ros.model.swiftvla import ModelInput, SwiftVLA
 
 Draw = Callable[..., ModelInput]
@@ -21,7 +22,7 @@ FEATURES = 32
 def objective() -> Objective:
     """Return a nano network with a 4D branch, random weights."""
     torch.manual_seed(0)
-    config = dataclasses.replace(swiftvla_nano(), geometry=GeometryBranchConfig(dim=FEATURES, tokens=16))
+    config = dataclasses.replace(swiftvla_nano(), geometry=GeometryBranchConfig(dim=FEATURES, tokens=16, align_layer=2))
     return Objective(SwiftVLA(config), Auxiliary(config))
 
 
@@ -60,7 +61,7 @@ def gradients(objective: Objective, losses: Losses, name: str) -> dict[str, torc
 def test_all_losses_train_every_part(objective: Objective, sample: TrainingSample) -> None:
     """Protects the network described: every parameter of policy and auxiliary modules gets a gradient."""
     objective.zero_grad()
-    objective(sample).total(torch.ones(4)).backward()
+    objective(sample).total(torch.ones(len(LOSSES))).backward()
     assert [n for n, p in objective.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
@@ -104,6 +105,26 @@ def test_masked_4d_equals_absent_4d(objective: Objective, sample: TrainingSample
     assert (policy.sample_actions(observation, noise, seen) - chunk).abs().max() > 1e-4, "4D tokens are read at all"
 
 
+def test_4d_tokens_stand_where_the_front_view_shows_the_same(objective: Objective, sample: TrainingSample) -> None:
+    """Protects what was learnt without 4D: nothing else moves when 4D comes, with and without images."""
+    policy, observation = objective.policy, sample.inputs
+    assert sample.geometry is not None
+    tokens = objective.auxiliary.geometry_tokens(sample.geometry)
+    features = policy.backbone.vision_features(observation.images)
+    prefix = policy.embed_prefix(observation, features, tokens)
+    alone = policy.embed_prefix(observation, features)
+    geometry = prefix.columns(Modality.GEOMETRY)
+    others = torch.ones(prefix.present.shape[1], dtype=torch.bool)
+    others[geometry] = False
+    assert torch.equal(prefix.positions[:, others], alone.positions)
+    assert torch.equal(prefix.next_position, alone.next_position)
+    # 4 × 4 tokens of 4D over 6 × 6 of the image, which is the first of the prefix.
+    rows = [0, 1, 3, 4]
+    assert prefix.positions[0, geometry].tolist() == [6 * row + column for row in rows for column in rows]
+    blind = policy.embed_prefix(observation, features, tokens, image_present=torch.zeros(4, dtype=torch.bool))
+    assert torch.equal(blind.positions[:, geometry.start :], prefix.positions[:, geometry.start :])
+
+
 def test_masked_2d_is_not_seen(objective: Objective, sample: TrainingSample) -> None:
     """Protects the 2D mask: what the cameras show changes neither the action loss nor the regression."""
     masked = sample._replace(mask_2d=torch.tensor([True, True, True, False]), mask_4d=torch.zeros(4, dtype=torch.bool))
@@ -119,12 +140,23 @@ def test_only_what_is_masked_is_reconstructed(objective: Objective, sample: Trai
     """Protects eq. 7: one sample counts for 2D and one for 4D, and features that are visible don't matter."""
     losses = objective(sample)
     assert torch.equal(losses.counts, objective.count(sample))
-    assert losses.counts[2:].tolist() == [1.0, 1.0]
+    assert losses.counts[2:4].tolist() == [1.0, 1.0]
     assert sample.geometry is not None
     masked = sample._replace(mask_2d=torch.zeros(4, dtype=torch.bool), mask_4d=torch.tensor([True] * 4))
-    assert objective(masked).counts[2:].tolist() == [0.0, 3.0], "a sample without 4D features reconstructs none"
+    assert objective(masked).counts[2:4].tolist() == [0.0, 3.0], "a sample without 4D features reconstructs none"
     blind = sample._replace(mask_2d=torch.tensor([True] * 4), mask_4d=torch.zeros(4, dtype=torch.bool))
-    assert objective(blind).counts[2:].tolist() == [3.0, 0.0], "without 4D features, 2D stays visible"
+    assert objective(blind).counts[2:4].tolist() == [3.0, 0.0], "without 4D features, 2D stays visible"
+
+
+def test_image_tokens_are_aligned_where_the_4d_features_look(objective: Objective, sample: TrainingSample) -> None:
+    """Protects Spatial Forcing's loss: samples with images and features count; each token learns of its own cell."""
+    losses = objective(sample)
+    assert losses.counts[4] == 2
+    assert 0 < losses.sums[4] / 2 < 2
+    found = gradients(objective, losses, "alignment")
+    assert "auxiliary.alignment.project.3.weight" in found
+    assert "policy.backbone.text_model.layers.1.mlp.down_proj.weight" in found
+    assert "policy.backbone.text_model.layers.2.self_attn.q_proj.weight" not in found, "layers behind it are not asked"
 
 
 def test_targets_carry_no_gradient(objective: Objective, sample: TrainingSample) -> None:
@@ -176,7 +208,7 @@ def test_losses_of_parts_make_the_whole(objective: Objective, sample: TrainingSa
         return sample._replace(**cut, inputs=ModelInput(*(x[rows] for x in sample.inputs)))
 
     whole, halves = objective(sample), [objective(part(slice(0, 1))), objective(part(slice(1, 4)))]
-    weights = torch.tensor([1.0, 0.5, 0.1, 0.2])
+    weights = torch.tensor([1.0, 0.5, 0.1, 0.2, 0.3])
     total = sum(half.total(weights, whole.counts) for half in halves)
     torch.testing.assert_close(total, whole.total(weights), atol=1e-4, rtol=1e-5)
 

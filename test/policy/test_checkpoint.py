@@ -275,7 +275,7 @@ def test_a_checkpoint_without_4d_is_not_run_with_it(written: Path, contract: Con
     """Protects studies from a branch that was never trained."""
     folder = Path(shutil.copytree(written, tmp_path / "flat"))
     save_file(Auxiliary(swiftvla_nano()).state_dict(), folder / "auxiliary.safetensors")
-    with pytest.raises(CheckpointError, match="without a 4D branch"):
+    with pytest.raises(CheckpointError, match="without 4D tokens"):
         load_policy(folder, contract=contract, device="cpu", with_4d=True)
 
 

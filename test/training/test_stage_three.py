@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from swiftvla_ros.contract import Contract
 from swiftvla_ros.model.config import SwiftVLAConfig
 from swiftvla_ros.model.guidance import Guidance
-from swiftvla_ros.model.objective import FlowDistillation, TrainingSample
+from swiftvla_ros.model.objective import LOSSES, FlowDistillation, TrainingSample
 from swiftvla_ros.model.swiftvla import ModelInput
 from swiftvla_ros.policy import CheckpointError
 from swiftvla_ros.training.loop import TrainingRun
@@ -66,9 +66,9 @@ def test_one_learnt_step_lands_where_ten_did(
     for _ in range(40):
         losses = distillation(sample)
         expert.zero_grad()
-        losses.total(torch.ones(4)).backward()
+        losses.total(torch.ones(len(LOSSES))).backward()
         expert.step()
-    assert losses.counts.tolist() == [2 * 3 * (config.horizon - delay), 0, 0, 0]
+    assert losses.counts.tolist() == [2 * 3 * (config.horizon - delay), 0, 0, 0, 0]
     changed = {name.split(".")[1] for name, value in distillation.state_dict().items() if (value != before[name]).any()}
     assert changed == {"expert", "action_out_proj"}
     noise = noise_scale * sample.noise[:, 0]

@@ -22,6 +22,7 @@ from swiftvla_ros.policy import CheckpointError, load_policy
 from swiftvla_ros.training.checkpoint_writer import load_start
 from swiftvla_ros.training.loop import LOSSES_FILE, TrainingRun, learning_rate
 from swiftvla_ros.training.options import LossWeights, TrainOptions
+from swiftvla_ros.training.report import ACTION_WITH_4D
 from swiftvla_ros.training.stages import PolicyStart, train_policy
 from swiftvla_ros.training.trainer import build
 
@@ -29,17 +30,18 @@ REPOSITORY = Path(__file__).parents[2]
 # In float32, since the order of sums is all that may differ.
 OPTIONS = TrainOptions(
     steps=6, batch=8, validate_every=6, warmup_steps=2, noise_samples=2, cache_steps=(3, 6), frozen="vision",
-    precision="no", weights=LossWeights(reconstruct_2d=1.0, reconstruct_4d=1.0),
+    precision="no", weights=LossWeights(reconstruct_2d=1.0, reconstruct_4d=1.0), restrain_auxiliary=True,
+    log_gradients_every=3,
 )  # fmt: skip
 
 
 def geometry(dim: int, tokens: int) -> GeometryBranchConfig:
     """Mask often, so that a few samples hold all cases."""
-    return GeometryBranchConfig(dim, tokens, p_mask_4d=0.5, p_mask_2d=0.4, mask_2d_ramp_steps=0)
+    return GeometryBranchConfig(dim, tokens, p_mask_4d=0.5, p_mask_2d=0.4, mask_2d_ramp_steps=0, align_layer=1)
 
 
 def curve(out: Path) -> np.ndarray:
-    """Return the losses of each step [steps, 4], NaN where nothing was to be counted."""
+    """Return the losses of each step [steps, losses], NaN where nothing was to be counted."""
     lines = [json.loads(line)["losses"] for line in (out / "training" / LOSSES_FILE).read_text().splitlines()]
     return np.array([[line.get(name, np.nan) for name in LOSSES] for line in lines])
 
@@ -92,11 +94,39 @@ def test_targets_are_standardised_and_the_vision_tower_stays(trained: Path, star
     assert not torch.equal(before["fusion.tokens"].float(), after["fusion.tokens"])
 
 
-def test_all_four_losses_are_trained(trained: Path) -> None:
-    """Protects the weighted total: a loss that is never counted would train nothing."""
+def test_all_losses_are_trained(trained: Path) -> None:
+    """Protects the weighted total: a loss that is never counted would train nothing; 4D's use is told beside it."""
     assert np.isfinite(np.nanmean(curve(trained), axis=0)).all()
     last = json.loads((trained / "training" / "result.json").read_text())
-    assert set(last["validation"]["losses"]) == set(LOSSES)
+    losses = last["validation"]["losses"]
+    assert set(losses) == {*LOSSES, ACTION_WITH_4D}
+    assert losses[ACTION_WITH_4D] != losses["action"]
+
+
+def test_gradients_of_every_loss_are_told(trained: Path) -> None:
+    """Protects the reason for a no: how much each loss asks of the shared layers, and how far against the action."""
+    lines = [json.loads(line)["gradients"] for line in (trained / "training" / LOSSES_FILE).read_text().splitlines()]
+    assert [line is not None for line in lines] == [False, False, True] * 2
+    told = lines[2] | lines[5]
+    assert set(told) == {f"{loss} {what}" for loss in LOSSES for what in ("norm", "cosine")}
+    assert told["action cosine"] == pytest.approx(1.0, abs=1e-5)
+    assert all(abs(told[f"{loss} cosine"]) <= 1 + 1e-5 and told[f"{loss} norm"] > 0 for loss in LOSSES)
+
+
+def test_alignment_without_4d_tokens(recorded: Path, start: Path, contract: Contract, tmp_path: Path) -> None:
+    """Protects the row `alignment`: features are a target alone, and no 4D token is trained or deployed."""
+
+    def aligned(dim: int, tokens: int) -> GeometryBranchConfig:
+        return GeometryBranchConfig(dim, tokens, p_mask_4d=1.0, p_mask_2d=0.0, reconstruct=False, align_layer=1)
+
+    options = dataclasses.replace(OPTIONS, steps=2, validate_every=2)
+    run = TrainingRun(tmp_path / "out", recorded / "scenes", contract, options, 1, "cpu")
+    source = PolicyStart(recorded / "episodes", start, targets=recorded / "targets", geometry=aligned)
+    losses = train_policy(run, source, lambda _: None).last.losses
+    assert losses.keys() == {"action", "trajectory", "alignment"}
+    assert not [name for name in load_file(run.out / "auxiliary.safetensors") if name.startswith("geometry_proj")]
+    with pytest.raises(ValueError, match="without 4D tokens"):
+        load_policy(run.out, contract=contract, device="cpu", with_4d=True)
 
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 4), (2, 2)])
@@ -115,12 +145,12 @@ def test_accelerate_launch_gives_the_same_curve(trained: Path, recorded: Path, s
         "--scenes-dir": recorded / "scenes", "--scene-share": OPTIONS.scene_share, "--mask-2d": 0.4, "--steps": 6,
         "--mask-2d-ramp-steps": 0, "--batch": 8, "--noise-samples": 2, "--warmup-steps": 2, "--validate-every": 6,
         "--learning-rate": OPTIONS.learning_rate, "--reconstruct-2d-weight": 1, "--reconstruct-4d-weight": 1,
-        "--precision": "no", "--device": "cpu",
+        "--precision": "no", "--device": "cpu", "--align-layer": 1, "--log-gradients-every": 3,
     }  # fmt: skip
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *("--config_file", REPOSITORY / "config" / "accelerate" / "cpus.yaml"),
-        *("-m", "swiftvla_ros.training", recorded / "episodes", tmp_path / "two"),
+        *("-m", "swiftvla_ros.training", recorded / "episodes", tmp_path / "two", "--restrain-auxiliary"),
         *(str(part) for option in options.items() for part in option),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -136,7 +136,7 @@ def test_stage_two_reconstructs_what_is_masked(
         )
     trainer.parallel.train()
     own = [trainer.step(step) for step in range(STEPS)]
-    assert {name for line in own for name in line} == set(LOSSES)
+    assert {name for line in own for name in line} == set(LOSSES) - {"alignment"}
     assert show(capsys, "stage 2", spy.losses, own) < TOLERANCE
     vision = "model.policy.backbone.vision_model.post_layernorm.weight"
     start = load_file(model_path(START) / "model.safetensors")
