@@ -1,35 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What learning with a geometry transformer brings a policy that runs without it: the paper's tables 5, 6 and 7, small.
+"""Does 4D in training alone help? The rows of docs/ablation.md, on equal terms.
 
-``python benchmarks/ablation/run.py --episodes-dir EPISODES --targets TARGETS --geometry GEOMETRY --init STAGE1``. Every
-row is a stage-2 training from the same stage-1 checkpoint, rolled out in the same scenes of the stands task, by images
-alone and with live 4D features. The JSON file is written after every measurement; started again, what it holds is kept.
+    python benchmarks/ablation/oracle.py collect EPISODES TRUTH --episodes 2000
+    ROBOT=benchmarks/ablation/so101_front.yaml
+    swiftvla teacher-targets EPISODES TARGETS --geometry models/geometry-nano --robot $ROBOT
+    python benchmarks/ablation/run.py RUNS --episodes-dir EPISODES --targets TARGETS --truth TRUTH --rows 2d,paper
+
+Every row is one training from the same grounding checkpoint, rolled out in the same scenes, by images alone and, where
+it has one, with its teacher live. What is there is kept. Started twice, or on several machines that see RUNS, each
+takes rows that nobody is at.
 """
 
 import argparse
+import fcntl
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from swiftvla_ros.cli.sharing import make_runner
+from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.errors import UserError
+from swiftvla_ros.files import whole_file
 from swiftvla_ros.policy.checkpoint import open_checkpoint
+from swiftvla_ros.resources import model_path
 from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, EvaluationReport, Geometry, evaluate
 from swiftvla_ros.sim.evaluation.statistics import wilson
 
-FORMAT = "swiftvla_ros/ablation/1"
-INPUTS = {"2d": "2D only", "4d": "with 4D"}
+FORMAT = "swiftvla_ros/ablation/2"
+INPUTS = {"2d": "images alone", "4d": "with live 4D"}
 """What a policy is given when it is rolled out."""
+BASELINE = "2d"
+ROBOT = Path(__file__).with_name("so101_front.yaml")
+DRAWS = 10_000
+"""Of the bootstrap."""
+LONGER = 1.5
+"""How many times the steps *2D only, longer* has: as many as the 4D rows take more time."""
 
 
 @dataclass(frozen=True)
@@ -40,49 +58,60 @@ class Row:
     ----------
     name, title
         What it is called on the command line, and in the table.
+    teacher
+        Whose 4D features it is trained with: the geometry transformer's, the simulation's truth, or nobody's.
     options
-        Of ``swiftvla train --stage 2``; None: without 4D targets.
-    live_cache_steps
-        K of the live 4D features that it is rolled out with: the longest that it was trained with.
+        Of ``swiftvla train --stage 2``.
     paper
         Success in the paper, by input.
     """
 
     name: str
     title: str
-    options: tuple[str, ...] | None
-    live_cache_steps: int
+    teacher: Literal["geometry", "truth"] | None
+    options: tuple[str, ...]
     paper: dict[str, float]
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What it is rolled out with."""
-        return ("2d",) if self.options is None else ("2d", "4d")
+        """What it is rolled out with; live truth is `oracle.py eval`'s."""
+        return ("2d", "4d") if self.teacher == "geometry" and "--align-layer" not in self.options else ("2d",)
 
 
-_BOTH = ("--mask-4d", "0.5", "--mask-2d", "0.2")
 _RANDOM = ("--cache-steps", "3,4,5,6")
+_BOTH = ("--mask-4d", "0.5", "--mask-2d", "0.2")
+_PAPER = (*_BOTH, "--reconstruct", *_RANDOM)
 ROWS = (
-    Row("2d", "2D only", None, 6, {"2d": 0.36}),
+    Row("2d", "2D only", None, (), {"2d": 0.36}),
+    Row("2d-longer", "2D only, longer", None, (), {}),
     Row(
         "no-mask",
         "4D, no mask",
+        "geometry",
         ("--mask-4d", "0", "--mask-2d", "0", "--no-reconstruct", *_RANDOM),
-        6,
         {"2d": 0.02, "4d": 0.50},
     ),
     Row(
         "mask-4d",
         "4D mask",
+        "geometry",
         ("--mask-4d", "0.5", "--mask-2d", "0", "--no-reconstruct", *_RANDOM),
-        6,
         {"2d": 0.40, "4d": 0.48},
     ),
-    Row("both-masks", "both masks", (*_BOTH, "--no-reconstruct", *_RANDOM), 6, {"2d": 0.50, "4d": 0.52}),
-    Row("reconstruct", "both masks, reconstruction", (*_BOTH, "--reconstruct", *_RANDOM), 6, {"2d": 0.53, "4d": 0.55}),
-    Row("k3", "the same, K = 3", (*_BOTH, "--reconstruct", "--cache-steps", "3"), 3, {"2d": 0.47, "4d": 0.49}),
-    Row("k6", "the same, K = 6", (*_BOTH, "--reconstruct", "--cache-steps", "6"), 6, {"2d": 0.52, "4d": 0.55}),
+    Row("both-masks", "both masks", "geometry", (*_BOTH, "--no-reconstruct", *_RANDOM), {"2d": 0.50, "4d": 0.52}),
+    Row("paper", "paper", "geometry", _PAPER, {"2d": 0.53, "4d": 0.55}),
+    Row("restrained", "paper, restrained", "geometry", (*_PAPER, "--restrain-auxiliary"), {}),
+    Row(
+        "alignment",
+        "alignment",
+        "geometry",
+        ("--mask-4d", "1", "--mask-2d", "0", "--no-reconstruct", "--align-layer", "2", "--cache-steps", "6"),
+        {},
+    ),
+    Row("truth", "oracle teacher", "truth", (*_BOTH, "--reconstruct", "--cache-steps", "1"), {}),
 )
+LIVE_CACHE_STEPS = 6
+"""K of live 4D features: the longest that a row is trained with."""
 
 
 class AblationError(ValueError):
@@ -90,56 +119,56 @@ class AblationError(ValueError):
 
 
 class Results:
-    """The JSON file: what all rows have in common, and one entry per row and seed.
+    """A folder: what all rows have in common, and of each row and seed a folder with its result.
 
     Raises
     ------
-    AblationError
-        The file holds results of other settings.
+    SettingsError
+        The folder holds results of other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path = path
-        self._content: dict[str, Any] = {"format": FORMAT, "settings": settings, "runs": []}
-        if path.exists():
-            self._content = json.loads(path.read_text(encoding="utf-8"))
-            before = self._content.get("settings", {})
-            for key in sorted(settings.keys() | before.keys()):
-                if settings.get(key) != before.get(key):
-                    raise AblationError(
-                        f"{path}: was measured with {key} = {before.get(key)}, now it is {settings.get(key)}; rows can "
-                        "only be compared under the same settings: give the same, or another --json"
-                    )
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
+        claim(folder / "settings.json", settings)
+
+    def of(self, row: Row, seed: int) -> Path:
+        """The folder of a row and seed."""
+        return self.folder / f"{row.name}-seed{seed}"
+
+    @contextmanager
+    def taken(self, row: Row, seed: int) -> Iterator[dict[str, Any] | None]:
+        """Hold a row and seed for oneself; gives what is known of it, or None where somebody else is at it."""
+        folder = self.of(row, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield self.read(folder) or {"row": row.name, "title": row.title, "seed": seed, "training": None} | {
+                "teacher": row.teacher,
+                "options": list(row.options),
+                "paper": row.paper,
+                "results": {},
+            }
+
+    @staticmethod
+    def read(folder: Path) -> dict[str, Any] | None:
+        """What is known of a row and seed."""
+        path = folder / "result.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def save(self, row: Row, entry: dict[str, Any]) -> None:
+        """Write what is known; a kill leaves the old file or the new one."""
+        _write(self.of(row, entry["seed"]) / "result.json", entry)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """All entries."""
-        return self._content["runs"]
-
-    def entry(self, row: Row, seed: int) -> dict[str, Any]:
-        """The entry of a row and seed; a new one where there is none."""
-        for run in self.runs:
-            if (run["row"], run["seed"]) == (row.name, seed):
-                return run
-        run = {
-            "row": row.name,
-            "title": row.title,
-            "seed": seed,
-            "options": None if row.options is None else list(row.options),
-            "live_cache_steps": row.live_cache_steps,
-            "paper": row.paper,
-            "training": None,
-            "results": {},
-        }
-        self.runs.append(run)
-        return run
-
-    def save(self) -> None:
-        """Write the file; a kill leaves the old one or the new one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(json.dumps(self._content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(self.path)
+        """All entries, in the order of the rows."""
+        order = {row.name: i for i, row in enumerate(ROWS)}
+        entries = [self.read(path.parent) for path in self.folder.glob("*-seed*/result.json")]
+        return sorted((e for e in entries if e), key=lambda e: (order[e["row"]], e["seed"]))
 
 
 class Ablation:
@@ -149,48 +178,54 @@ class Ablation:
         self._options, self._contract, self._results = options, contract, results
 
     def run(self, rows: Iterable[Row], seeds: Iterable[int]) -> None:
-        """Do what the results lack."""
+        """Do what the results lack and nobody else is at."""
+        rows = list(rows)
         for seed in seeds:
             for row in rows:
-                entry = self._results.entry(row, seed)
-                folder = self._options.out / f"{row.name}-seed{seed}"
-                missing = [name for name in row.inputs if name not in entry["results"]]
-                if missing and entry["training"] is None:
-                    entry["training"] = self.train(row, seed, folder)
-                    self._results.save()
-                for name in missing:
-                    report = self.measure(row, name, folder)
-                    entry["results"][name] = summary(report)
-                    self._results.save()
-                    print(f"{row.title}, seed {seed}, {INPUTS[name]}: {report.done['all']}", flush=True)
+                with self._results.taken(row, seed) as entry:
+                    if entry is not None:
+                        self._complete(row, seed, entry)
+
+    def _complete(self, row: Row, seed: int, entry: dict[str, Any]) -> None:
+        folder = self._results.of(row, seed)
+        missing = [name for name in row.inputs if name not in entry["results"]]
+        if missing and entry["training"] is None:
+            entry["training"] = self.train(row, seed, folder / "checkpoint")
+            self._results.save(row, entry)
+        for name in missing:
+            report = self.measure(row, name, folder)
+            entry["results"][name] = summary(report)
+            self._results.save(row, entry)
+            print(f"{row.title}, seed {seed}, {INPUTS[name]}: {report.done['all']}", flush=True)
 
     def train(self, row: Row, seed: int, folder: Path) -> dict[str, Any]:
         """Train a row (in a process of its own, which goes on where an earlier one was killed); returns its figures."""
-        given, figures = self._options, folder / "figures.json"
-        command = [
-            *(sys.executable, "-m", "swiftvla_ros.cli.main", "train", str(given.episodes_dir), str(folder)),
-            *("--stage", "2", "--init", str(given.init), "--robot", given.robot, "--seed", str(seed)),
-            *("--steps", str(given.steps), "--batch", str(given.batch), "--noise-samples", str(given.noise_samples)),
-            *("--warmup-steps", str(given.warmup_steps), "--validate-every", str(given.steps)),
-            *("--mask-2d-ramp-steps", str(given.mask_2d_ramp_steps), "--processes", str(given.workers)),
-            *("--device", given.device, "--json", str(figures)),
-        ]
-        if given.learning_rate is not None:
-            command += ["--learning-rate", str(given.learning_rate)]
-        if given.scenes_dir is None:
-            command += ["--scenes", "0", "--scene-share", "0"]
-        else:
-            command += ["--scenes-dir", str(given.scenes_dir), "--scenes", str(given.scenes)]
-        if row.options is not None:
-            command += ["--teacher-targets", str(given.targets), *row.options]
-        print(f"{row.title}, seed {seed}: {given.steps} steps", flush=True)
-        begin = time.monotonic()
-        code = subprocess.run(command, check=False).returncode
-        if code != 0:
-            raise AblationError(f"row {row.name}: training ended with exit code {code}; see its lines above")
-        told = json.loads(figures.read_text(encoding="utf-8"))
-        kept = ("step", "parameters", "losses", "validation")
-        return {"seconds": time.monotonic() - begin} | {key: told[key] for key in kept if key in told}
+        given = self._options
+        steps = round(given.steps * (LONGER if row.name == "2d-longer" else 1))
+        result = folder / "training" / "result.json"
+        if not result.exists():
+            command = [
+                *(sys.executable, "-m", "swiftvla_ros.cli.main", "train", str(given.episodes_dir), str(folder)),
+                *("--stage", "2", "--init", str(given.init), "--preset", "swiftvla-nano", "--robot", str(given.robot)),
+                *("--freeze", "nothing", "--scenes", "0", "--seed", str(seed), "--steps", str(steps)),
+                *("--learning-rate", str(given.learning_rate), "--batch", str(given.batch)),
+                *("--noise-samples", str(given.noise_samples), "--log-gradients-every", str(given.log_gradients_every)),
+                *("--processes", str(given.workers), "--device", given.device),
+            ]
+            if row.teacher is not None:
+                targets = given.targets if row.teacher == "geometry" else given.truth
+                if targets is None:
+                    raise AblationError(f"row {row.name}: needs --{'truth' if row.teacher == 'truth' else 'targets'}")
+                command += ["--teacher-targets", str(targets), *row.options]
+            print(f"{row.title}, seed {seed}: {steps} steps", flush=True)
+            code = subprocess.run(command, check=False).returncode
+            if code != 0:
+                raise AblationError(f"row {row.name}: training ended with exit code {code}; see its lines above")
+        told = json.loads(result.read_text(encoding="utf-8"))
+        log = [json.loads(line) for line in (folder / "training" / "losses.jsonl").read_text().splitlines()]
+        kept = {key: told[key] for key in ("step", "seconds", "losses", "validation")}
+        curve = [{"step": e["step"], **e["validation"]["losses"]} for e in log if e["validation"]]
+        return kept | {"curve": curve, "gradients": conflicts([e["gradients"] for e in log if e.get("gradients")])}
 
     def measure(self, row: Row, given: str, folder: Path) -> EvaluationReport:
         """Roll a row's checkpoint out, from images alone or with live 4D features."""
@@ -200,17 +235,16 @@ class Ablation:
             latency_s=options.latency,
             period_s=self._contract.policy.step_s,
             timeout_s=options.timeout,
-            scene="table" if options.flat else "stands",
+            scene=options.scene,
         )
         evaluation = Evaluation(
-            folder,
+            folder / "checkpoint",
             self._contract.path,
             options.scene_seed,
             conditions,
-            Geometry(options.geometry, row.live_cache_steps) if given == "4d" else None,
+            Geometry(model_path(options.geometry), LIVE_CACHE_STEPS) if given == "4d" else None,
             device=options.device,
-            # Where they are shared out, it is by files.
-            out=None if options.cluster is None else folder / f"rollouts-{given}",
+            out=folder / f"rollouts-{given}",
         )
         gpus = options.device.startswith("cuda")
         runner = make_runner(options.workers, "1/1", options.cluster, evaluation.out, gpus=gpus)
@@ -228,57 +262,120 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
         "first_step_right": asdict(report.first_step_right),
         "verdicts": [episode.verdict for episode in report.episodes],
         "mean_seconds": report.mean_seconds if report.done["all"].count else None,
-        "wall_seconds": report.wall_seconds,
     }
 
 
+def conflicts(measured: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Of a training's gradients on the shared layers by loss: mean norm, mean cosine to the action's, share below 0."""
+    told = {}
+    for loss in sorted({key.removesuffix(" norm") for line in measured for key in line if key.endswith(" norm")}):
+        norms = [line[f"{loss} norm"] for line in measured if f"{loss} norm" in line]
+        cosines = np.array([line[f"{loss} cosine"] for line in measured if f"{loss} cosine" in line])
+        told[loss] = {
+            "norm": float(np.mean(norms)),
+            "cosine": float(cosines.mean()),
+            "conflict": float((cosines < 0).mean()),
+            "measured": len(norms),
+        }
+    return told
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more of the same scenes a row does than another, seeds pooled, with its 95 % bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.difference:+.1f} ({100 * self.low:+.1f}…{100 * self.high:+.1f})"
+
+
+def difference(first: list[list[bool]], second: list[list[bool]]) -> Difference:
+    """Of ``second`` less ``first``, each scenes within seeds: scenes are drawn again within their seed."""
+    rng = np.random.default_rng(0)
+    apart: list[NDArray[np.float64]] = [np.subtract(b, a, dtype=np.float64) for a, b in zip(first, second, strict=True)]
+    draws = np.mean([seed[rng.integers(len(seed), size=(DRAWS, len(seed)))].mean(axis=1) for seed in apart], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Difference(float(np.mean([seed.mean() for seed in apart])), float(low), float(high), len(apart))
+
+
+def compared(runs: list[dict[str, Any]], first: tuple[str, str], second: tuple[str, str]) -> Difference | None:
+    """The difference of two rows' inputs, over the seeds that both have; None where they have none."""
+
+    def verdicts(row: str, given: str) -> dict[int, list[bool]]:
+        found = [run for run in runs if run["row"] == row and given in run["results"]]
+        return {run["seed"]: [verdict == "DONE" for verdict in run["results"][given]["verdicts"]] for run in found}
+
+    a, b = verdicts(*first), verdicts(*second)
+    seeds = sorted(a.keys() & b.keys())
+    return difference([a[seed] for seed in seeds], [b[seed] for seed in seeds]) if seeds else None
+
+
 def table(runs: list[dict[str, Any]]) -> Table:
-    """All rows, seeds pooled, beside the paper's."""
-    shown = Table(
-        *("training", "2D only", "95 %", "paper", "with 4D", "95 %", "paper", "seeds"), box=SIMPLE, title="task done"
-    )
+    """All rows, seeds pooled, beside the paper's, and what each has more than 2D only, in points."""
+    headings = ("training", "images alone", "paper", "less 2D only", "with live 4D", "paper", "4D taken away", "seeds")
+    shown = Table(*headings, box=SIMPLE, title="task done; 95 % intervals")
     for row in ROWS:
         entries = [run for run in runs if run["row"] == row.name and run["results"]]
         if not entries:
             continue
-        cells = [row.title]
+        cells = {}
         for name in INPUTS:
             shares = [run["results"][name]["done"]["all"] for run in entries if name in run["results"]]
             pooled = wilson(sum(s["count"] for s in shares), sum(s["total"] for s in shares))
-            measured = [f"{pooled.share:.2f}", f"{pooled.low:.2f}…{pooled.high:.2f}"] if shares else ["", ""]
-            cells += [*measured, f"{row.paper[name]:.2f}" if name in row.paper else ""]
-        shown.add_row(*cells, str(len(entries)))
+            cells[name] = f"{pooled.share:.1%} ({pooled.low:.0%}…{pooled.high:.0%})" if shares else ""
+        more = None if row.name == BASELINE else compared(runs, (BASELINE, "2d"), (row.name, "2d"))
+        taken = compared(runs, (row.name, "4d"), (row.name, "2d"))
+        published = [f"{row.paper[name]:.0%}" if name in row.paper else "" for name in INPUTS]
+        shown.add_row(
+            *(row.title, cells["2d"], published[0], str(more or ""), cells["4d"], published[1], str(taken or "")),
+            str(len(entries)),
+        )
+    return shown
+
+
+def gradients(runs: list[dict[str, Any]]) -> Table:
+    """Each loss's gradient on the text layers, mean of the seeds."""
+    headings = ("training", "loss", "norm", "cosine to the action's", "against it")
+    shown = Table(*headings, box=SIMPLE, title="gradients on the text layers")
+    for row in ROWS:
+        told = [run["training"]["gradients"] for run in runs if run["row"] == row.name and run["training"]]
+        for loss in sorted({loss for one in told for loss in one}):
+            of = [one[loss] for one in told if loss in one]
+            norm, cosine, conflict = (np.mean([one[key] for one in of]) for key in ("norm", "cosine", "conflict"))
+            shown.add_row(row.title, loss, f"{norm:.3f}", f"{cosine:+.2f}", f"{conflict:.0%}")
     return shown
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     names = ",".join(row.name for row in ROWS)
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--episodes-dir", type=Path, required=True, help="of `swiftvla collect --scene stands`")
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("out", type=Path, help="folder for checkpoints and results")
+    p.add_argument("--episodes-dir", type=Path, required=True, help="of `oracle.py collect`")
     p.add_argument("--targets", type=Path, required=True, help="of `swiftvla teacher-targets`, for these episodes")
-    p.add_argument("--geometry", type=Path, required=True, help="the geometry checkpoint that the targets are from")
-    p.add_argument("--init", type=Path, required=True, help="stage 1's checkpoint, from which every row starts")
-    p.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder for the checkpoints")
-    p.add_argument("--json", type=Path, default=Path("docs/ablation.json"), help="the results, written as they come")
-    p.add_argument("--rows", default=names, help="which, with commas between them")
-    p.add_argument("--seeds", default="0", help="of the trainings, with commas between them")
-    p.add_argument("--steps", type=int, default=400, help="optimiser steps of a row")
-    p.add_argument("--batch", type=int, default=48, help="samples a step")
-    p.add_argument("--noise-samples", type=int, default=4, help="noisy chunks per observation")
-    p.add_argument("--warmup-steps", type=int, default=40, help="steps until the peak learning rate")
-    p.add_argument("--learning-rate", type=float, default=None, help="peak; None: stage 2's own")
-    p.add_argument("--mask-2d-ramp-steps", type=int, default=100, help="steps until images are masked as often as said")
-    p.add_argument("--scenes-dir", type=Path, default=None, help="still scenes mixed into the batches; None: none")
-    p.add_argument("--scenes", type=int, default=5000, help="how many of them")
-    p.add_argument("--episodes", type=int, default=100, help="rollouts of each measurement")
-    p.add_argument("--scene-seed", type=int, default=20_000, help="seed of the first rollout's scene")
-    p.add_argument("--timeout", type=float, default=8.0, help="simulated seconds that the arm has for a task")
+    p.add_argument("--truth", type=Path, default=None, help="of `oracle.py collect`, for the row truth")
+    p.add_argument("--geometry", type=Path, default=Path("models/geometry-nano"), help="that the targets are from")
+    p.add_argument("--init", type=Path, default=Path("models/swiftvla-nano-grounding"), help="where every row starts")
+    p.add_argument("--json", type=Path, default=None, help="write all results to this file, too")
+    p.add_argument("--rows", default=names, help=f"which, with commas between them (default: {names})")
+    p.add_argument("--seeds", default="0", help="of the trainings, with commas between them (default: 0)")
+    p.add_argument("--steps", type=int, default=1000, help="optimiser steps of a row (default: 1000)")
+    p.add_argument("--batch", type=int, default=64, help="samples a step (default: 64)")
+    p.add_argument("--noise-samples", type=int, default=4, help="noisy chunks per observation (default: 4)")
+    p.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: 1e-3)")
+    p.add_argument("--log-gradients-every", type=int, default=25, help="steps (default: 25)")
+    p.add_argument("--episodes", type=int, default=200, help="rollouts of each measurement (default: 200)")
+    p.add_argument("--scene-seed", type=int, default=10_000, help="of the first rollout's scene (default: 10000)")
+    p.add_argument("--scene", default="sizes", help="what scenes are variants of (default: sizes)")
+    p.add_argument("--timeout", type=float, default=8.0, help="simulated seconds for a task (default: 8)")
     # More than a policy step, so that there is an inference every second step: they are what rollouts cost.
-    p.add_argument("--latency", type=float, default=0.12, help="simulated seconds from an observation to its chunk")
-    p.add_argument("--flat", action="store_true", help="roll out on the flat table instead of the stands task")
-    p.add_argument("--robot", default="so101_sim", help="the simulated robot's contract")
-    p.add_argument("--workers", type=int, default=2, help="processes, for training and rollouts")
+    p.add_argument("--latency", type=float, default=0.12, help="from an observation to its chunk, s (default: 0.12)")
+    p.add_argument("--robot", default=str(ROBOT), help="the simulated robot's contract")
+    p.add_argument("--workers", type=int, default=2, help="processes, for training and rollouts (default: 2)")
     p.add_argument("--cluster", default=None, help="a Ray cluster for the rollouts: auto, or host:port of its head")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     return p
@@ -287,31 +384,43 @@ def parser() -> argparse.ArgumentParser:
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """What all rows have in common; folders by what they hold, as their places mean nothing elsewhere."""
     keys = (
-        *("steps", "batch", "noise_samples", "warmup_steps", "learning_rate", "mask_2d_ramp_steps"),
-        *("episodes", "scene_seed", "timeout", "latency", "flat"),
+        *("steps", "batch", "noise_samples", "learning_rate", "log_gradients_every"),
+        *("episodes", "scene_seed", "scene", "timeout", "latency"),
     )
     targets = json.loads((options.targets / "config.json").read_text(encoding="utf-8"))
     return {key: getattr(options, key) for key in keys} | {
-        "scenes": options.scenes if options.scenes_dir else 0,
-        "init_sha256": open_checkpoint(options.init).sha256,
+        "init_sha256": open_checkpoint(model_path(options.init)).sha256,
         "geometry_sha256": targets.get("geometry_sha256"),
         "demonstrations": len(list(options.episodes_dir.glob("episode_*.safetensors"))),
     }
 
 
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run what is missing, and print the tables."""
     options = parser().parse_args()
-    chosen, known = options.rows.split(","), {row.name: row for row in ROWS}
+    options.init = model_path(options.init)
+    chosen, known = [name for name in options.rows.split(",") if name], {row.name: row for row in ROWS}
     if unknown := [name for name in chosen if name not in known]:
         sys.exit(f"--rows: {unknown} are none of {list(known)}")
+    begin = time.monotonic()
     try:
-        results = Results(options.json, settings(options))
+        results = Results(options.out, settings(options))
         ablation = Ablation(options, load_contract(options.robot), results)
         ablation.run([known[name] for name in chosen], [int(seed) for seed in options.seeds.split(",")])
     except (AblationError, UserError, OSError) as error:
         sys.exit(str(error))
-    Console(highlight=False, width=100).print(table(results.runs))
+    runs, console = results.runs, Console(highlight=False, width=150)
+    console.print(table(runs))
+    console.print(gradients(runs))
+    print(f"{time.monotonic() - begin:.0f} s")
+    if options.json is not None:
+        _write(options.json, {"format": FORMAT, "settings": results.settings, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from swiftvla_ros.cluster.settings import SettingsError
 from swiftvla_ros.contract import load_contract
 from swiftvla_ros.sim.evaluation.rollout import EpisodeResult, EvaluationReport, summarise
 
@@ -48,15 +49,16 @@ def report(done: int) -> EvaluationReport:
 class Rehearsal(ablation.Ablation):  # type: ignore[misc,name-defined]
     """Notes what would be trained and measured; breaks off before a measurement, when told."""
 
-    def __init__(self, folder: Path, results: Any, break_at: str | None = None) -> None:
-        super().__init__(Namespace(out=folder), load_contract("so101_sim"), results)
+    def __init__(self, results: Any, break_at: str | None = None) -> None:
+        super().__init__(Namespace(), load_contract("so101_sim"), results)
         self.done: list[str] = []
         self._break_at = break_at
 
     def train(self, row: Any, seed: int, folder: Path) -> dict[str, Any]:
-        assert folder.name == f"{row.name}-seed{seed}"
-        self.done.append(f"train {folder.name}")
-        return {"seconds": 1.0, "step": 3, "losses": {"action": 0.5}}
+        assert folder.parent.name == f"{row.name}-seed{seed}"
+        self.done.append(f"train {folder.parent.name}")
+        gradients = {"trajectory": {"norm": 2.0, "cosine": -0.25, "conflict": 0.75, "measured": 4}}
+        return {"seconds": 1.0, "step": 3, "losses": {"action": 0.5}, "gradients": gradients}
 
     def measure(self, row: Any, given: str, folder: Path) -> EvaluationReport:
         assert folder.name.startswith(f"{row.name}-seed")
@@ -67,56 +69,82 @@ class Rehearsal(ablation.Ablation):  # type: ignore[misc,name-defined]
 
 
 def test_a_broken_off_ablation_goes_on(tmp_path: Path) -> None:
-    """What is in the JSON is neither trained nor measured again; rows that were asked for later are added."""
-    path = tmp_path / "results.json"
+    """What is in the folder is neither trained nor measured again; rows that were asked for later are added."""
     rows = [ROWS["2d"], ROWS["no-mask"]]
-    first = Rehearsal(tmp_path, ablation.Results(path, SETTINGS), "no-mask 4d")
+    first = Rehearsal(ablation.Results(tmp_path, SETTINGS), "no-mask 4d")
     with pytest.raises(KeyboardInterrupt):
         first.run(rows, [0])
     assert first.done == ["train 2d-seed0", "2d 2d", "train no-mask-seed0", "no-mask 2d"]
-    second = Rehearsal(tmp_path, ablation.Results(path, SETTINGS))
-    second.run([*rows, ROWS["k3"]], [0])
-    assert second.done == ["no-mask 4d", "train k3-seed0", "k3 2d", "k3 4d"]
-    third = Rehearsal(tmp_path, ablation.Results(path, SETTINGS))
+    second = Rehearsal(ablation.Results(tmp_path, SETTINGS))
+    second.run([*rows, ROWS["paper"]], [0])
+    assert second.done == ["no-mask 4d", "train paper-seed0", "paper 2d", "paper 4d"]
+    third = Rehearsal(ablation.Results(tmp_path, SETTINGS))
     third.run(rows, [0, 1])
     assert third.done == ["train 2d-seed1", "2d 2d", "train no-mask-seed1", "no-mask 2d", "no-mask 4d"]
-    (run, *_) = json.loads(path.read_text())["runs"]
+    run = json.loads((tmp_path / "2d-seed0" / "result.json").read_text())
     assert run["training"]["losses"] == {"action": 0.5}
     assert run["results"]["2d"]["done"]["all"]["count"] == 1
     assert run["results"]["2d"]["verdicts"] == ["DONE", "PENDING", "PENDING", "PENDING"]
 
 
+def test_two_at_once_share_the_rows(tmp_path: Path) -> None:
+    """Protects hours of training: a row that somebody is at is left to them."""
+    results = ablation.Results(tmp_path, SETTINGS)
+    with results.taken(ROWS["2d"], 0) as entry:
+        assert entry is not None
+        other = Rehearsal(ablation.Results(tmp_path, SETTINGS))
+        other.run([ROWS["2d"], ROWS["2d-longer"]], [0])
+    assert other.done == ["train 2d-longer-seed0", "2d-longer 2d"]
+
+
 def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
-    """Rows of one file can be compared: it says what differs instead."""
-    path = tmp_path / "results.json"
-    ablation.Results(path, SETTINGS).save()
-    with pytest.raises(ablation.AblationError, match="steps = 3, now it is 5"):
-        ablation.Results(path, SETTINGS | {"steps": 5})
+    """Rows of one folder can be compared: it says what differs instead."""
+    ablation.Results(tmp_path, SETTINGS)
+    with pytest.raises(SettingsError, match="steps is 3, now it would be 5"):
+        ablation.Results(tmp_path, SETTINGS | {"steps": 5})
 
 
 def test_the_table_and_the_figure_show_the_papers_numbers(tmp_path: Path) -> None:
-    """Measured shares stand beside tables 5, 6 and 7; seeds are pooled."""
-    results = ablation.Results(tmp_path / "results.json", SETTINGS)
-    Rehearsal(tmp_path, results).run(ablation.ROWS, [0, 1])
-    console = Console(width=140, file=io.StringIO(), record=True)
+    """Measured shares stand beside the paper's; seeds are pooled, and differences paired by seed and scene."""
+    results = ablation.Results(tmp_path, SETTINGS)
+    Rehearsal(results).run(ablation.ROWS, [0, 1])
+    console = Console(width=180, file=io.StringIO(), record=True)
     console.print(ablation.table(results.runs))
     lines = {line.strip().split("  ")[0]: line.split() for line in console.export_text().splitlines() if "…" in line}
-    published = {
-        "2D only": ["0.36"],
-        "4D, no mask": ["0.02", "0.50"],
-        "4D mask": ["0.40", "0.48"],
-        "both masks": ["0.50", "0.52"],
-        "both masks, reconstruction": ["0.53", "0.55"],
-        "the same, K = 3": ["0.47", "0.49"],
-        "the same, K = 6": ["0.52", "0.55"],
-    }
-    assert lines.keys() == published.keys()
-    for title, paper in published.items():
-        cells = lines[title]
-        figures = cells[len(title.split()) : -1]
-        assert figures[2::3] == paper
-        assert figures[0::3] == ["0.25", "0.75"][: len(paper)]
+    assert list(lines) == [row.title for row in ablation.ROWS]
+    for row in ablation.ROWS:
+        cells = lines[row.title][len(row.title.split()) :]
+        assert cells[0] == "25.0%"
+        assert [cell for cell in cells if cell in ("2%", *map("{:.0%}".format, row.paper.values()))] == [
+            f"{value:.0%}" for value in row.paper.values()
+        ]
         assert cells[-1] == "2"
-    image = tmp_path / "ablation.png"
-    load("docs/plots/ablation.py").main(results.path, image)
+        assert ("+0.0" in cells) == (row.name != "2d")
+        assert ("-50.0" in cells) == ("4d" in row.inputs), "what is lost when 4D is taken away"
+    console.print(ablation.gradients(results.runs))
+    assert "-0.25" in console.export_text()
+    image, kept = tmp_path / "ablation.png", tmp_path / "ablation.json"
+    kept.write_text(json.dumps({"settings": SETTINGS, "runs": results.runs}))
+    load("docs/plots/ablation.py").main(kept, image)
     assert image.stat().st_size > 10_000
+
+
+def test_a_difference_has_an_interval_over_scenes() -> None:
+    """Protects the verdict: the same result in all scenes is certain, a mixed one has an interval around its mean."""
+    same = ablation.difference([[False] * 50] * 2, [[True] * 50] * 2)
+    assert (same.difference, same.low, same.high) == (1.0, 1.0, 1.0)
+    mixed = ablation.difference([[True, False] * 50] * 3, [[True, True, False, False] * 25] * 3)
+    assert mixed.difference == 0.0
+    assert -0.12 < mixed.low < -0.04
+    assert 0.04 < mixed.high < 0.12
+
+
+def test_gradients_of_a_training_are_put_together() -> None:
+    """Protects the reason for a no: mean norm, mean cosine, and how often a loss pulls against the action's."""
+    lines = [
+        {"action norm": 1.0, "action cosine": 1.0, "trajectory norm": 3.0, "trajectory cosine": -0.5},
+        {"action norm": 2.0, "action cosine": 1.0, "trajectory norm": 1.0, "trajectory cosine": 0.25},
+    ]
+    told = ablation.conflicts(lines)
+    assert told["trajectory"] == {"norm": 2.0, "cosine": -0.125, "conflict": 0.5, "measured": 2}
+    assert told["action"]["conflict"] == 0.0
