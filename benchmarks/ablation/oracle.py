@@ -137,27 +137,29 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Roll checkpoints out in the same scenes, each with true geometry where it has a 4D branch."""
+    """Roll checkpoints out in the same scenes: by images alone, and those with a 4D branch with true geometry, too."""
     contract = load_contract(options.robot)
     conditions = Conditions(_LATENCY_S, contract.policy.step_s, options.timeout)
-    done: list[list[bool]] = []
-    for folder in options.checkpoints:
-        with_4d = json.loads((folder / "config.json").read_text())["model"].get("geometry") is not None
+    seeds = range(options.seed, options.seed + options.episodes)
+    tasks = [STANDARD_TASKS[k % len(STANDARD_TASKS)] for k in range(options.episodes)]
+
+    def done(folder: Path, *, with_4d: bool) -> list[bool]:
         loaded = load_policy(folder, contract=contract, threads=1, with_4d=with_4d)
         with SimWorld(contract, scene=SCENES[options.scene]) as world:
             policy = PolicyWith4D(loaded, OracleStream(world)) if with_4d else loaded
-            seeds = range(options.seed, options.seed + options.episodes)
-            tasks = [STANDARD_TASKS[k % len(STANDARD_TASKS)] for k in range(options.episodes)]
-            pairs = list(zip(tasks, seeds, strict=True))
-            done.append(
-                [
-                    roll_out(policy, world, task, seed, conditions).verdict == "DONE"
-                    for task, seed in track(pairs, folder.name)
-                ]
-            )
-        print(f"{folder}{' with true geometry' if with_4d else ''}: {wilson(sum(done[-1]), len(done[-1]))}")
-    for folder, verdicts in zip(options.checkpoints[1:], done[1:], strict=True):
-        print(f"{folder} less {options.checkpoints[0]}: {paired_difference(done[0], verdicts)}")
+            pairs = track(list(zip(tasks, seeds, strict=True)), folder.name)
+            return [roll_out(policy, world, task, seed, conditions).verdict == "DONE" for task, seed in pairs]
+
+    found: dict[str, list[bool]] = {}
+    for folder in options.checkpoints:
+        has_4d = json.loads((folder / "config.json").read_text())["model"].get("geometry") is not None
+        for with_4d in (True, False) if has_4d else (False,):
+            name = f"{folder} {'with true geometry' if with_4d else 'by images alone'}"
+            found[name] = done(folder, with_4d=with_4d)
+            print(f"{name}: {wilson(sum(found[name]), len(found[name]))}", flush=True)
+    first, *others = found
+    for name in others:
+        print(f"{name} less {first}: {paired_difference(found[first], found[name])}")
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ class Ablation:
             command = [
                 *(sys.executable, "-m", "swiftvla_ros.cli.main", "train", str(given.episodes_dir), str(folder)),
                 *("--stage", "2", "--init", str(given.init), "--preset", "swiftvla-nano", "--robot", str(given.robot)),
-                *("--freeze", "nothing", "--scenes", "0", "--seed", str(seed), "--steps", str(steps)),
+                *("--freeze", "nothing", "--scenes", "0", "--no-envelope", "--seed", str(seed), "--steps", str(steps)),
                 *("--learning-rate", str(given.learning_rate), "--batch", str(given.batch)),
                 *("--noise-samples", str(given.noise_samples), "--log-gradients-every", str(given.log_gradients_every)),
                 *("--processes", str(given.workers), "--device", given.device),

@@ -118,6 +118,9 @@ def command(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more work.")
     ] = False,
+    envelope: Annotated[
+        bool, typer.Option(help="Fit the envelope for monitors, too (docs/monitors.md); it takes minutes.")
+    ] = True,
     processes: Annotated[
         int, typer.Option(help="Processes that are started on a CPU; 0: one per core. GPUs: use accelerate launch.")
     ] = 0,
@@ -197,7 +200,7 @@ def command(
             instruction,
             flow_steps if stage == 3 else None,
         )
-        result = train_policy(run, start, progress.report, progress.envelope)
+        result = train_policy(run, start, progress.report, progress.envelope if envelope else None)
     except (ContractError, EpisodeError, CheckpointError, StatisticsError, TargetsError) as error:
         _refuse(error)
     if int(os.environ.get("RANK", "0")) == 0:

@@ -105,11 +105,11 @@ def train_policy(
     run: TrainingRun,
     start: PolicyStart,
     report: Callable[[Report], None],
-    fitting: Callable[[int, int], None] = lambda _done, _all: None,
+    fitting: Callable[[int, int], None] | None = lambda _done, _all: None,
 ) -> StageResult:
     """Train a policy on demonstrations and write a checkpoint, with its envelope for monitors.
 
-    ``fitting`` is told on how many of how many episodes the envelope is fitted.
+    ``fitting`` is told on how many of how many episodes the envelope is fitted; None fits none.
     """
     targets = None if start.targets is None else TeacherTargets.open(start.targets)
     config = _config(run, start, targets)
@@ -161,7 +161,7 @@ def train_policy(
         writer.write_policy(run.out, objective.policy, statistics, tokenizer, run.contract, card, objective.auxiliary)
 
     result = _run(run, make, finish, report, facts)
-    if os.environ.get("RANK", "0") == "0":
+    if fitting is not None and os.environ.get("RANK", "0") == "0":
         _fit_envelope(run, episodes, fitting)
     return result
 

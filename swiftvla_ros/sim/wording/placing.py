@@ -63,6 +63,37 @@ _SAID = Parts(
         put {d} under {o}
         use {d} for {o}
         {on} {d}, put {o}
+        stow {o} {on} {d}
+        slip {o} {onto} {d}
+        slide {o} {onto} {d}
+        load {o} {onto} {d}
+        toss {o} {onto} {d}
+        throw {o} {onto} {d}
+        pop {o} {on} {d}
+        dump {o} {on} {d}
+        push {o} {onto} {d}
+        drag {o} {onto} {d}
+        ship {o} to {d}
+        ferry {o} to {d}
+        shuttle {o} to {d}
+        return {o} to {d}
+        guide {o} {onto} {d}
+        locate {o} {on} {d}
+        stand {o} {on} {d}
+        seat {o} {on} {d}
+        unload {o} {on} {d}
+        gather {o} {onto} {d}
+        collect {o} {onto} {d}
+        keep {o} {on} {d}
+        {d} is where {o} goes
+        {d} is the place for {o}
+        fill {d} with {o}
+        i would love {o} {on} {d}
+        help {o} {onto} {d}
+        bring {d} {o}
+        give {o} to {d}
+        pick up {o} and let go of it {on} {d}
+        carry {o} and set it down {on} {d}
     """),
     lines("""
         deposit {o} {on} {d}
@@ -88,6 +119,14 @@ _SAID = Parts(
         pass {o} {onto} {d}
         transport {o} to {d}
         raise {o} and let it down {on} {d}
+        plant {o} {on} {d}
+        slot {o} {onto} {d}
+        fling {o} {onto} {d}
+        cart {o} to {d}
+        nestle {o} {on} {d}
+        install {o} {on} {d}
+        supply {d} with {o}
+        lob {o} {onto} {d}
     """),
 )
 

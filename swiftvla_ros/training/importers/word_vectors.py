@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors of words from a sentence encoder's folder (BERT's layers, such as all-MiniLM-L6-v2, Apache-2.0).
+"""Vectors of words from a small language model's folder (llama's layers, such as SmolLM2-135M's, Apache-2.0).
 
-A word's vector is what the encoder makes of the word alone, so words that mean much the same lie near each other.
+A word's vector is what the model has made of it three quarters of its way up, where it stands as something that a robot
+can do. Words that would go on alike lie near each other there: `hoist` near `lift`, which a sentence encoder, made to
+tell sentences apart by what they are about, knows less of (docs/words.md).
 """
 
 from __future__ import annotations
@@ -12,74 +14,107 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from rich.progress import track
+from safetensors import safe_open
 from torch import Tensor
-from torch.nn import functional
 
 from swiftvla_ros.files import read_json_object, unreadable
+from swiftvla_ros.model.attention import rotation
+from swiftvla_ros.model.config import TextConfig
+from swiftvla_ros.model.text_model import TextModel
+from swiftvla_ros.training.distributed import used_precision
 from swiftvla_ros.training.words.vectors import VectorsError
 
-_BATCH = 512
-_AGAIN = "name the folder of a BERT sentence encoder with config.json, model.safetensors and tokenizer.json"
+CONTEXTS = ("A robot can {}", "to {}")
+"""What a word is the last of. The first alone is as good with verbs, the second helps with all else."""
+_DEPTH = 0.75
+_BATCH = 256
+_AGAIN = "name the folder of a llama such as SmolLM2-135M, with config.json, model.safetensors and tokenizer.json"
 
 
 def encode_words(folder: Path, words: Sequence[str]) -> NDArray[np.float32]:
-    """Vectors [v, d] of length 1; raises VectorsError where no encoder lies in ``folder``."""
+    """Vectors [v, contexts × width], each number of mean 0 and spread 1; VectorsError where no model lies there."""
     from tokenizers import Tokenizer
 
+    reading = folder / "config.json"
     try:
-        config = read_json_object(folder / "config.json")
-        weights = load_file(folder / "model.safetensors")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        encoder = _Encoder(weights, int(config["num_hidden_layers"]), int(config["num_attention_heads"]))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise VectorsError(unreadable(folder, error, _AGAIN)) from error
+        config = read_json_object(reading)
+        if (kind := config.get("model_type")) != "llama":
+            raise VectorsError(f"{reading}: model_type is {kind!r}, not 'llama'; {_AGAIN}")
+        text = _config(config)
+        reading = folder / "model.safetensors"
+        model = _model(reading, text)
+        reading = folder / "tokenizer.json"
+        tokenizer = Tokenizer.from_file(str(reading))
+    except VectorsError:
+        raise
     except Exception as error:  # the tokenizer's library raises no class of its own
-        raise VectorsError(unreadable(folder / "tokenizer.json", error, _AGAIN)) from error
+        raise VectorsError(unreadable(reading, error, _AGAIN)) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    vectors: list[Tensor] = []
-    for first in range(0, len(words), _BATCH):
-        ids = [found.ids for found in tokenizer.encode_batch(list(words[first : first + _BATCH]))]
-        length = max(map(len, ids))
-        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids])
-        there = torch.tensor([[1.0] * len(row) + [0.0] * (length - len(row)) for row in ids])
-        hidden = encoder(padded, there)
-        vectors.append((hidden * there[..., None]).sum(1) / there.sum(1, keepdim=True))
-    found: NDArray[np.float32] = functional.normalize(torch.cat(vectors), dim=-1).numpy()
+    found = [
+        _last_of(model, text, [tokenizer.encode(context.format(word)).ids for word in words], context)
+        for context in CONTEXTS
+    ]
+    vectors = np.concatenate(found, axis=1)
+    standard: NDArray[np.float32] = (vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6)
+    return standard
+
+
+def _config(config: dict[str, object]) -> TextConfig:
+    def number(key: str) -> int:
+        return int(str(config[key]))
+
+    heads, width = number("num_attention_heads"), number("hidden_size")
+    parameters = config.get("rope_parameters")
+    theta = parameters.get("rope_theta") if isinstance(parameters, dict) else config.get("rope_theta")
+    return TextConfig(
+        vocab_size=number("vocab_size"),
+        hidden_size=width,
+        intermediate_size=number("intermediate_size"),
+        num_layers=max(1, int(_DEPTH * number("num_hidden_layers"))),
+        num_heads=heads,
+        num_kv_heads=number("num_key_value_heads"),
+        head_dim=width // heads,
+        rope_theta=float(str(theta or 10_000.0)),
+        max_tokens=1,
+    )
+
+
+def _model(path: Path, config: TextConfig) -> TextModel:
+    """The layers that are needed, in bfloat16 where the processor multiplies it."""
+    with torch.device("meta"):
+        model = TextModel(config)
+    with safe_open(path, framework="pt") as file:
+        there = {name.removeprefix("model."): name for name in file.keys()}  # noqa: SIM118 - not a dict
+        weights = {name: file.get_tensor(there[name]) for name in model.state_dict()}
+    model.load_state_dict(weights, assign=True)
+    kind = torch.bfloat16 if used_precision("auto", "cpu") == "bf16" else torch.float32
+    return model.to(kind).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _last_of(model: TextModel, config: TextConfig, rows: list[list[int]], context: str) -> NDArray[np.float32]:
+    """What the model has made of each row's last token [v, width]; rows of a length are computed together."""
+    found = np.empty((len(rows), config.hidden_size), np.float32)
+    order = sorted(range(len(rows)), key=lambda k: len(rows[k]))
+    lengths = {len(rows[k]): None for k in order}
+    parts = [
+        some[first : first + _BATCH]
+        for length in lengths
+        for some in [[k for k in order if len(rows[k]) == length]]
+        for first in range(0, len(some), _BATCH)
+    ]
+    for part in track(parts, context.format("…")):
+        found[part] = _outputs(model, config, torch.tensor([rows[k] for k in part]))[:, -1].float().numpy()
     return found
 
 
-class _Encoder:
-    """BERT, as published; only what a sentence's tokens come to."""
-
-    def __init__(self, weights: dict[str, Tensor], layers: int, heads: int) -> None:
-        self._weights, self._layers, self._heads = weights, layers, heads
-        self._tokens = weights["embeddings.word_embeddings.weight"]
-        self._places = weights["embeddings.position_embeddings.weight"]
-        self._segment = weights["embeddings.token_type_embeddings.weight"][0]
-
-    @torch.no_grad()
-    def __call__(self, ids: Tensor, there: Tensor) -> Tensor:
-        x = self._tokens[ids] + self._places[: ids.shape[1]] + self._segment
-        x = self._norm(x, "embeddings.LayerNorm")
-        for layer in range(self._layers):
-            name = f"encoder.layer.{layer}"
-            q, k, v = (self._split(x, f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
-            seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=there[:, None, None].bool())
-            seen = self._dense(seen.transpose(1, 2).flatten(2), f"{name}.attention.output.dense")
-            x = self._norm(x + seen, f"{name}.attention.output.LayerNorm")
-            inner = functional.gelu(self._dense(x, f"{name}.intermediate.dense"))
-            x = self._norm(x + self._dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
-        return x
-
-    def _split(self, x: Tensor, name: str) -> Tensor:
-        return self._dense(x, name).unflatten(-1, (self._heads, -1)).transpose(1, 2)
-
-    def _dense(self, x: Tensor, name: str) -> Tensor:
-        return functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        return functional.layer_norm(x, x.shape[-1:], weight, bias, 1e-12)
+def _outputs(model: TextModel, config: TextConfig, ids: Tensor) -> Tensor:
+    hidden = model.embed_tokens(ids)
+    b, n = ids.shape
+    by = rotation(torch.arange(n).expand(b, n), config.head_dim, config.rope_theta)
+    causal = torch.ones(n, n, dtype=torch.bool).tril().expand(b, n, n)
+    for layer in model.layers:
+        hidden, _ = layer(hidden, by, causal)
+    return hidden

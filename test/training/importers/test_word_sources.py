@@ -1,64 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where vectors of words come from: a sentence encoder's layers."""
+"""Where vectors of words come from: a small language model's layers."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaModel
 
-from swiftvla_ros.training.importers.word_vectors import encode_words
+from swiftvla_ros.training.importers import word_vectors
+from swiftvla_ros.training.importers.word_vectors import CONTEXTS, encode_words
 from swiftvla_ros.training.words.vectors import VectorsError, reduced
 
-WIDTH, INNER, LAYERS, HEADS = 16, 32, 2, 4
-WORDS = ("lift", "touch", "red")
+WORDS = ("lift", "touch", "red", "lift red")
+LAYERS = 4
 
 
-def _encoder(folder: Path) -> None:
+@pytest.fixture
+def language_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LlamaModel:
+    """A small llama as published ones lie in a folder, in float32."""
+    monkeypatch.setattr(word_vectors, "used_precision", lambda *_: "no")
     torch.manual_seed(0)
-    shapes = {
-        f"embeddings.{name}_embeddings.weight": (n, WIDTH)
-        for name, n in (("word", 8), ("position", 16), ("token_type", 2))
-    }
-    norms = ["embeddings.LayerNorm"]
-    for layer in range(LAYERS):
-        name = f"encoder.layer.{layer}"
-        dense = {f"attention.self.{part}": (WIDTH, WIDTH) for part in ("query", "key", "value")}
-        dense |= {
-            "attention.output.dense": (WIDTH, WIDTH),
-            "intermediate.dense": (INNER, WIDTH),
-            "output.dense": (WIDTH, INNER),
-        }
-        for part, shape in dense.items():
-            shapes |= {f"{name}.{part}.weight": shape, f"{name}.{part}.bias": shape[:1]}
-        norms += [f"{name}.attention.output.LayerNorm", f"{name}.output.LayerNorm"]
-    for norm in norms:
-        shapes |= {f"{norm}.weight": (WIDTH,), f"{norm}.bias": (WIDTH,)}
-    save_file({name: torch.randn(shape) * 0.3 for name, shape in shapes.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": LAYERS, "num_attention_heads": HEADS}))
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(
-        models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "lift": 3, "touch": 4, "red": 5}, "[UNK]")
-    )
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=24, intermediate_size=32, num_hidden_layers=LAYERS, num_attention_heads=3,
+        num_key_value_heads=1, rms_norm_eps=1e-5, rope_theta=1e5, initializer_range=0.3,
+    )  # fmt: skip
+    model = LlamaModel(config).eval()
+    model.save_pretrained(tmp_path)
+    words = ["[UNK]", "A", "robot", "can", "to", "lift", "touch", "red"]
+    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return model
 
 
-def test_a_word_is_the_mean_of_what_the_encoder_makes_of_it(tmp_path: Path) -> None:
-    """Vectors have length 1, differ, and don't depend on what else is encoded beside them; no encoder is named."""
-    _encoder(tmp_path)
-    together = encode_words(tmp_path, (*WORDS, "lift touch red"))
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(encode_words(tmp_path, WORDS), together[:3], atol=1e-5)
-    assert abs(together[0] - together[1]).max() > 1e-3
-    with pytest.raises(VectorsError, match=r"tokenizer\.json"):
+def test_a_word_is_what_the_model_makes_of_it_at_the_end_of_a_context(
+    language_model: LlamaModel, tmp_path: Path
+) -> None:
+    """Vectors are transformers' own hidden states at three quarters of the depth, standardised, in the words' order."""
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    theirs = []
+    for context in CONTEXTS:
+        ids = [torch.tensor([tokenizer.encode(context.format(word)).ids]) for word in WORDS]
+        with torch.no_grad():
+            states = [language_model(row, output_hidden_states=True).hidden_states[LAYERS * 3 // 4] for row in ids]
+        theirs.append(torch.stack([state[0, -1] for state in states]).numpy())
+    together = np.concatenate(theirs, axis=1)
+    expected = (together - together.mean(0)) / together.std(0)
+    np.testing.assert_allclose(encode_words(tmp_path, WORDS), expected, atol=2e-4)
+
+
+@pytest.mark.usefixtures("language_model")
+def test_what_is_no_language_model_is_named(tmp_path: Path) -> None:
+    """A folder without one, of another kind or with a damaged tokenizer says so, and what to name instead."""
+    with pytest.raises(VectorsError, match=r"absent/config\.json: no such file; name the folder of a llama"):
         encode_words(tmp_path / "absent", WORDS)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(VectorsError, match=r"tokenizer\.json"):
+        encode_words(tmp_path, WORDS)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(VectorsError, match="'bert', not 'llama'"):
+        encode_words(tmp_path, WORDS)
 
 
 def test_vectors_are_reduced_to_what_differs_most() -> None:
