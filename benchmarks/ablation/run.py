@@ -32,9 +32,9 @@ from rich.table import Table
 from swiftvla_ros.cli.sharing import make_runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.contract import Contract, load_contract
+from swiftvla_ros.contract.hashing import files_sha256
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
-from swiftvla_ros.policy.checkpoint import open_checkpoint
 from swiftvla_ros.resources import model_path
 from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, EvaluationReport, Geometry, evaluate
 from swiftvla_ros.sim.evaluation.statistics import wilson
@@ -389,7 +389,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     )
     targets = json.loads((options.targets / "config.json").read_text(encoding="utf-8"))
     return {key: getattr(options, key) for key in keys} | {
-        "init_sha256": open_checkpoint(model_path(options.init)).sha256,
+        "init_sha256": files_sha256(options.init, ("config.json", "model.safetensors")),
         "geometry_sha256": targets.get("geometry_sha256"),
         "demonstrations": len(list(options.episodes_dir.glob("episode_*.safetensors"))),
     }

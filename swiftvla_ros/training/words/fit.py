@@ -25,9 +25,10 @@ from swiftvla_ros.training.words.vectors import WordVectors
 Said = tuple[str, int | None]
 """A sentence, and the number of its meaning; None for none of them."""
 _WIDTH, _LAYERS = 64, 2
-_LEARNING_RATE, _WARMUP_STEPS, _WEIGHT_DECAY, _SMOOTHING = 2e-3, 50, 0.02, 0.02
-# Spread of the noise on words' vectors, whose own is 1; and share of words that are taken for unknown ones.
-_NOISE, _DROPPED = 0.4, 0.04
+_LEARNING_RATE, _WARMUP_STEPS, _WEIGHT_DECAY, _SMOOTHING = 2e-3, 50, 0.3, 0.02
+# Spread of the noise on words' vectors, whose own is 1, so that what is near a word means the same; and share of words
+# that are taken for unknown ones.
+_NOISE, _DROPPED = 0.8, 0.04
 # A word of so many training sentences is one that a slip of the finger may have been meant as.
 _FAMILIAR_SENTENCES = 40
 # So many batches are drawn at once, and sorted by length.

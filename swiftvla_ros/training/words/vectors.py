@@ -32,11 +32,11 @@ class WordVectors:
 
 
 def reduced(words: tuple[str, ...], vectors: NDArray[np.floating[Any]], dimensions: int) -> WordVectors:
-    """Vectors [v, d] on their ``dimensions`` principal directions, mean 0 and spread 1."""
+    """Vectors [v, d] on their ``dimensions`` principal directions, each of mean 0 and spread 1."""
     centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
     _, directions = np.linalg.eigh(centred.T @ centred)
     found = centred @ directions[:, ::-1][:, :dimensions]
-    found /= found.std()
+    found /= found.std(0)
     scale = float(np.quantile(np.abs(found), 0.9999) / 127)
     return WordVectors(words, np.clip(np.rint(found / scale), -127, 127).astype(np.int8), scale)
 

@@ -28,7 +28,8 @@ def _vectors() -> WordVectors:
     words = [word for kind in KINDS.values() for word in kind]
     centres = {kind: rng.normal(0, 1, 16) for kind in KINDS}
     made = [centres[kind] + rng.normal(0, 0.4 if kind == "d" else 0.1, 16) for kind in KINDS for _ in KINDS[kind]]
-    return reduced(tuple(words), np.array(made), 16)
+    # Fewer directions than kinds differ in would be chance, blown up.
+    return reduced(tuple(words), np.array(made), 3)
 
 
 def _said(count: int, seed: int, grabs: tuple[str, ...] = GRABS, taps: tuple[str, ...] = TAPS) -> list[Said]:
