@@ -16,7 +16,6 @@ token's mean and scale away, and with them the place where five plain numbers sa
 """
 
 import argparse
-import json
 import os
 from contextlib import closing
 from pathlib import Path
@@ -39,6 +38,7 @@ from swiftvla_ros.sim.observe import RENDER_SIZE
 from swiftvla_ros.sim.scene import Scene
 from swiftvla_ros.sim.tasks.registry import SCENES, STANDARD_TASKS
 from swiftvla_ros.sim.world import SimWorld
+from swiftvla_ros.training.checkpoint_writer import read_config
 
 CELLS = 8
 """Cells along each side of the front view: as many tokens as the teacher's are pooled to."""
@@ -152,8 +152,8 @@ def evaluate(options: argparse.Namespace) -> None:
 
     found: dict[str, list[bool]] = {}
     for folder in options.checkpoints:
-        has_4d = json.loads((folder / "config.json").read_text())["model"].get("geometry") is not None
-        for with_4d in (True, False) if has_4d else (False,):
+        branch = read_config(folder).geometry
+        for with_4d in (True, False) if branch is not None and branch.shown else (False,):
             name = f"{folder} {'with true geometry' if with_4d else 'by images alone'}"
             found[name] = done(folder, with_4d=with_4d)
             print(f"{name}: {wilson(sum(found[name]), len(found[name]))}", flush=True)

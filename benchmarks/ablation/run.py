@@ -14,107 +14,39 @@ takes rows that nobody is at.
 import argparse
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
+from _ablation_rows import INPUTS, ROWS, Row
+from _ablation_tables import conflicts, gradients, table
 from swiftvla_ros.cli.sharing import make_runner
 from swiftvla_ros.cluster.settings import claim
 from swiftvla_ros.contract import Contract, load_contract
 from swiftvla_ros.contract.hashing import files_sha256
+from swiftvla_ros.contract.store import digest_of
+from swiftvla_ros.episodes.teacher.stream import geometry_sha256
 from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import whole_file
 from swiftvla_ros.resources import model_path
 from swiftvla_ros.sim.evaluation.rollout import Conditions, Evaluation, EvaluationReport, Geometry, evaluate
-from swiftvla_ros.sim.evaluation.statistics import wilson
+from swiftvla_ros.training.loop import LOSSES_FILE
 
 FORMAT = "swiftvla_ros/ablation/2"
-INPUTS = {"2d": "images alone", "4d": "with live 4D"}
-"""What a policy is given when it is rolled out."""
-BASELINE = "2d"
 ROBOT = Path(__file__).with_name("so101_front.yaml")
-DRAWS = 10_000
-"""Of the bootstrap."""
-LONGER = 1.5
-"""How many times the steps *2D only, longer* has: as many as the 4D rows take more time."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to train.
-
-    Attributes
-    ----------
-    name, title
-        What it is called on the command line, and in the table.
-    teacher
-        Whose 4D features it is trained with: the geometry transformer's, the simulation's truth, or nobody's.
-    options
-        Of ``swiftvla train --stage 2``.
-    paper
-        Success in the paper, by input.
-    """
-
-    name: str
-    title: str
-    teacher: Literal["geometry", "truth"] | None
-    options: tuple[str, ...]
-    paper: dict[str, float]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What it is rolled out with; live truth is `oracle.py eval`'s."""
-        return ("2d", "4d") if self.teacher == "geometry" and "--align-layer" not in self.options else ("2d",)
-
-
-_RANDOM = ("--cache-steps", "3,4,5,6")
-_BOTH = ("--mask-4d", "0.5", "--mask-2d", "0.2")
-_PAPER = (*_BOTH, "--reconstruct", *_RANDOM)
-ROWS = (
-    Row("2d", "2D only", None, (), {"2d": 0.36}),
-    Row("2d-longer", "2D only, longer", None, (), {}),
-    Row(
-        "no-mask",
-        "4D, no mask",
-        "geometry",
-        ("--mask-4d", "0", "--mask-2d", "0", "--no-reconstruct", *_RANDOM),
-        {"2d": 0.02, "4d": 0.50},
-    ),
-    Row(
-        "mask-4d",
-        "4D mask",
-        "geometry",
-        ("--mask-4d", "0.5", "--mask-2d", "0", "--no-reconstruct", *_RANDOM),
-        {"2d": 0.40, "4d": 0.48},
-    ),
-    Row("both-masks", "both masks", "geometry", (*_BOTH, "--no-reconstruct", *_RANDOM), {"2d": 0.50, "4d": 0.52}),
-    Row("paper", "paper", "geometry", _PAPER, {"2d": 0.53, "4d": 0.55}),
-    Row("restrained", "paper, restrained", "geometry", (*_PAPER, "--restrain-auxiliary"), {}),
-    Row(
-        "alignment",
-        "alignment",
-        "geometry",
-        ("--mask-4d", "1", "--mask-2d", "0", "--no-reconstruct", "--align-layer", "2", "--cache-steps", "6"),
-        {},
-    ),
-    Row("truth", "oracle teacher", "truth", (*_BOTH, "--reconstruct", "--cache-steps", "1"), {}),
-)
 LIVE_CACHE_STEPS = 6
 """K of live 4D features: the longest that a row is trained with."""
 
 
-class AblationError(ValueError):
+class AblationError(UserError):
     """A run that can't go on; the message says why."""
 
 
@@ -146,12 +78,10 @@ class Results:
             except BlockingIOError:
                 yield None
                 return
-            yield self.read(folder) or {"row": row.name, "title": row.title, "seed": seed, "training": None} | {
-                "teacher": row.teacher,
-                "options": list(row.options),
-                "paper": row.paper,
-                "results": {},
-            }
+            # Whoever trains holds it, too, and goes on if this process is killed.
+            os.set_inheritable(lock.fileno(), True)
+            new = {"row": row.name, "title": row.title, "seed": seed, "teacher": row.teacher, "paper": row.paper}
+            yield self.read(folder) or {**new, "options": list(row.options), "training": None, "results": {}}
 
     @staticmethod
     def read(folder: Path) -> dict[str, Any] | None:
@@ -193,7 +123,7 @@ class Ablation:
             entry["training"] = self.train(row, seed, folder / "checkpoint")
             self._results.save(row, entry)
         for name in missing:
-            report = self.measure(row, name, folder)
+            report = self.measure(row, name, seed, folder)
             entry["results"][name] = summary(report)
             self._results.save(row, entry)
             print(f"{row.title}, seed {seed}, {INPUTS[name]}: {report.done['all']}", flush=True)
@@ -201,7 +131,7 @@ class Ablation:
     def train(self, row: Row, seed: int, folder: Path) -> dict[str, Any]:
         """Train a row (in a process of its own, which goes on where an earlier one was killed); returns its figures."""
         given = self._options
-        steps = round(given.steps * (LONGER if row.name == "2d-longer" else 1))
+        steps = round(given.steps * row.steps)
         result = folder / "training" / "result.json"
         if not result.exists():
             command = [
@@ -214,21 +144,21 @@ class Ablation:
             ]
             if row.teacher is not None:
                 targets = given.targets if row.teacher == "geometry" else given.truth
-                if targets is None:
-                    raise AblationError(f"row {row.name}: needs --{'truth' if row.teacher == 'truth' else 'targets'}")
                 command += ["--teacher-targets", str(targets), *row.options]
             print(f"{row.title}, seed {seed}: {steps} steps", flush=True)
-            code = subprocess.run(command, check=False).returncode
+            code = subprocess.run(command, check=False, close_fds=False).returncode
             if code != 0:
                 raise AblationError(f"row {row.name}: training ended with exit code {code}; see its lines above")
         told = json.loads(result.read_text(encoding="utf-8"))
-        log = [json.loads(line) for line in (folder / "training" / "losses.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (folder / "training" / LOSSES_FILE).read_text().splitlines()]
+        # A step that was run again after a kill is there twice.
+        log = list({line["step"]: line for line in lines}.values())
         kept = {key: told[key] for key in ("step", "seconds", "losses", "validation")}
         curve = [{"step": e["step"], **e["validation"]["losses"]} for e in log if e["validation"]]
         return kept | {"curve": curve, "gradients": conflicts([e["gradients"] for e in log if e.get("gradients")])}
 
-    def measure(self, row: Row, given: str, folder: Path) -> EvaluationReport:
-        """Roll a row's checkpoint out, from images alone or with live 4D features."""
+    def measure(self, row: Row, given: str, seed: int, folder: Path) -> EvaluationReport:
+        """Roll a row's checkpoint out, from images alone or with live 4D features, in the scenes of its seed."""
         options = self._options
         # A fixed latency and period: neither the machine's load nor the cost of 4D features shall decide a row.
         conditions = Conditions(
@@ -240,9 +170,10 @@ class Ablation:
         evaluation = Evaluation(
             folder / "checkpoint",
             self._contract.path,
-            options.scene_seed,
+            # Other scenes for each seed, so that what one scene is like does not count as often as there are seeds.
+            options.scene_seed + seed * options.episodes,
             conditions,
-            Geometry(model_path(options.geometry), LIVE_CACHE_STEPS) if given == "4d" else None,
+            Geometry(options.geometry, LIVE_CACHE_STEPS) if given == "4d" else None,
             device=options.device,
             out=folder / f"rollouts-{given}",
         )
@@ -265,91 +196,6 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
     }
 
 
-def conflicts(measured: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Of a training's gradients on the shared layers by loss: mean norm, mean cosine to the action's, share below 0."""
-    told = {}
-    for loss in sorted({key.removesuffix(" norm") for line in measured for key in line if key.endswith(" norm")}):
-        norms = [line[f"{loss} norm"] for line in measured if f"{loss} norm" in line]
-        cosines = np.array([line[f"{loss} cosine"] for line in measured if f"{loss} cosine" in line])
-        told[loss] = {
-            "norm": float(np.mean(norms)),
-            "cosine": float(cosines.mean()),
-            "conflict": float((cosines < 0).mean()),
-            "measured": len(norms),
-        }
-    return told
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more of the same scenes a row does than another, seeds pooled, with its 95 % bootstrap interval."""
-
-    difference: float
-    low: float
-    high: float
-    seeds: int
-
-    def __str__(self) -> str:
-        return f"{100 * self.difference:+.1f} ({100 * self.low:+.1f}…{100 * self.high:+.1f})"
-
-
-def difference(first: list[list[bool]], second: list[list[bool]]) -> Difference:
-    """Of ``second`` less ``first``, each scenes within seeds: scenes are drawn again within their seed."""
-    rng = np.random.default_rng(0)
-    apart: list[NDArray[np.float64]] = [np.subtract(b, a, dtype=np.float64) for a, b in zip(first, second, strict=True)]
-    draws = np.mean([seed[rng.integers(len(seed), size=(DRAWS, len(seed)))].mean(axis=1) for seed in apart], axis=0)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Difference(float(np.mean([seed.mean() for seed in apart])), float(low), float(high), len(apart))
-
-
-def compared(runs: list[dict[str, Any]], first: tuple[str, str], second: tuple[str, str]) -> Difference | None:
-    """The difference of two rows' inputs, over the seeds that both have; None where they have none."""
-
-    def verdicts(row: str, given: str) -> dict[int, list[bool]]:
-        found = [run for run in runs if run["row"] == row and given in run["results"]]
-        return {run["seed"]: [verdict == "DONE" for verdict in run["results"][given]["verdicts"]] for run in found}
-
-    a, b = verdicts(*first), verdicts(*second)
-    seeds = sorted(a.keys() & b.keys())
-    return difference([a[seed] for seed in seeds], [b[seed] for seed in seeds]) if seeds else None
-
-
-def table(runs: list[dict[str, Any]]) -> Table:
-    """All rows, seeds pooled, beside the paper's, and what each has more than 2D only, in points."""
-    headings = ("training", "images alone", "paper", "less 2D only", "with live 4D", "paper", "4D taken away", "seeds")
-    shown = Table(*headings, box=SIMPLE, title="task done; 95 % intervals")
-    for row in ROWS:
-        entries = [run for run in runs if run["row"] == row.name and run["results"]]
-        if not entries:
-            continue
-        cells = {}
-        for name in INPUTS:
-            shares = [run["results"][name]["done"]["all"] for run in entries if name in run["results"]]
-            pooled = wilson(sum(s["count"] for s in shares), sum(s["total"] for s in shares))
-            cells[name] = f"{pooled.share:.1%} ({pooled.low:.0%}…{pooled.high:.0%})" if shares else ""
-        more = None if row.name == BASELINE else compared(runs, (BASELINE, "2d"), (row.name, "2d"))
-        taken = compared(runs, (row.name, "4d"), (row.name, "2d"))
-        published = [f"{row.paper[name]:.0%}" if name in row.paper else "" for name in INPUTS]
-        shown.add_row(
-            *(row.title, cells["2d"], published[0], str(more or ""), cells["4d"], published[1], str(taken or "")),
-            str(len(entries)),
-        )
-    return shown
-
-
-def gradients(runs: list[dict[str, Any]]) -> Table:
-    """Each loss's gradient on the text layers, mean of the seeds."""
-    headings = ("training", "loss", "norm", "cosine to the action's", "against it")
-    shown = Table(*headings, box=SIMPLE, title="gradients on the text layers")
-    for row in ROWS:
-        told = [run["training"]["gradients"] for run in runs if run["row"] == row.name and run["training"]]
-        for loss in sorted({loss for one in told for loss in one}):
-            of = [one[loss] for one in told if loss in one]
-            norm, cosine, conflict = (np.mean([one[key] for one in of]) for key in ("norm", "cosine", "conflict"))
-            shown.add_row(row.title, loss, f"{norm:.3f}", f"{cosine:+.2f}", f"{conflict:.0%}")
-    return shown
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     names = ",".join(row.name for row in ROWS)
@@ -362,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--init", type=Path, default=Path("models/swiftvla-nano-grounding"), help="where every row starts")
     p.add_argument("--json", type=Path, default=None, help="write all results to this file, too")
     p.add_argument("--rows", default=names, help=f"which, with commas between them (default: {names})")
-    p.add_argument("--seeds", default="0", help="of the trainings, with commas between them (default: 0)")
+    p.add_argument("--seeds", type=_numbers, default=(0,), help="of the trainings, such as 0,1,2 (default: 0)")
     p.add_argument("--steps", type=int, default=1000, help="optimiser steps of a row (default: 1000)")
     p.add_argument("--batch", type=int, default=64, help="samples a step (default: 64)")
     p.add_argument("--noise-samples", type=int, default=4, help="noisy chunks per observation (default: 4)")
@@ -388,11 +234,18 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         *("episodes", "scene_seed", "scene", "timeout", "latency"),
     )
     targets = json.loads((options.targets / "config.json").read_text(encoding="utf-8"))
+    if targets.get("geometry_sha256") != geometry_sha256(options.geometry):
+        raise AblationError(f"{options.targets}: are not of --geometry {options.geometry}; name the one that made them")
     return {key: getattr(options, key) for key in keys} | {
+        "contract_sha256": digest_of(load_contract(options.robot)),
         "init_sha256": files_sha256(options.init, ("config.json", "model.safetensors")),
         "geometry_sha256": targets.get("geometry_sha256"),
         "demonstrations": len(list(options.episodes_dir.glob("episode_*.safetensors"))),
     }
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -404,15 +257,17 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def main() -> None:
     """Run what is missing, and print the tables."""
     options = parser().parse_args()
-    options.init = model_path(options.init)
+    options.init, options.geometry = model_path(options.init), model_path(options.geometry)
     chosen, known = [name for name in options.rows.split(",") if name], {row.name: row for row in ROWS}
     if unknown := [name for name in chosen if name not in known]:
         sys.exit(f"--rows: {unknown} are none of {list(known)}")
+    if options.truth is None and (lacking := [name for name in chosen if known[name].teacher == "truth"]):
+        sys.exit(f"--rows {','.join(lacking)}: add --truth, the TRUTH of `oracle.py collect`")
     begin = time.monotonic()
     try:
         results = Results(options.out, settings(options))
         ablation = Ablation(options, load_contract(options.robot), results)
-        ablation.run([known[name] for name in chosen], [int(seed) for seed in options.seeds.split(",")])
+        ablation.run([known[name] for name in chosen], options.seeds)
     except (AblationError, UserError, OSError) as error:
         sys.exit(str(error))
     runs, console = results.runs, Console(highlight=False, width=150)

@@ -160,9 +160,24 @@ class Objective(nn.Module):
         super().__init__()
         self.policy = policy
         self.auxiliary = auxiliary
+        # In a tuple, so that it is no part of what is trained, counted and stored.
+        self._target_tower: tuple[nn.Module, ...] = ()
+
+    def reconstruct_of(self, tower: nn.Module) -> None:
+        """Take a frozen vision tower's features as the 2D target: the policy's own is trained, and would move it."""
+        self._target_tower = (tower,)
+
+    def target_features(
+        self, images: Float[Tensor, "b cams 3 h w"], features: Float[Tensor, "b cams p v"]
+    ) -> Float[Tensor, "b cams p v"]:
+        """The features that are to be reconstructed; ``features`` are the policy's own."""
+        if not self._target_tower:
+            return features
+        with torch.no_grad():
+            return self._target_tower[0](images.flatten(0, 1)).view_as(features)
 
     def count(self, sample: TrainingSample) -> Float[Tensor, " losses"]:
-        """How many rows, keypoints and samples the four losses of a batch are means over; costs next to nothing."""
+        """How many rows, keypoints and samples the losses of a batch are means over; costs next to nothing."""
         reconstructs = self.auxiliary.reconstruct_4d is not None and sample.geometry is not None
         repeats = sample.noise.shape[1]
         counts = (
@@ -177,8 +192,8 @@ class Objective(nn.Module):
     def forward(self, sample: TrainingSample) -> Losses:
         """Losses of one batch; without noise samples (a grounding batch) the expert doesn't run.
 
-        A masked modality is absent (paper, §3.3): nobody sees its tokens and they take no position, so what a sample
-        with a masked 4D modality trains is exactly the network that is deployed.
+        A masked modality is absent (paper, §3.3): nobody sees its tokens, and those of 4D take no position, so what a
+        sample with a masked 4D modality trains is exactly the network that is deployed.
         """
         policy, auxiliary = self.policy, self.auxiliary
         counts = self.count(sample)
@@ -208,7 +223,8 @@ class Objective(nn.Module):
             action = (error * (sample.row_valid[:, None] & ~sample.executed)).sum()
             # Only what is masked is reconstructed (eq. 7); one noise sample is enough to do it from.
             if auxiliary.reconstruct_2d is not None:
-                loss = auxiliary.reconstruct_2d.loss(latent[:, 0], auxiliary.standardized_images(features))
+                target = self.target_features(sample.inputs.images, features)
+                loss = auxiliary.reconstruct_2d.loss(latent[:, 0], auxiliary.standardized_images(target))
                 reconstruct_2d = (loss * sample.mask_2d).sum()
             if auxiliary.reconstruct_4d is not None and sample.geometry is not None:
                 loss = auxiliary.reconstruct_4d.loss(latent[:, 0], auxiliary.standardize_4d(sample.geometry))

@@ -34,7 +34,7 @@ def count_parameters(config: SwiftVLAConfig) -> dict[str, int]:
         "state, action and time projections": count(model.state_proj, model.action_out_proj, *inputs),
         "fusion tokens": count(model.fusion, model.guide),
         "trajectory head (training)": count(auxiliary.trajectory_head),
-        "4D projection and reconstruction (training)": count(
-            auxiliary.geometry_proj, auxiliary.reconstruct_2d, auxiliary.reconstruct_4d
+        "4D projection, reconstruction and alignment (training)": count(
+            auxiliary.geometry_proj, auxiliary.reconstruct_2d, auxiliary.reconstruct_4d, auxiliary.alignment
         ),
     }

@@ -30,7 +30,7 @@ class Prefix:
 
     embeddings: Float[Tensor, "b n d"]  # [b, n, d], segments in the order of `Modality`
     # [b, n]: False for padding and for a masked modality. A token that is not present is seen by nobody and takes no
-    # position, so masked equals absent.
+    # position, so masked equals absent; but images that are masked leave their places to the 4D tokens.
     present: Bool[Tensor, "b n"]
     lengths: dict[Modality, int]  # number of tokens of each modality, in order
     state_block: StateBlock = "prefix"  # `SwiftVLAConfig.state_block`
@@ -118,8 +118,9 @@ def front_places(tokens: int, first: int, side: int, device: torch.device) -> In
     """
     geometry_side = max(1, round(tokens**0.5))
     k = torch.arange(tokens, device=device)
-    row, column = k // geometry_side, k % geometry_side
-    return first + (row * side // geometry_side).clamp(max=side - 1) * side + column * side // geometry_side
+    # The middle of each cell; of a number that is no square the last rows show what the last image tokens do.
+    row, column = (((2 * cell + 1) * side // (2 * geometry_side)) for cell in (k // geometry_side, k % geometry_side))
+    return first + row.clamp(max=side - 1) * side + column
 
 
 def concatenate(

@@ -53,7 +53,8 @@ def command(
         int,
         typer.Option(
             min=0,
-            help="Text layer, from 1, whose image tokens are aligned with the 4D features (Spatial Forcing); 0: none.",
+            help="Text layer, from 1, whose image tokens are aligned with the 4D features (Spatial Forcing); with "
+            "--mask-4d 1 --mask-2d 0 instead of 4D tokens. 0: none.",
         ),
     ] = 0,
     restrain_auxiliary: Annotated[
@@ -142,6 +143,14 @@ def command(
             f"--teacher-targets: stage {stage} trains without 4D features; write --stage 2, and --init with stage 1's "
             "OUT"
         )
+    if align_layer and teacher_targets is None:
+        _refuse("--align-layer: needs the features that are aligned with; add --stage 2 --teacher-targets FOLDER")
+    if mask_4d + mask_2d > 1:
+        _refuse(f"--mask-4d {mask_4d:g} --mask-2d {mask_2d:g}: no sample masks both, so together at most 1")
+    if (log_gradients_every or restrain_auxiliary) and (stage == 3 or freeze == "backbone"):
+        _refuse("--log-gradients-every, --restrain-auxiliary: look at the text layers, which are frozen here")
+    if restrain_auxiliary and precision == "fp16":
+        _refuse("--restrain-auxiliary: needs --precision bf16 or no, since fp16 scales gradients")
     try:
         caches = tuple(int(k) for k in cache_steps.split(","))
     except ValueError:

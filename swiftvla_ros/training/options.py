@@ -43,7 +43,8 @@ class TrainOptions:
     weights: LossWeights = field(default_factory=LossWeights)  # weights of the losses
     # Each sample's 4D features come from a temporal cache of one of these lengths, drawn at random (paper, table 7).
     cache_steps: tuple[int, ...] = (3, 4, 5, 6)
-    # What is not trained. In stage 2 the vision tower, since its features are what is reconstructed.
+    # What is not trained. In stage 2 the vision tower, since its features are what is reconstructed; where it is
+    # trained, a frozen copy of the start's gives the target.
     frozen: Frozen = "nothing"
     average_decay: float = 0.99  # decay of the averaged weights that are validated and written
     validate_every: int = 200  # steps between two validations (and states on disk)

@@ -18,7 +18,7 @@ class Validation:
     """The averaged network on held-out data."""
 
     # As the network is deployed, without 4D features (what is reconstructed from it included): of `LOSSES`, those that
-    # were counted. And `ACTION_WITH_4D` where it has a 4D branch, without which nobody sees whether it is used.
+    # were counted. And `ACTION_WITH_4D` where it is trained with 4D, without which nobody sees whether that is used.
     losses: dict[str, float]
     listening: Listening | None  # None where there are no scenes
 

@@ -126,6 +126,10 @@ def train_policy(
         facts["temporal cache, steps"] = list(run.options.cache_steps)
         facts["masked"] = f"4D {config.geometry.p_mask_4d:.0%}, 2D {config.geometry.p_mask_2d:.0%} of the samples"
         facts["reconstruction"] = config.geometry.reconstruct
+        if config.geometry.align_layer is not None:
+            facts["aligned text layer"] = config.geometry.align_layer
+    if run.options.restrain_auxiliary:
+        facts["auxiliary gradients"] = "restrained"
     if config.max_delay_steps:
         facts["executed rows given, at most"] = f"{config.max_delay_steps}, in {DELAYED_SHARE:.0%} of the noisy chunks"
 
@@ -262,6 +266,9 @@ def _config(run: TrainingRun, start: PolicyStart, targets: TeacherTargets | None
             way = f"write --flow-steps {' or '.join(map(str, fewer))}" if fewer else "fewer there are none"
             raise CheckpointError(f"{start.checkpoint}: denoises in {steps} step{'s' * (steps > 1)}: {way}")
     geometry = None if targets is None else start.geometry(targets.dim, targets.tokens)
+    layers = config.text.num_layers
+    if geometry is not None and geometry.align_layer is not None and geometry.align_layer > layers:
+        raise CheckpointError(f"--align-layer {geometry.align_layer}: the network has text layers 1 to {layers}")
     return replace(config, geometry=geometry, max_delay_steps=delay, denoise_steps=start.flow_steps or steps)
 
 

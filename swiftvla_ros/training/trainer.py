@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Trainer(TrainingLoop[Objective]):
             )
         super().__init__(objective, options, accelerator)
         self.config, self.data = config, data
+        self._keep_target()
         self.stored = torch.optim.AdamW(
             self.trained, lr=options.learning_rate, weight_decay=options.weight_decay, betas=options.betas, fused=True
         )
@@ -70,6 +72,17 @@ class Trainer(TrainingLoop[Objective]):
         weights = [getattr(options.weights, name) for name in LOSSES]
         self.weights = torch.tensor(weights, device=self.device)
         self.shared = SharedGradients(objective, options, accelerator)
+
+    def _keep_target(self) -> None:
+        """Keep the start's vision tower where it is to be reconstructed and is trained; called before any step."""
+        tower = self.objective.policy.backbone.vision_model
+        trained = any(p.requires_grad for p in tower.parameters())
+        if self.objective.auxiliary.reconstruct_2d is None or not trained:
+            return
+        kept = copy.deepcopy(tower).requires_grad_(False).eval()
+        for objective in (self.objective, self.average):
+            if objective is not None:
+                objective.reconstruct_of(kept)
 
     def step(self, step: int) -> dict[str, float]:
         """Run one optimiser step and return the whole batch's losses by name."""
@@ -154,7 +167,7 @@ class Trainer(TrainingLoop[Objective]):
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Take the reconstruction targets' statistics from the training data, alike in every process."""
+        """Take the statistics of frozen features that are targets from the training data, alike in every process."""
         auxiliary, episodes = self.objective.auxiliary, self.data.episodes
         if not auxiliary.needs_statistics or episodes is None:
             return
@@ -167,7 +180,8 @@ class Trainer(TrainingLoop[Objective]):
         for some in np.array_split(frames, math.ceil(len(frames) / self.options.batch)):
             images = self._input(episodes.take(some), None).images
             with self.accelerator.autocast():
-                vision.append(auxiliary.image_target(self.objective.policy.backbone.vision_features(images)).float())
+                features = self.objective.policy.backbone.vision_features(images)
+                vision.append(auxiliary.image_target(self.objective.target_features(images, features)).float())
         cache_steps = rng.choice(np.array(self.options.cache_steps), len(frames))
         geometry = torch.from_numpy(episodes.geometry(frames, cache_steps)).to(self.device)
         for module in (auxiliary, None if self.average is None else self.average.auxiliary):
@@ -203,7 +217,7 @@ class Trainer(TrainingLoop[Objective]):
                 if average.auxiliary.geometry_proj is not None:
                     found = average(self._sample(draws.masked(image=False, geometry=False), held_out=True))
                     with_4d += torch.stack([found.sums, found.counts])
-                if self.config.geometry is not None and self.config.geometry.reconstruct:
+                if average.auxiliary.geometry_proj is not None and average.auxiliary.reconstruct_2d is not None:
                     found = average(self._sample(draws.masked(image=True, geometry=False), held_out=True))
                     image = LOSSES.index("reconstruct_2d")
                     sums[:, image] += torch.stack([found.sums[image], found.counts[image]])

@@ -33,6 +33,7 @@ def load(path: str) -> ModuleType:
 
 
 ablation = load("benchmarks/ablation/run.py")
+tables = load("benchmarks/ablation/_ablation_tables.py")
 ROWS = {row.name: row for row in ablation.ROWS}
 
 
@@ -60,8 +61,8 @@ class Rehearsal(ablation.Ablation):  # type: ignore[misc,name-defined]
         gradients = {"trajectory": {"norm": 2.0, "cosine": -0.25, "conflict": 0.75, "measured": 4}}
         return {"seconds": 1.0, "step": 3, "losses": {"action": 0.5}, "gradients": gradients}
 
-    def measure(self, row: Any, given: str, folder: Path) -> EvaluationReport:
-        assert folder.name.startswith(f"{row.name}-seed")
+    def measure(self, row: Any, given: str, seed: int, folder: Path) -> EvaluationReport:
+        assert folder.name == f"{row.name}-seed{seed}"
         if f"{row.name} {given}" == self._break_at:
             raise KeyboardInterrupt
         self.done.append(f"{row.name} {given}")
@@ -109,18 +110,19 @@ def test_the_table_and_the_figure_show_the_papers_numbers(tmp_path: Path) -> Non
     results = ablation.Results(tmp_path, SETTINGS)
     Rehearsal(results).run(ablation.ROWS, [0, 1])
     console = Console(width=180, file=io.StringIO(), record=True)
-    console.print(ablation.table(results.runs))
+    console.print(tables.table(results.runs))
     lines = {line.strip().split("  ")[0]: line.split() for line in console.export_text().splitlines() if "…" in line}
     assert list(lines) == [row.title for row in ablation.ROWS]
     for row in ablation.ROWS:
-        cells = lines[row.title][len(row.title.split()) :]
+        cells = lines[row.title][len(row.title.split()) + 2 :]
         assert cells[0] == "25.0%"
+        assert lines[row.title][len(row.title.split()) :][:2] == ["3,", f"{row.deployed:.0%}"]
         published = [f"{value:.0%}" for value in row.paper.values()]
         assert [cell for cell in cells if cell in published] == published
         assert cells[-1] == "2"
         assert ("+0.0" in cells) == (row.name != "2d")
         assert ("-50.0" in cells) == ("4d" in row.inputs), "what is lost when 4D is taken away"
-    console.print(ablation.gradients(results.runs))
+    console.print(tables.gradients(results.runs))
     assert "-0.25" in console.export_text()
     image, kept = tmp_path / "ablation.png", tmp_path / "ablation.json"
     kept.write_text(json.dumps({"settings": SETTINGS, "runs": results.runs}))
@@ -130,9 +132,9 @@ def test_the_table_and_the_figure_show_the_papers_numbers(tmp_path: Path) -> Non
 
 def test_a_difference_has_an_interval_over_scenes() -> None:
     """Protects the verdict: the same result in all scenes is certain, a mixed one has an interval around its mean."""
-    same = ablation.difference([[False] * 50] * 2, [[True] * 50] * 2)
+    same = tables.difference([[False] * 50] * 2, [[True] * 50] * 2)
     assert (same.difference, same.low, same.high) == (1.0, 1.0, 1.0)
-    mixed = ablation.difference([[True, False] * 50] * 3, [[True, True, False, False] * 25] * 3)
+    mixed = tables.difference([[True, False] * 50] * 3, [[True, True, False, False] * 25] * 3)
     assert mixed.difference == 0.0
     assert -0.12 < mixed.low < -0.04
     assert 0.04 < mixed.high < 0.12
@@ -144,6 +146,6 @@ def test_gradients_of_a_training_are_put_together() -> None:
         {"action norm": 1.0, "action cosine": 1.0, "trajectory norm": 3.0, "trajectory cosine": -0.5},
         {"action norm": 2.0, "action cosine": 1.0, "trajectory norm": 1.0, "trajectory cosine": 0.25},
     ]
-    told = ablation.conflicts(lines)
+    told = tables.conflicts(lines)
     assert told["trajectory"] == {"norm": 2.0, "cosine": -0.125, "conflict": 0.5, "measured": 2}
     assert told["action"]["conflict"] == 0.0

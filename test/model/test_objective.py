@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What trains the network: losses, modality masking, reconstruction, the trajectory head."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -119,7 +120,7 @@ def test_4d_tokens_stand_where_the_front_view_shows_the_same(objective: Objectiv
     assert torch.equal(prefix.positions[:, others], alone.positions)
     assert torch.equal(prefix.next_position, alone.next_position)
     # 4 × 4 tokens of 4D over 6 × 6 of the image, which is the first of the prefix.
-    rows = [0, 1, 3, 4]
+    rows = [0, 2, 3, 5]
     assert prefix.positions[0, geometry].tolist() == [6 * row + column for row in rows for column in rows]
     blind = policy.embed_prefix(observation, features, tokens, image_present=torch.zeros(4, dtype=torch.bool))
     assert torch.equal(blind.positions[:, geometry.start :], prefix.positions[:, geometry.start :])
@@ -148,8 +149,8 @@ def test_only_what_is_masked_is_reconstructed(objective: Objective, sample: Trai
     assert objective(blind).counts[2:4].tolist() == [3.0, 0.0], "without 4D features, 2D stays visible"
 
 
-def test_image_tokens_are_aligned_where_the_4d_features_look(objective: Objective, sample: TrainingSample) -> None:
-    """Protects Spatial Forcing's loss: samples with images and features count; each token learns of its own cell."""
+def test_alignment_asks_the_layers_below_it(objective: Objective, sample: TrainingSample) -> None:
+    """Protects Spatial Forcing's loss: samples with images and features count, and layers up to its own are asked."""
     losses = objective(sample)
     assert losses.counts[4] == 2
     assert 0 < losses.sums[4] / 2 < 2
@@ -157,6 +158,22 @@ def test_image_tokens_are_aligned_where_the_4d_features_look(objective: Objectiv
     assert "auxiliary.alignment.project.3.weight" in found
     assert "policy.backbone.text_model.layers.1.mlp.down_proj.weight" in found
     assert "policy.backbone.text_model.layers.2.self_attn.q_proj.weight" not in found, "layers behind it are not asked"
+
+
+def test_a_kept_tower_is_the_target_that_does_not_move(objective: Objective, sample: TrainingSample) -> None:
+    """Protects the 2D target where the vision tower is trained: another tower of the policy's changes nothing of it."""
+    images = sample.inputs.images
+    kept = copy.deepcopy(objective.policy.backbone.vision_model)
+    trained = Objective(copy.deepcopy(objective.policy), objective.auxiliary)
+    trained.reconstruct_of(kept)
+    before = objective.policy.backbone.vision_features(images)
+    with torch.no_grad():
+        for weight in trained.policy.backbone.vision_model.parameters():
+            weight.mul_(1.5)
+    features = trained.policy.backbone.vision_features(images)
+    assert not torch.allclose(features, before)
+    torch.testing.assert_close(trained.target_features(images, features), before)
+    assert not [name for name in trained.state_dict() if "target" in name], "no checkpoint holds it"
 
 
 def test_targets_carry_no_gradient(objective: Objective, sample: TrainingSample) -> None:

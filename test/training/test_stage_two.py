@@ -113,8 +113,18 @@ def test_gradients_of_every_loss_are_told(trained: Path) -> None:
     assert all(abs(told[f"{loss} cosine"]) <= 1 + 1e-5 and told[f"{loss} norm"] > 0 for loss in LOSSES)
 
 
-def test_alignment_without_4d_tokens(recorded: Path, start: Path, contract: Contract, tmp_path: Path) -> None:
-    """Protects the row `alignment`: features are a target alone, and no 4D token is trained or deployed."""
+def test_restraining_changes_the_training(trained: Path, train: Train, tmp_path: Path) -> None:
+    """Protects `--restrain-auxiliary` from doing nothing: the first step's losses are the same, the last one's others."""
+    free = curve(train(tmp_path / "free", dataclasses.replace(OPTIONS, restrain_auxiliary=False)))
+    action = LOSSES.index("action")
+    assert free[0, action] == pytest.approx(curve(trained)[0, action], rel=1e-6)
+    assert abs(free[-1, action] / curve(trained)[-1, action] - 1) > 1e-5
+
+
+def test_alignment_without_4d_tokens(
+    recorded: Path, start: Path, contract: Contract, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the row `alignment`: features are a target alone, no 4D token is trained; nor an envelope."""
 
     def aligned(dim: int, tokens: int) -> GeometryBranchConfig:
         return GeometryBranchConfig(dim, tokens, p_mask_4d=1.0, p_mask_2d=0.0, reconstruct=False, align_layer=1)
@@ -122,7 +132,8 @@ def test_alignment_without_4d_tokens(recorded: Path, start: Path, contract: Cont
     options = dataclasses.replace(OPTIONS, steps=2, validate_every=2)
     run = TrainingRun(tmp_path / "out", recorded / "scenes", contract, options, 1, "cpu")
     source = PolicyStart(recorded / "episodes", start, targets=recorded / "targets", geometry=aligned)
-    losses = train_policy(run, source, lambda _: None).last.losses
+    losses = train_policy(run, source, lambda _: None, None).last.losses
+    assert "envelope" not in capsys.readouterr().err
     assert losses.keys() == {"action", "trajectory", "alignment"}
     assert not [name for name in load_file(run.out / "auxiliary.safetensors") if name.startswith("geometry_proj")]
     with pytest.raises(ValueError, match="without 4D tokens"):

@@ -163,7 +163,7 @@ class SwiftVLAPolicy(PreTrainedPolicy):
     def _standardize(self, images: Tensor, geometry: Tensor) -> None:
         """Take the reconstruction targets' statistics from the first batch."""
         auxiliary = self.model.auxiliary
-        if auxiliary.reconstruct_4d is not None:
+        if auxiliary.needs_statistics:
             features = self.model.policy.backbone.vision_features(images)
             auxiliary.fit_standardizers(auxiliary.image_target(features).float(), geometry)
         self.standardized.fill_(value=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from swiftvla_ros.sim.wording.parts import Parts, lines
+from swiftvla_ros.sim.wording.parts import Parts, calibration, lines
 
 # `{d}` is the dish, `{on}` and `{onto}` the words that go with it.
 _SAID = Parts(
@@ -64,11 +64,9 @@ _SAID = Parts(
         use {d} for {o}
         {on} {d}, put {o}
         stow {o} {on} {d}
-        slip {o} {onto} {d}
         slide {o} {onto} {d}
         load {o} {onto} {d}
         toss {o} {onto} {d}
-        throw {o} {onto} {d}
         pop {o} {on} {d}
         dump {o} {on} {d}
         push {o} {onto} {d}
@@ -78,11 +76,7 @@ _SAID = Parts(
         shuttle {o} to {d}
         return {o} to {d}
         guide {o} {onto} {d}
-        locate {o} {on} {d}
-        stand {o} {on} {d}
         seat {o} {on} {d}
-        unload {o} {on} {d}
-        gather {o} {onto} {d}
         collect {o} {onto} {d}
         keep {o} {on} {d}
         {d} is where {o} goes
@@ -139,10 +133,24 @@ def _of(dishes: Parts, on: str, onto: str) -> Parts:
             for name in names
         )
 
-    trained = said(_SAID.trained, dishes.trained)
-    return Parts(trained, said(_SAID.held_out, dishes.trained + dishes.held_out))
+    # A way to say it is kept with all of its dishes, or with none.
+    return Parts(
+        trained=said(_SAID.trained, dishes.trained),
+        held_out=said(_SAID.held_out, dishes.trained + dishes.held_out),
+        calibrates=said(calibration(_SAID), dishes.trained),
+    )
 
 
-ON_PLATE = _of(Parts(("plate", "plate", "dish", "white plate", "round plate"), ("platter", "saucer")), "on", "onto")
-INTO_BOWL = _of(Parts(("bowl", "bowl", "purple bowl", "dark bowl"), ("pot", "basin")), "in", "into")
-"""The plainest name stands there twice, so that it is drawn as often."""
+_PLATE = Parts(
+    (
+        *("plate", "plate", "plate", "dish", "white plate", "round plate", "dinner plate", "ceramic plate"),
+        *("flat plate", "disk"),
+    ),
+    ("platter", "saucer"),
+)
+_BOWL = Parts(
+    ("bowl", "bowl", "bowl", "purple bowl", "dark bowl", "deep bowl", "salad bowl", "container", "vessel"),
+    ("pot", "basin"),
+)
+# The plainest name stands there thrice, so that it is drawn oftenest.
+ON_PLATE, INTO_BOWL = _of(_PLATE, "on", "onto"), _of(_BOWL, "in", "into")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from safetensors import safe_open
 from torch import Tensor
@@ -29,6 +30,8 @@ CONTEXTS = ("A robot can {}", "to {}")
 """What a word is the last of. The first alone is as good with verbs, the second helps with all else."""
 _DEPTH = 0.75
 _BATCH = 256
+# What a plain llama has; another value would be computed otherwise than here.
+_PLAIN = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_scaling": None}
 _AGAIN = "name the folder of a llama such as SmolLM2-135M, with config.json, model.safetensors and tokenizer.json"
 
 
@@ -38,17 +41,14 @@ def encode_words(folder: Path, words: Sequence[str]) -> NDArray[np.float32]:
 
     reading = folder / "config.json"
     try:
-        config = read_json_object(reading)
-        if (kind := config.get("model_type")) != "llama":
-            raise VectorsError(f"{reading}: model_type is {kind!r}, not 'llama'; {_AGAIN}")
-        text = _config(config)
+        text = _config(read_json_object(reading), reading)
         reading = folder / "model.safetensors"
         model = _model(reading, text)
         reading = folder / "tokenizer.json"
         tokenizer = Tokenizer.from_file(str(reading))
     except VectorsError:
         raise
-    except Exception as error:  # the tokenizer's library raises no class of its own
+    except Exception as error:  # the tokenizer's and the weights' libraries raise classes of their own
         raise VectorsError(unreadable(reading, error, _AGAIN)) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -61,13 +61,23 @@ def encode_words(folder: Path, words: Sequence[str]) -> NDArray[np.float32]:
     return standard
 
 
-def _config(config: dict[str, object]) -> TextConfig:
+def _config(config: dict[str, object], path: Path) -> TextConfig:
     def number(key: str) -> int:
-        return int(str(config[key]))
+        if not isinstance(value := config.get(key), int):
+            raise VectorsError(f"{path}: {key} is {value!r}, not a number; {_AGAIN}")
+        return value
 
+    for key, plain in _PLAIN.items():
+        if (value := config.get(key, None if key == "model_type" else plain)) != plain:
+            raise VectorsError(f"{path}: {key} is {value!r}, not {plain!r}; {_AGAIN}")
     heads, width = number("num_attention_heads"), number("hidden_size")
-    parameters = config.get("rope_parameters")
-    theta = parameters.get("rope_theta") if isinstance(parameters, dict) else config.get("rope_theta")
+    rope = config.get("rope_parameters") or {}
+    assert isinstance(rope, dict)
+    theta = rope.get("rope_theta", config.get("rope_theta"))
+    if rope.get("rope_type", "default") != "default" or abs(float(str(config.get("rms_norm_eps"))) - 1e-5) > 1e-8:
+        raise VectorsError(f"{path}: positions are scaled, or rms_norm_eps is not 1e-5; {_AGAIN}")
+    if config.get("head_dim", width // heads) != width // heads:
+        raise VectorsError(f"{path}: head_dim is not hidden_size / num_attention_heads; {_AGAIN}")
     return TextConfig(
         vocab_size=number("vocab_size"),
         hidden_size=width,
@@ -96,16 +106,12 @@ def _model(path: Path, config: TextConfig) -> TextModel:
 @torch.no_grad()
 def _last_of(model: TextModel, config: TextConfig, rows: list[list[int]], context: str) -> NDArray[np.float32]:
     """What the model has made of each row's last token [v, width]; rows of a length are computed together."""
+    of_length: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        of_length.setdefault(len(row), []).append(number)
+    parts = [same[k : k + _BATCH] for same in of_length.values() for k in range(0, len(same), _BATCH)]
     found = np.empty((len(rows), config.hidden_size), np.float32)
-    order = sorted(range(len(rows)), key=lambda k: len(rows[k]))
-    lengths = {len(rows[k]): None for k in order}
-    parts = [
-        some[first : first + _BATCH]
-        for length in lengths
-        for some in [[k for k in order if len(rows[k]) == length]]
-        for first in range(0, len(some), _BATCH)
-    ]
-    for part in track(parts, context.format("…")):
+    for part in track(parts, context.format("…"), console=Console(stderr=True)):
         found[part] = _outputs(model, config, torch.tensor([rows[k] for k in part]))[:, -1].float().numpy()
     return found
 

@@ -16,6 +16,8 @@ from swiftvla_ros.errors import UserError
 from swiftvla_ros.files import unreadable, where_else, whole_file
 
 VECTORS = "vectors.safetensors"
+# Of the first direction's: what is less is rounding, which must not be blown up.
+_LEAST_SPREAD = 1e-3
 
 
 class VectorsError(UserError, ValueError):
@@ -32,11 +34,17 @@ class WordVectors:
 
 
 def reduced(words: tuple[str, ...], vectors: NDArray[np.floating[Any]], dimensions: int) -> WordVectors:
-    """Vectors [v, d] on their ``dimensions`` principal directions, each of mean 0 and spread 1."""
+    """Vectors [v, d] on their ``dimensions`` principal directions, each of mean 0 and spread 1.
+
+    Directions in which they differ by next to nothing are left out.
+    """
     centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
     _, directions = np.linalg.eigh(centred.T @ centred)
     found = centred @ directions[:, ::-1][:, :dimensions]
-    found /= found.std(0)
+    spread = found.std(0)
+    there = spread > _LEAST_SPREAD * spread.max()
+    # In the order of memory that a file is written in.
+    found = np.ascontiguousarray(found[:, there] / spread[there])
     scale = float(np.quantile(np.abs(found), 0.9999) / 127)
     return WordVectors(words, np.clip(np.rint(found / scale), -127, 127).astype(np.int8), scale)
 

@@ -71,3 +71,9 @@ def test_vectors_are_reduced_to_what_differs_most() -> None:
     assert found.shape == (10, 4)
     np.testing.assert_allclose(found.std(0), 1, atol=0.05)
     np.testing.assert_allclose(np.corrcoef(found.T), np.eye(4), atol=0.05)
+
+
+def test_directions_without_differences_are_left_out() -> None:
+    """Rounding is not blown up to meaning: of vectors in a plane two numbers are left, however many are asked for."""
+    flat = np.random.default_rng(0).normal(0, 1, (20, 2)) @ np.random.default_rng(1).normal(0, 1, (2, 6))
+    assert reduced(tuple("abcdefghijklmnopqrst"), flat, 5).vectors.shape == (20, 2)

@@ -28,7 +28,7 @@ def _vectors() -> WordVectors:
     words = [word for kind in KINDS.values() for word in kind]
     centres = {kind: rng.normal(0, 1, 16) for kind in KINDS}
     made = [centres[kind] + rng.normal(0, 0.4 if kind == "d" else 0.1, 16) for kind in KINDS for _ in KINDS[kind]]
-    # Fewer directions than kinds differ in would be chance, blown up.
+    # More directions than kinds differ in would be chance, blown up.
     return reduced(tuple(words), np.array(made), 3)
 
 
