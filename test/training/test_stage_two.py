@@ -114,7 +114,7 @@ def test_gradients_of_every_loss_are_told(trained: Path) -> None:
 
 
 def test_restraining_changes_the_training(trained: Path, train: Train, tmp_path: Path) -> None:
-    """Protects `--restrain-auxiliary` from doing nothing: the first step's losses are the same, the last one's others."""
+    """Protects `--restrain-auxiliary` from doing nothing: the first step's loss is the same, the last one's other."""
     free = curve(train(tmp_path / "free", dataclasses.replace(OPTIONS, restrain_auxiliary=False)))
     action = LOSSES.index("action")
     assert free[0, action] == pytest.approx(curve(trained)[0, action], rel=1e-6)

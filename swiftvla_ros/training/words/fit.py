@@ -35,7 +35,7 @@ _FAMILIAR_SENTENCES = 40
 _POOL = 16
 # The bound is where mistakes with unseen sentences cost least: one without a meaning that is taken for a task costs as
 # much as so many tasks that are not understood.
-_COST_OF_TAKEN = 2.0
+_COST_OF_TAKEN = 1.0
 _TEMPERATURES = np.geomspace(0.5, 4, 25)
 
 
@@ -44,7 +44,7 @@ class FitOptions:
     """How to fit."""
 
     steps: int = 2000
-    members: int = 3  # what they differ in shows what is strange
+    members: int = 5  # what they differ in shows what is strange
     batch: int = 64  # sentences a step, for each member
     seed: int = 0
     processes: int = 1  # members that are trained at the same time
