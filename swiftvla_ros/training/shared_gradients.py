@@ -37,7 +37,8 @@ class SharedGradients:
         """Take what is needed of a micro-batch's weighted losses, before they go backward."""
         every = self._options.log_gradients_every
         # Of this process's share of the last micro-batch: enough to see who pulls where.
-        self.measured = self._measure(terms) if every and (step + 1) % every == 0 else None
+        due = every and (step + 1) % every == 0 and self._accelerator.sync_gradients
+        self.measured = self._measure(terms) if due else None
         if self._options.restrain_auxiliary:
             action = self._gradient(terms[_ACTION]) / self._options.accumulate
             self._action = action if self._action is None else self._action + action
