@@ -14,7 +14,7 @@ from swiftvla_ros.episodes.datasets.lerobot_part import even_part
 from swiftvla_ros.episodes.datasets.sources import open_episodes
 from swiftvla_ros.episodes.teacher.targets import TeacherTargets
 from swiftvla_ros.model.config import SwiftVLAConfig
-from swiftvla_ros.training.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_columns, labels_of_columns
+from swiftvla_ros.training.importers.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_columns, labels_of_columns
 from swiftvla_ros.training.samples import EpisodeSamples
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lerobot.processor import converters
 
-from swiftvla_ros.training.lerobot_columns import PREFIX
+from swiftvla_ros.training.importers.lerobot_columns import PREFIX
 
 _KEEPS = "_extract_complementary_data"
 

@@ -19,7 +19,7 @@ from swiftvla_ros.model.config import GeometryBranchConfig
 from swiftvla_ros.model.config import SwiftVLAConfig as Network
 from swiftvla_ros.policy.image_preprocessing import EXACT, PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import compute_statistics
-from swiftvla_ros.training.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_columns
+from swiftvla_ros.training.importers.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_columns
 from swiftvla_ros.training.samples import ALL_ROWS
 
 # Chunks that the statistics are taken from; of a longer dataset, evenly chosen ones.

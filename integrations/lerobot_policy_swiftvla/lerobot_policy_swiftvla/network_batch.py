@@ -19,7 +19,7 @@ from swiftvla_ros.model.swiftvla import ModelInput
 from swiftvla_ros.policy.image_preprocessing import PAD_TOP_LEFT
 from swiftvla_ros.policy.normalization import Normalizer
 from swiftvla_ros.training.batch_sampling import SampledBatch
-from swiftvla_ros.training.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_column, labels_of_columns
+from swiftvla_ros.training.importers.lerobot_columns import KEYPOINTS, VALID_ROWS, geometry_column, labels_of_columns
 from swiftvla_ros.training.samples import ALL_ROWS
 from swiftvla_ros.training.trainer import padded, training_sample
 

@@ -19,7 +19,7 @@ from swiftvla_ros.episodes.teacher import targets as teacher_targets
 from swiftvla_ros.resources import model_path
 from swiftvla_ros.sim.data.collect import collect
 from swiftvla_ros.training.checkpoint_writer import read_config
-from swiftvla_ros.training.lerobot_columns import TrainingColumns
+from swiftvla_ros.training.importers.lerobot_columns import TrainingColumns
 
 START = "models/swiftvla-nano-grounding"
 SHIPPED = model_path("models/swiftvla-nano-so101")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swiftvla_ros.contract import Contract
     from swiftvla_ros.episodes.bags.episode_markers import Outcome
     from swiftvla_ros.episodes.datasets.lerobot_video import Codec
-    from swiftvla_ros.training.lerobot_columns import TrainingColumns
+    from swiftvla_ros.training.importers.lerobot_columns import TrainingColumns
 
 _OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "canceled", "unknown")
 
@@ -122,7 +122,7 @@ def command(
 def _columns(contract: Contract, checkpoint: Path, targets: Path | None) -> TrainingColumns:
     from swiftvla_ros.episodes.teacher.targets import TeacherTargets
     from swiftvla_ros.training.checkpoint_writer import read_config
-    from swiftvla_ros.training.lerobot_columns import TrainingColumns
+    from swiftvla_ros.training.importers.lerobot_columns import TrainingColumns
 
     opened = None if targets is None else TeacherTargets.open(targets)
     return TrainingColumns(contract, read_config(model_path(checkpoint)), opened)

@@ -117,7 +117,9 @@ class Grammar:
             color, noun = _one(COLORS, rng), _one(self._new(OTHER_THINGS), rng)
             if rng.random() < _PLAIN:
                 return f"the {noun}"
-        return _one(self._old(PHRASES), rng).format(c=color, n=noun)
+        # What a thing is has to be said where it decides.
+        named = [phrase for phrase in self._old(PHRASES) if "{n}" in phrase or kind == "other color"]
+        return _one(named, rng).format(c=color, n=noun)
 
     def _thing(self, color: str, rng: np.random.Generator, new: bool) -> str:
         # Noun and phrase are seldom new at once.

@@ -72,6 +72,8 @@ PHRASES = Parts(
         the {c} {n} in front of you
         the {n} that's {c}
         the {n} colored {c}
+        {c}
+        the {c}
     """),
     lines("""
         the {n} with the {c} color

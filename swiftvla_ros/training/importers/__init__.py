@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other projects' weights as checkpoints, and ours as LeRobot's."""
+"""Other projects' weights as checkpoints, and ours, with what trains them, as LeRobot's."""

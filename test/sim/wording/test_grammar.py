@@ -70,6 +70,13 @@ def test_no_training_sentence_holds_what_is_held_out() -> None:
     assert not by_hand & {plain(text) for text, _ in (*trained_on, *calibrated_on)}
 
 
+def test_another_thing_is_always_named() -> None:
+    """What means no task because of its thing says the thing: `pick up the red` alone is a task."""
+    grammar, rng = Grammar(STANDARD_TASKS, trained, held_out), np.random.default_rng(0)
+    things = [grammar._other_thing("other thing", rng) for _ in range(300)]
+    assert all(any(noun in thing for noun in OTHER_THINGS.held_out) for thing in things)
+
+
 def test_the_list_would_be_noticed_in_training() -> None:
     """The check above can fail: held-out sentences do hold what it looks for."""
     grammar, rng = Grammar(STANDARD_TASKS, trained, held_out), np.random.default_rng(0)
