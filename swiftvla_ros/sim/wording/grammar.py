@@ -19,7 +19,7 @@ from swiftvla_ros.sim.wording.verbs import OTHER_VERBS, VERBS
 _TYPO, _CAPITAL, _STOP = 0.12, 0.25, 0.2
 # How often a colour has another name.
 _SYNONYM = 0.3
-_CORRECTED = 0.06
+_CORRECTED = 0.15
 # How often a block has another name than that.
 _NOT_BLOCK = 0.6
 # Of what means no task: how often talk, or a task that is denied, is wrapped as tasks are, a verb is another task's,
