@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there something to gain from 4D? Demonstrations and rollouts with the simulation's own geometry in its place.
 
-    python benchmarks/ablation/oracle.py collect EPISODES TARGETS --episodes 400      # true geometry as teacher targets
+    python benchmarks/ablation/oracle.py collect EPISODES TARGETS --episodes 2000     # true geometry as teacher targets
     ROBOT=benchmarks/ablation/so101_front.yaml; INIT=models/swiftvla-nano-grounding    # trained with two cameras
-    swiftvla train EPISODES 2D --robot $ROBOT --preset swiftvla-nano --init $INIT --scenes 0 --steps 400
+    swiftvla train EPISODES 2D --robot $ROBOT --preset swiftvla-nano --init $INIT --scenes 0 --steps 1000
     swiftvla train EPISODES ORACLE --robot $ROBOT --preset swiftvla-nano --init $INIT --stage 2 \
         --teacher-targets TARGETS --cache-steps 1 --mask-4d 0 --mask-2d 0 --no-reconstruct --freeze nothing \
-        --learning-rate 1e-3 --scenes 0 --steps 400
+        --learning-rate 1e-3 --scenes 0 --steps 1000
     python benchmarks/ablation/oracle.py eval 2D ORACLE --episodes 100      # development scenes, paired
 
 A token is a cell of the front view, as with the teacher's features: where in the base frame what it shows is, on
@@ -166,7 +166,7 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run, episodes, seed in (("collect", collect, 400, 0), ("eval", evaluate, 100, DEVELOPMENT_SEED)):
+    for name, run, episodes, seed in (("collect", collect, 2000, 0), ("eval", evaluate, 100, DEVELOPMENT_SEED)):
         command = commands.add_parser(name)
         command.add_argument("--episodes", type=int, default=episodes)
         command.add_argument("--seed", type=int, default=seed)
