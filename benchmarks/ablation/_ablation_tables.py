@@ -41,7 +41,6 @@ class Difference:
     difference: float
     low: float
     high: float
-    seeds: int
 
     def __str__(self) -> str:
         return f"{100 * self.difference:+.1f} ({100 * self.low:+.1f}…{100 * self.high:+.1f})"
@@ -56,7 +55,7 @@ def difference(first: list[list[bool]], second: list[list[bool]]) -> Difference:
     apart: list[NDArray[np.float64]] = [np.subtract(b, a, dtype=np.float64) for a, b in zip(first, second, strict=True)]
     draws = np.mean([seed[rng.integers(len(seed), size=(DRAWS, len(seed)))].mean(axis=1) for seed in apart], axis=0)
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Difference(float(np.mean([seed.mean() for seed in apart])), float(low), float(high), len(apart))
+    return Difference(float(np.mean([seed.mean() for seed in apart])), float(low), float(high))
 
 
 def compared(runs: list[dict[str, Any]], first: tuple[str, str], second: tuple[str, str]) -> Difference | None:

@@ -27,7 +27,7 @@ from swiftvla_ros.training.distributed import used_precision
 from swiftvla_ros.training.words.vectors import VectorsError
 
 CONTEXTS = ("A robot can {}", "to {}")
-"""What a word is the last of. The first alone is as good with verbs, the second helps with all else."""
+"""What a word is the last of: what a robot may be told to do, and what anybody may."""
 _DEPTH = 0.75
 _BATCH = 256
 # What a plain llama has; another value would be computed otherwise than here.
